@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import accuracy
+from refusal_lens.evaluation import accuracy, refusal_scores
 from refusal_lens.evaluation.base import wilson
 from refusal_lens.evaluation.trade_off import trade_off_curve
 from refusal_lens.judges import ScoreTrust, SubstringJudge
@@ -92,8 +93,6 @@ def test_accuracy_is_that_of_a_balanced_design():
 
 
 def test_trade_off_curve_has_its_control_and_both_sides(tiny_llama, three_categories):
-    from refusal_lens.directions import fit_mean_difference
-
     d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
     tokens = tuple(range(0, 300, 2))
     trust = ScoreTrust(
@@ -105,7 +104,10 @@ def test_trade_off_curve_has_its_control_and_both_sides(tiny_llama, three_catego
         auroc={},
         opening_auroc={},
     )
-    curve = trade_off_curve(tiny_llama, d, three_categories, trust, strengths=(20.0, -20.0))
+    plain = refusal_scores(tiny_llama, three_categories, trust)
+    curve = trade_off_curve(
+        tiny_llama, d, three_categories, trust, strengths=(20.0, -20.0), unedited=plain
+    )
     assert curve.name == "red"
     assert curve.strengths == (-20.0, 0.0, 20.0)
     assert curve.length == pytest.approx(d.scale)

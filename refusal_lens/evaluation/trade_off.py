@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from jaxtyping import Float
+from torch import Tensor
+
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation.base import wilson
 from refusal_lens.evaluation.scoring import counts_as_refused, refusal_scores
@@ -49,20 +52,21 @@ def trade_off_curve(
     trust: ScoreTrust,
     *,
     strengths: Sequence[float],
+    unedited: Float[Tensor, " prompt"],
     progress: Progress = lambda n: None,
 ) -> Curve:
     """One curve: `direction` added at its own site, prompts scored without generating.
 
-    Strength 0 is always measured too. The curve takes the direction's name.
+    Strength 0, the control of every other, is always there: it is `unedited`, the refusal scores
+    of the prompts without an edit (`refusal_scores`). The curve takes the direction's name.
     """
     sides: tuple[Label, Label] = ("refuse", "comply")
-    rates: dict[float, dict[Label, Estimate]] = {}
-    # Strength 0 comes first: it is the control of every other.
-    for strength in (0.0, *(s for s in sorted(strengths) if s != 0)):
+    plain = counts_as_refused(prompts, unedited, trust)
+    rates = {0.0: {s: _rate(prompts, plain, s, None) for s in sides}}
+    for strength in sorted(set(strengths) - {0.0}):
         with model.editing(Add(direction, strength=strength)):
             flags = counts_as_refused(prompts, refusal_scores(model, prompts, trust), trust)
-        control = {s: rates[0.0][s].value if rates else None for s in sides}
-        rates[strength] = {s: _rate(prompts, flags, s, control[s]) for s in sides}
+        rates[strength] = {s: _rate(prompts, flags, s, rates[0.0][s].value) for s in sides}
         progress(len(prompts))
     ordered = tuple(sorted(rates))
     return Curve(

@@ -6,7 +6,7 @@ import torch
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff, evaluate, trade_off_curve
-from refusal_lens.evaluation.scoring import scored
+from refusal_lens.evaluation.scoring import refusal_scores, scored
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge, ScoreTrust
 from refusal_lens.model import Decoding
@@ -32,8 +32,19 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         (_random(pooled, bench.study.seed), prompts),
         (_shuffled(bench, pooled), prompts),
     ]
+    plain = refusal_scores(bench.model, prompts, trust)
+    place = {key: row for row, key in enumerate(prompts.ids)}
+    tick(len(prompts))
     curves = tuple(
-        trade_off_curve(bench.model, d, chosen, trust, strengths=sizes.strengths, progress=tick)
+        trade_off_curve(
+            bench.model,
+            d,
+            chosen,
+            trust,
+            strengths=sizes.strengths,
+            unedited=plain[[place[key] for key in chosen.ids]],
+            progress=tick,
+        )
         for d, chosen in cases
     )
     return {"trade_off": TradeOff(layer, "first-token or opening score", curves)}

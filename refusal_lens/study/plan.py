@@ -31,7 +31,9 @@ def _n_candidates(bench: Bench, most: int, offsets: int) -> int:
 
 def _n_trade_off(bench: Bench) -> int:
     test = len(bench.split("test", bench.study.sizes.trade_off_pairs))
-    return 4 * test * len({0.0, *bench.study.sizes.strengths})
+    # Each strength on a category's own prompts, and on all with the pooled direction and two
+    # controls; strength 0 once.
+    return test + 4 * test * len(set(bench.study.sizes.strengths) - {0.0})
 
 
 STAGES: Final[tuple[Stage, ...]] = (
