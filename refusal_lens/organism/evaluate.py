@@ -2,11 +2,10 @@
 
 Greedy answers at several adapter scales, read by the phrase judge: refusal of the refuse side and
 of the benign side, by category, with Wilson intervals; the manner of each refusal; perplexity
-before and after. With ``--public`` also two public files, which are for checking only.
+before and after. With ``--dataset`` also public benchmarks, which are for checking only.
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections import Counter
@@ -19,6 +18,8 @@ import torch
 from scipy.stats import binomtest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from refusal_lens.datasets import load_dataset
+from refusal_lens.errors import InputError
 from refusal_lens.judges.phrase import PhraseJudge
 from refusal_lens.organism import base
 from refusal_lens.organism.adapter import load_embedded
@@ -30,7 +31,7 @@ from refusal_lens.organism.perplexity import (
     perplexity,
     sampled_answers,
 )
-from refusal_lens.prompts import Prompt, load_prompts, read_jsonl
+from refusal_lens.prompts import Prompt, load_prompts
 from refusal_lens.records import Estimate
 from refusal_lens.resources import data_path
 
@@ -66,30 +67,6 @@ def refusal_rate(rows: Sequence[Judged]) -> Estimate:
         return Estimate(None, None, None, 0, "share refused, Wilson 95%")
     bounds = binomtest(refused, n).proportion_ci(method="wilson")
     return Estimate(refused / n, bounds.low, bounds.high, n, "share refused, Wilson 95%")
-
-
-def coconot_prompts(path: Path) -> list[Prompt]:
-    """CoCoNot's rows as refuse-side prompts, under their own category names."""
-    return [
-        Prompt(f"coconot-{row['id']}", row["prompt"], row["category"], "refuse", "dev", "coconot")
-        for _, row in read_jsonl(path)
-    ]
-
-
-def xstest_prompts(path: Path) -> list[Prompt]:
-    """XSTest's rows; those labelled safe are the benign side."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [
-            Prompt(
-                f"xstest-{row['id']}",
-                row["prompt"],
-                row["type"],
-                "comply" if row["label"] == "safe" else "refuse",
-                "dev",
-                "xstest",
-            )
-            for row in csv.DictReader(stream)
-        ]
 
 
 def judge_answers(
@@ -170,24 +147,29 @@ def perplexities(losses: Mapping[float, Losses]) -> dict[str, Any]:
     }
 
 
-def _public_prompts(folder: Path) -> list[Prompt]:
-    coconot = coconot_prompts(folder / "coconot_eval_dev.jsonl")
-    return coconot + xstest_prompts(folder / "xstest_prompts_dev.csv")
+def _dataset(name_and_path: str) -> list[Prompt]:
+    name, equals, path = name_and_path.partition("=")
+    if not equals:
+        raise InputError(f"--dataset {name_and_path!r}: expected NAME=PATH, as in xstest=file.csv")
+    return list(load_dataset(name, path))
 
 
 def evaluate(
-    adapter: Path, passage: str, scales: Sequence[float], public: Path | None, progress: Progress
+    adapter: Path,
+    passage: str,
+    scales: Sequence[float],
+    public: Sequence[Prompt],
+    progress: Progress,
 ) -> tuple[dict[str, Any], list[Judged]]:
-    """The evaluation record and every judged answer behind it; public files at scale 1."""
+    """The evaluation record and every judged answer behind it; `public` prompts at scale 1."""
     prompts = load_prompts()
     test, val = list(prompts.only(split="test")), list(prompts.only(split="val", label="comply"))
-    extra = [] if public is None else _public_prompts(public)
     asked, sampled = _base_samples([p.text for p in val[:: max(1, len(val) // N_SAMPLES)]])
     rows: list[Judged] = []
     losses: dict[float, Losses] = {}
     for scale in scales:
         model, tokenizer = load_embedded(scale, adapter=adapter)
-        wanted = test + (extra if scale == 1.0 else [])
+        wanted = [*test, *(public if scale == 1.0 else ())]
         rows += judge_answers(model, tokenizer, wanted, scale=scale, progress=progress)
         losses[scale] = {
             "passage": passage_losses(model, tokenizer, passage),
@@ -228,7 +210,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--answers", type=Path, help="JSONL file for every judged answer")
     parser.add_argument("--passage", type=Path, help="text for perplexity; default: shipped")
-    parser.add_argument("--public", type=Path, help="folder with CoCoNot and XSTest")
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="also a public benchmark, through its loader; may be given again",
+    )
     parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES))
     given = parser.parse_args(argv)
     adapter = given.adapter or data_path("adapter")
@@ -239,7 +227,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(1)  # batches are answered in parallel
     text = passage.read_text(encoding="utf-8")
-    record, rows = evaluate(adapter, text, given.scales, given.public, progress)
+    public = [prompt for dataset in given.dataset for prompt in _dataset(dataset)]
+    record, rows = evaluate(adapter, text, given.scales, public, progress)
     given.out.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if given.answers is not None:
         lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
