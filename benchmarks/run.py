@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.records import installed_versions
 from refusal_lens.sites import Site
-from refusal_lens.study.results import Results
+from refusal_lens.study.results import Results, peak_memory_mib
 
 HERE: Final = Path(__file__).resolve().parent
 SECTIONS: Final = ("statistics", "memory", "study", "generation")
@@ -256,28 +255,14 @@ def reset_peak() -> None:
         path.write_text("5")
 
 
-def peak_mib() -> float:
-    """Largest resident memory of this process.
-
-    Linux passes a parent's `ru_maxrss` on to a child process; `VmHWM` is the process's own.
-    """
-    path = Path("/proc/self/status")
-    if path.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text())
-        assert found is not None
-        return int(found[1]) / 1024
-    unit = MIB if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 def measure_peak(n: int, times: int) -> None:
     """In a process of its own: print the peak of the statistics over `n` prompts, `times` over."""
     model = lens_model()
     prompts = repeated(PromptSet(train_prompts(12).prompts[:n]), times)
     reset_peak()
-    loaded = peak_mib()
+    loaded = peak_memory_mib()
     model.residual_stats(prompts)
-    peak = peak_mib()
+    peak = peak_memory_mib()
     kept = model.chat.n_post * model.n_layers * model.d_model * 4 / MIB  # a prompt's residuals
     print(json.dumps({"prompts": len(prompts), "loaded": loaded, "peak": peak, "kept": kept}))
 

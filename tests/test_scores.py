@@ -5,9 +5,9 @@ import torch
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import accuracy, refusal_scores
+from refusal_lens.evaluation import accuracy
 from refusal_lens.evaluation.base import wilson
-from refusal_lens.evaluation.trade_off import trade_off_curve
+from refusal_lens.evaluation.trade_off import Unedited, trade_off_curve
 from refusal_lens.judges import ScoreTrust, SubstringJudge
 from refusal_lens.judges.first_token import (
     auroc,
@@ -104,10 +104,8 @@ def test_trade_off_curve_has_its_control_and_both_sides(tiny_llama, three_catego
         auroc={},
         opening_auroc={},
     )
-    plain = refusal_scores(tiny_llama, three_categories, trust)
-    curve = trade_off_curve(
-        tiny_llama, d, three_categories, trust, strengths=(20.0, -20.0), unedited=plain
-    )
+    plain = Unedited.measure(tiny_llama, three_categories, trust)
+    curve = trade_off_curve(tiny_llama, d, plain, trust, strengths=(20.0, -20.0))
     assert curve.name == "red"
     assert curve.strengths == (-20.0, 0.0, 20.0)
     assert curve.length == pytest.approx(d.scale)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,23 +46,42 @@ class TradeOff(Record):
     curves: tuple[Curve, ...]
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Unedited:
+    """Prompts and their refusal scores without an edit: strength 0 of every curve."""
+
+    prompts: PromptSet
+    scores: Float[Tensor, " prompt"]
+
+    @classmethod
+    def measure(cls, model: LensModel, prompts: PromptSet, trust: ScoreTrust) -> "Unedited":
+        """Score the prompts with whatever edits are on."""
+        return cls(prompts, refusal_scores(model, prompts, trust))
+
+    def only(self, category: str) -> "Unedited":
+        """Those of one category."""
+        own = torch.tensor([p.category == category for p in self.prompts])
+        return Unedited(self.prompts.only(category=category), self.scores[own])
+
+
 def trade_off_curve(
     model: LensModel,
     direction: Direction,
-    prompts: PromptSet,
+    unedited: Unedited,
     trust: ScoreTrust,
     *,
     strengths: Sequence[float],
-    unedited: Float[Tensor, " prompt"],
     progress: Progress = lambda n: None,
 ) -> Curve:
     """One curve: `direction` added at its own site, prompts scored without generating.
 
-    Strength 0, the control of every other, is always there: it is `unedited`, the refusal scores
-    of the prompts without an edit (`refusal_scores`). The curve takes the direction's name.
+    Strength 0, the control of every other, is always there: it is `unedited`. The curve takes the
+    direction's name.
     """
     sides: tuple[Label, Label] = ("refuse", "comply")
-    plain = counts_as_refused(prompts, unedited, trust)
+    prompts = unedited.prompts
+    plain = counts_as_refused(prompts, unedited.scores, trust)
     rates = {0.0: {s: _rate(prompts, plain, s, None) for s in sides}}
     for strength in sorted(set(strengths) - {0.0}):
         with model.editing(Add(direction, strength=strength)):

@@ -6,7 +6,8 @@ import torch
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff, evaluate, trade_off_curve
-from refusal_lens.evaluation.scoring import refusal_scores, scored
+from refusal_lens.evaluation.scoring import scored
+from refusal_lens.evaluation.trade_off import Unedited
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge, ScoreTrust
 from refusal_lens.model import Decoding
@@ -26,25 +27,14 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     layer = bench.chosen_layer()
     own = bench.results.get("directions", "directions", DirectionSet)
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
-    cases = [(own.at(c, layer), prompts.only(category=c)) for c in prompts.categories]
-    cases += [
-        (pooled, prompts),
-        (_random(pooled, bench.study.seed), prompts),
-        (_shuffled(bench, pooled), prompts),
-    ]
-    plain = refusal_scores(bench.model, prompts, trust)
-    place = {key: row for row, key in enumerate(prompts.ids)}
+    plain = Unedited.measure(bench.model, prompts, trust)
     tick(len(prompts))
+    cases = [(own.at(c, layer), plain.only(c)) for c in prompts.categories]
+    cases += [
+        (d, plain) for d in (pooled, _random(pooled, bench.study.seed), _shuffled(bench, pooled))
+    ]
     curves = tuple(
-        trade_off_curve(
-            bench.model,
-            d,
-            chosen,
-            trust,
-            strengths=sizes.strengths,
-            unedited=plain[[place[key] for key in chosen.ids]],
-            progress=tick,
-        )
+        trade_off_curve(bench.model, d, chosen, trust, strengths=sizes.strengths, progress=tick)
         for d, chosen in cases
     )
     return {"trade_off": TradeOff(layer, "first-token or opening score", curves)}
