@@ -103,10 +103,10 @@ def study(
     try:
         with _Bars() as bars:
             results = run_study(question, folder, bars)
+        path = write_report(results)
     except KeyboardInterrupt:
         err.print("stopped; the same command goes on from there")
         raise typer.Exit(130) from None
-    path = write_report(results)
     out.print(f"report: {escape(str(path))}", highlight=False)
 
 

@@ -35,9 +35,8 @@ def load_embedded(
         adapter: Another adapter folder, by default the shipped one.
 
     Raises:
-        ValueError: a negative or non-finite scale.
-        InputError: the base wheel or the adapter is missing, or the adapter was trained on
-            another base.
+        InputError: a negative or non-finite scale, the base wheel or the adapter is missing, or
+            the adapter was trained on another base.
     """
     if not (math.isfinite(adapter_scale) and adapter_scale >= 0):
         raise InputError(f"adapter_scale is {adapter_scale!r}; it must be finite and at least 0")

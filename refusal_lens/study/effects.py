@@ -47,27 +47,28 @@ def answers(bench: Bench, tick: Progress) -> Records:
     found = bench.results.get("directions", "directions", DirectionSet)
     shown = _shown(bench, sizes.shown)
     decoding = Decoding(sizes.shown_tokens)
-    parts: dict[str, list[Evaluation]] = {"none": [], "ablated": [], "steered": []}
+
+    def read(prompts: PromptSet, condition: str, *edits: Edit) -> Evaluation:
+        with bench.model.editing(*edits):
+            return evaluate(
+                bench.model,
+                prompts,
+                PhraseJudge(),
+                condition=condition,
+                decoding=decoding,
+                progress=tick,
+            )
+
+    parts: dict[str, list[Evaluation]] = {
+        "none": [read(shown, "none")],
+        "ablated": [],
+        "steered": [],
+    }
     for category in shown.categories:
         d = found.at(category, layer)
-        edits: dict[str, tuple[Edit, ...]] = {
-            "none": (),
-            "ablated": (Ablate(d),),
-            "steered": (Add(d, strength=1.0),),
-        }
         own = shown.only(category=category)
-        for condition, edit in edits.items():
-            with bench.model.editing(*edit):
-                parts[condition].append(
-                    evaluate(
-                        bench.model,
-                        own,
-                        PhraseJudge(),
-                        condition=condition,
-                        decoding=decoding,
-                        progress=tick,
-                    )
-                )
+        parts["ablated"].append(read(own, "ablated", Ablate(d)))
+        parts["steered"].append(read(own, "steered", Add(d, strength=1.0)))
     texts = tuple(p.text for p in shown)
     return {"answers": SideBySide(texts, tuple(_joined(e) for e in parts.values()))}
 
