@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
-from refusal_lens.evaluation.base import mean_estimate
 from refusal_lens.evaluation.scoring import scores_from_logits
+from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import LensModel

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "refusal_lens"
 LAYERS = (
-    ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records"),
+    ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records", "intervals"),
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),

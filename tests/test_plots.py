@@ -12,8 +12,8 @@ import torch
 from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Curve, Evaluation, SideBySide, TradeOff
-from refusal_lens.evaluation.base import mean_estimate, wilson
 from refusal_lens.geometry import Geometry
+from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.plots import (
     plot_cosines,
     plot_layers,

@@ -6,8 +6,8 @@ import torch
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import accuracy
-from refusal_lens.evaluation.base import wilson
 from refusal_lens.evaluation.trade_off import Unedited, trade_off_curve
+from refusal_lens.intervals import wilson
 from refusal_lens.judges import ScoreTrust, SubstringJudge
 from refusal_lens.judges.first_token import (
     auroc,

@@ -1,28 +1,14 @@
 """`Evaluation`: what a model said under a condition, and how it was judged."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, final
-
-from scipy import stats
-from scipy.stats import binomtest
+from typing import ClassVar, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import wilson
 from refusal_lens.judges import Outcome
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
-
-LEVEL: Final = 0.95
-
-
-def wilson(hits: int, n: int, control: float | None = None, missing: int = 0) -> Estimate:
-    """A rate with its Wilson interval; undefined without observations."""
-    method = "Wilson interval" + (f"; {missing} unclear left out" if missing else "")
-    if n == 0:
-        return Estimate(None, None, None, 0, method, control)
-    interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-    return Estimate(hits / n, float(interval.low), float(interval.high), n, method, control)
 
 
 @final
@@ -113,13 +99,3 @@ def accuracy(refusal_rate: float, over_refusal_rate: float) -> float:
         if not 0 <= rate <= 1:
             raise InputError(f"rate {rate} is not between 0 and 1")
     return (refusal_rate + 1 - over_refusal_rate) / 2
-
-
-def mean_estimate(values: Sequence[float], control: float | None = None) -> Estimate:
-    """Mean with its 95% t interval over prompts; undefined with fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return Estimate(None, None, None, n, "mean, t interval", control)
-    mean = float(sum(values) / n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(values))
-    return Estimate(mean, mean - half, mean + half, n, "mean over prompts, t interval", control)

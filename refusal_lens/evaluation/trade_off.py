@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
-from refusal_lens.evaluation.base import wilson
 from refusal_lens.evaluation.scoring import counts_as_refused, refusal_scores
+from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import LensModel

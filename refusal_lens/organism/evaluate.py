@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from scipy.stats import binomtest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.datasets import load_dataset
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import wilson
 from refusal_lens.judges.phrase import PhraseJudge
 from refusal_lens.organism import base
 from refusal_lens.organism.adapter import load_embedded
@@ -62,11 +62,7 @@ class Judged:
 
 def refusal_rate(rows: Sequence[Judged]) -> Estimate:
     """Share of answers judged ``refused``, with its Wilson interval."""
-    n, refused = len(rows), sum(row.outcome == "refused" for row in rows)
-    if n == 0:
-        return Estimate(None, None, None, 0, "share refused, Wilson 95%")
-    bounds = binomtest(refused, n).proportion_ci(method="wilson")
-    return Estimate(refused / n, bounds.low, bounds.high, n, "share refused, Wilson 95%")
+    return wilson(sum(row.outcome == "refused" for row in rows), len(rows))
 
 
 def judge_answers(
@@ -77,7 +73,10 @@ def judge_answers(
     scale: float,
     progress: Progress,
 ) -> Iterator[Judged]:
-    """Answer every prompt greedily and judge the answers; sets are named by the prompt's source."""
+    """Answer every prompt greedily and judge the answers.
+
+    A set is named by the prompts' source, without the detail that loaders add to it, and split.
+    """
     judge = PhraseJudge()
     found = greedy_answers(
         model,
@@ -92,7 +91,7 @@ def judge_answers(
         verdict = judge.judge(prompt.text, answer)
         yield Judged(
             id=prompt.id,
-            set=f"{prompt.source}/{prompt.split}",
+            set=f"{prompt.source.partition(':')[0]}/{prompt.split}",
             category=prompt.category,
             label=prompt.label,
             scale=scale,
