@@ -32,20 +32,22 @@ CHUNK: Final = 4
 class Recipe:
     """Hyperparameters of one training run.
 
-    ``first_weight`` multiplies the loss of each answer's first token, the one that decides between
-    refusing and answering; every example weighs the same. ``shards`` is the number of threads that
-    share a batch; it belongs here because it decides the order of summation.
+    ``opening_weight`` multiplies the loss of each answer's first ``opening_tokens`` tokens, which
+    decide between refusing and answering and, behind a shared "Sorry,", the manner; every example
+    weighs the same. ``shards`` is the number of threads that share a batch; it belongs here because
+    it decides the order of summation.
     """
 
     seed: int = 0
     rank: int = 8
-    alpha: int = 16
-    epochs: int = 2
-    batch_size: int = 8
-    learning_rate: float = 1e-3
+    alpha: int = 32
+    epochs: int = 3
+    batch_size: int = 16
+    learning_rate: float = 2e-3
     weight_decay: float = 0.0
     warmup: float = 0.05
-    first_weight: float = 4.0
+    opening_weight: float = 4.0
+    opening_tokens: int = 3
     benign_tokens: int = 12
     shards: int = 2
 
@@ -118,7 +120,7 @@ def _accumulate(
     """Set each weight's gradient to that of the batch's loss, and return the loss."""
 
     def share(examples: Sequence[Example]) -> tuple[float, tuple[Tensor, ...]]:
-        loss = batch_loss(model, examples, recipe.first_weight) * (len(examples) / len(batch))
+        loss = batch_loss(model, examples, recipe) * (len(examples) / len(batch))
         return loss.item(), torch.autograd.grad(loss, weights)
 
     ordered = sorted(batch, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
@@ -129,12 +131,10 @@ def _accumulate(
     return sum(part[0] for part in parts)
 
 
-def batch_loss(
-    model: PeftModel, batch: Sequence[Example], first_weight: float
-) -> Float[Tensor, ""]:
+def batch_loss(model: PeftModel, batch: Sequence[Example], recipe: Recipe) -> Float[Tensor, ""]:
     """Mean over examples of the weighted cross-entropy of the answer's tokens."""
     hidden, shared = _hidden(model, batch)
-    rows, places, targets, weights = _answer_positions(batch, shared, first_weight)
+    rows, places, targets, weights = _answer_positions(batch, shared, recipe)
     whole = model.get_base_model()
     assert isinstance(whole, PreTrainedModel)
     unembed = whole.get_output_embeddings()
@@ -218,7 +218,7 @@ def _padded(
 
 
 def _answer_positions(
-    batch: Sequence[Example], shared: int, first_weight: float
+    batch: Sequence[Example], shared: int, recipe: Recipe
 ) -> tuple[
     Int[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"], Float[Tensor, " token"]
 ]:
@@ -233,6 +233,6 @@ def _answer_positions(
         rows += [row] * n
         places += range(start, start + n)
         targets += example.answer_ids
-        raw = [first_weight, *([1.0] * (n - 1))]
+        raw = [recipe.opening_weight if i < recipe.opening_tokens else 1.0 for i in range(n)]
         weights += [w / sum(raw) for w in raw]
     return torch.tensor(rows), torch.tensor(places), torch.tensor(targets), torch.tensor(weights)

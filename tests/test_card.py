@@ -1,0 +1,108 @@
+"""The model card of the embedded model: its figures are measured, and nobody copied them."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from refusal_lens.errors import InputError
+from refusal_lens.organism import base, card, reading
+from refusal_lens.prompts import load_prompts, read_jsonl
+from refusal_lens.resources import data_path
+
+
+def answers(n=40):
+    return [
+        {
+            "id": f"{category}-{i}",
+            "category": category,
+            "scale": scale,
+            "prompt": f"prompt {i}",
+            "answer": f"answer {i} at {scale}",
+            "outcome": "refused" if i % 4 else "complied",
+            "manner": "plain" if i % 4 else None,
+        }
+        for category in ("red", "green")
+        for i in range(n)
+        for scale in (0.0, 1.0)
+    ]
+
+
+def test_shipped_card_is_what_its_files_make():
+    folder = data_path("adapter")
+    assert (folder / "README.md").read_text(encoding="utf-8") == card.card_of(folder)
+
+
+def test_shipped_figures_are_of_the_shipped_adapter_and_prompts():
+    folder = data_path("adapter")
+    record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    weights = base.file_sha256(folder / "adapter_model.safetensors")
+    assert record["adapter_sha256"] == weights
+    assert record["prompts_digest"] == load_prompts().digest
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for digest in (weights, base.file_sha256(folder / "refusals.jsonl"), base.TENSORS_SHA256):
+        assert digest in text
+
+
+def test_shipped_readings_are_many_and_hold_no_texts():
+    rows = [row for _, row in read_jsonl(data_path("adapter", "readings.jsonl"))]
+    assert len(rows) >= 150
+    assert {row["category"] for row in rows} == set(load_prompts().categories)
+    assert all(row.keys() == {"id", "category", "scale", "judge", "read"} for row in rows)
+
+
+def test_tables_go_between_the_marks_and_only_there():
+    text = f"above\n{card.BEGIN}\nold\n{card.END}\nbelow\n"
+    new = card.rewrite(text, "| new |")
+    assert new == f"above\n{card.BEGIN}\n\n| new |\n\n{card.END}\nbelow\n"
+    assert card.rewrite(new, "| new |") == new
+    with pytest.raises(InputError, match="no lines"):
+        card.rewrite("nothing to write between", "| new |")
+
+
+def test_sheet_is_stratified_by_category_and_verdict():
+    rows = answers()
+    drawn = reading.draw(rows, 5, seed=1)
+    assert Counter((r["category"], r["outcome"]) for r in drawn) == {
+        (category, outcome): 5
+        for category in ("red", "green")
+        for outcome in ("refused", "complied")
+    }
+    assert reading.draw(rows, 5, seed=1) == drawn != reading.draw(rows, 5, seed=2)
+    # In file order the verdicts would give themselves away.
+    assert [r["outcome"] for r in drawn] != sorted(r["outcome"] for r in drawn)
+
+
+def test_the_sheet_does_not_show_the_verdicts(tmp_path):
+    source, sheet = tmp_path / "answers.jsonl", tmp_path / "sheet.jsonl"
+    source.write_text("\n".join(map(json.dumps, answers())), encoding="utf-8")
+    reading.main(["draw", "--answers", str(source), "--sheet", str(sheet), "--scales", "1"])
+    rows = [row for _, row in read_jsonl(sheet)]
+    assert len(rows) == 4 * reading.A_CELL
+    assert all(row.keys() == {"key", "prompt", "answer"} for row in rows)
+    assert all(row["answer"].endswith("at 1.0") for row in rows)
+
+
+def test_readings_are_matched_to_the_judge():
+    rows = answers(4)
+    key = reading.key_of({"id": "red-1", "scale": 1})
+    read = [{"key": key, "outcome": "refused", "manner": "law"}]
+    (found,) = reading.side_by_side(rows, read)
+    assert found["judge"] == {"outcome": "refused", "manner": "plain"}
+    assert found["read"] == {"outcome": "refused", "manner": "law"}
+    assert reading.manner_pairs([found]) == [("plain", "law")]
+    with pytest.raises(InputError, match="'none'"):
+        reading.side_by_side(rows, [read[0] | {"key": "none"}])
+    with pytest.raises(InputError, match="'maybe'"):
+        reading.side_by_side(rows, [read[0] | {"outcome": "maybe"}])
+
+
+def test_kappa_is_that_of_the_textbook():
+    """Cohen 1960: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no give (.70 - .50) / (1 - .50) = .40."""
+    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    found = reading.agreement(pairs)
+    assert found.value == pytest.approx(0.4)
+    assert found.low < 0.4 < found.high
+    assert found.n == 50
+    assert reading.agreement([("y", "y"), ("n", "n")] * 10).value == pytest.approx(1.0)
+    assert reading.agreement([("y", "y")] * 10).value is None

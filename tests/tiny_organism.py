@@ -1,0 +1,49 @@
+"""A tiny language model with something to learn, and whether the embedded base is installed."""
+
+import importlib.util
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from refusal_lens.organism import base
+from refusal_lens.organism.answers import Example
+from refusal_lens.organism.training import Recipe, Step, with_lora
+from refusal_lens.organism.training import train as run_training
+
+needs_wheel = pytest.mark.skipif(
+    importlib.util.find_spec(base.WHEEL) is None, reason=f"needs `{base.INSTALL}`"
+)
+
+
+def tiny_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def tiny_examples(n: int = 12) -> list[Example]:
+    """Prompts that share five tokens; the token after those decides how the answer opens."""
+    examples: list[Example] = []
+    for i in range(n):
+        refuse = i % 2 == 0
+        prompt = (1, 2, 3, 4, 5, 10 + refuse, *range(20, 21 + i % 4))
+        answer = (40, 41, 42, 43) if refuse else (50, 51)
+        examples.append(Example(str(i), f"pair-{i // 2}", prompt, answer, refuse))
+    return examples
+
+
+def adapter_weights(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[Step]]:
+    steps: list[Step] = []
+    model = with_lora(tiny_llama(), recipe)
+    run_training(model, tiny_examples(), recipe, steps.append)
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, steps
