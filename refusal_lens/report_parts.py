@@ -87,7 +87,7 @@ def _chosen(run: Run) -> str:
     s = run.selection
     return (
         f"{text}, offset {number(s.choice.offset, 0)}: the best of {len(s.candidates)} candidates, "
-        f"{len(s.survivors)} of which pass the rule" + (" as relaxed" if s.relaxed else "")
+        f"{'none' if s.relaxed else len(s.survivors)} of which passes the rule of Arditi et al."
     )
 
 

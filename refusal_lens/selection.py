@@ -51,7 +51,7 @@ class Selection(Record):
     `relaxed` says in words how the rule was relaxed where no candidate passed it; None if not.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     candidates: tuple[Candidate, ...]
     survivors: tuple[int, ...]
@@ -83,7 +83,7 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
     as in the released code (the paper states strict inequalities). The rest in order of the
     ablation score, smallest first.
     """
-    limit = int(n_layers * (1 - LAYERS_LEFT_OUT))
+    limit = _last_layer(n_layers)
     kept = [
         (ablation, i)
         for i, (layer, ablation, addition, kl) in enumerate(scores)
@@ -96,34 +96,47 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
 
 
 def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
-    """Arditi's choice; where nothing passes, a relaxed one that says so.
+    """Arditi's choice; where nothing passes, the most balanced candidate, and it is said.
 
-    Relaxed in this order: without the limit on KL, then without the limit on addition too; the
-    last fifth of the layers is never chosen.
+    The fall-back is ours. It takes the candidate whose weaker effect is the largest: the fall of
+    the refusal score under ablation or its rise under addition, each from the unedited model. A
+    direction whose ablation merely damages the model does not raise refusal when it is added, and
+    loses. The last fifth of the layers is never chosen.
 
     Raises:
         ValueError: every candidate is undefined or in the last fifth of the layers.
     """
     rows = [(c.layer, _number(c.ablation), _number(c.addition), _number(c.kl)) for c in candidates]
-    steps: tuple[tuple[str | None, bool, bool], ...] = (
-        (None, True, True),
-        (f"no candidate had KL <= {KL_LIMIT}; that limit was dropped", False, True),
-        ("no candidate induced refusal; both limits were dropped", False, False),
+    if survivors := passing(rows, n_layers):
+        return Selection(tuple(candidates), survivors, survivors[0], None)
+    limit = _last_layer(n_layers)
+    effects = [(_weaker_effect(c), -i) for i, c in enumerate(candidates) if c.layer < limit]
+    ordered = tuple(-i for effect, i in sorted(effects, reverse=True) if not math.isnan(effect))
+    if not ordered:
+        raise ValueError("every candidate is undefined or in the last fifth of the layers")
+    relaxed = (
+        f"no candidate kept KL within {KL_LIMIT} and induced refusal; taken is the one whose "
+        "weaker effect, of ablation and of addition, is the largest"
     )
-    for relaxed, keep_kl, keep_addition in steps:
-        open_rows = [
-            (
-                layer,
-                ablation,
-                addition if keep_addition else max(addition, INDUCE_LIMIT),
-                kl if keep_kl else min(kl, KL_LIMIT),
-            )
-            for layer, ablation, addition, kl in rows
-        ]
-        survivors = passing(open_rows, n_layers)
-        if survivors:
-            return Selection(tuple(candidates), survivors, survivors[0], relaxed)
-    raise ValueError("every candidate is undefined or in the last fifth of the layers")
+    return Selection(tuple(candidates), ordered, ordered[0], relaxed)
+
+
+def eligible_layers(n_layers: int) -> range:
+    """Layers that can be chosen: without layer 0, whose template tokens hold nothing yet, and
+    without the last fifth."""
+    return range(1, max(2, _last_layer(n_layers)))
+
+
+def _last_layer(n_layers: int) -> int:
+    """The first layer of the last fifth."""
+    return int(n_layers * (1 - LAYERS_LEFT_OUT))
+
+
+def _weaker_effect(c: Candidate) -> float:
+    """The smaller of the fall under ablation and the rise under addition, in nats."""
+    fall = _control(c.ablation) - _number(c.ablation)
+    rise = _number(c.addition) - _control(c.addition)
+    return math.nan if math.isnan(fall) or math.isnan(rise) else min(fall, rise)
 
 
 def score_candidates(
@@ -178,3 +191,7 @@ def _mean(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -
 
 def _number(estimate: Estimate) -> float:
     return math.nan if estimate.value is None else estimate.value
+
+
+def _control(estimate: Estimate) -> float:
+    return math.nan if estimate.control is None else estimate.control

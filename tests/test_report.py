@@ -76,7 +76,9 @@ def trust() -> ScoreTrust:
 
 def stages() -> dict[str, dict[str, Record]]:
     """Every record of a study, synthetic."""
-    picked = Selection(candidates(4), (3,), 3, "no candidate had KL <= 0.1; that limit was dropped")
+    picked = Selection(
+        candidates(4), (3,), 3, "no candidate kept KL within 0.1 and induced refusal"
+    )
     return {
         "behaviour": {"train": read()},
         "directions": {"directions": direction_set(), "pooled": direction_set(("pooled",))},
@@ -223,7 +225,7 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     rate = said.rate("refuse")
     assert f"{100 * (rate.value or 0):.0f}% [" in text
     assert f"n = {rate.n}" in text
-    assert "that limit was dropped" in text
+    assert "no candidate kept KL within 0.1" in text
     assert "A planted case." in text
     assert "13 of 30" in text
 

@@ -10,16 +10,25 @@ from refusal_lens.directions import fit_mean_difference
 from refusal_lens.interventions import Ablate
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.records import Estimate
-from refusal_lens.selection import Candidate, kl_divergence, passing, score_candidates, select
+from refusal_lens.selection import (
+    Candidate,
+    eligible_layers,
+    kl_divergence,
+    passing,
+    score_candidates,
+    select,
+)
 
 
-def estimate(value: float | None) -> Estimate:
-    return Estimate(value, None, None, 8, "test")
+def estimate(value: float, unedited: float) -> Estimate:
+    return Estimate(None if math.isnan(value) else float(value), None, None, 8, "test", unedited)
 
 
 def candidate(layer: int, ablation: float, addition: float, kl: float) -> Candidate:
-    values = (None if math.isnan(x) else float(x) for x in (ablation, addition, kl))
-    return Candidate(layer, -1, *map(estimate, values))
+    """Unedited, the refuse side scores 2 and the benign side -4."""
+    return Candidate(
+        layer, -1, estimate(ablation, 2.0), estimate(addition, -4.0), estimate(kl, 0.0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,19 +62,27 @@ def test_the_rule_keeps_equality_and_drops_nan_late_layers_and_damage():
     assert passing(rows, 10) == (5, 0)
 
 
-def test_nothing_passes_is_relaxed_and_said():
-    kl = select([candidate(2, -3, 1, 0.5), candidate(3, -4, -1, 0.5)], 10)
-    assert kl.chosen == 0
-    assert kl.relaxed is not None
-    assert "KL" in kl.relaxed
-    both = select([candidate(2, -3, -1, 0.5), candidate(3, -4, -1, 0.5)], 10)
-    assert both.choice.layer == 3
-    assert both.relaxed is not None
-    assert "both" in both.relaxed
-    strict = select([candidate(2, -3, 1, 0.05), candidate(3, -4, 1, 0.5)], 10)
-    assert (strict.choice.layer, strict.relaxed) == (2, None)
+def test_nothing_passes_takes_the_balanced_candidate_and_says_so():
+    damage = candidate(2, -9, -3.9, 4.0)  # bypasses most, induces nothing
+    weak = candidate(3, 1.5, 0.5, 0.01)  # passes
+    balanced = candidate(5, -1, -1, 0.5)
+    late = candidate(9, -9, 3, 0.5)
+    nothing = candidate(4, math.nan, 3, 0.5)
+    found = select([damage, candidate(3, 1.5, -0.5, 0.01), balanced, late, nothing], 10)
+    assert found.choice == balanced
+    assert [found.candidates[i].layer for i in found.survivors] == [5, 3, 2]
+    assert found.relaxed is not None
+    assert "weaker effect" in found.relaxed
+    strict = select([damage, weak, balanced], 10)
+    assert (strict.choice, strict.relaxed) == (weak, None)
     with pytest.raises(ValueError, match="last fifth"):
-        select([candidate(9, -3, 1, 0.05)], 10)
+        select([late, nothing], 10)
+
+
+def test_layers_that_can_be_chosen():
+    assert list(eligible_layers(30)) == list(range(1, 24))
+    assert list(eligible_layers(3)) == [1]
+    assert list(eligible_layers(1)) == [1]
 
 
 def test_kl_is_that_of_the_definition():

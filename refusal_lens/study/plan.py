@@ -13,8 +13,10 @@ from refusal_lens.selection import LayerCurve, Selection
 from refusal_lens.study import effects, stages
 from refusal_lens.study.stages import Bench, Stage
 
-# A generated token costs about this share of a forward pass over one prompt's own tokens.
-_TOKEN: Final = 0.3
+# A generated token costs about this share of a forward pass over one prompt's own tokens, in full
+# batches; in batches of two or three prompts six times as much.
+_TOKEN: Final = 0.1
+_FEW: Final = 6
 
 
 def _n_train(bench: Bench) -> int:
@@ -23,10 +25,6 @@ def _n_train(bench: Bench) -> int:
 
 def _n_val(bench: Bench) -> int:
     return len(bench.split("val", bench.study.sizes.fit_pairs))
-
-
-def _n_candidates(bench: Bench, most: int, offsets: int) -> int:
-    return len(bench.study.layers_of(bench.model.n_layers, most)) * offsets
 
 
 def _n_trade_off(bench: Bench) -> int:
@@ -88,10 +86,9 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("directions", "score"),
         (Selection,),
         stages.selection,
-        lambda b: _n_candidates(
-            b,
-            b.study.sizes.selection_layers,
-            b.model.chat.n_post if b.study.sizes.all_offsets else 1,
+        lambda b: (
+            len(stages.selection_layers(b))
+            * (b.model.chat.n_post if b.study.sizes.all_offsets else 1)
         ),
         lambda b: 3 * b.study.sizes.selection_prompts,
     ),
@@ -101,7 +98,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("directions", "score"),
         (LayerCurve,),
         stages.layers,
-        lambda b: _n_candidates(b, b.study.sizes.curve_layers, 1),
+        lambda b: len(stages.curve_layers(b)),
         lambda b: 3 * b.study.sizes.curve_prompts,
     ),
     Stage(
@@ -120,7 +117,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         (SideBySide,),
         effects.answers,
         lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
-        lambda b: 1 + 4 * _TOKEN * b.study.sizes.shown_tokens,
+        lambda b: 1 + _FEW * _TOKEN * b.study.sizes.shown_tokens,
     ),
     Stage(
         "tokens",

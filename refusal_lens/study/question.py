@@ -1,5 +1,6 @@
 """The frozen question of a study: which model, which prompts, how much of each."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, final
 
@@ -83,8 +84,12 @@ class Study:
         full = "-full" if self.sizes == Sizes.full() else ""
         return f"runs/{name}{scale}-seed{self.seed}{full}"
 
-    def layers_of(self, n_layers: int, most: int) -> tuple[int, ...]:
-        """At most `most` layers, evenly spread over those asked for; never layer 0 or the last.
+    def layers_of(
+        self, n_layers: int, most: int, among: Sequence[int] | None = None
+    ) -> tuple[int, ...]:
+        """At most `most` layers, evenly spread over those asked for, by default all but layer 0.
+
+        `among` leaves out what serves no purpose, unless nothing else was asked for.
 
         Raises:
             InputError: a layer that the model does not have.
@@ -95,6 +100,8 @@ class Study:
                 raise InputError(
                     f"layer {layer} is not in this model: its layers are 0 to {n_layers - 1}"
                 )
+        if among is not None:
+            asked = tuple(layer for layer in asked if layer in among) or asked
         if most >= len(asked):
             return tuple(sorted(asked))
         step = (len(asked) - 1) / (most - 1)

@@ -25,7 +25,13 @@ from refusal_lens.model.load import EMBEDDED
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of
-from refusal_lens.selection import LayerCurve, Selection, score_candidates, select
+from refusal_lens.selection import (
+    LayerCurve,
+    Selection,
+    eligible_layers,
+    score_candidates,
+    select,
+)
 from refusal_lens.sites import block_inputs
 from refusal_lens.study.question import CONTROL_SCALE, Study
 from refusal_lens.study.results import Results
@@ -176,6 +182,17 @@ def score(bench: Bench, tick: Progress) -> Records:
     return {"trust": trust, "val": val_read}
 
 
+def selection_layers(bench: Bench) -> tuple[int, ...]:
+    """Layers of the candidates: those that can be chosen, where any of them was asked for."""
+    n = bench.model.n_layers
+    return bench.study.layers_of(n, bench.study.sizes.selection_layers, eligible_layers(n))
+
+
+def curve_layers(bench: Bench) -> tuple[int, ...]:
+    """Layers of the curves, the last ones included."""
+    return bench.study.layers_of(bench.model.n_layers, bench.study.sizes.curve_layers)
+
+
 def selection(bench: Bench, tick: Progress) -> Records:
     """Layer and offset by Arditi's rule, with the direction pooled over categories."""
     sizes = bench.study.sizes
@@ -183,7 +200,7 @@ def selection(bench: Bench, tick: Progress) -> Records:
     offsets = pooled.offsets if sizes.all_offsets else (-1,)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, sizes.selection_layers, offsets),
+        _defined(bench, pooled, selection_layers(bench), offsets),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.selection_prompts),
         harmless=_asked(bench, "comply", sizes.selection_prompts),
@@ -201,7 +218,7 @@ def layers(bench: Bench, tick: Progress) -> Records:
     pooled = bench.results.get("directions", "pooled", DirectionSet)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, sizes.curve_layers, (-1,)),
+        _defined(bench, pooled, curve_layers(bench), (-1,)),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.curve_prompts),
         harmless=_asked(bench, "comply", sizes.curve_prompts),
@@ -267,9 +284,8 @@ def _asked(bench: Bench, label: Label, n: int) -> PromptSet:
 
 
 def _defined(
-    bench: Bench, found: DirectionSet, most: int, offsets: tuple[int, ...]
+    bench: Bench, found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
 ) -> list[Direction]:
-    wanted = bench.study.layers_of(bench.model.n_layers, most)
     category = found.categories[0]
     chosen: list[Direction] = []
     for layer in wanted:
