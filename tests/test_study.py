@@ -205,6 +205,9 @@ def test_a_damaged_digest_runs_that_stage_and_those_after_it(finished, study, re
     shutil.copytree(results.folder, folder)
     path = folder / "stages/selection/stage.json"
     path.write_text(json.dumps({"digest": "0" * 64, "records": ["selection"]}))
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, folder, Watch(die_in="selection"))
+    assert not path.exists()  # a report made now does not show it
     watch = Watch()
     run_study(study, folder, watch)
     assert watch.started_stages == ["selection"]

@@ -106,6 +106,10 @@ class Results:
         self.manifest["seconds"][stage] = round(seconds, 1)
         self.describe({})
 
+    def drop(self, stage: str) -> None:
+        """Remove a stage that no longer holds, if it is there."""
+        shutil.rmtree(self.folder / "stages" / stage, ignore_errors=True)
+
     def add_gap(self, stage: str, digest: str, reason: str) -> None:
         """Write that a stage can't be measured on this model, and why."""
         self.add(stage, digest, {}, 0.0)

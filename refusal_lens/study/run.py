@@ -67,6 +67,10 @@ def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
     watcher.planned(plan)
     for planned in plan:
         if not planned.done:
+            # Another question's or schema's records must not stand beside this one's.
+            results.drop(planned.stage.name)
+    for planned in plan:
+        if not planned.done:
             _run_stage(bench, planned, watcher)
     return results
 
