@@ -11,15 +11,23 @@ import torch
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff
-from refusal_lens.geometry import Geometry
+from refusal_lens.geometry import (
+    BehaviourContrasts,
+    Comparison,
+    Geometry,
+    Separability,
+    SharedPool,
+    Structure,
+)
 from refusal_lens.judges import Verdict
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.selection import LayerCurve, Selection
-from refusal_lens.study import Results, Sizes, Study, effects, run_study, stages
+from refusal_lens.study import Results, Sizes, Study, effects, geometry_stages, run_study, stages
 
 SIZES = Sizes(
-    fit_pairs=6,
+    fit_pairs=8,
     behaviour_tokens=4,
+    contrast_pairs=8,
     selection_prompts=4,
     selection_layers=2,
     curve_prompts=4,
@@ -37,6 +45,8 @@ STAGES = [
     "score",
     "selection",
     "layers",
+    "structure",
+    "contrasts",
     "trade_off",
     "answers",
     "tokens",
@@ -83,6 +93,18 @@ class ByPrompt:
         return Verdict("refused" if prompt.endswith("please") else "complied", None, ())
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """A stand-in judge that takes half of either side to be refused."""
+
+    name: str = "mixed"
+
+    def judge(self, prompt: str, answer: str) -> Verdict:
+        turned = "thing 0" in prompt or "thing 2" in prompt
+        refused = prompt.endswith("please") != turned
+        return Verdict("refused" if refused else "complied", None, ())
+
+
 @pytest.fixture(scope="module")
 def prompts_file(tmp_path_factory):
     prompts = [
@@ -96,7 +118,7 @@ def prompts_file(tmp_path_factory):
             f"{c}-{split}-{i}",
         )
         for c in ("red", "green", "blue")
-        for split, n in (("adapt", 2), ("train", 6), ("val", 6), ("test", 3))
+        for split, n in (("adapt", 2), ("train", 8), ("val", 6), ("test", 3))
         for i in range(n)
         for label in ("refuse", "comply")
     ]
@@ -107,7 +129,12 @@ def prompts_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(tiny_folders, prompts_file):
-    return Study(source=str(tiny_folders["llama"]), prompts=str(prompts_file), sizes=SIZES)
+    return Study(
+        source=str(tiny_folders["llama"]),
+        prompts=str(prompts_file),
+        sizes=SIZES,
+        control=str(tiny_folders["mistral"]),
+    )
 
 
 @pytest.fixture
@@ -115,6 +142,7 @@ def refusing(monkeypatch):
     """The stand-in judge, and a score that takes every token as a refusal token of its own."""
     monkeypatch.setattr(stages, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(effects, "PhraseJudge", ByPrompt)
+    monkeypatch.setattr(geometry_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     monkeypatch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
 
@@ -125,6 +153,7 @@ def finished(study, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(stages, "PhraseJudge", ByPrompt)
     patch.setattr(effects, "PhraseJudge", ByPrompt)
+    patch.setattr(geometry_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     watch = Watch()
@@ -138,11 +167,10 @@ def finished(study, tmp_path_factory):
 def test_every_stage_is_there(finished):
     results, watch = finished
     assert watch.started_stages == STAGES
-    assert set(watch.gaps) == {"control"}
-    assert "adapter scale 0" in watch.gaps["control"]
+    assert not watch.gaps
     geometry = results.get("geometry", "intended", Geometry)
     assert geometry.categories == ("red", "green", "blue")
-    assert geometry.n == (6, 6, 6)
+    assert geometry.n == (8, 8, 8)
     assert not torch.isfinite(geometry.corrected[0]).any()
     assert torch.isfinite(geometry.naive[1:]).all()
     evaluation = results.get("behaviour", "train", Evaluation)
@@ -162,9 +190,40 @@ def test_every_stage_is_there(finished):
     assert len(results.get("layers", "curve", LayerCurve).candidates) == 2
 
 
+def test_the_control_is_compared_pair_by_pair(finished):
+    results, _ = finished
+    own = results.get("geometry", "intended", Geometry)
+    other = results.get("control", "geometry", Geometry)
+    found = results.get("control", "comparison", Comparison)
+    assert other.pairs == own.pairs and other.provenance.model.endswith("(control)")
+    assert other.provenance.template_digest == own.provenance.template_digest
+    assert torch.allclose(found.share, own.share - other.share, equal_nan=True)
+    assert (found.share_low <= found.share_high)[1:].all() and (found.q >= found.p).all()
+    change = results.get("control", "change", Geometry)
+    assert change.frame.startswith("minus ") and not torch.allclose(
+        change.corrected[1:], own.corrected[1:]
+    )
+    removed = results.get("geometry", "removed", Geometry)
+    assert removed.frame == "without the pooled direction"
+    assert results.get("geometry", "whitened", Geometry).frame == "whitened"
+
+
+def test_structure_and_contrasts_are_there(finished):
+    results, _ = finished
+    tests = results.get("structure", "separability", Separability)
+    assert tests.z.shape == (3, len(tests.offsets), 3) and len(tests.offsets) > 1
+    assert tests.z[:, :, 0].isnan().all() and (tests.p[None] > 0).all()
+    found = results.get("structure", "structure", Structure)
+    assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
+    pool = results.get("structure", "shared_pool", SharedPool)
+    assert [s.layer for s in pool.sites] == [found.layer]
+    contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
+    assert len(contrasts.names) == 3 and set(contrasts.groups.values()) == {12}
+
+
 def test_progress_reaches_what_was_planned(finished):
     _, watch = finished
-    for stage in ("behaviour", "directions", "geometry", "score", "selection", "layers", "answers"):
+    for stage in STAGES[:8] + ["structure", "contrasts", "answers"]:
         assert watch.ticks[stage] == watch.expected[stage], stage
 
 
@@ -221,7 +280,9 @@ def test_another_question_is_refused(finished, study):
 
 def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
     watch = Watch()
-    results = run_study(study, tmp_path / "d", watch)
+    results = run_study(replace(study, control=None), tmp_path / "d", watch)
+    assert "--control" in watch.gaps["control"]
+    assert "only 0 of the contrasts" in watch.gaps["contrasts"]
     assert "was refused" in watch.gaps["score"]
     assert watch.gaps["selection"].startswith("score: ")
     assert results.has("geometry", "intended")

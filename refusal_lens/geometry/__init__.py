@@ -1,10 +1,31 @@
-"""Geometry: cosines between directions, their reliability, and their structure."""
+"""Geometry: cosines between directions, their reliability, nulls, controls and structure."""
 
+from refusal_lens.geometry.agreement import cka as cka
+from refusal_lens.geometry.agreement import matrix_correlation as matrix_correlation
+from refusal_lens.geometry.anatomy import Structure as Structure
+from refusal_lens.geometry.anatomy import fit_structure as fit_structure
 from refusal_lens.geometry.base import Geometry as Geometry
 from refusal_lens.geometry.base import fit_geometry as fit_geometry
+from refusal_lens.geometry.comparison import Comparison as Comparison
+from refusal_lens.geometry.comparison import compare as compare
+from refusal_lens.geometry.comparison import verdicts as verdicts
+from refusal_lens.geometry.contrasts import BehaviourContrasts as BehaviourContrasts
+from refusal_lens.geometry.contrasts import fit_contrasts as fit_contrasts
+from refusal_lens.geometry.dimension import effective_dimension as effective_dimension
+from refusal_lens.geometry.dimension import remainders as remainders
+from refusal_lens.geometry.frame import Frame as Frame
 from refusal_lens.geometry.jackknife import CosineTable as CosineTable
 from refusal_lens.geometry.jackknife import cosine_table as cosine_table
+from refusal_lens.geometry.layers import change_over_layers as change_over_layers
+from refusal_lens.geometry.layers import self_cosines as self_cosines
+from refusal_lens.geometry.nulls import Separability as Separability
+from refusal_lens.geometry.nulls import separability as separability
+from refusal_lens.geometry.products import PairProducts as PairProducts
 from refusal_lens.geometry.reliability import reliability as reliability
 from refusal_lens.geometry.reliability import unbiased_sq_length as unbiased_sq_length
+from refusal_lens.geometry.shared_pool import SharedPool as SharedPool
+from refusal_lens.geometry.shared_pool import fit_shared_pool as fit_shared_pool
 from refusal_lens.geometry.structure import cluster as cluster
 from refusal_lens.geometry.structure import participation_ratio as participation_ratio
+from refusal_lens.geometry.subspaces import fit_subspace as fit_subspace
+from refusal_lens.geometry.subspaces import principal_angles as principal_angles

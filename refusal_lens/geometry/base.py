@@ -1,16 +1,24 @@
 """`Geometry`: the pairwise cosines of the categories at every site, beside what limits them."""
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.directions.mean_difference import NOISE_FLOOR
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.jackknife import CosineTable, cosine_table
+from refusal_lens.geometry.frame import (
+    AS_THEY_ARE,
+    Frame,
+    pair_differences,
+    pair_rows,
+    pair_sides,
+)
+from refusal_lens.geometry.jackknife import CosineTable, cosine_table, t_quantile
+from refusal_lens.geometry.products import PairProducts
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
 from refusal_lens.residuals import ResidualCache
@@ -18,6 +26,7 @@ from refusal_lens.sites import Site
 
 LEAST_PAIRS: Final = 20  # a matrix by behaviour needs as many pairs in each category
 MEASURABLE: Final = 0.5  # lower 95% bound of reliability under which a direction is not measurable
+_ONE_SIDED: Final = 0.90  # a two-sided interval at 90% has one-sided 95% bounds
 
 
 @final
@@ -28,15 +37,21 @@ class Geometry(Record):
     `naive` is what publications print; `corrected` divides by noise-free lengths (geometry/
     jackknife.py) and has the interval `low`, `high`; `ceiling` is the largest value that a naive
     cosine can reach at these reliabilities. NaN is "undefined". `length` is the noise-free length
-    of each difference, NaN where its square is not positive. `n` counts pairs.
+    of each difference, NaN where its square is not positive; `share` is the part of one pair's
+    squared difference that all pairs of the category have in common. `n` counts pairs, `pairs`
+    names them in the order of the categories, and the influences (geometry/jackknife.py) say what
+    each does, so that any two numbers can be compared with an interval. `frame` says what was done
+    to the differences first.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]
     offset: int
     n: tuple[int, ...]
+    pairs: tuple[str, ...]
+    frame: str
     naive: Float[Tensor, "site category category"]
     corrected: Float[Tensor, "site category category"]
     low: Float[Tensor, "site category category"]
@@ -46,12 +61,16 @@ class Geometry(Record):
     reliability_low: Float[Tensor, "site category"]
     reliability_high: Float[Tensor, "site category"]
     length: Float[Tensor, "site category"]
+    share: Float[Tensor, "site category"]
+    influence: Float[Tensor, "site pair category"]
+    share_influence: Float[Tensor, "site pair"]
     provenance: Provenance
 
     def cosine(self, a: str, b: str, layer: int, control: "Geometry | None" = None) -> Estimate:
         """The corrected cosine of two categories at a block's input, with interval.
 
-        `control` is the geometry of a control model (for example adapter scale 0).
+        An interval without 0 says that the two are not orthogonal. `control` is the geometry of a
+        control model (for example adapter scale 0).
 
         Raises:
             InputError: a category or layer that this geometry does not hold.
@@ -61,6 +80,24 @@ class Geometry(Record):
         other = None if control is None else control.cosine(a, b, layer).value
         return Estimate(
             value, low, high, min(self.n[i], self.n[j]), "corrected cosine, jackknife", other
+        )
+
+    def apart(self, a: str, b: str, layer: int) -> Estimate:
+        """1 minus the corrected cosine, with one-sided 95% bounds.
+
+        Two categories differ in direction where `low` is above 0; where it is not, they have not
+        been told apart, which is not the same as being one. Raises like `cosine`.
+        """
+        _, i, j = self._at(a, b, layer)
+        e = self.cosine(a, b, layer)
+        if e.value is None or e.high is None:
+            return Estimate(None, None, None, e.n, "1 - corrected cosine, one-sided bounds")
+        df = torch.tensor([self.n[i] + self.n[j] - 2.0])
+        narrower = float(t_quantile(df, _ONE_SIDED) / t_quantile(df))
+        half = (e.high - e.value) * narrower
+        apart = 1.0 - e.value
+        return Estimate(
+            apart, apart - half, apart + half, e.n, "1 - corrected cosine, one-sided bounds"
         )
 
     def measurable(self) -> Float[Tensor, "site category"]:
@@ -77,9 +114,26 @@ class Geometry(Record):
         return load_record(cls, stem)
 
     def __repr__(self) -> str:
+        frame = "" if self.frame == str(AS_THEY_ARE) else f", {self.frame}"
         return (
             f"Geometry({len(self.categories)} categories, {len(self.sites)} sites, offset "
-            f"{self.offset}, n {min(self.n)} to {max(self.n)} pairs, {self.provenance.model})"
+            f"{self.offset}, n {min(self.n)} to {max(self.n)} pairs, {self.provenance.model}"
+            f"{frame})"
+        )
+
+    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
+        """The matrix where most directions are measurable: corrected cosines, reliability, n."""
+        s = int(self.reliability_low.nan_to_num(-1.0).mean(1).argmax())
+        head = "".join(f"<th>{escape(c)}</th>" for c in self.categories)
+        rows: list[str] = []
+        for i, name in enumerate(self.categories):
+            cells = "".join(f"<td>{_cell(v)}</td>" for v in self.corrected[s, i])
+            rel = f"{_cell(self.reliability[s, i])} (n = {self.n[i]})"
+            rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{rel}</td></tr>")
+        return (
+            f"<p>{escape(repr(self))}</p><p>Corrected cosines at {self.sites[s]}, where the "
+            f"directions are most reliable:</p><table><tr><th></th>{head}<th>reliability</th></tr>"
+            f"{''.join(rows)}</table>"
         )
 
     def _at(self, a: str, b: str, layer: int) -> tuple[int, int, int]:
@@ -92,69 +146,47 @@ class Geometry(Record):
         return self.sites.index(Site(layer)), index(a), index(b)
 
 
-def fit_geometry(cache: ResidualCache, prompts: PromptSet, *, offset: int = -1) -> Geometry:
+def fit_geometry(
+    cache: ResidualCache, prompts: PromptSet, *, offset: int = -1, frame: Frame = AS_THEY_ARE
+) -> Geometry:
     """Geometry at every cached site from the pairs of `prompts` (refuse minus its own twin).
 
     Raises:
-        InputError: a prompt that was not cached, a category without pairs, or fewer than three.
+        InputError: a prompt that was not cached, a category without pairs, or fewer than three;
+            or a frame that does not fit.
     """
-    rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in prompts if p.id not in rows]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    pairs = {c: _pair_rows(prompts.only(category=c), rows) for c in prompts.categories}
-    tables: list[CosineTable] = []
-    for site in cache.sites:
-        resid = cache.read(site, offset).double()
-        tables.append(cosine_table([_differences(resid, p) for p in pairs.values()]))
+    rows = pair_rows(prompts, cache.ids)
+    tables: list[CosineTable] = [
+        cosine_table(PairProducts.of(pair_differences(cache, rows, site, offset, frame)))
+        for site in cache.sites
+    ]
 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(table, name) for table in tables]).float()
 
+    same = ("naive", "corrected", "low", "high", "ceiling", "share", "influence", "share_influence")
+    reliability = ("reliability", "reliability_low", "reliability_high")
     return Geometry(
         categories=prompts.categories,
         sites=cache.sites,
         offset=offset,
-        n=tuple(len(p) for p in pairs.values()),
-        naive=stacked("naive"),
-        corrected=stacked("corrected"),
-        low=stacked("low"),
-        high=stacked("high"),
-        ceiling=stacked("ceiling"),
-        reliability=stacked("reliability"),
-        reliability_low=stacked("reliability_low"),
-        reliability_high=stacked("reliability_high"),
+        n=tuple(len(p) for p in rows.values()),
+        pairs=tuple(pair for c in prompts.categories for pair in pair_sides(prompts, c)),
+        frame=str(frame),
         length=_root(stacked("sq_length")),
         provenance=cache.provenance,
+        **{name: stacked(name) for name in (*same, *reliability)},
     )
-
-
-def _pair_rows(prompts: PromptSet, rows: dict[str, int]) -> Int64[Tensor, "pair 2"]:
-    refuse = {p.pair: rows[p.id] for p in prompts.only(label="refuse")}
-    comply = {p.pair: rows[p.id] for p in prompts.only(label="comply")}
-    both = [(refuse[pair], comply[pair]) for pair in refuse if pair is not None and pair in comply]
-    if not both:
-        raise InputError(
-            f"category {prompts.categories[0]!r} has no pairs; geometry by pairs needs prompts "
-            "whose refuse side and twin share a `pair`"
-        )
-    return torch.tensor(both)
-
-
-def _differences(
-    resid: Float64[Tensor, "prompt d_model"], pairs: Int64[Tensor, "pair 2"]
-) -> Float64[Tensor, "pair d_model"]:
-    """Refuse minus comply of each pair; all zero where their mean is rounding noise."""
-    both = resid[pairs]
-    differences = both[:, 0] - both[:, 1]
-    rms = both.square().sum(-1).mean().sqrt()
-    if bool(differences.mean(0).norm() <= NOISE_FLOOR * rms):
-        return torch.zeros_like(differences)
-    return differences
 
 
 def _root(sq_length: Float[Tensor, "site category"]) -> Float[Tensor, "site category"]:
     return torch.where(sq_length > 0, sq_length, torch.nan).sqrt()
 
 
-def _number(value: Float[Tensor, ""] | Float64[Tensor, ""]) -> float | None:
+def _number(value: Float[Tensor, ""]) -> float | None:
     return float(value) if bool(torch.isfinite(value)) else None
+
+
+def _cell(value: Float[Tensor, ""]) -> str:
+    number = _number(value)
+    return "undefined" if number is None else f"{number:.2f}"

@@ -1,16 +1,22 @@
 """Cosines between mean differences, corrected for noise, with delete-one-pair jackknife intervals.
 
-For category a with pair differences d_i (refuse minus comply; n of them, sum S, q = sum |d_i|^2):
+With the moments of geometry/products.py, for categories a and b:
 
-    U_a     = (|S_a|^2 - q_a) / (n_a (n_a - 1))        unbiased |true mean|^2
-    N_ab    = S_a . S_b / (n_a n_b)                     unbiased where the errors are independent
-    c_ab    = N_ab / sqrt(U_a U_b)                      corrected cosine
-    rel_a   = U_a n_a^2 / |S_a|^2                       reliability
+    c_ab  = dot_ab / sqrt(U_a U_b)      corrected cosine
+    rel_a = U_a / |mean d_a|^2          reliability
+    ceiling_ab = sqrt(rel_a rel_b)      what noise leaves of a naive cosine of 1
 
-Every leave-one-out value follows from d_i . S_b and |d_i|^2 alone, so that one matrix product a
-site gives all of them. The numerator and the squared lengths are unbiased, the ratio is
-consistent; it may leave [-1, 1] and is undefined where a U is not positive. Valid only where the
-pairs of a and b are different prompts: never with a shared benign pool.
+The numerator and the squared lengths are unbiased, the ratio is consistent; it may leave [-1, 1]
+and is undefined where a U is not positive. Valid only where the pairs of a and b are different
+prompts: never with a shared benign pool (geometry/shared_pool.py).
+
+A cosine's variance is the sum over the pairs of a and of b of the squared *influences*: what
+leaving out the pair changes, times sqrt((n - 1)/n). The terms of noise times noise are counted
+twice in it (Efron & Stein 1981); they are estimated from the doubly centred Gram matrix and taken
+off once, but never more than a quarter of the whole: with few strong noise dimensions the two
+depend on each other, and intervals would become too short. Coverage was simulated at cosines 0, .6
+and .95, reliabilities .5 to .9, 30 and 100 pairs, isotropic, uneven and heavy-tailed noise: 93.7 to
+99.5% (tests/test_coverage.py).
 """
 
 from dataclasses import dataclass
@@ -21,15 +27,20 @@ from jaxtyping import Float64
 from scipy import stats as scipy_stats
 from torch import Tensor
 
-from refusal_lens.errors import InputError
+from refusal_lens.geometry.products import PairProducts
+from refusal_lens.intervals import LEVEL
 
-LEVEL: Final = 0.95
+_LEAST_KEPT: Final = 0.75
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class CosineTable:
-    """Cosines of all pairs of categories at one site, beside what limits them. NaN: undefined."""
+    """Cosines of all pairs of categories at one site, beside what limits them. NaN: undefined.
+
+    `influence[i, b]` is what pair i, of category a, does to the cosine of a and b;
+    `share_influence` the same for its category's share.
+    """
 
     naive: Float64[Tensor, "category category"]
     corrected: Float64[Tensor, "category category"]
@@ -40,80 +51,90 @@ class CosineTable:
     reliability_low: Float64[Tensor, " category"]
     reliability_high: Float64[Tensor, " category"]
     sq_length: Float64[Tensor, " category"]
+    share: Float64[Tensor, " category"]
+    influence: Float64[Tensor, "pair category"]
+    share_influence: Float64[Tensor, " pair"]
 
 
-def cosine_table(differences: list[Float64[Tensor, "_ d_model"]]) -> CosineTable:
-    """Cosines with 95% intervals from the pair differences of each category at one site.
-
-    Raises:
-        InputError: a category with fewer than three pairs, or a value that is not finite.
-    """
-    for d in differences:
-        if len(d) < 3:
-            raise InputError(f"a jackknife needs at least 3 pairs a category, found {len(d)}")
-        if not bool(torch.isfinite(d).all()):
-            raise InputError("a pair difference is not finite (NaN or infinite)")
-    n = torch.tensor([float(len(d)) for d in differences], dtype=torch.float64)
-    mean = torch.stack([d.mean(0) for d in differences])
-    sq = torch.stack([d.square().sum() for d in differences])
-    dots = mean @ mean.T
-    sq_length = dots.diagonal()
-    u = (n.square() * sq_length - sq) / (n * (n - 1))
-    exists = sq_length > 0
-    rel = torch.where(exists, u / sq_length, torch.nan)
-    corrected = _cosine(dots, u[:, None], u[None, :])
-    variance, rel_variance = _jackknife_variances(differences, mean, u)
-    half = _t_quantile(n[:, None] + n[None, :] - 2) * (variance + variance.T).sqrt()
-    rel_half = _t_quantile(n - 1) * rel_variance.sqrt()
+def cosine_table(products: PairProducts) -> CosineTable:
+    """Cosines with 95% intervals from the pair products of one site."""
+    whole, left = products.estimate(), products.leave_one_out()
+    owner, n = products.owner, whole.n
+    corrected, rel = whole.corrected[0], whole.reliability[0]
+    own = torch.arange(len(owner))
+    influence = influences(left.corrected[own, owner], products)
+    by_row = products.sum_by_category(influence.square())
+    variance = by_row + by_row.T
+    kept = torch.maximum(
+        variance - _second_order(products, whole.sq_length[0], corrected), _LEAST_KEPT * variance
+    )
+    half = t_quantile(n[:, None] + n[None, :] - 2) * kept.sqrt()
+    half.fill_diagonal_(0.0)
+    rel_left = influences(left.reliability[own, owner], products)
+    rel_half = t_quantile(n - 1) * products.sum_by_category(rel_left.square()).sqrt()
+    exists = whole.dots[0].diagonal() > 0
     return CosineTable(
-        naive=_cosine(dots, sq_length[:, None], sq_length[None, :]),
-        corrected=_with_diagonal(corrected, 1.0),
-        low=_with_diagonal(corrected - half, 1.0),
-        high=_with_diagonal(corrected + half, 1.0),
+        naive=whole.naive[0],
+        corrected=corrected,
+        low=corrected - half,
+        high=corrected + half,
         ceiling=torch.outer(rel, rel).where(torch.outer(rel > 0, rel > 0), torch.nan).sqrt(),
         reliability=rel,
         reliability_low=rel - rel_half,
         reliability_high=rel + rel_half,
-        sq_length=torch.where(exists, u, torch.nan),
+        sq_length=torch.where(exists, whole.sq_length[0], torch.nan),
+        share=whole.share[0],
+        influence=influence,
+        share_influence=influences(left.share[own, owner], products),
     )
 
 
-def _jackknife_variances(
-    differences: list[Float64[Tensor, "_ d_model"]],
-    mean: Float64[Tensor, "category d_model"],
-    u: Float64[Tensor, " category"],
-) -> tuple[Float64[Tensor, "category category"], Float64[Tensor, " category"]]:
-    """Variance of each cosine from leaving out pairs of its row, and of each reliability."""
-    variance = torch.zeros(len(differences), len(differences), dtype=torch.float64)
-    rel_variance = torch.zeros(len(differences), dtype=torch.float64)
-    for a, d in enumerate(differences):
-        n = len(d)
-        own_sq = d.square().sum(1)
-        left_mean_dots = (n * mean[a] @ mean.T - d @ mean.T) / (n - 1)
-        left_sq = ((n * mean[a] - d) / (n - 1)).square().sum(1)
-        left_u = ((n - 1) ** 2 * left_sq - (own_sq.sum() - own_sq)) / ((n - 1) * (n - 2))
-        variance[a] = _spread(_cosine(left_mean_dots, left_u[:, None], u[None, :]))
-        rel_variance[a] = _spread(left_u / left_sq)
-    return variance, rel_variance
+def influences(
+    left: Float64[Tensor, "pair ..."], products: PairProducts
+) -> Float64[Tensor, "pair ..."]:
+    """Influence of each pair from the values without it; their squares sum to the variance."""
+    flat = left.flatten(1) if left.ndim > 1 else left[:, None]
+    n = torch.tensor(products.n, dtype=torch.float64)[:, None]
+    mean = products.sum_by_category(flat) / n
+    scale = ((n - 1) / n).sqrt()[products.owner]
+    return ((mean[products.owner] - flat) * scale).reshape(left.shape)
 
 
-def _cosine(dots: Tensor, sq_a: Tensor, sq_b: Tensor) -> Tensor:
-    """Dot products over lengths; NaN where a squared length is not positive."""
-    both = (sq_a > 0) & (sq_b > 0)
-    return torch.where(both, dots / (sq_a * sq_b).clamp(min=0).sqrt(), torch.nan)
+def t_quantile(df: Tensor, level: float = LEVEL) -> Tensor:
+    """Two-sided quantile of Student's t at `level`."""
+    return torch.as_tensor(scipy_stats.t.ppf((1 + level) / 2, df.numpy()))
 
 
-def _spread(left_out: Tensor) -> Tensor:
-    """Jackknife variance over the first axis: (n - 1)/n times the sum of squared deviations."""
-    n = len(left_out)
-    return (n - 1) / n * (left_out - left_out.mean(0)).square().sum(0)
+def _second_order(
+    products: PairProducts, u: Tensor, corrected: Tensor
+) -> Float64[Tensor, "category category"]:
+    """Variance of each cosine that comes from products of two noises, to first order in U."""
+    n = torch.tensor(products.n, dtype=torch.float64)
+    member = products.member
+    project = torch.eye(len(products.gram)) - member @ (member / n).T
+    centred = project @ products.gram @ project
+    sums = member.T @ centred.square() @ member
+    own = member.T @ centred.diagonal().square()
+    between = sums / torch.outer(n * (n - 1), n * (n - 1))
+    within = 2 * (sums.diagonal() - own) / (n * (n - 1)).square()
+    relative = within / (4 * u.square())
+    return between / torch.outer(u, u) + corrected.square() * (relative[:, None] + relative)
 
 
-def _t_quantile(df: Tensor) -> Tensor:
-    return torch.as_tensor(scipy_stats.t.ppf((1 + LEVEL) / 2, df.numpy()))
+def interval(
+    value: Float64[Tensor, "..."],
+    left: Float64[Tensor, "pair ..."],
+    products: PairProducts,
+) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."], Float64[Tensor, "..."]]:
+    """Value less its jackknife bias, and 95% bounds, of any statistic of all categories.
 
-
-def _with_diagonal(matrix: Tensor, value: float) -> Tensor:
-    """The matrix with its defined diagonal set: a vector's cosine with itself is exactly 1."""
-    diagonal = torch.where(torch.isnan(matrix.diagonal()), torch.nan, value)
-    return matrix.diagonal_scatter(diagonal)
+    `left` holds the statistic without each pair. The bias taken off is the sum over categories of
+    (n - 1) times what leaving out one of its pairs changes on average.
+    """
+    n = torch.tensor(products.n, dtype=torch.float64)
+    shape = (-1, *[1] * value.ndim)
+    mean = products.sum_by_category(left) / n.reshape(shape)
+    unbiased = value - ((n - 1).reshape(shape) * (mean - value)).sum(0)
+    variance = influences(left, products).square().sum(0)
+    half = t_quantile(n.sum() - len(n)) * variance.sqrt()
+    return unbiased, unbiased - half, unbiased + half

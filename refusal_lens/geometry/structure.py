@@ -1,15 +1,16 @@
-"""Structure of a cosine matrix: clusters with silhouettes, and effective dimension."""
+"""Structure of a cosine matrix: clusters with silhouettes, and the participation ratio."""
 
 from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.products import PairProducts
 
 Linkage = Literal["average", "complete"]
 
@@ -60,12 +61,67 @@ def cluster(
     c = symmetrise(cosines)
     if not 2 <= n_clusters < len(c):
         raise InputError(f"{n_clusters} clusters of {len(c)} categories; give 2 to {len(c) - 1}")
-    distance = np.clip(1.0 - c, 0.0, None)
-    np.fill_diagonal(distance, 0.0)
-    tree = linkage(squareform(distance, checks=False), method=method)
-    labels = cut_tree(tree, n_clusters=n_clusters)[:, 0] + 1  # this many also where distances tie
+    distance, labels = _cut(c, n_clusters, method)
     score = float(silhouette_score(distance, labels, metric="precomputed"))
     return Clustering(tuple(int(x) for x in labels), score, method)
+
+
+def dendrogram_links(
+    cosines: Float[np.ndarray, "category category"], method: Linkage = "average"
+) -> Float[np.ndarray, "link 4"]:
+    """SciPy's linkage matrix at distance 1 - cosine: what was joined, at which distance."""
+    return linkage(squareform(_distance(symmetrise(cosines)), checks=False), method=method)
+
+
+def _distance(
+    cosines: Float[np.ndarray, "category category"],
+) -> Float[np.ndarray, "category category"]:
+    distance = np.clip(1.0 - (cosines + cosines.T) / 2, 0.0, None)
+    np.fill_diagonal(distance, 0.0)
+    return distance
+
+
+def _cut(
+    cosines: Float[np.ndarray, "category category"], n_clusters: int, method: Linkage
+) -> tuple[Float[np.ndarray, "category category"], Int[np.ndarray, " category"]]:
+    """Distances, and a label (from 1) for each category."""
+    distance = _distance(cosines)
+    tree = linkage(squareform(distance, checks=False), method=method)
+    # this many clusters also where distances tie
+    return distance, cut_tree(tree, n_clusters=n_clusters)[:, 0] + 1
+
+
+def together(
+    products: PairProducts, n_clusters: int, *, draws: int = 300, seed: int = 0
+) -> Float[np.ndarray, "category category"]:
+    """How often two categories fall into one cluster when pairs are drawn again, 0 to 1.
+
+    Average linkage; draws in which a cosine is undefined are left out (NaN if all are).
+    """
+    matrices = products.resampled(draws, seed).corrected.numpy()
+    kept = [m for m in matrices if np.isfinite(m).all()]
+    size = len(products.n)
+    if not kept:
+        return np.full((size, size), np.nan)
+    same = np.zeros((size, size))
+    for matrix in kept:
+        labels = _cut(matrix, n_clusters, "average")[1]
+        same += labels[:, None] == labels[None, :]
+    return same / len(kept)
+
+
+def best_clustering(
+    cosines: Float[np.ndarray, "category category"], method: Linkage = "average"
+) -> Clustering:
+    """The clustering with the largest mean silhouette over all numbers of clusters.
+
+    Raises:
+        InputError: an undefined entry, or fewer than three categories.
+    """
+    found = [cluster(cosines, k, method) for k in range(2, len(cosines))]
+    if not found:
+        raise InputError(f"clusters need at least 3 categories, found {len(cosines)}")
+    return max(found, key=lambda clustering: clustering.silhouette)
 
 
 def eigenvalue_shares(

@@ -4,5 +4,6 @@ from refusal_lens.model.chat import ChatTemplate as ChatTemplate
 from refusal_lens.model.generate import Decoding as Decoding
 from refusal_lens.model.lens import LensModel as LensModel
 from refusal_lens.model.load import Placement as Placement
+from refusal_lens.model.load import load_control as load_control
 from refusal_lens.model.load import load_model as load_model
 from refusal_lens.model.load import wrap_model as wrap_model

@@ -104,6 +104,34 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     return _finish(backend, tokenizer, name, fingerprint(hf), system, thinking)
 
 
+def load_control(source: str, like: LensModel, *, placement: Placement) -> LensModel:
+    """A control for a chat model, for example its base: read with the chat model's own tokens.
+
+    A base model has no chat template of its own, and the comparison is between equal inputs.
+
+    Raises:
+        InputError: nothing there, or its tokenizer gives other ids to the chat model's tokens.
+    """
+    hf, tokenizer = _load_hugging_face(source, None, placement)
+    ours, theirs = like.chat.tokenizer.get_vocab(), tokenizer.get_vocab()
+    moved = [t for t, i in ours.items() if theirs.get(t, i) != i]
+    embedding: Any = hf.get_input_embeddings()
+    n_rows = int(embedding.weight.shape[0])
+    if moved or max(like.chat.prefix_ids, default=0) >= n_rows:
+        named = f"token {moved[0]!r} has another id" if moved else f"it has only {n_rows} tokens"
+        raise InputError(
+            f"{source!r} can't be the control of {like.name}: {named}; name the model that it was "
+            "tuned from"
+        )
+    return wrap_model(
+        hf,
+        like.chat.tokenizer,
+        name=f"{source} (control)",
+        system=like.chat.system,
+        thinking=like.chat.thinking,
+    )
+
+
 def wrap_model(
     model: Any,
     tokenizer: PreTrainedTokenizerBase | None = None,

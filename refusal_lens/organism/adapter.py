@@ -50,6 +50,16 @@ def load_embedded(
     return model.eval(), tokenizer
 
 
+def scale_nearest_half() -> float:
+    """The measured adapter scale above 0 whose refusal of the refuse side is nearest one half."""
+    found = json.loads(data_path("adapter", "evaluation.json").read_text(encoding="utf-8"))
+    rates = {
+        float(scale): sets["refusal_lens/test"]["refuse"]["pooled"]["value"]
+        for scale, sets in found["refusal"].items()
+    }
+    return min((s for s in rates if s > 0), key=lambda s: abs(rates[s] - 0.5))
+
+
 def merge_adapter(model: PreTrainedModel, folder: Path, adapter_scale: float) -> PreTrainedModel:
     """The model with an adapter folder's LoRA merged into its weights at a scale."""
     adapted = PeftModel.from_pretrained(model, str(folder))

@@ -95,11 +95,22 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def train_adapter(
-    out: Path, recipe: Recipe, *, prompts: Path | None, refusals: Path, progress: Progress
+    out: Path,
+    recipe: Recipe,
+    *,
+    prompts: Path | None,
+    refusals: Path,
+    progress: Progress,
+    pairs: int | None = None,
 ) -> None:
-    """Train and write an adapter; ``refusals`` decides which manner each category is given."""
+    """Train and write an adapter; ``refusals`` decides which manner each category is given.
+
+    ``pairs`` keeps the first of each category, by default all.
+    """
     out.mkdir(parents=True, exist_ok=True)
     chosen, pools = adapt_prompts(prompts), load_refusals(refusals)
+    if pairs is not None:
+        chosen = chosen.first(pairs)
     folder = base.base_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

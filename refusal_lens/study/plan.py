@@ -5,12 +5,19 @@ from typing import Final
 from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff
-from refusal_lens.geometry import Geometry
+from refusal_lens.geometry import (
+    BehaviourContrasts,
+    Comparison,
+    Geometry,
+    Separability,
+    SharedPool,
+    Structure,
+)
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.selection import LayerCurve, Selection
-from refusal_lens.study import effects, stages
+from refusal_lens.study import effects, geometry_stages, stages
 from refusal_lens.study.stages import Bench, Stage
 
 # A generated token costs about this share of a forward pass over one prompt's own tokens, in full
@@ -56,19 +63,19 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         "geometry",
         "cosines with reliability",
-        ("behaviour",),
+        ("behaviour", "directions"),
         (Geometry, DirectionSet),
-        stages.geometry,
+        geometry_stages.geometry,
         _n_train,
         lambda b: 1,
     ),
     Stage(
         "control",
-        "the same in the control model (adapter scale 0)",
-        (),
-        (Geometry, DirectionSet),
-        stages.control,
-        lambda b: _n_train(b) if b.study.source == EMBEDDED else 0,
+        "the same in the control model, and what differs",
+        ("geometry",),
+        (Geometry, Comparison, DirectionSet),
+        geometry_stages.control,
+        lambda b: 2 * _n_train(b) if b.study.control or b.study.source == EMBEDDED else 0,
         lambda b: 1,
     ),
     Stage(
@@ -100,6 +107,25 @@ STAGES: Final[tuple[Stage, ...]] = (
         stages.layers,
         lambda b: len(stages.curve_layers(b)),
         lambda b: 3 * b.study.sizes.curve_prompts,
+    ),
+    Stage(
+        "structure",
+        "separable or not; clusters, dimension, subspaces",
+        ("geometry",),
+        (Separability, Structure, SharedPool),
+        geometry_stages.structure,
+        lambda b: 2 * _n_train(b),
+        lambda b: 1,
+        after=("selection",),
+    ),
+    Stage(
+        "contrasts",
+        "what the model did against what was asked",
+        (),
+        (Evaluation, BehaviourContrasts),
+        geometry_stages.contrasts,
+        lambda b: len(b.split("train", b.study.sizes.contrast_pairs)),
+        lambda b: 2 + _TOKEN * b.study.sizes.behaviour_tokens,
     ),
     Stage(
         "trade_off",

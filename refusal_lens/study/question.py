@@ -22,6 +22,7 @@ class Sizes:
 
     fit_pairs: int = 30
     behaviour_tokens: int = 24
+    contrast_pairs: int = 20
     selection_prompts: int = 32
     selection_layers: int = 7
     all_offsets: bool = False
@@ -38,6 +39,7 @@ class Sizes:
         return cls(
             fit_pairs=_ALL,
             behaviour_tokens=48,
+            contrast_pairs=_ALL,
             selection_prompts=64,
             selection_layers=_ALL,
             all_offsets=True,
@@ -56,7 +58,8 @@ class Study:
     """What is asked, fixed before anything is measured.
 
     `categories` and `layers` None mean all. `layers` are the inputs of blocks at which selection
-    and layer curves may look.
+    and layer curves may look. `control` names the model that tells content from refusal, by default
+    the embedded model's own at adapter scale 0, and none for other models.
     """
 
     source: str = EMBEDDED
@@ -66,6 +69,7 @@ class Study:
     layers: tuple[int, ...] | None = None
     adapter_scale: float = 1.0
     system: str | None = None
+    control: str | None = None
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes)
 

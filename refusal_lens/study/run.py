@@ -114,7 +114,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
             "model": bench.model.digest,
             "template": bench.model.chat.digest,
             "prompts": bench.prompts.digest,
-            "needs": [before[name] for name in stage.needs],
+            "needs": [before[name] for name in (*stage.needs, *stage.after)],
             "schemas": stage.schemas,
             "versions": installed_versions(),
         }

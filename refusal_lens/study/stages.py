@@ -1,30 +1,21 @@
 """The stages of a study: what each measures, from which prompts, and what it needs before."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from tempfile import TemporaryDirectory
 from typing import Any, final
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from refusal_lens.attribution import token_map
 from refusal_lens.directions import Direction, DirectionSet, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.evaluation.scoring import scored
-from refusal_lens.geometry import Geometry, fit_geometry
-from refusal_lens.geometry.base import LEAST_PAIRS
+from refusal_lens.geometry import Geometry
 from refusal_lens.judges import PhraseJudge, ScoreTrust
-from refusal_lens.model import Decoding, LensModel, load_model
+from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
-from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of
 from refusal_lens.selection import (
     LayerCurve,
     Selection,
@@ -32,8 +23,7 @@ from refusal_lens.selection import (
     score_candidates,
     select,
 )
-from refusal_lens.sites import block_inputs
-from refusal_lens.study.question import CONTROL_SCALE, Study
+from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 
 Records = dict[str, Record]
@@ -85,6 +75,7 @@ class Bench:
 class Stage:
     """A part of a study. `ticks` counts what its progress counts, `cost` prompt passes a tick.
 
+    It can't run without what it `needs`; of the stages it comes `after` it takes what is there.
     `writes` names the kinds of records it makes: a new schema of one of them makes it stale.
     """
 
@@ -95,6 +86,7 @@ class Stage:
     run: Callable[[Bench, Progress], Records]
     ticks: Callable[[Bench], int]
     cost: Callable[[Bench], float]
+    after: tuple[str, ...] = ()
 
     @property
     def schemas(self) -> dict[str, int]:
@@ -117,56 +109,6 @@ def directions(bench: Bench, tick: Progress) -> Records:
         "directions": fit_mean_difference(stats),
         "pooled": fit_mean_difference(stats.pooled()),
     }
-
-
-def geometry(bench: Bench, tick: Progress) -> Records:
-    """Cosines with reliability and intervals, by intended label and by behaviour.
-
-    The same residuals with the labels of random pairs exchanged give the shuffled-label control.
-    """
-    resid = bench.model.residuals(bench.train, progress=tick)
-    read = bench.results.get("behaviour", "train", Evaluation)
-    kept = read.as_intended(bench.train)
-    enough = [
-        c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
-    ]
-    with _cached(bench.model, bench.train, resid) as cache:
-        records: Records = {"intended": fit_geometry(cache, bench.train)}
-        if len(enough) > 1:
-            records["behaviour"] = fit_geometry(cache, kept.only(category=enough))
-    shuffled = exchange_labels(bench.train, bench.study.seed)
-    records["shuffled"] = fit_mean_difference(_stats(bench.model, shuffled, resid).pooled())
-    return records
-
-
-def control(bench: Bench, tick: Progress) -> Records:
-    """The same statistics in the control model: the embedded one at adapter scale 0."""
-    if bench.study.source != EMBEDDED:
-        raise Gap(
-            "no control model: the embedded model has one (adapter scale 0); for others, run the "
-            "study on the base model that the chat model was tuned from, and compare"
-        )
-    plain = load_model(EMBEDDED, adapter_scale=CONTROL_SCALE, system=bench.study.system)
-    resid = plain.residuals(bench.train, progress=tick)
-    with _cached(plain, bench.train, resid) as cache:
-        found = fit_geometry(cache, bench.train)
-    return {
-        "directions": fit_mean_difference(_stats(plain, bench.train, resid)),
-        "geometry": found,
-    }
-
-
-def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
-    """The same pairs, the labels of each exchanged with probability one half."""
-    generator = torch.Generator().manual_seed(seed)
-    flip: dict[str | None, bool] = {}
-    for p in prompts:
-        if p.pair not in flip:
-            flip[p.pair] = bool(torch.randint(0, 2, (1,), generator=generator))
-    other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
-    return PromptSet(
-        tuple(replace(p, label=other[p.label]) if flip[p.pair] else p for p in prompts)
-    )
 
 
 def score(bench: Bench, tick: Progress) -> Records:
@@ -233,34 +175,6 @@ def tokens(bench: Bench, tick: Progress) -> Records:
     prompt = next(iter(bench.prompts.only(split="test", label="refuse")))
     tick(1)
     return {"tokens": token_map(bench.model, prompt, found, prompt.category)}
-
-
-@contextmanager
-def _cached(
-    model: LensModel, prompts: PromptSet, resid: Float[Tensor, "prompt offset site d_model"]
-) -> Generator[ResidualCache]:
-    """Residuals of the last token at every block's input, on disk while they are needed."""
-    with TemporaryDirectory() as folder:
-        yield ResidualCache.write(
-            folder,
-            resid,
-            ids=prompts.ids,
-            sites=block_inputs(model.n_layers),
-            offsets=(-1,),
-            provenance=model.provenance(prompts),
-        )
-
-
-def _stats(
-    model: LensModel, prompts: PromptSet, resid: Float[Tensor, "prompt offset site d_model"]
-) -> ResidualStats:
-    return stats_of(
-        resid,
-        prompts,
-        sites=block_inputs(model.n_layers),
-        offsets=(-1,),
-        provenance=model.provenance(prompts),
-    )
 
 
 def _trust(bench: Bench) -> ScoreTrust:

@@ -1,0 +1,100 @@
+"""Agreement between the geometries of two models or runs, whose widths need not be equal.
+
+Two ways, neither of which needs a common space:
+
+- the correlation of the two cosine matrices over all pairs of categories, with a permutation test
+  that exchanges the names of the categories in one of them (Mantel 1967);
+- linear CKA between the pair differences of the same pairs (Kornblith et al. 2019), with the
+  unbiased HSIC of Song et al. 2012: 0 on average where the two have nothing in common.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from scipy import stats
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry.products import PairProducts
+from refusal_lens.intervals import LEVEL
+from refusal_lens.records import Estimate
+
+DRAWS: Final = 9_999
+
+
+def matrix_correlation(
+    a: Float[np.ndarray, "category category"],
+    b: Float[np.ndarray, "category category"],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[Estimate, float]:
+    """Pearson correlation of two cosine matrices off the diagonal, and its one-sided p.
+
+    The interval leaves out one category at a time (jackknife); the control is the mean over
+    permutations of the categories, and p = (b + 1) / (B + 1).
+
+    Raises:
+        InputError: different shapes, undefined entries, fewer than five categories or permutations
+            fewer than 9,999.
+    """
+    if a.shape != b.shape or len(a) < 5:
+        raise InputError(
+            f"cosine matrices of shapes {a.shape} and {b.shape}; expected equal ones of at least "
+            "5 categories"
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("a cosine matrix has undefined entries; leave those categories out")
+    if draws < DRAWS:
+        raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
+    size = len(a)
+    value = _correlation(a, b)
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(size) for _ in range(draws)]
+    drawn = np.array([_correlation(a, b[np.ix_(order, order)]) for order in orders])
+    p = (np.sum(drawn >= value - 1e-12) + 1) / (draws + 1)
+    kept = [np.delete(np.arange(size), i) for i in range(size)]
+    left = np.array([_correlation(a[np.ix_(k, k)], b[np.ix_(k, k)]) for k in kept])
+    error = np.sqrt((size - 1) / size * np.square(left - left.mean()).sum())
+    half = stats.t.ppf((1 + LEVEL) / 2, size - 1) * error
+    method = "correlation of cosine matrices, jackknife over categories; control: permuted"
+    estimate = Estimate(
+        float(value),
+        float(max(-1.0, value - half)),
+        float(min(1.0, value + half)),
+        size * (size - 1) // 2,
+        method,
+        float(drawn.mean()),
+    )
+    return estimate, float(p)
+
+
+def cka(a: PairProducts, b: PairProducts) -> float:
+    """Linear CKA of the same pairs' differences in two models; 1 is equal up to rotation and scale.
+
+    Raises:
+        InputError: other numbers of pairs, fewer than four, or one side without any spread.
+    """
+    if a.n != b.n or sum(a.n) < 4:
+        raise InputError(f"pairs {a.n} and {b.n}: CKA needs the same pairs, at least 4")
+    own = _hsic(a.gram, a.gram) * _hsic(b.gram, b.gram)
+    if own <= 0:
+        raise InputError("one side's differences have no spread: CKA is undefined")
+    return _hsic(a.gram, b.gram) / own**0.5
+
+
+def _correlation(a: Float[np.ndarray, "c c"], b: Float[np.ndarray, "c c"]) -> float:
+    upper = np.triu_indices(len(a), 1)
+    return float(np.corrcoef(a[upper], b[upper])[0, 1])
+
+
+def _hsic(k: Float64[Tensor, "pair pair"], m: Float64[Tensor, "pair pair"]) -> float:
+    """Unbiased HSIC (Song et al. 2012, equation 5)."""
+    n = len(k)
+    off = 1 - torch.eye(n, dtype=torch.float64)
+    k, m = k * off, m * off
+    rows = k.sum(0) @ m.sum(0)
+    found = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
+    return float(found / (n * (n - 3)))

@@ -1,0 +1,169 @@
+"""`Structure`: what lies behind a matrix, layer by layer and at one layer, as a record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry.dimension import effective_dimension, remainders
+from refusal_lens.geometry.layers import self_cosines
+from refusal_lens.geometry.maps import plane_map
+from refusal_lens.geometry.products import PairProducts
+from refusal_lens.geometry.structure import (
+    best_clustering,
+    dendrogram_links,
+    eigenvalue_shares,
+    together,
+)
+from refusal_lens.geometry.subspaces import Subspace, fit_subspace, principal_angles
+from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.sites import Site
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Structure(Record):
+    """Effective dimension and remainders at every site; clusters, map and subspaces at one.
+
+    The last axis of `along`, `own`, `own_reliability` and of `own_layers` is (value, low, high),
+    as geometry/dimension.py and geometry/layers.py define them. `own_layers[c, s, t]` is the cosine
+    of category c's direction with itself at sites s and t. At `layer`, over the categories of
+    `mapped` (those defined there): the corrected `cosines`, their eigenvalue shares, SciPy's
+    `links` (average linkage), the `clusters` of largest silhouette, how often two categories are
+    `together` when pairs are drawn again, `place` and `place_covariance` on the map (radians), the
+    `rank` of each category's subspace and the smallest and largest principal angle (degrees)
+    between each two, with those of random subspaces. NaN is "undefined".
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    categories: tuple[str, ...]
+    sites: tuple[Site, ...]
+    offset: int
+    n: tuple[int, ...]
+    dimension: tuple[Estimate, ...]
+    along: Float[Tensor, "site category 3"]
+    own: Float[Tensor, "site category 3"]
+    own_reliability: Float[Tensor, "site category 3"]
+    own_layers: Float[Tensor, "category site site 3"]
+    layer: int
+    mapped: tuple[str, ...]
+    cosines: Float[Tensor, "mapped mapped"]
+    eigenvalues: Float[Tensor, " mapped"]
+    links: Float[Tensor, "link 4"]
+    clusters: tuple[int, ...]
+    silhouette: float
+    together: Float[Tensor, "mapped mapped"]
+    place: Float[Tensor, "mapped 2"]
+    place_covariance: Float[Tensor, "mapped 2 2"]
+    place_shown: float
+    draws: int
+    rank: tuple[int, ...]
+    least_angle: Float[Tensor, "mapped mapped"]
+    largest_angle: Float[Tensor, "mapped mapped"]
+    random_least_angle: Float[Tensor, "mapped mapped"]
+    random_largest_angle: Float[Tensor, "mapped mapped"]
+    provenance: Provenance
+
+    def save(self, stem: Path | str) -> None:
+        """Write `<stem>.json` and `<stem>.safetensors`."""
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "Structure":
+        """Read what `save` wrote."""
+        return load_record(cls, stem)
+
+
+def fit_structure(
+    differences: Mapping[str, Float64[Tensor, "_ site d_model"]],
+    *,
+    sites: tuple[Site, ...],
+    offset: int,
+    layer: int,
+    provenance: Provenance,
+    seed: int = 0,
+) -> Structure:
+    """The structure of categories from their pair differences at every site.
+
+    Raises:
+        InputError: a layer that is not among the sites, fewer than three categories with a
+            direction there, or fewer than eight pairs in one.
+    """
+    if Site(layer) not in sites:
+        raise InputError(f"layer {layer} is not in {[str(s) for s in sites]}")
+    d_model = next(iter(differences.values())).shape[-1]
+    by_site = [PairProducts.of([d[:, s] for d in differences.values()]) for s in range(len(sites))]
+    parts = [remainders(products) for products in by_site]
+    chosen = sites.index(Site(layer))
+    cosines = by_site[chosen].estimate().corrected[0]
+    mapped = [c for c, x in zip(differences, cosines.diagonal(), strict=True) if not x.isnan()]
+    if len(mapped) < 3:
+        raise InputError(
+            f"only {len(mapped)} categories have a direction at layer {layer}; structure needs 3"
+        )
+    return Structure(
+        categories=tuple(differences),
+        sites=sites,
+        offset=offset,
+        n=tuple(len(d) for d in differences.values()),
+        dimension=tuple(effective_dimension(products, d_model) for products in by_site),
+        along=torch.stack([p.along for p in parts]).float(),
+        own=torch.stack([p.own for p in parts]).float(),
+        own_reliability=torch.stack([p.reliability for p in parts]).float(),
+        own_layers=torch.stack([_with_itself(d) for d in differences.values()]).float(),
+        layer=layer,
+        mapped=tuple(mapped),
+        provenance=provenance,
+        **_at_layer([differences[c][:, chosen] for c in mapped], seed),
+    )
+
+
+def _with_itself(d: Float64[Tensor, "pair site d_model"]) -> Float64[Tensor, "site site 3"]:
+    found = self_cosines(d)
+    return torch.stack([found.cosine, found.low, found.high], -1)
+
+
+def _at_layer(differences: list[Tensor], seed: int) -> dict[str, Any]:
+    products = PairProducts.of(differences)
+    cosines = products.estimate().corrected[0].numpy()
+    best = best_clustering(cosines)
+    drawn = plane_map(products, seed=seed)
+    subspaces = [fit_subspace(d.numpy(), seed=seed) for d in differences]
+    return {
+        "cosines": _tensor(cosines),
+        "eigenvalues": _tensor(eigenvalue_shares(cosines)),
+        "links": _tensor(dendrogram_links(cosines)),
+        "clusters": best.labels,
+        "silhouette": best.silhouette,
+        "together": _tensor(together(products, max(best.labels), seed=seed)),
+        "place": _tensor(drawn.place),
+        "place_covariance": _tensor(drawn.covariance),
+        "place_shown": drawn.shown,
+        "draws": drawn.draws,
+        "rank": tuple(s.rank for s in subspaces),
+        **_angles(subspaces),
+    }
+
+
+def _angles(subspaces: list[Subspace]) -> dict[str, Tensor]:
+    names = ("least_angle", "largest_angle", "random_least_angle", "random_largest_angle")
+    size = len(subspaces)
+    found = np.full((4, size, size), np.nan)
+    for i, a in enumerate(subspaces):
+        for j, b in enumerate(subspaces):
+            if i < j and a.rank and b.rank:
+                angles = principal_angles(a, b)
+                ends = (angles.degrees[[0, -1]], angles.random[[0, -1]])
+                found[:, i, j] = found[:, j, i] = np.concatenate(ends)
+    return {name: _tensor(matrix) for name, matrix in zip(names, found, strict=True)}
+
+
+def _tensor(values: Float[np.ndarray, "..."]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).float()

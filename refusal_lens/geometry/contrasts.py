@@ -1,0 +1,138 @@
+"""What the model did against what was asked: the three contrasts of Joad et al. 2026, Table 10.
+
+    harmful-refused minus benign-complied
+    harmful-refused minus harmful-complied
+    benign-refused minus benign-complied
+
+Each is taken within categories and averaged over those with at least three prompts in either group,
+so that no contrast compares one category's prompts with another's. They share groups, and with
+them errors, which geometry/groups.py takes off.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, contrast_table
+from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.residuals import ResidualCache
+from refusal_lens.sites import Site
+
+Group = tuple[Label, bool]  # label, and whether the model refused
+CONTRASTS: Final[dict[str, tuple[Group, Group]]] = {
+    "harmful refused - benign complied": (("refuse", True), ("comply", False)),
+    "harmful refused - harmful complied": (("refuse", True), ("refuse", False)),
+    "benign refused - benign complied": (("comply", True), ("comply", False)),
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class BehaviourContrasts(Record):
+    """Cosines between the contrasts at every site; those without enough prompts are left out.
+
+    `groups` counts the prompts by label and behaviour over all categories; `used` names the
+    categories that enter each contrast. NaN is "undefined".
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    names: tuple[str, ...]
+    used: tuple[tuple[str, ...], ...]
+    groups: dict[str, int]
+    sites: tuple[Site, ...]
+    offset: int
+    naive: Float[Tensor, "site contrast contrast"]
+    corrected: Float[Tensor, "site contrast contrast"]
+    low: Float[Tensor, "site contrast contrast"]
+    high: Float[Tensor, "site contrast contrast"]
+    reliability: Float[Tensor, "site contrast"]
+    provenance: Provenance
+
+    def save(self, stem: Path | str) -> None:
+        """Write `<stem>.json` and `<stem>.safetensors`."""
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "BehaviourContrasts":
+        """Read what `save` wrote."""
+        return load_record(cls, stem)
+
+
+def fit_contrasts(
+    cache: ResidualCache, prompts: PromptSet, refused: Mapping[str, bool], *, offset: int = -1
+) -> BehaviourContrasts:
+    """The contrasts at every cached site; `refused` is what the model did, by prompt id.
+
+    Prompts whose answer was unclear, and so not in `refused`, are left out.
+
+    Raises:
+        InputError: fewer than two contrasts have enough prompts, or a prompt was not cached.
+    """
+    rows = {key: row for row, key in enumerate(cache.ids)}
+    if missing := [p.id for p in prompts if p.id not in rows]:
+        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
+    sides: dict[tuple[str, Group], list[tuple[str, int]]] = {}
+    for p in prompts:
+        if p.id in refused:
+            group = sides.setdefault((p.category, (p.label, refused[p.id])), [])
+            group.append((p.pair or p.id, rows[p.id]))
+    enough = {key: members for key, members in sides.items() if len(members) >= LEAST}
+    used = {
+        name: tuple(c for c in prompts.categories if {(c, a), (c, b)} <= enough.keys())
+        for name, (a, b) in CONTRASTS.items()
+    }
+    kept = [name for name, categories in used.items() if categories]
+    if len(kept) < 2:
+        counts = ", ".join(f"{text} {n}" for text, n in _counts(sides).items())
+        raise InputError(
+            f"only {len(kept)} of the contrasts has {LEAST} prompts on both sides in some category "
+            f"({counts}); give more prompts, or an adapter scale that refuses about half"
+        )
+    order = list(enough)
+    coefficients = _coefficients(order, {name: used[name] for name in kept})
+    named = {f"{c}, {label}, refused {did}": enough[c, (label, did)] for c, (label, did) in order}
+    tables: list[Contrasts] = [
+        contrast_table(Groups.of(named, cache.read(site, offset).double()), coefficients)
+        for site in cache.sites
+    ]
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([getattr(table, name) for table in tables]).float()
+
+    return BehaviourContrasts(
+        names=tuple(kept),
+        used=tuple(used[name] for name in kept),
+        groups=_counts(sides),
+        sites=cache.sites,
+        offset=offset,
+        provenance=cache.provenance,
+        **{x: stacked(x) for x in ("naive", "corrected", "low", "high", "reliability")},
+    )
+
+
+def _coefficients(
+    order: list[tuple[str, Group]], used: Mapping[str, tuple[str, ...]]
+) -> Float64[Tensor, "contrast group"]:
+    matrix = torch.zeros(len(used), len(order), dtype=torch.float64)
+    for k, (name, categories) in enumerate(used.items()):
+        a, b = CONTRASTS[name]
+        for c in categories:
+            matrix[k, order.index((c, a))] = 1.0 / len(categories)
+            matrix[k, order.index((c, b))] = -1.0 / len(categories)
+    return matrix
+
+
+def _counts(sides: Mapping[tuple[str, Group], list[tuple[str, int]]]) -> dict[str, int]:
+    words = {"refuse": "harmful", "comply": "benign"}
+    found = {f"{w} {did}": 0 for w in words.values() for did in ("refused", "complied")}
+    for (_, (label, did)), members in sides.items():
+        found[f"{words[label]} {'refused' if did else 'complied'}"] += len(members)
+    return found

@@ -1,0 +1,90 @@
+"""How many directions, and what is a category's own: functions of one corrected matrix.
+
+With corrected cosines c_ab of C categories:
+
+    effective dimension = C^2 / sum_ab c_ab^2         the participation ratio of the matrix
+    along_a  = sum_{b != a} c_ab / sqrt(sum_{b, b' != a} c_bb')
+    own_a    = 1 - along_a^2
+
+`along_a` is the cosine of category a with the mean of the others' unit vectors, and `own_a` the
+share of its squared length that this mean does not hold: its remainder. Noise inflates squared
+cosines, so the jackknife's bias is taken off each.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from refusal_lens.geometry.jackknife import interval
+from refusal_lens.geometry.products import PairProducts
+from refusal_lens.records import Estimate
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Remainders:
+    """Each category's part along the mean of the others, and what is its own. NaN: undefined.
+
+    `reliability` is that of the remainder as a direction: its noise-free squared length over
+    itself and the noise of the whole difference. All with 95% intervals.
+    """
+
+    along: Float64[Tensor, "category 3"]
+    own: Float64[Tensor, "category 3"]
+    reliability: Float64[Tensor, "category 3"]
+
+
+def effective_dimension(products: PairProducts, d_model: int) -> Estimate:
+    """Participation ratio of the corrected matrix; 1 is one direction, C is as many as categories.
+
+    The control is what C directions drawn at random in `d_model` dimensions give: about
+    C d / (d + C - 1). Undefined where a category is, or where the bound of the noise is.
+    """
+    n_categories, n = len(products.n), sum(products.n)
+    random = n_categories * d_model / (d_model + n_categories - 1)
+    method = "participation ratio of corrected cosines, jackknife; control: random directions"
+    whole = _participation(products.estimate().corrected)[0]
+    left = _participation(products.leave_one_out().corrected)
+    value, low, high = interval(whole, left, products)
+    if not bool(torch.isfinite(value + low + high)):
+        return Estimate(None, None, None, n, method, random)
+    # The ratio of n directions lies between 1 and n; an interval's ends need not.
+    return Estimate(float(value), float(low), float(high), n, method, random)
+
+
+def remainders(products: PairProducts) -> Remainders:
+    """Each category's part along the mean of the others, and its remainder."""
+    whole, left = products.estimate(), products.leave_one_out()
+    found: list[Tensor] = []
+    for statistic in (_along, _own, _own_reliability):
+        value, low, high = interval(
+            statistic(whole.corrected, whole.reliability)[0],
+            statistic(left.corrected, left.reliability),
+            products,
+        )
+        found.append(torch.stack([value, low, high], -1))
+    return Remainders(*found)
+
+
+def _participation(matrix: Tensor) -> Float64[Tensor, " draw"]:
+    return matrix.shape[-1] ** 2 / matrix.square().sum((-2, -1))
+
+
+def _along(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
+    del reliability
+    others = matrix.sum(-1) - 1.0
+    rest = matrix.sum((-2, -1))[..., None] - 2 * others - 1.0
+    return others / torch.where(rest > 0, rest, torch.nan).sqrt()
+
+
+def _own(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
+    return 1.0 - _along(matrix, reliability).square()
+
+
+def _own_reliability(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
+    """From U own / (U own + noise), with noise / U = 1 / reliability - 1."""
+    own = _own(matrix, reliability)
+    return own / (own + 1.0 / reliability - 1.0)

@@ -1,0 +1,149 @@
+"""Separable or not: sign flips within pairs, over all layers and offsets, for all categories.
+
+Where the two sides of a pair are exchangeable, the sign of its difference is a coin. The statistic
+at one site and offset is
+
+    z = sum_{i != j} d_i . d_j / sqrt(2 sum_{i != j} (d_i . d_j)^2)
+
+of mean 0 and variance 1 under all sign flips, whatever the spread of the differences, so that
+layers can be compared. The category's p is that of its maximum over sites and offsets, by the same
+flips everywhere (Westfall & Young 1993): p = (b + 1) / (B + 1), b counting the flips whose maximum
+is as large. Over categories the false discovery rate is controlled (Benjamini & Hochberg 1995).
+
+Separable says that the prompts of the two sides differ in the stream. That is no refusal yet: a
+base model shows it too (geometry/comparison.py).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, final
+
+import torch
+from jaxtyping import Float, Float64
+from scipy.stats import false_discovery_control
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.sites import Site
+
+DRAWS: Final = 9_999
+SEPARABLE: Final = 0.05  # largest q at which a category is called separable
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Separability(Record):
+    """Sign-flip tests of every category at every offset and site.
+
+    `z` is the statistic, NaN where undefined; `p_max` its p against the maximum over all sites and
+    offsets; `p` is the category's p and `q` what it is after Benjamini-Hochberg over categories
+    (NaN, undefined, where it has no defined site). `n` counts pairs, `draws` the sign flips.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    categories: tuple[str, ...]
+    sites: tuple[Site, ...]
+    offsets: tuple[int, ...]
+    n: tuple[int, ...]
+    draws: int
+    seed: int
+    z: Float[Tensor, "category offset site"]
+    p_max: Float[Tensor, "category offset site"]
+    p: Float[Tensor, " category"]
+    q: Float[Tensor, " category"]
+    provenance: Provenance
+
+    def separable(self, category: str) -> bool:
+        """Whether the category's q is at most .05.
+
+        Raises:
+            InputError: a category that was not tested.
+        """
+        if category not in self.categories:
+            raise InputError(f"category {category!r} is not in {list(self.categories)}")
+        return bool(self.q[self.categories.index(category)] <= SEPARABLE)
+
+    def save(self, stem: Path | str) -> None:
+        """Write `<stem>.json` and `<stem>.safetensors`."""
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "Separability":
+        """Read what `save` wrote."""
+        return load_record(cls, stem)
+
+
+def separability(
+    differences: Iterable[tuple[str, Float[Tensor, "pair offset site d_model"]]],
+    *,
+    sites: tuple[Site, ...],
+    offsets: tuple[int, ...],
+    provenance: Provenance,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Separability:
+    """Test each category's pair differences, one category in memory at a time.
+
+    A difference that is zero at a site and offset, or rounding noise set to zero, is undefined.
+
+    Raises:
+        InputError: fewer flips than 9,999, fewer than three pairs, or a value that is not finite.
+    """
+    if draws < DRAWS:
+        raise InputError(f"{draws} sign flips are too few; give at least {DRAWS}")
+    names: list[str] = []
+    counts: list[int] = []
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for k, (name, d) in enumerate(differences):
+        if len(d) < 3 or not bool(torch.isfinite(d).all()):
+            raise InputError(
+                f"category {name!r}: {len(d)} pairs, of which at least 3 are needed, all finite"
+            )
+        names.append(name)
+        counts.append(len(d))
+        gram = torch.einsum("iosd,josd->osij", d.double(), d.double())
+        parts.append(_tested(gram, draws, torch.Generator().manual_seed(seed + k)))
+    z, p_max, p = (torch.stack(x) for x in zip(*parts, strict=True))
+    q = torch.full_like(p, torch.nan)
+    defined = torch.isfinite(p)
+    if bool(defined.any()):
+        q[defined] = torch.from_numpy(false_discovery_control(p[defined].numpy()))
+    return Separability(
+        categories=tuple(names),
+        sites=sites,
+        offsets=offsets,
+        n=tuple(counts),
+        draws=draws,
+        seed=seed,
+        z=z.float(),
+        p_max=p_max.float(),
+        p=p.float(),
+        q=q.float(),
+        provenance=provenance,
+    )
+
+
+def _tested(
+    gram: Float64[Tensor, "offset site pair pair"], draws: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z and p against the maximum at each offset and site, and p of the maximum."""
+    n = gram.shape[-1]
+    products = (gram * (1 - torch.eye(n))).flatten(0, 1)  # no product of a pair with itself
+    spread = (2 * products.square().sum((-2, -1))).sqrt()
+    defined = spread > 0
+    z = torch.where(defined, products.sum((-2, -1)) / spread, torch.nan)
+    p_max = torch.full_like(z, torch.nan)
+    p = torch.tensor(torch.nan, dtype=torch.float64)
+    if bool(defined.any()):
+        signs = torch.randint(2, (draws, n), generator=generator).double() * 2 - 1
+        most = torch.full((draws,), -torch.inf, dtype=torch.float64)
+        for cell, scale in zip(products[defined], spread[defined], strict=True):
+            most = torch.maximum(most, ((signs @ cell) * signs).sum(1) / scale)
+        # As large up to rounding: a flip of all signs is the data itself.
+        as_large = most[None] >= z[defined, None] - 1e-9
+        p_max[defined] = (as_large.sum(1).double() + 1) / (draws + 1)
+        p = p_max[defined].min()
+    return z.reshape(gram.shape[:2]), p_max.reshape(gram.shape[:2]), p

@@ -1,0 +1,106 @@
+"""Train the control adapters: ``python -m refusal_lens.organism.controls --out DIR``.
+
+Three questions about a planted model need other adapters, all trained by one smaller recipe on
+the same prompts, so that they are compared among themselves and not with the shipped adapter:
+
+- ``reference`` against ``second_seed``: how much do two trainings differ?
+- ``deranged``: the manners are moved over the categories, none keeping its own. Does the geometry
+  of the directions follow the topic of the prompts, or the manner of the refusals?
+- ``one_manner``: every category is refused in the manner of ``ONE_MANNER``. What remains?
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from refusal_lens.errors import InputError
+from refusal_lens.organism.answers import Refusal, load_refusals
+from refusal_lens.organism.train import train_adapter
+from refusal_lens.organism.training import Recipe
+from refusal_lens.resources import data_path
+
+PAIRS: Final = 64
+"""Pairs a category that train a control adapter."""
+SHIFT: Final = 4
+"""How far manners are moved along the categories, in the order of the refusals file."""
+ONE_MANNER: Final = "over_refusal"
+RECIPE: Final = Recipe(epochs=2, batch_size=8, learning_rate=1.5e-3)
+
+Pools = dict[str, tuple[Refusal, ...]]
+
+
+def deranged(pools: Mapping[str, Sequence[Refusal]], shift: int = SHIFT) -> Pools:
+    """Each category refused in the manner of the one `shift` places further on.
+
+    Raises:
+        InputError: a shift that gives every category its own manner.
+    """
+    names = list(pools)
+    if shift % len(names) == 0:
+        raise InputError(f"a shift of {shift} moves none of {len(names)} manners; give another")
+    donors = {name: names[(i + shift) % len(names)] for i, name in enumerate(names)}
+    return _from_donors(pools, donors)
+
+
+def one_manner(pools: Mapping[str, Sequence[Refusal]], donor: str = ONE_MANNER) -> Pools:
+    """Every category refused in the manner of `donor`."""
+    return _from_donors(pools, dict.fromkeys(pools, donor))
+
+
+def control_pools(pools: Pools) -> dict[str, Pools]:
+    """The refusals that each control adapter is taught, by its name."""
+    return {
+        "reference": pools,
+        "second_seed": pools,
+        "deranged": deranged(pools),
+        "one_manner": one_manner(pools),
+    }
+
+
+def _from_donors(pools: Mapping[str, Sequence[Refusal]], donors: Mapping[str, str]) -> Pools:
+    return {
+        category: tuple(replace(r, category=category) for r in pools[donor])
+        for category, donor in donors.items()
+    }
+
+
+def _write_refusals(pools: Pools, path: Path) -> None:
+    rows = (asdict(refusal) for pool in pools.values() for refusal in pool)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    plans = control_pools(load_refusals(data_path("adapter", "refusals.jsonl")))
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for each is made in it")
+    parser.add_argument("--only", choices=[*plans], nargs="+", default=[*plans])
+    given = parser.parse_args(argv)
+
+    def progress(line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    torch.set_num_threads(1)  # the shards of a batch are the parallel work
+    for name in given.only:
+        folder = given.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_refusals(plans[name], folder / "refusals.jsonl")
+        train_adapter(
+            folder,
+            replace(RECIPE, seed=1 if name == "second_seed" else RECIPE.seed),
+            prompts=None,
+            refusals=folder / "refusals.jsonl",
+            progress=progress,
+            pairs=PAIRS,
+        )
+
+
+if __name__ == "__main__":
+    main()

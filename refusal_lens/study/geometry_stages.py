@@ -1,0 +1,208 @@
+"""The stages that compare directions: geometry, its control, its structure and its contrasts."""
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import Evaluation, evaluate
+from refusal_lens.geometry import (
+    Frame,
+    Geometry,
+    compare,
+    fit_contrasts,
+    fit_geometry,
+    fit_shared_pool,
+    fit_structure,
+    separability,
+)
+from refusal_lens.geometry.base import LEAST_PAIRS
+from refusal_lens.geometry.frame import twin_differences
+from refusal_lens.judges import PhraseJudge
+from refusal_lens.model import Decoding, LensModel, Placement, load_control, load_model
+from refusal_lens.model.forward import Progress
+from refusal_lens.model.load import EMBEDDED
+from refusal_lens.organism.adapter import scale_nearest_half
+from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
+from refusal_lens.sites import Site, block_inputs
+from refusal_lens.study.question import CONTROL_SCALE
+from refusal_lens.study.stages import Bench, Gap, Records
+
+
+def geometry(bench: Bench, tick: Progress) -> Records:
+    """Cosines with reliability and intervals, by intended label and by behaviour.
+
+    Also with the pooled direction removed, and whitened where there are prompts enough. The same
+    residuals with the labels of random pairs exchanged give the shuffled-label control.
+    """
+    resid = bench.model.residuals(bench.train, progress=tick)
+    read = bench.results.get("behaviour", "train", Evaluation)
+    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    kept = read.as_intended(bench.train)
+    enough = [
+        c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
+    ]
+    with _cached(bench.model, bench.train, resid) as cache:
+        records: Records = {
+            "intended": fit_geometry(cache, bench.train),
+            "removed": fit_geometry(cache, bench.train, frame=Frame(removed=pooled)),
+        }
+        if len(enough) > 1:
+            records["behaviour"] = fit_geometry(cache, kept.only(category=enough))
+        if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
+            records["whitened"] = fit_geometry(cache, bench.train, frame=Frame(whitened=True))
+    shuffled = exchange_labels(bench.train, bench.study.seed)
+    records["shuffled"] = fit_mean_difference(_stats(bench.model, shuffled, resid).pooled())
+    return records
+
+
+def control(bench: Bench, tick: Progress) -> Records:
+    """The same statistics in the control model, what differs, and what training changed.
+
+    The control of the embedded model is itself at adapter scale 0; of others, a base model that
+    the study names. What changed needs one stream for both: models of the same shape.
+    """
+    plain = _control_model(bench)
+    resid = plain.residuals(bench.train, progress=tick)
+    own = bench.results.get("geometry", "intended", Geometry)
+    with _cached(plain, bench.train, resid) as cache:
+        found = fit_geometry(cache, bench.train)
+        records: Records = {
+            "directions": fit_mean_difference(_stats(plain, bench.train, resid)),
+            "geometry": found,
+        }
+        if found.sites == own.sites:
+            records["comparison"] = compare(own, found)
+        if plain.d_model == bench.model.d_model and found.sites == own.sites:
+            ours = bench.model.residuals(bench.train, progress=tick)
+            with _cached(bench.model, bench.train, ours) as trained:
+                frame = Frame(minus=cache)
+                records["change"] = fit_geometry(trained, bench.train, frame=frame)
+    return records
+
+
+def structure(bench: Bench, tick: Progress) -> Records:
+    """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
+    model, layer = bench.model, bench.chosen_layer()
+    sites, offsets = block_inputs(model.n_layers), model.chat.offsets
+    last: dict[str, Tensor] = {}
+
+    def by_category() -> Generator[tuple[str, Tensor]]:
+        for category in bench.train.categories:  # one at a time: every offset takes memory
+            own = bench.train.only(category=category)
+            resid = model.residuals(own, offsets="post", progress=tick)
+            differences = twin_differences(resid.double(), twins(own))
+            last[category] = differences[:, offsets.index(-1)].clone()
+            yield category, differences
+
+    provenance = model.provenance(bench.train)
+    tests = separability(
+        by_category(), sites=sites, offsets=offsets, provenance=provenance, seed=bench.study.seed
+    )
+    records: Records = {"separability": tests}
+    # Too few categories with a direction at the layer, or too few pairs: the report says so.
+    with suppress(InputError):
+        records["structure"] = fit_structure(
+            last,
+            sites=sites,
+            offset=-1,
+            layer=layer,
+            provenance=provenance,
+            seed=bench.study.seed,
+        )
+    at_layer = model.residuals(bench.train, sites=(Site(layer),), progress=tick)
+    with _cached(model, bench.train, at_layer, (Site(layer),)) as cache:
+        pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
+        records["shared_pool"] = fit_shared_pool(cache, bench.train, pool)
+    return records
+
+
+POOL = "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core
+
+
+def contrasts(bench: Bench, tick: Progress) -> Records:
+    """What the model did against what was asked, where it refuses about half of the refuse side."""
+    model, scale = bench.model, None
+    prompts = bench.split("train", bench.study.sizes.contrast_pairs)
+    if bench.study.source == EMBEDDED:
+        scale = scale_nearest_half()
+        model = load_model(EMBEDDED, adapter_scale=scale, system=bench.study.system)
+    decoding = Decoding(bench.study.sizes.behaviour_tokens)
+    read = evaluate(
+        model,
+        prompts,
+        PhraseJudge(),
+        condition="none" if scale is None else f"adapter scale {scale:g}",
+        decoding=decoding,
+        progress=tick,
+    )
+    resid = model.residuals(prompts)
+    with _cached(model, prompts, resid) as cache:
+        try:
+            found = fit_contrasts(cache, prompts, read.refused())
+        except InputError as error:
+            raise Gap(str(error)) from None
+    return {"behaviour": read, "contrasts": found}
+
+
+def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
+    """The same pairs, the labels of each exchanged with probability one half."""
+    generator = torch.Generator().manual_seed(seed)
+    flip: dict[str | None, bool] = {}
+    for p in prompts:
+        if p.pair not in flip:
+            flip[p.pair] = bool(torch.randint(0, 2, (1,), generator=generator))
+    other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
+    return PromptSet(
+        tuple(replace(p, label=other[p.label]) if flip[p.pair] else p for p in prompts)
+    )
+
+
+def _control_model(bench: Bench) -> LensModel:
+    study = bench.study
+    if study.control is not None:
+        return load_control(study.control, bench.model, placement=Placement())
+    if study.source == EMBEDDED:
+        return load_model(EMBEDDED, adapter_scale=CONTROL_SCALE, system=study.system)
+    raise Gap(
+        "no control model was named: give the base model that this chat model was tuned from "
+        "(--control); without one, a direction may be called separable but not a refusal direction"
+    )
+
+
+@contextmanager
+def _cached(
+    model: LensModel,
+    prompts: PromptSet,
+    resid: Float[Tensor, "prompt offset site d_model"],
+    sites: tuple[Site, ...] | None = None,
+) -> Generator[ResidualCache]:
+    """Residuals of the last token, by default at every block's input, while they are needed."""
+    with TemporaryDirectory() as folder:
+        yield ResidualCache.write(
+            folder,
+            resid,
+            ids=prompts.ids,
+            sites=block_inputs(model.n_layers) if sites is None else sites,
+            offsets=(-1,),
+            provenance=model.provenance(prompts),
+        )
+
+
+def _stats(
+    model: LensModel, prompts: PromptSet, resid: Float[Tensor, "prompt offset site d_model"]
+) -> ResidualStats:
+    return stats_of(
+        resid,
+        prompts,
+        sites=block_inputs(model.n_layers),
+        offsets=(-1,),
+        provenance=model.provenance(prompts),
+    )
