@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
+from simulated import draw, generator, means
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.directions.mean_difference import NOISE_FLOOR
@@ -36,24 +37,6 @@ from refusal_lens.sites import Site
 PROVENANCE = Provenance("tiny", "digest", "template", "prefix", "prompts", "float32", "cpu")
 SITE = Site(1)
 FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def means(cosine, d):
-    """Two unit vectors with a given cosine."""
-    mu = torch.zeros(2, d, dtype=torch.float64)
-    mu[:, 0] = 1.0
-    mu[1, 0], mu[1, 1] = cosine, math.sqrt(1 - cosine**2)
-    return mu
-
-
-def draw(mu, n, sigma, random):
-    """Pair differences of each category around its mean."""
-    noise = torch.randn(len(mu), n, mu.shape[1], generator=random, dtype=torch.float64)
-    return list(mu[:, None] + sigma * noise)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def table_of(differences):
@@ -220,33 +203,6 @@ def test_matrices_are_symmetric_with_a_unit_diagonal():
         assert torch.allclose(matrix, matrix.T, equal_nan=True)
         if name != "ceiling":
             assert torch.allclose(matrix.diagonal(), torch.ones(4, dtype=torch.float64))
-
-
-def naive_bootstrap_covers(a, b, truth, random, replicates=200):
-    """Percentile interval of the naive cosine from resampled pairs."""
-    share = [np.full(len(d), 1 / len(d)) for d in (a, b)]
-    weight = [torch.as_tensor(random.multinomial(len(p), p, replicates) / len(p)) for p in share]
-    x, y = (w @ d for w, d in zip(weight, (a, b), strict=True))
-    cosines = torch.nn.functional.cosine_similarity(x, y, dim=1)
-    low, high = cosines.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return float(low) <= truth <= float(high)
-
-
-def test_the_interval_covers_and_the_naive_bootstrap_does_not():
-    """True cosine .6, d = 40, n = 30, reliability .6; 200 repeats (binomial error 1.5 points)."""
-    random, resampling = generator(11), np.random.default_rng(11)
-    sigma = math.sqrt(30 / 40 * (1 / 0.6 - 1))
-    covered = naive_covered = defined = 0
-    for _ in range(200):
-        a, b = draw(means(0.6, 40), 30, sigma, random)
-        table = table_of([a, b])
-        low, high = float(table.low[0, 1]), float(table.high[0, 1])
-        defined += math.isfinite(low)
-        covered += low <= 0.6 <= high
-        naive_covered += naive_bootstrap_covers(a, b, 0.6, resampling)
-    assert defined >= 195
-    assert 0.90 <= covered / 200 <= 0.995
-    assert naive_covered / 200 < 0.5
 
 
 def prompts_of(n_pairs, categories=("red", "blue")):
