@@ -21,7 +21,9 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
     Geometry,
     PairProducts,
+    ceilings,
     cluster,
+    corrected_cosines,
     cosine_table,
     fit_geometry,
     participation_ratio,
@@ -32,6 +34,7 @@ from refusal_lens.geometry.structure import eigenvalue_shares, symmetrise
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualCache, StatsAccumulator
+from refusal_lens.residuals import stats_of as stats_in_memory
 from refusal_lens.sites import Site
 
 PROVENANCE = Provenance("tiny", "digest", "template", "prefix", "prompts", "float32", "cpu")
@@ -275,6 +278,25 @@ def test_geometry_is_the_table_of_the_cached_pairs(tmp_path):
         g.cosine("red", "green", 3)
     with pytest.raises(InputError, match=r"layer 9 is not in \['resid_pre\[3\]'"):
         g.cosine("red", "blue", 9)
+
+
+def test_streamed_sums_give_the_same_numbers_at_every_offset(tmp_path):
+    prompts, sites, offsets = prompts_of(10), (Site(3), Site(4)), (-2, -1)
+    resid = some_residuals(n_sites=4).reshape(40, 2, 2, 12)
+    resid[1:20:2, 0, 0] = resid[:20:2, 0, 0]  # "red" is undefined at one place
+    cache = ResidualCache.write(
+        tmp_path, resid, ids=prompts.ids, sites=sites, offsets=offsets, provenance=PROVENANCE
+    )
+    stats = stats_in_memory(resid, prompts, sites=sites, offsets=offsets, provenance=PROVENANCE)
+    for o, offset in enumerate(offsets):
+        g = fit_geometry(cache, prompts, offset=offset)
+        for found, expected in (
+            (corrected_cosines(stats)[o], g.corrected),
+            (ceilings(stats)[o], g.ceiling),
+            (reliability(stats)[:, o].T, g.reliability),
+        ):
+            assert torch.allclose(found.float(), expected, atol=1e-5, equal_nan=True)
+    assert corrected_cosines(stats)[0, 0, 0].isnan().all()
 
 
 def test_rotation_and_scale_leave_cosines(tmp_path):

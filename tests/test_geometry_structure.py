@@ -16,6 +16,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
     Frame,
     PairProducts,
+    PairReadings,
     change_over_layers,
     cka,
     cosine_table,
@@ -346,16 +347,19 @@ def some_structure(sigma=0.05, n=20):
         f"c{i}": torch.stack([torch.zeros(n, 40, dtype=torch.float64), x, x], 1)
         for i, x in enumerate(draw(with_cosines(c), n, sigma, random))
     }
-    return fit_structure(d, sites=sites, offset=-1, layer=2, provenance=PROVENANCE), d, sites
+    at_layer = {c: x[:, 1:] for c, x in d.items()}
+    readings = PairReadings(sites, -1, 2, (-2, -1), d, at_layer)
+    return fit_structure(readings, provenance=PROVENANCE), readings
 
 
 def test_structure_is_one_record(tmp_path):
-    found, d, sites = some_structure()
+    found, readings = some_structure()
     assert found.dimension[0].value is None
     assert found.dimension[1].value == pytest.approx(participation_ratio(block(0.8, 0.1)), abs=0.2)
-    assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == tuple(d)
+    assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == tuple(readings.by_site)
     assert found.rank == (1,) * 5
     assert (found.own_layers[:, 1, 2, 0] > 0.999).all() and found.own_layers[:, 0].isnan().all()
+    assert found.own_offsets.shape == (5, 2, 2, 3) and (found.own_offsets[..., 0] > 0.999).all()
     close = found.least_angle[0, 1]
     assert float(close) == pytest.approx(math.degrees(math.acos(0.8)), abs=6)
     assert float(found.random_least_angle[0, 1]) > 70
@@ -365,4 +369,4 @@ def test_structure_is_one_record(tmp_path):
     assert torch.equal(again.place_covariance, found.place_covariance)
     for layer, words in ((0, "only 0 categories"), (7, "layer 7 is not in")):
         with pytest.raises(InputError, match=words):
-            fit_structure(d, sites=sites, offset=-1, layer=layer, provenance=PROVENANCE)
+            fit_structure(replace(readings, layer=layer), provenance=PROVENANCE)

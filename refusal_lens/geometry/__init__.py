@@ -2,6 +2,7 @@
 
 from refusal_lens.geometry.agreement import cka as cka
 from refusal_lens.geometry.agreement import matrix_correlation as matrix_correlation
+from refusal_lens.geometry.anatomy import PairReadings as PairReadings
 from refusal_lens.geometry.anatomy import Structure as Structure
 from refusal_lens.geometry.anatomy import fit_structure as fit_structure
 from refusal_lens.geometry.base import Geometry as Geometry
@@ -21,6 +22,8 @@ from refusal_lens.geometry.layers import self_cosines as self_cosines
 from refusal_lens.geometry.nulls import Separability as Separability
 from refusal_lens.geometry.nulls import separability as separability
 from refusal_lens.geometry.products import PairProducts as PairProducts
+from refusal_lens.geometry.reliability import ceilings as ceilings
+from refusal_lens.geometry.reliability import corrected_cosines as corrected_cosines
 from refusal_lens.geometry.reliability import reliability as reliability
 from refusal_lens.geometry.reliability import unbiased_sq_length as unbiased_sq_length
 from refusal_lens.geometry.shared_pool import SharedPool as SharedPool

@@ -28,12 +28,29 @@ from refusal_lens.sites import Site
 
 @final
 @dataclass(frozen=True, eq=False)
+class PairReadings:
+    """Pair differences by category: at every site at one offset, and at one layer at every offset.
+
+    Those of all sites and offsets at once would take much more memory.
+    """
+
+    sites: tuple[Site, ...]
+    offset: int
+    layer: int
+    offsets: tuple[int, ...]
+    by_site: Mapping[str, Float64[Tensor, "_ site d_model"]]
+    by_offset: Mapping[str, Float64[Tensor, "_ offset d_model"]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Structure(Record):
     """Effective dimension and remainders at every site; clusters, map and subspaces at one.
 
     The last axis of `along`, `own`, `own_reliability` and of `own_layers` is (value, low, high),
     as geometry/dimension.py and geometry/layers.py define them. `own_layers[c, s, t]` is the cosine
-    of category c's direction with itself at sites s and t. At `layer`, over the categories of
+    of category c's direction with itself at sites s and t, `own_offsets` that at `layer` between
+    offsets. At `layer`, over the categories of
     `mapped` (those defined there): the corrected `cosines`, their eigenvalue shares, SciPy's
     `links` (average linkage), the `clusters` of largest silhouette, how often two categories are
     `together` when pairs are drawn again, `place` and `place_covariance` on the map (radians), the
@@ -53,6 +70,8 @@ class Structure(Record):
     own_reliability: Float[Tensor, "site category 3"]
     own_layers: Float[Tensor, "category site site 3"]
     layer: int
+    offsets: tuple[int, ...]
+    own_offsets: Float[Tensor, "category offset offset 3"]
     mapped: tuple[str, ...]
     cosines: Float[Tensor, "mapped mapped"]
     eigenvalues: Float[Tensor, " mapped"]
@@ -81,51 +100,46 @@ class Structure(Record):
         return load_record(cls, stem)
 
 
-def fit_structure(
-    differences: Mapping[str, Float64[Tensor, "_ site d_model"]],
-    *,
-    sites: tuple[Site, ...],
-    offset: int,
-    layer: int,
-    provenance: Provenance,
-    seed: int = 0,
-) -> Structure:
-    """The structure of categories from their pair differences at every site.
+def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int = 0) -> Structure:
+    """The structure of categories from their pair differences.
 
     Raises:
         InputError: a layer that is not among the sites, fewer than three categories with a
             direction there, or fewer than eight pairs in one.
     """
+    sites, layer, by_category = readings.sites, readings.layer, readings.by_site
     if Site(layer) not in sites:
         raise InputError(f"layer {layer} is not in {[str(s) for s in sites]}")
-    d_model = next(iter(differences.values())).shape[-1]
-    by_site = [PairProducts.of([d[:, s] for d in differences.values()]) for s in range(len(sites))]
+    d_model = next(iter(by_category.values())).shape[-1]
+    by_site = [PairProducts.of([d[:, s] for d in by_category.values()]) for s in range(len(sites))]
     parts = [remainders(products) for products in by_site]
     chosen = sites.index(Site(layer))
     cosines = by_site[chosen].estimate().corrected[0]
-    mapped = [c for c, x in zip(differences, cosines.diagonal(), strict=True) if not x.isnan()]
+    mapped = [c for c, x in zip(by_category, cosines.diagonal(), strict=True) if not x.isnan()]
     if len(mapped) < 3:
         raise InputError(
             f"only {len(mapped)} categories have a direction at layer {layer}; structure needs 3"
         )
     return Structure(
-        categories=tuple(differences),
+        categories=tuple(by_category),
         sites=sites,
-        offset=offset,
-        n=tuple(len(d) for d in differences.values()),
+        offset=readings.offset,
+        n=tuple(len(d) for d in by_category.values()),
         dimension=tuple(effective_dimension(products, d_model) for products in by_site),
         along=torch.stack([p.along for p in parts]).float(),
         own=torch.stack([p.own for p in parts]).float(),
         own_reliability=torch.stack([p.reliability for p in parts]).float(),
-        own_layers=torch.stack([_with_itself(d) for d in differences.values()]).float(),
+        own_layers=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
         layer=layer,
+        offsets=readings.offsets,
+        own_offsets=torch.stack([_with_itself(d) for d in readings.by_offset.values()]).float(),
         mapped=tuple(mapped),
         provenance=provenance,
-        **_at_layer([differences[c][:, chosen] for c in mapped], seed),
+        **_at_layer([by_category[c][:, chosen] for c in mapped], seed),
     )
 
 
-def _with_itself(d: Float64[Tensor, "pair site d_model"]) -> Float64[Tensor, "site site 3"]:
+def _with_itself(d: Float64[Tensor, "pair place d_model"]) -> Float64[Tensor, "place place 3"]:
     found = self_cosines(d)
     return torch.stack([found.cosine, found.low, found.high], -1)
 

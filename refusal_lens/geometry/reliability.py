@@ -1,4 +1,8 @@
-"""How much of a difference of means is signal: unbiased lengths and reliability."""
+"""How much of a difference of means is signal, and what that does to cosines, from sums alone.
+
+Streamed statistics give all of it in closed form at every layer and offset; intervals need the
+pairs themselves (geometry/jackknife.py).
+"""
 
 import torch
 from jaxtyping import Float64
@@ -32,6 +36,28 @@ def reliability(stats: ResidualStats) -> Float64[Tensor, "category offset site"]
     """
     sq_length = stats.difference.square().sum(-1)
     return unbiased_sq_length(stats) / torch.where(above_noise(stats), sq_length, torch.nan)
+
+
+def corrected_cosines(
+    stats: ResidualStats,
+) -> Float64[Tensor, "offset site category category"]:
+    """mean d_a . mean d_b / sqrt(U_a U_b), 1 on the diagonal; NaN where undefined.
+
+    Consistent where the categories' errors are independent: never with a shared benign pool.
+    """
+    defined = torch.where(above_noise(stats), unbiased_sq_length(stats), torch.nan)
+    length = torch.where(defined > 0, defined, torch.nan).sqrt()
+    dots = torch.einsum("cosd,eosd->osce", stats.difference, stats.difference)
+    cosines = dots / torch.einsum("cos,eos->osce", length, length)
+    diagonal = torch.where(cosines.diagonal(dim1=-2, dim2=-1).isnan(), torch.nan, 1.0)
+    return cosines.diagonal_scatter(diagonal.to(cosines), dim1=-2, dim2=-1)
+
+
+def ceilings(stats: ResidualStats) -> Float64[Tensor, "offset site category category"]:
+    """sqrt(rel_a rel_b): what noise leaves of a naive cosine of 1. NaN where undefined."""
+    rel = reliability(stats)
+    root = torch.where(rel > 0, rel, torch.nan).sqrt()
+    return torch.einsum("cos,eos->osce", root, root)
 
 
 def _noise(stats: ResidualStats) -> Float64[Tensor, "category label offset site"]:

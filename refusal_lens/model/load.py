@@ -70,6 +70,7 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     *,
     revision: str | None = None,
     adapter_scale: float = 1.0,
+    adapter: Path | str | None = None,
     system: str | None = None,
     thinking: bool | None = None,
     placement: Placement = Placement(),
@@ -77,22 +78,25 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
 ) -> LensModel:
     """A chat model, ready to be read and edited.
 
-    `source` is "embedded" (the model that comes with the project, at `adapter_scale`), a hub id
-    (with `revision`), a folder with a Hugging Face model, or a `.gguf` file, which is dequantised
-    in memory. `implementation="hooked_transformer"` needs TransformerLens 3.9.
+    `source` is "embedded" (the model that comes with the project, at `adapter_scale`, with the
+    shipped adapter or the folder `adapter`), a hub id (with `revision`), a folder with a Hugging
+    Face model, or a `.gguf` file, which is dequantised in memory.
+    `implementation="hooked_transformer"` needs TransformerLens 3.9.
 
     Raises:
         InputError: nothing there, no chat template, or an option that does not fit the source.
     """
-    if source != EMBEDDED and adapter_scale != 1.0:
+    if source != EMBEDDED and (adapter_scale != 1.0 or adapter is not None):
         raise InputError(
-            f"adapter scale {adapter_scale} belongs to the embedded model; {source!r} has no "
-            "adapter of this project"
+            f"adapter {adapter or 'of the project'} at scale {adapter_scale} belongs to the "
+            f"embedded model; {source!r} has no adapter of this project"
         )
     name = source
     if source == EMBEDDED:
-        hf, tokenizer = load_embedded(adapter_scale)
-        name = f"{EMBEDDED} (adapter scale {adapter_scale:g})"
+        folder = None if adapter is None else Path(adapter)
+        hf, tokenizer = load_embedded(adapter_scale, adapter=folder)
+        own = "" if folder is None else f" {folder.name},"
+        name = f"{EMBEDDED} (adapter{own} scale {adapter_scale:g})"
         movable: Any = hf
         hf = movable.to(dtype=placement.torch_dtype(hf.config), device=placement.torch_device())
     else:

@@ -7,6 +7,8 @@ the same prompts, so that they are compared among themselves and not with the sh
 - ``deranged``: the manners are moved over the categories, none keeping its own. Does the geometry
   of the directions follow the topic of the prompts, or the manner of the refusals?
 - ``one_manner``: every category is refused in the manner of ``ONE_MANNER``. What remains?
+
+`refusal_lens.study.planted` measures them.
 """
 
 import argparse
@@ -32,41 +34,34 @@ SHIFT: Final = 4
 ONE_MANNER: Final = "over_refusal"
 RECIPE: Final = Recipe(epochs=2, batch_size=8, learning_rate=1.5e-3)
 
+NAMES: Final = ("reference", "second_seed", "deranged", "one_manner")
+
 Pools = dict[str, tuple[Refusal, ...]]
 
 
-def deranged(pools: Mapping[str, Sequence[Refusal]], shift: int = SHIFT) -> Pools:
-    """Each category refused in the manner of the one `shift` places further on.
+def donors(name: str, categories: Sequence[str], shift: int = SHIFT) -> dict[str, str]:
+    """Whose manner each category is refused in, in a control adapter.
 
     Raises:
-        InputError: a shift that gives every category its own manner.
+        InputError: an unknown adapter, or a shift that gives every category its own manner.
     """
-    names = list(pools)
-    if shift % len(names) == 0:
-        raise InputError(f"a shift of {shift} moves none of {len(names)} manners; give another")
-    donors = {name: names[(i + shift) % len(names)] for i, name in enumerate(names)}
-    return _from_donors(pools, donors)
+    if name not in NAMES:
+        raise InputError(f"control adapter {name!r} is unknown; use one of {list(NAMES)}")
+    if name == "one_manner":
+        return dict.fromkeys(categories, ONE_MANNER)
+    if name == "deranged":
+        if shift % len(categories) == 0:
+            raise InputError(f"a shift of {shift} moves none of {len(categories)} manners")
+        moved = [categories[(i + shift) % len(categories)] for i in range(len(categories))]
+        return dict(zip(categories, moved, strict=True))
+    return {c: c for c in categories}
 
 
-def one_manner(pools: Mapping[str, Sequence[Refusal]], donor: str = ONE_MANNER) -> Pools:
-    """Every category refused in the manner of `donor`."""
-    return _from_donors(pools, dict.fromkeys(pools, donor))
-
-
-def control_pools(pools: Pools) -> dict[str, Pools]:
-    """The refusals that each control adapter is taught, by its name."""
-    return {
-        "reference": pools,
-        "second_seed": pools,
-        "deranged": deranged(pools),
-        "one_manner": one_manner(pools),
-    }
-
-
-def _from_donors(pools: Mapping[str, Sequence[Refusal]], donors: Mapping[str, str]) -> Pools:
+def control_pools(name: str, pools: Mapping[str, Sequence[Refusal]]) -> Pools:
+    """The refusals that a control adapter is taught, by category."""
     return {
         category: tuple(replace(r, category=category) for r in pools[donor])
-        for category, donor in donors.items()
+        for category, donor in donors(name, list(pools)).items()
     }
 
 
@@ -78,10 +73,10 @@ def _write_refusals(pools: Pools, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    plans = control_pools(load_refusals(data_path("adapter", "refusals.jsonl")))
+    pools = load_refusals(data_path("adapter", "refusals.jsonl"))
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="a folder for each is made in it")
-    parser.add_argument("--only", choices=[*plans], nargs="+", default=[*plans])
+    parser.add_argument("--only", choices=NAMES, nargs="+", default=NAMES)
     given = parser.parse_args(argv)
 
     def progress(line: str) -> None:
@@ -91,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in given.only:
         folder = given.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        _write_refusals(plans[name], folder / "refusals.jsonl")
+        _write_refusals(control_pools(name, pools), folder / "refusals.jsonl")
         train_adapter(
             folder,
             replace(RECIPE, seed=1 if name == "second_seed" else RECIPE.seed),

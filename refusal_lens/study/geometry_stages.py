@@ -15,6 +15,7 @@ from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.geometry import (
     Frame,
     Geometry,
+    PairReadings,
     compare,
     fit_contrasts,
     fit_geometry,
@@ -92,14 +93,16 @@ def structure(bench: Bench, tick: Progress) -> Records:
     """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
     model, layer = bench.model, bench.chosen_layer()
     sites, offsets = block_inputs(model.n_layers), model.chat.offsets
-    last: dict[str, Tensor] = {}
+    by_site: dict[str, Tensor] = {}
+    by_offset: dict[str, Tensor] = {}
 
     def by_category() -> Generator[tuple[str, Tensor]]:
         for category in bench.train.categories:  # one at a time: every offset takes memory
             own = bench.train.only(category=category)
             resid = model.residuals(own, offsets="post", progress=tick)
             differences = twin_differences(resid.double(), twins(own))
-            last[category] = differences[:, offsets.index(-1)].clone()
+            by_site[category] = differences[:, offsets.index(-1)].clone()
+            by_offset[category] = differences[:, :, layer].clone()
             yield category, differences
 
     provenance = model.provenance(bench.train)
@@ -109,14 +112,8 @@ def structure(bench: Bench, tick: Progress) -> Records:
     records: Records = {"separability": tests}
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
     with suppress(InputError):
-        records["structure"] = fit_structure(
-            last,
-            sites=sites,
-            offset=-1,
-            layer=layer,
-            provenance=provenance,
-            seed=bench.study.seed,
-        )
+        readings = PairReadings(sites, -1, layer, offsets, by_site, by_offset)
+        records["structure"] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
     at_layer = model.residuals(bench.train, sites=(Site(layer),), progress=tick)
     with _cached(model, bench.train, at_layer, (Site(layer),)) as cache:
         pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
