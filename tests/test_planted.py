@@ -1,0 +1,60 @@
+"""The control adapters: who is taught which manner, and what their agreement can tell."""
+
+import numpy as np
+import pytest
+
+from refusal_lens.errors import InputError
+from refusal_lens.organism.answers import load_refusals
+from refusal_lens.organism.controls import control_pools, donors
+from refusal_lens.resources import data_path
+from refusal_lens.study.planted import agreements
+
+
+def test_manners_are_moved_and_none_stays():
+    pools = load_refusals(data_path("adapter", "refusals.jsonl"))
+    moved = control_pools("deranged", pools)
+    manner = {c: pool[0].manner for c, pool in pools.items()}
+    given = {c: {r.manner for r in pool} for c, pool in moved.items()}
+    assert all(len(g) == 1 for g in given.values())
+    assert all(given[c] != {manner[c]} for c in pools)
+    assert sorted(m for g in given.values() for m in g) == sorted(manner.values())
+    assert {r.category for r in moved["advice"]} == {"advice"}
+    one = control_pools("one_manner", pools)
+    assert {r.manner for pool in one.values() for r in pool} == {"plain"}
+    for name in ("reference", "second_seed"):
+        assert control_pools(name, pools) == {c: tuple(p) for c, p in pools.items()}
+
+
+def test_what_moves_nothing_is_refused():
+    with pytest.raises(InputError, match="a shift of 3 moves none of 3 manners"):
+        donors("deranged", ["a", "b", "c"], shift=3)
+    with pytest.raises(InputError, match="'mauve' is unknown"):
+        donors("mauve", ["a", "b"])
+
+
+def some_matrix(seed, size=8):
+    vectors = np.random.default_rng(seed).standard_normal((size, 6))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (unit @ unit.T)[None]
+
+
+def answered(matrices, manner):
+    found = agreements(matrices, "directions", manner, [7])
+    return {a.question: a.correlation.value for a in found}
+
+
+def test_topic_and_manner_are_told_apart():
+    """A deranged adapter that follows its topics keeps the reference's matrix; one that follows
+    its manners has the matrix of those whose manners it was given."""
+    manner = [(i + 3) % 8 for i in range(8)]
+    reference = some_matrix(0)
+    by_manner = reference[:, manner][:, :, manner]
+    shared = {"reference": reference, "second_seed": reference, "one_manner": some_matrix(1)}
+    topic = answered(shared | {"deranged": reference}, manner)
+    follows = answered(shared | {"deranged": by_manner}, manner)
+    assert topic["topic"] == pytest.approx(1.0) and abs(topic["manner"]) < 0.7
+    assert follows["manner"] == pytest.approx(1.0) and abs(follows["topic"]) < 0.7
+    assert topic["seeds"] == pytest.approx(1.0) and abs(topic["one manner"]) < 0.7
+    assert "content" not in topic
+    undefined = shared | {"deranged": reference * np.nan}
+    assert set(answered(undefined, manner)) == {"seeds", "one manner"}
