@@ -24,3 +24,15 @@ def cosine_matrix(
     """Cosines of all pairs; rows and columns of a zero or undefined vector are NaN."""
     directions = unit(vectors)
     return (directions @ directions.mT).clamp(-1.0, 1.0)
+
+
+def orthonormal_basis(
+    vectors: Float[Tensor, "vector d_model"],
+) -> Float[Tensor, "vector d_model"]:
+    """An orthonormal basis of the space that the vectors span, in their order (QR in float64).
+
+    A vector that lies in the span of those before it, up to 1e-6 of its length, gives NaN.
+    """
+    q, r = torch.linalg.qr(unit(vectors.double()).mT)
+    new = r.diagonal().abs() > 1e-6
+    return torch.where(new[:, None], q.mT, torch.nan).to(vectors.dtype)

@@ -10,7 +10,7 @@ from reference.arditi import ablation, addition, orthogonalise
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Ablate, Add, Edit, check_sites
+from refusal_lens.interventions import Ablate, Add, Edit, ResidualMap, check_sites
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, block_inputs, stream_writes
 
@@ -117,10 +117,10 @@ def test_the_sites_of_an_edit():
     assert isinstance(Ablate(d), Edit) and isinstance(Add(d, alpha=1.0), Edit)
 
 
-class Twice:
+class Twice(ResidualMap):
     """An edit that is not idempotent, at any sites."""
 
-    idempotent = False
+    repeatable = False
 
     def __init__(self, *sites):
         self._sites = sites
@@ -142,7 +142,7 @@ def test_sites_are_checked_against_the_model():
     beyond = Add(d, strength=1.0, at=Site(3))
     with pytest.raises(InputError, match=r"resid_pre\[3\] is beyond this model: .* are 0 to 2"):
         check_sites(beyond, 3)
-    mid = Ablate(d, at=(Site(1, "resid_mid"),))
+    mid = Add(d, strength=1.0, at=Site(1, "resid_mid"))
     with pytest.raises(InputError, match=r"resid_mid\[1\] can't be written.*write attn_out\[1\]"):
         check_sites(mid, 3)
 
