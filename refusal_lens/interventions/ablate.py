@@ -16,6 +16,10 @@ class Ablate(AlongOne):
     By default at all positions of every block's input and of both its writers, the published
     method: nothing along r is left in, or written to, any layer's stream. `at` names other sites;
     `resid_pre`, `resid_mid` and `resid_post` of every layer do the same (Joad et al. 2026).
+
+    Weights from which r was projected out give the same logits only where the unembedding isn't
+    tied to the embedding (it would be edited too) and no norm stands behind a block's writers (as
+    Gemma 2's: its gains bring r back).
     """
 
     direction: Direction

@@ -39,6 +39,11 @@ class ResidualMap(Edit):
     def repeatable(self) -> bool:
         """Whether two names of one vector may both be given: an erasure twice is one erasure."""
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The d_model for which the map is made."""
+
     @abstractmethod
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The named hook points at which the edit acts, in a model of `n_layers` blocks."""
@@ -70,6 +75,11 @@ class AlongOne(ResidualMap):
     @abstractmethod
     def given(self) -> float:
         """What is added along r, in residual-stream units."""
+
+    @property
+    def width(self) -> int:
+        """That of the direction."""
+        return len(self.direction.vector)
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         if not self.taken:

@@ -39,6 +39,11 @@ class Condition(ABC):
     def limit(self) -> tuple[Side, float]:
         """The side on which the condition holds, and the threshold."""
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The d_model for which the condition is made."""
+
     @abstractmethod
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         """The number that is compared with the threshold."""
@@ -86,6 +91,11 @@ class Cosine(Condition):
     def limit(self) -> tuple[Side, float]:
         """The side on which the condition holds, and the threshold."""
         return self.holds_if, self.threshold
+
+    @property
+    def width(self) -> int:
+        """That of the direction."""
+        return len(self.direction.vector)
 
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         """x . r / |x|; NaN for a vector of length zero."""
@@ -135,6 +145,11 @@ class Probe(Condition):
         """The side on which the condition holds, and the threshold."""
         return self.holds_if, self.threshold
 
+    @property
+    def width(self) -> int:
+        """That of the probe's weight."""
+        return len(self.weight)
+
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         """x . weight + bias."""
         return resid @ self.weight.to(resid) + self.bias
@@ -144,7 +159,7 @@ class Probe(Condition):
         return f"probe {self.name!r} at {where} {self.holds_if} {self.threshold}"
 
 
-def _check(side: Side, threshold: float, offset: int) -> None:
+def _check(side: str, threshold: float, offset: int) -> None:
     if side not in SIDES:
         raise InputError(f"holds_if {side!r} is unknown; use one of {list(SIDES)}")
     if not math.isfinite(threshold):

@@ -78,6 +78,11 @@ class Leace(ResidualMap):
         """Erasing twice is erasing once."""
         return True
 
+    @property
+    def width(self) -> int:
+        """That of the residuals that it was fitted on."""
+        return len(self.mean)
+
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`."""
         del n_layers

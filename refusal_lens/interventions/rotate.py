@@ -62,6 +62,11 @@ class Rotate(ResidualMap):
         """
         return False
 
+    @property
+    def width(self) -> int:
+        """That of the direction."""
+        return len(self.direction.vector)
+
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the direction's own."""
         del n_layers

@@ -64,6 +64,11 @@ class AblateSubspace(ResidualMap):
         """The projection off the span twice is once; the product of projections is not."""
         return self.method == "span"
 
+    @property
+    def width(self) -> int:
+        """That of the directions."""
+        return len(self.directions[0].vector)
+
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the default ones of the method."""
         if self.at is not None:

@@ -70,6 +70,7 @@ class ActiveEdits:
             self._parts.extend(part for edit in edits for part in edit.parts())
             new = list(enumerate(self._parts))[held[1] :]
             hooks = self._functions(new)
+            self._check_fit(new)
             self._check_doubles()
             with self.backend.hooks(hooks):
                 yield
@@ -183,6 +184,25 @@ class ActiveEdits:
         for i, j in double_actions(self._parts, self.backend.n_layers):
             if bool((holds[i] & holds[j]).any()):
                 raise refuse_double(self._parts[i], self._parts[j])
+
+    def _check_fit(self, new: list[tuple[int, Part]]) -> None:
+        """Raise for an edit or a condition that was made for another model."""
+        n_layers, d_model = self.backend.n_layers, self.backend.d_model
+        for _, part in new:
+            for name, width in [(repr(part.edit), part.edit.width)] + [
+                (repr(c), c.width) for c in part.conditions
+            ]:
+                if width != d_model:
+                    raise InputError(
+                        f"{name} is {width} wide, this model's stream {d_model}: it was fitted on "
+                        "another model"
+                    )
+            for c in part.conditions:
+                if c.site.layer >= n_layers:
+                    raise InputError(
+                        f"{c.site}, where {c!r} reads, is beyond this model: its layers are 0 to "
+                        f"{n_layers - 1}"
+                    )
 
     def _check_doubles(self) -> None:
         for i, j in double_actions(self._parts, self.backend.n_layers):
