@@ -7,6 +7,7 @@ row is read at its own last tokens. Padding can't be read: positions come from e
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.model.active import ActiveEdits, Variant
 from refusal_lens.model.backend import Backend, Step
-from refusal_lens.model.hooks import NOWHERE, Reader, Tokens
+from refusal_lens.model.hooks import NOWHERE, EnoughRead, Reader, Tokens
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats, StatsAccumulator, index_axes, twins
@@ -140,7 +141,7 @@ class SharedPrefix:
         positions = batch.prompt[:, None] + torch.tensor(offsets)[None]
         reader = Reader.prepare(sites, positions, self.backend.d_model)
         self.prepare(batch)  # before the reading hooks are on, as in `read_batch`
-        with self.backend.hooks(reader.hooks()):
+        with self.backend.hooks(reader.hooks_until_read()), suppress(EnoughRead):
             self.run(batch, keep=(0,))
         read = [reader.resid[:, offsets.index(c.offset), sites.index(c.site)] for c in conditions]
         held = [c.holds(x) for c, x in zip(conditions, read, strict=True)]

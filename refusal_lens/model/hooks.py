@@ -160,6 +160,10 @@ class AttentionInput:
         return Site(site.layer, "attn_out").hook_name, change
 
 
+class EnoughRead(Exception):
+    """Ends a forward pass in which everything asked for has been read."""
+
+
 @final
 @dataclass(eq=False)
 class Reader:
@@ -184,6 +188,21 @@ class Reader:
     def hooks(self) -> Hooks:
         """One hook function a site."""
         return [(site.hook_name, self._function(s)) for s, site in enumerate(self.sites)]
+
+    def hooks_until_read(self) -> Hooks:
+        """The same, ending the pass by `EnoughRead` as soon as every site has been read."""
+        left = set(self.sites)
+
+        def stop_behind(site: Site) -> HookFunction:
+            def function(resid: Tensor, hook: Any) -> None:
+                del resid, hook
+                left.discard(site)
+                if not left:
+                    raise EnoughRead
+
+            return function
+
+        return [*self.hooks(), *((site.hook_name, stop_behind(site)) for site in self.sites)]
 
     def _function(self, s: int) -> HookFunction:
         rows = torch.arange(len(self.positions))[:, None]
