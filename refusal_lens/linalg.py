@@ -1,5 +1,7 @@
 """Pure tensor functions that directions, geometry and edits share."""
 
+import hashlib
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +18,12 @@ def project_out(
 ) -> Float[Tensor, "*batch d_model"]:
     """`x - (x . r) r` for a unit vector r (Arditi et al. 2024, equation 4)."""
     return resid - (resid @ direction)[..., None] * direction
+
+
+def fingerprint(vector: Float[Tensor, " d_model"]) -> str:
+    """Eight hexadecimal digits that tell one vector from another in a text."""
+    numbers = vector.detach().cpu().float().contiguous().numpy()
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:8]
 
 
 def cosine_matrix(

@@ -442,6 +442,16 @@ def test_at_the_threshold_and_without_a_value_nothing_holds():
         assert not Cosine(direction(8), side, 0.0).holds(torch.zeros(2, 8)).any()
 
 
+def test_texts_tell_vectors_apart():
+    d, one, two = direction(8), vector(8, 1), vector(8, 2)
+    for make in (
+        lambda v: Rotate(d, v, 10.0),
+        lambda v: Affine(d, 1.0, reference=v),
+        lambda v: Probe("p", v, 0.0, Site(1), "above"),
+    ):
+        assert repr(make(one)) == repr(make(one.clone())) != repr(make(two))
+
+
 def test_conditions_say_what_they_need():
     d = direction(8)
     with pytest.raises(InputError, match="holds_if 'larger' is unknown"):

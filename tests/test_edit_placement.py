@@ -367,6 +367,20 @@ def fitted_leace(model):
     return Leace.fit(x, refuse, name="red", at=(Site(1),))
 
 
+def test_leace_closes_the_gap_inside_the_model(tiny):
+    """The eraser, fitted on the stream of these prompts, leaves their class means equal there."""
+    prompts = [f"{p} {word}" for p in PROMPTS for word in ("now", "then", "today", "later", "so")]
+    at = Site(1, "resid_post")
+    x = tiny.residuals(prompts, sites=[at])[:, 0, 0]
+    refuse = torch.arange(len(prompts)) % 2 == 0
+    means = (x[refuse].mean(0) - x[~refuse].mean(0)).norm()
+    with tiny.editing(Leace.fit(x, refuse, name="odd", at=(at,))):
+        # What stands behind the edit: block 2 takes resid_post[1] in.
+        erased = tiny.residuals(prompts, sites=[Site(2)])[:, 0, 0]
+    assert means > 0.1
+    assert (erased[refuse].mean(0) - erased[~refuse].mean(0)).norm() < 1e-4
+
+
 NOTHING = {
     "strength 0": ADD.__class__(A, strength=0.0),
     "a condition that never holds": When(Cosine(A, "above", 1.0), Ablate(B)),

@@ -10,6 +10,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import AlongOne
+from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
 
@@ -70,7 +71,8 @@ class Affine(AlongOne):
     def __repr__(self) -> str:
         d = self.direction
         where = ", ".join(map(str, self.at or (d.site,)))
-        mean = "the comply mean" if self.reference is None else "a given mean"
+        given = self.reference
+        mean = "the comply mean" if given is None else f"the mean {fingerprint(given)}"
         return (
             f"Affine({d.category!r}, strength {self.strength} from {mean}, "
             f"coordinate {self.given:.6g}, at {where})"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
 Side = Literal["above", "below"]
@@ -156,7 +157,7 @@ class Probe(Condition):
 
     def __repr__(self) -> str:
         where = f"{self.site}, offset {self.offset}"
-        return f"probe {self.name!r} at {where} {self.holds_if} {self.threshold}"
+        return f"probe {self.name!r} {fingerprint(self.weight)} at {where} {self.holds_if} {self.threshold}"
 
 
 def _check(side: str, threshold: float, offset: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import ResidualMap
+from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
 Method = Literal["leace", "orth"]
@@ -94,4 +95,7 @@ class Leace(ResidualMap):
 
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.at))
-        return f"Leace({self.name!r}, {self.method}, fitted on {self.n} prompts, at {where})"
+        data = f"mean {fingerprint(self.mean)}"
+        return (
+            f"Leace({self.name!r}, {self.method}, fitted on {self.n} prompts, {data}, at {where})"
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import ResidualMap
-from refusal_lens.linalg import orthonormal_basis
+from refusal_lens.linalg import fingerprint, orthonormal_basis
 from refusal_lens.sites import Site
 
 
@@ -86,4 +86,5 @@ class Rotate(ResidualMap):
         d = self.direction
         where = ", ".join(map(str, self.at or (d.site,)))
         mode = "adaptive, " if self.adaptive else ""
-        return f"Rotate({d.category!r} to {self.degrees} degrees, {mode}at {where})"
+        plane = f"in the plane with vector {fingerprint(self.second)}"
+        return f"Rotate({d.category!r} to {self.degrees} degrees {plane}, {mode}at {where})"

@@ -138,7 +138,8 @@ class SharedPrefix:
             return batch
         sites = tuple(dict.fromkeys(c.site for c in conditions))
         offsets = tuple(dict.fromkeys(c.offset for c in conditions))
-        positions = batch.prompt[:, None] + torch.tensor(offsets)[None]
+        # An offset may reach before the beginning of a prompt whose row doesn't ask for it.
+        positions = (batch.prompt[:, None] + torch.tensor(offsets)[None]).clamp(min=0)
         reader = Reader.prepare(sites, positions, self.backend.d_model)
         self.prepare(batch)  # before the reading hooks are on, as in `read_batch`
         with self.backend.hooks(reader.hooks_until_read()), suppress(EnoughRead):
