@@ -156,8 +156,9 @@ class Probe(Condition):
         return resid @ self.weight.to(resid) + self.bias
 
     def __repr__(self) -> str:
+        name = f"probe {self.name!r} {fingerprint(self.weight)}"
         where = f"{self.site}, offset {self.offset}"
-        return f"probe {self.name!r} {fingerprint(self.weight)} at {where} {self.holds_if} {self.threshold}"
+        return f"{name} at {where} {self.holds_if} {self.threshold}"
 
 
 def _check(side: str, threshold: float, offset: int) -> None:

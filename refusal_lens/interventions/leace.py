@@ -95,7 +95,5 @@ class Leace(ResidualMap):
 
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.at))
-        data = f"mean {fingerprint(self.mean)}"
-        return (
-            f"Leace({self.name!r}, {self.method}, fitted on {self.n} prompts, {data}, at {where})"
-        )
+        fitted = f"fitted on {self.n} prompts as {fingerprint(self.left[:, 0])}"
+        return f"Leace({self.name!r}, {self.method}, {fitted}, at {where})"
