@@ -286,6 +286,38 @@ def test_two_conditions_both_have_to_hold(tiny):
     assert changed.tolist() == ((x[:, 0] > limits[0]) & (x[:, 1] > limits[1])).tolist()
 
 
+def test_a_condition_may_hold_for_the_answer_alone(tiny, reference):
+    values = cosines(reference, tiny.chat, 1, -15)
+    threshold = sum(sorted(values)[1:3]) / 2
+    condition = Cosine(direction(0, offset=-15), "above", threshold)
+    change = Add(B, alpha=9.0)
+    acts = [(Site(1), plus(B, 9.0), lambda p: p >= 0)]
+    plain = tiny.logits(PROMPTS)
+    with tiny.editing(When(condition, Only(change, "generated"))):
+        assert torch.equal(tiny.logits(PROMPTS), plain)
+        answers = tiny.generate_ids(PROMPTS, Decoding(N_NEW))
+    rows = [tiny.chat.ids(p) for p in PROMPTS]
+    assert answers == [
+        steered_answer(reference, ids, acts if v > threshold else [], N_NEW, tiny._stops)
+        for ids, v in zip(rows, values, strict=True)
+    ]
+
+
+def test_deciding_stops_where_the_condition_has_been_read(tiny):
+    passes = {0: 0, 2: 0}
+
+    def counter(layer):
+        def count(resid, hook):
+            passes[layer] += 1
+
+        return Site(layer).hook_name, count
+
+    edit = When(Cosine(direction(0, layer=1), "above", -1.0), Only(ADD, "prompt"))
+    with tiny.editing(edit), tiny.backend.hooks([counter(0), counter(2)]):
+        tiny.logits(PROMPTS)
+    assert passes[0] == passes[2] + 1
+
+
 # --- rows -------------------------------------------------------------------------------------
 
 
