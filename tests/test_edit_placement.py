@@ -413,6 +413,20 @@ def test_leace_closes_the_gap_inside_the_model(tiny):
     assert (erased[refuse].mean(0) - erased[~refuse].mean(0)).norm() < 1e-4
 
 
+def test_an_eraser_needs_neither_company_nor_cache(tiny):
+    """LEACE on top of a sequential ablation: batch = single, cache on = cache off."""
+    edit = AblateSubspace((A, B), "sequential") + fitted_leace(tiny)
+    plain = tiny.logits(PROMPTS)
+    with tiny.editing(edit):
+        together = tiny.logits(PROMPTS)
+        alone = torch.cat([tiny.logits([p]) for p in PROMPTS])
+        cached = tiny.generate_ids(PROMPTS, Decoding(N_NEW))
+        assert cached == tiny.generate_ids(PROMPTS, Decoding(N_NEW, use_cache=False))
+        assert cached == [tiny.generate_ids([p], Decoding(N_NEW))[0] for p in PROMPTS]
+    assert (together - alone).abs().max() < TOLERANCE
+    assert (together - plain).abs().max() > 1e-3
+
+
 NOTHING = {
     "strength 0": ADD.__class__(A, strength=0.0),
     "a condition that never holds": When(Cosine(A, "above", 1.0), Ablate(B)),
