@@ -17,55 +17,31 @@ import re
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from edits import generation_section, rows_section
+from timing import Task, Timing, ratio, say, take_turns
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.directions import Direction
-from refusal_lens.interventions import Ablate
-from refusal_lens.model import Decoding, LensModel, Placement, load_model
+from refusal_lens.model import LensModel, Placement, load_model
 from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.records import installed_versions
-from refusal_lens.sites import Site
 from refusal_lens.study.results import Results, peak_memory_mib
 
 HERE: Final = Path(__file__).resolve().parent
-SECTIONS: Final = ("statistics", "memory", "study", "generation")
+SECTIONS: Final = ("statistics", "memory", "study", "generation", "rows")
 MIB: Final = 1024 * 1024
-Task = Callable[[], object]
 
 OURS: Final = "`model.residual_stats`"
 PLAIN: Final = "Hugging Face forward, padded"
 CACHE: Final = "`run_with_cache`, residual only"
 LEAN: Final = "Hugging Face forward, padded, no unembedding, no cache"
-
-
-@dataclass
-class Timing:
-    """Wall and CPU seconds of one task, turn by turn."""
-
-    wall: list[float] = field(default_factory=list[float])
-    cpu: list[float] = field(default_factory=list[float])
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Median and range of a ratio over the turns."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -74,30 +50,6 @@ class Hf:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-
-def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
-    """The ratio of two tasks that took turns."""
-    each = [a / b for a, b in zip(above, below, strict=True)]
-    return Ratio(statistics.median(each), min(each), max(each))
-
-
-def take_turns(tasks: dict[str, Task], repeats: int) -> dict[str, Timing]:
-    """Run every task once a turn, `repeats` turns."""
-    found = {name: Timing() for name in tasks}
-    for turn in range(repeats):
-        for name, task in tasks.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            task()
-            found[name].cpu.append(time.process_time() - cpu)
-            found[name].wall.append(time.perf_counter() - wall)
-            say(f"turn {turn + 1}, {name}: {found[name].wall[-1]:.1f} s")
-    return found
-
-
-def say(text: str) -> None:
-    """Progress, to stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 # --- models and prompts -----------------------------------------------------------------------
@@ -347,63 +299,6 @@ def study_section(args: argparse.Namespace) -> str:
     )
 
 
-# --- generation -------------------------------------------------------------------------------
-
-
-def random_ablation(model: LensModel) -> Ablate:
-    """An ablation at every site. A random direction costs the same and keeps the answers long."""
-    vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
-    direction = Direction.from_difference(
-        vector,
-        category="random",
-        site=Site(model.n_layers // 2),
-        offset=-1,
-        provenance=model.provenance(),
-    )
-    return Ablate(direction)
-
-
-def generation_section(args: argparse.Namespace) -> str:
-    """Tokens a second under an edit at every site, against none."""
-    model = lens_model()
-    prompts = PromptSet(train_prompts(2).prompts[: args.answers])
-    decoding = Decoding(max_new_tokens=args.tokens)
-    tokens: dict[str, int] = {}
-
-    def answer(name: str, edits: Sequence[Ablate]) -> None:
-        with model.editing(*edits) if edits else nullcontext():
-            tokens[name] = sum(map(len, model.generate_ids(prompts, decoding)))
-
-    edits = {"no edit": (), "`Ablate`": (random_ablation(model),)}
-    model.generate_ids(PromptSet(prompts.prompts[:4]), Decoding(max_new_tokens=4))
-    tasks: dict[str, Task] = {k: lambda k=k, e=e: answer(k, e) for k, e in edits.items()}
-    found = take_turns(tasks, args.repeats)
-    plain, edited = found["no edit"], found["`Ablate`"]
-    more = tokens["`Ablate`"] / tokens["no edit"]
-    cpu = ratio([more * s for s in plain.cpu], edited.cpu)
-    wall = ratio([more * s for s in plain.wall], edited.wall)
-    rows = [
-        f"| {name} | {tokens[name]} | {tokens[name] / statistics.median(found[name].wall):.0f} "
-        f"| {tokens[name] / statistics.median(found[name].cpu):.0f} |"
-        for name in edits
-    ]
-    return "\n".join(
-        [
-            f"Greedy answers of up to {args.tokens} tokens to {len(prompts)} `train` prompts in "
-            f"batches of {model.batch_size}, with a random direction ablated at "
-            f"{len(edits['`Ablate`'][0].sites(model.n_layers))} sites and without an edit. "
-            f"{args.repeats} turns. No target.",
-            "",
-            "| edit | tokens | tokens a wall second | tokens a CPU second |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            f"Tokens a second under the edit divided by without: {cpu} by CPU time, {wall} by wall "
-            "time.",
-        ]
-    )
-
-
 # --- the document -----------------------------------------------------------------------------
 
 
@@ -473,7 +368,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--memory-repeats", type=int, default=2, help="processes a size")
     parser.add_argument("--answers", type=int, default=32, help="prompts (generation)")
-    parser.add_argument("--tokens", type=int, default=32, help="new tokens (generation)")
+    parser.add_argument("--tokens", type=int, default=32, help="new tokens (generation, rows)")
+    parser.add_argument("--conditions", type=int, default=16, help="edits in a batch (rows)")
+    parser.add_argument("--row-prompts", type=int, default=4, help="prompts an edit (rows)")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -489,7 +386,8 @@ def main() -> None:
         "statistics": statistics_section,
         "memory": memory_section,
         "study": study_section,
-        "generation": generation_section,
+        "generation": lambda args: generation_section(lens_model(), train_prompts(2), args),
+        "rows": lambda args: rows_section(lens_model(), train_prompts(2), args),
     }
     for name in [args.only] if args.only else SECTIONS:
         say(f"measuring: {name}")

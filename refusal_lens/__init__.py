@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from refusal_lens.directions import fit_mean_difference as fit_mean_difference
     from refusal_lens.errors import InputError as InputError
     from refusal_lens.interventions import Ablate as Ablate
+    from refusal_lens.interventions import AblateSubspace as AblateSubspace
     from refusal_lens.interventions import Add as Add
+    from refusal_lens.interventions import Affine as Affine
+    from refusal_lens.interventions import Clamp as Clamp
+    from refusal_lens.interventions import Cosine as Cosine
+    from refusal_lens.interventions import Leace as Leace
+    from refusal_lens.interventions import Only as Only
+    from refusal_lens.interventions import PerRow as PerRow
+    from refusal_lens.interventions import Probe as Probe
+    from refusal_lens.interventions import Rotate as Rotate
+    from refusal_lens.interventions import When as When
     from refusal_lens.model import Decoding as Decoding
     from refusal_lens.model import LensModel as LensModel
     from refusal_lens.model import load_model as load_model
@@ -25,7 +35,20 @@ __version__ = metadata.version("refusal_lens")
 _HOMES: Final = {
     "directions": ("Direction", "DirectionSet", "fit_mean_difference"),
     "errors": ("InputError",),
-    "interventions": ("Ablate", "Add"),
+    "interventions": (
+        "Ablate",
+        "AblateSubspace",
+        "Add",
+        "Affine",
+        "Clamp",
+        "Cosine",
+        "Leace",
+        "Only",
+        "PerRow",
+        "Probe",
+        "Rotate",
+        "When",
+    ),
     "model": ("Decoding", "LensModel", "load_model", "wrap_model"),
     "prompts": ("PromptSet", "load_prompts"),
     "sites": ("Site",),

@@ -1,5 +1,7 @@
 """Pure tensor functions that directions, geometry and edits share."""
 
+import hashlib
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,9 +20,27 @@ def project_out(
     return resid - (resid @ direction)[..., None] * direction
 
 
+def fingerprint(vector: Float[Tensor, " d_model"]) -> str:
+    """Eight hexadecimal digits that tell one vector from another in a text."""
+    numbers = vector.detach().cpu().float().contiguous().numpy()
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:8]
+
+
 def cosine_matrix(
     vectors: Float[Tensor, "*batch category d_model"],
 ) -> Float[Tensor, "*batch category category"]:
     """Cosines of all pairs; rows and columns of a zero or undefined vector are NaN."""
     directions = unit(vectors)
     return (directions @ directions.mT).clamp(-1.0, 1.0)
+
+
+def orthonormal_basis(
+    vectors: Float[Tensor, "vector d_model"],
+) -> Float[Tensor, "vector d_model"]:
+    """An orthonormal basis of the space that the vectors span, in their order (QR in float64).
+
+    A vector that lies in the span of those before it, up to 1e-6 of its length, gives NaN.
+    """
+    q, r = torch.linalg.qr(unit(vectors.double()).mT)
+    new = r.diagonal().abs() > 1e-6
+    return torch.where(new[:, None], q.mT, torch.nan).to(vectors.dtype)

@@ -4,17 +4,29 @@ Tolerance 2e-3 on logits of order 20 and on streams whose largest values are nea
 resolves 6e-5 there; thirty blocks were seen to add up to 3e-4).
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Ablate, Add
+from refusal_lens.interventions import (
+    Ablate,
+    AblateSubspace,
+    Add,
+    Clamp,
+    Cosine,
+    Only,
+    PerRow,
+    Rotate,
+    When,
+)
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.prompts import PromptSet, load_prompts
-from refusal_lens.sites import Site
+from refusal_lens.sites import Site, block_inputs
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 2e-3
@@ -110,3 +122,26 @@ def test_ablation_and_addition_turn_the_knob(model, prompts, direction):
         added = model.residuals(prompts, sites=[Site(15)]) @ direction.vector
     assert left.abs().max() < TOLERANCE
     assert torch.allclose(added - plain, torch.tensor(direction.scale), rtol=1e-3)
+
+
+def test_rows_under_their_own_edits_equal_one_by_one(model, prompts, direction):
+    other = replace(direction, vector=direction.vector.flip(0))
+    edits = (
+        Ablate(direction),
+        None,
+        Add(direction, strength=1.0),
+        Only(Add(direction, strength=2.0), "generated"),
+        When(Cosine(direction, "above", 0.0), Add(other, strength=1.0)),
+        Clamp(direction, "high") + Ablate(other),
+        Rotate(direction, other.vector, 60.0, at=block_inputs(30)[10:20]),
+        AblateSubspace((direction, other)),
+    )
+    asked = [p.text for p in prompts][: len(edits)]
+    with model.editing(PerRow(edits)):
+        logits = model.logits(asked)
+        answers = model.generate_ids(asked, Decoding(12))
+    for i, edit in enumerate(edits):
+        with model.editing(*([] if edit is None else [edit])):
+            assert (model.logits([asked[i]])[0] - logits[i]).abs().max() < TOLERANCE
+            assert model.generate_ids([asked[i]], Decoding(12))[0] == answers[i]
+    assert len(set(answers)) == len(answers)

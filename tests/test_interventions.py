@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.arditi import ablation, addition, orthogonalise
+from reference.arditi import ablation, addition, orthogonalise, project_weights
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Ablate, Add, Edit, check_sites
+from refusal_lens.interventions import Ablate, AblateSubspace, Add, Edit, ResidualMap, check_sites
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, block_inputs, stream_writes
 
@@ -117,10 +117,11 @@ def test_the_sites_of_an_edit():
     assert isinstance(Ablate(d), Edit) and isinstance(Add(d, alpha=1.0), Edit)
 
 
-class Twice:
+class Twice(ResidualMap):
     """An edit that is not idempotent, at any sites."""
 
-    idempotent = False
+    repeatable = False
+    width = 4
 
     def __init__(self, *sites):
         self._sites = sites
@@ -142,7 +143,7 @@ def test_sites_are_checked_against_the_model():
     beyond = Add(d, strength=1.0, at=Site(3))
     with pytest.raises(InputError, match=r"resid_pre\[3\] is beyond this model: .* are 0 to 2"):
         check_sites(beyond, 3)
-    mid = Ablate(d, at=(Site(1, "resid_mid"),))
+    mid = Add(d, strength=1.0, at=Site(1, "resid_mid"))
     with pytest.raises(InputError, match=r"resid_mid\[1\] can't be written.*write attn_out\[1\]"):
         check_sites(mid, 3)
 
@@ -248,6 +249,42 @@ def test_tied_embeddings_break_the_equality(tiny_llama, three_categories, huggin
     model, _ = hugging_face("llama")
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert orthogonalised_gap(tiny_llama, three_categories, model, untie=False) > 0.1
+
+
+def projection(directions):
+    """P of x P for rows x: one direction after the other."""
+    p = torch.eye(len(directions[0].vector))
+    for d in directions:
+        p = p - torch.outer(p @ d.vector, d.vector)
+    return p
+
+
+@pytest.mark.parametrize("method", ["span", "sequential"])
+def test_projected_weights_equal_subspace_ablation_where_nothing_stands_between(
+    tiny, three_categories, hugging_face, request, method
+):
+    """The product of projections changes what it meets twice: it must meet each write once."""
+    name = request.node.callspec.params["tiny"][0]
+    model, _ = hugging_face(name)
+    directions = (direction(tiny.d_model), direction(tiny.d_model, seed=5))
+    assert abs(float(directions[0].vector @ directions[1].vector)) > 0.05
+    basis = torch.linalg.qr(torch.stack([d.vector for d in directions]).T)[0]
+    span = torch.eye(tiny.d_model) - basis @ basis.T
+    p = span if method == "span" else projection(directions)
+    plain = tiny.logits(three_categories)
+    project_weights(model, p, untie=True)
+    expected = hugging_face_logits(model, tiny.chat, three_categories)
+    edit = AblateSubspace(directions, method)
+    with tiny.editing(edit):
+        ours = tiny.logits(three_categories)
+    gap = float((ours - expected).abs().max())
+    assert gap > 0.1 if name == "gemma2" else gap < TOLERANCE
+    assert (ours - plain).abs().max() > 0.1
+    if method == "sequential" and name != "gemma2":
+        with tiny.editing(AblateSubspace(directions[::-1], method)):
+            assert (tiny.logits(three_categories) - expected).abs().max() > 1e-3
+        with tiny.editing(AblateSubspace(directions, method, at=stream_writes(3))):
+            assert (tiny.logits(three_categories) - expected).abs().max() > 1e-3
 
 
 def test_sites_by_name():

@@ -2,5 +2,22 @@
 
 from refusal_lens.interventions.ablate import Ablate as Ablate
 from refusal_lens.interventions.add import Add as Add
+from refusal_lens.interventions.affine import Affine as Affine
+from refusal_lens.interventions.base import AlongOne as AlongOne
+from refusal_lens.interventions.base import Composite as Composite
 from refusal_lens.interventions.base import Edit as Edit
+from refusal_lens.interventions.base import Only as Only
+from refusal_lens.interventions.base import Part as Part
+from refusal_lens.interventions.base import ResidualMap as ResidualMap
 from refusal_lens.interventions.base import check_sites as check_sites
+from refusal_lens.interventions.base import double_actions as double_actions
+from refusal_lens.interventions.base import refuse_double as refuse_double
+from refusal_lens.interventions.clamp import Clamp as Clamp
+from refusal_lens.interventions.conditional import When as When
+from refusal_lens.interventions.conditions import Condition as Condition
+from refusal_lens.interventions.conditions import Cosine as Cosine
+from refusal_lens.interventions.conditions import Probe as Probe
+from refusal_lens.interventions.leace import Leace as Leace
+from refusal_lens.interventions.per_row import PerRow as PerRow
+from refusal_lens.interventions.rotate import Rotate as Rotate
+from refusal_lens.interventions.subspace import AblateSubspace as AblateSubspace

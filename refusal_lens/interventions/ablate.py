@@ -1,39 +1,48 @@
 """Directional ablation."""
 
 from dataclasses import dataclass
-from typing import final
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import Literal, final
 
 from refusal_lens.directions import Direction
-from refusal_lens.linalg import project_out
+from refusal_lens.interventions.base import AlongOne
 from refusal_lens.sites import Site, stream_writes
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Ablate:
+class Ablate(AlongOne):
     """Project a direction out of the stream: x - (x . r) r. Arditi et al. 2024, equation 4.
 
     By default at all positions of every block's input and of both its writers, the published
-    method: nothing along r is left in, or written to, any layer's stream. `at` names other sites.
+    method: nothing along r is left in, or written to, any layer's stream. `at` names other sites;
+    `resid_pre`, `resid_mid` and `resid_post` of every layer do the same (Joad et al. 2026).
+
+    Weights from which r was projected out give the same logits only where the unembedding isn't
+    tied to the embedding (it would be edited too) and no norm stands behind a block's writers (as
+    Gemma 2's: its gains bring r back).
     """
 
     direction: Direction
     at: tuple[Site, ...] | None = None
 
     @property
-    def idempotent(self) -> bool:
+    def repeatable(self) -> bool:
         """Ablating twice is ablating once."""
         return True
+
+    @property
+    def taken(self) -> Literal[0, 1]:
+        """The old coordinate goes."""
+        return 1
+
+    @property
+    def given(self) -> float:
+        """Nothing comes in its place."""
+        return 0.0
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the three of every block."""
         return stream_writes(n_layers) if self.at is None else self.at
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return project_out(resid, self.direction.vector.to(resid))
 
     def __repr__(self) -> str:
         where = "every layer" if self.at is None else ", ".join(str(s) for s in self.at)

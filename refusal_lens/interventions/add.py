@@ -2,19 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import final
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import Literal, final
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.interventions.base import AlongOne
 from refusal_lens.sites import Site
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Add:
+class Add(AlongOne):
     """Add a multiple of a direction to the stream: x + a r. Arditi et al. 2024, equation 3.
 
     Either `strength`, in units of the direction's own scale (1 adds the raw difference of means;
@@ -40,9 +38,19 @@ class Add:
             raise InputError(f"Add({self.direction.category!r}): {given[0]} is not a finite number")
 
     @property
-    def idempotent(self) -> bool:
+    def repeatable(self) -> bool:
         """Adding twice adds double."""
         return False
+
+    @property
+    def taken(self) -> Literal[0, 1]:
+        """The old coordinate stays."""
+        return 0
+
+    @property
+    def given(self) -> float:
+        """The length of what is added."""
+        return self.length
 
     @property
     def length(self) -> float:
@@ -56,9 +64,6 @@ class Add:
         """The one site of the addition."""
         del n_layers
         return (self.direction.site if self.at is None else self.at,)
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return resid + (self.length * self.direction.vector).to(resid)
 
     def __repr__(self) -> str:
         d = self.direction

@@ -57,8 +57,8 @@ class Backend(Protocol):
         """Put functions onto hook points until the context ends, also by an exception."""
         ...
 
-    def expand_cache(self, cache: Any, n: int) -> Any:
-        """A cache of one row repeated for `n` rows, independent of the first."""
+    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
+        """A cache that holds the given rows of another, independent of it."""
         ...
 
     def hook_count(self) -> int:
@@ -114,10 +114,10 @@ class BridgeBackend:
         """See `Backend.hooks`."""
         return self.model.hooks(fwd_hooks=list(fwd_hooks))
 
-    def expand_cache(self, cache: Any, n: int) -> Any:
-        """See `Backend.expand_cache`."""
+    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
+        """See `Backend.select_cache`."""
         copy = deepcopy(cache)
-        copy.batch_repeat_interleave(n)
+        copy.batch_select_indices(torch.tensor(rows, device=self.device))
         return copy
 
     def hook_count(self) -> int:
@@ -171,14 +171,15 @@ class HookedTransformerBackend:
         """See `Backend.hooks`."""
         return self.model.hooks(fwd_hooks=list(fwd_hooks))
 
-    def expand_cache(self, cache: Any, n: int) -> Any:
-        """See `Backend.expand_cache`."""
-        wide = self._cache_class().init_cache(self.model.cfg, self.device, n)
-        for new, old in zip(wide.entries, cache.entries, strict=True):
-            new.past_keys = old.past_keys.repeat(n, 1, 1, 1)
-            new.past_values = old.past_values.repeat(n, 1, 1, 1)
-        wide.previous_attention_mask = cache.previous_attention_mask.repeat(n, 1)
-        return wide
+    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
+        """See `Backend.select_cache`."""
+        chosen = torch.tensor(rows, device=self.device)
+        copy = self._cache_class().init_cache(self.model.cfg, self.device, len(rows))
+        for new, old in zip(copy.entries, cache.entries, strict=True):
+            new.past_keys = old.past_keys[chosen]
+            new.past_values = old.past_values[chosen]
+        copy.previous_attention_mask = cache.previous_attention_mask[chosen]
+        return copy
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""

@@ -7,16 +7,18 @@ row is read at its own last tokens. Padding can't be read: positions come from e
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.model.active import ActiveEdits, Variant
 from refusal_lens.model.backend import Backend, Step
-from refusal_lens.model.hooks import Reader
+from refusal_lens.model.hooks import NOWHERE, EnoughRead, Reader, Tokens
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats, StatsAccumulator, index_axes, twins
@@ -31,55 +33,122 @@ Ids = tuple[int, ...]
 class Batch:
     """Rows of token ids without the shared prefix, padded on the right.
 
-    `rows` are their places in the caller's list; `length` counts each row's own tokens.
+    `rows` are their places in the caller's list; `length` counts each row's own tokens, of which
+    the first `prompt` belong to the prompt and the others to an answer. `decided` says which
+    conditions of the edits hold for each row, once that is known.
     """
 
     rows: tuple[int, ...]
     ids: Int64[Tensor, "batch pos"]
     length: Int64[Tensor, " batch"]
+    prompt: Int64[Tensor, " batch"]
+    decided: Bool[Tensor, "batch condition"] | None = None
 
     def mask(self, n_prefix: int) -> Int64[Tensor, "batch seen"]:
         """1 for the prefix and each row's own tokens, 0 for padding."""
-        own = torch.arange(self.ids.shape[1])[None] < self.length[:, None]
         prefix = torch.ones(len(self.rows), n_prefix, dtype=torch.int64)
-        return torch.cat([prefix, own.long()], dim=1)
+        return torch.cat([prefix, self._own().long()], dim=1)
+
+    def places(self) -> Int64[Tensor, "batch pos"]:
+        """Each token's place from the end of its prompt: -1 its last, 0 the first behind it."""
+        places = torch.arange(self.ids.shape[1])[None] - self.prompt[:, None]
+        return torch.where(self._own(), places, NOWHERE)
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
         """The same rows with more tokens behind each row's own."""
         own = [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
-        return _padded(self.rows, [[*a, *b] for a, b in zip(own, tokens, strict=True)])
+        longer = _padded(self.rows, [[*a, *b] for a, b in zip(own, tokens, strict=True)])
+        return replace(longer, prompt=self.prompt, decided=self.decided)
+
+    def _own(self) -> Bool[Tensor, "batch pos"]:
+        return torch.arange(self.ids.shape[1])[None] < self.length[:, None]
 
 
 @final
 class SharedPrefix:
-    """The keys and values of the tokens that every prompt of a template begins with."""
+    """The keys and values of the tokens that every prompt of a template begins with.
 
-    def __init__(self, backend: Backend, ids: Ids) -> None:
+    Edits that differ between rows make the prefix differ: there is one for each such variant, and
+    each row continues its own.
+    """
+
+    def __init__(self, edits: ActiveEdits, ids: Ids) -> None:
         self.ids = ids
-        self.backend = backend
+        self.edits = edits
+        self.backend = edits.backend
         self._cache: Any = None
+        self._variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]] = {}
 
     def forget(self) -> None:
         """Compute the prefix anew at its next use: an edit began or ended."""
         self._cache = None
+        self._variants = {}
 
-    def prepare(self) -> None:
-        """Compute keys and values of the prefix, unless they are there."""
-        if self.ids and self._cache is None:
-            ids = torch.tensor([self.ids], device=self.backend.device)
-            mask = torch.ones_like(ids)
-            self._cache = self.backend.forward(ids, mask, use_cache=True).cache
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with its conditions decided, and the prefixes that its rows continue."""
+        if batch.decided is None:
+            batch = self._decide(batch)
+        assert batch.decided is not None
+        needed = dict(zip(self._variants_of(batch), range(len(batch.rows)), strict=True))
+        new = {v: (batch.rows[i], batch.decided[i]) for v, i in needed.items()}
+        if self.ids and not new.keys() <= self._variants.keys():
+            self._variants = {**new, **self._variants}
+            n = len(self._variants)
+            rows, decided = zip(*self._variants.values(), strict=True)
+            ids = torch.tensor([self.ids] * n, device=self.backend.device)
+            tokens = Tokens(rows, torch.full((n, len(self.ids)), NOWHERE), torch.stack(decided))
+            with self.edits.seeing(tokens):
+                step = self.backend.forward(ids, torch.ones_like(ids), use_cache=True)
+            self._cache = step.cache
+        return batch
 
     def run(self, batch: Batch, *, keep: Sequence[int], use_cache: bool = False) -> Step:
         """One forward pass of a batch after the prefix."""
-        backend = self.backend
-        mask = batch.mask(len(self.ids)).to(backend.device)
-        ids = batch.ids.to(backend.device)
-        if not self.ids:
-            return backend.forward(ids, mask, keep=keep, use_cache=use_cache)
-        self.prepare()
-        cache = backend.expand_cache(self._cache, len(batch.rows))
-        return backend.forward(ids, mask, keep=keep, cache=cache)
+        batch = self.prepare(batch)
+        assert batch.decided is not None
+        mask = batch.mask(len(self.ids)).to(self.backend.device)
+        ids = batch.ids.to(self.backend.device)
+        cache = None
+        if self.ids:
+            order = {variant: i for i, variant in enumerate(self._variants)}
+            rows = [order[variant] for variant in self._variants_of(batch)]
+            cache = self.backend.select_cache(self._cache, rows)
+        with self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided)):
+            return self.backend.forward(ids, mask, keep=keep, cache=cache, use_cache=use_cache)
+
+    def step(self, batch: Batch, ids: Int64[Tensor, "batch 1"], place: int, cache: Any) -> Step:
+        """One more token of each row, the answers' token number `place`, behind `cache`."""
+        assert batch.decided is not None
+        mask = batch.mask(len(self.ids))
+        mask = torch.cat([mask, mask.new_ones(len(ids), place + 1)], dim=1).to(self.backend.device)
+        tokens = Tokens(batch.rows, torch.full_like(ids, place), batch.decided)
+        with self.edits.seeing(tokens):
+            return self.backend.forward(ids.to(self.backend.device), mask, cache=cache)
+
+    def _variants_of(self, batch: Batch) -> list[Variant]:
+        assert batch.decided is not None
+        return self.edits.variants(batch.rows, batch.decided)
+
+    def _decide(self, batch: Batch) -> Batch:
+        """Read each condition on the prompt, in a pass with every conditional edit off."""
+        conditions = self.edits.conditions
+        off = torch.zeros(len(batch.rows), len(conditions), dtype=torch.bool)
+        batch = replace(batch, decided=off)
+        if not conditions:
+            return batch
+        sites = tuple(dict.fromkeys(c.site for c in conditions))
+        offsets = tuple(dict.fromkeys(c.offset for c in conditions))
+        # An offset may reach before the beginning of a prompt whose row doesn't ask for it.
+        positions = (batch.prompt[:, None] + torch.tensor(offsets)[None]).clamp(min=0)
+        reader = Reader.prepare(sites, positions, self.backend.d_model)
+        self.prepare(batch)  # before the reading hooks are on, as in `read_batch`
+        with self.backend.hooks(reader.hooks_until_read()), suppress(EnoughRead):
+            self.run(batch, keep=(0,))
+        read = [reader.resid[:, offsets.index(c.offset), sites.index(c.site)] for c in conditions]
+        held = [c.holds(x) for c, x in zip(conditions, read, strict=True)]
+        decided = torch.stack(held, dim=1)
+        self.edits.check_decided(batch.rows, decided)
+        return replace(batch, decided=decided)
 
 
 @final
@@ -179,10 +248,10 @@ def last_token_logits(
 
 def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
     """Log-probability of each row's answer tokens behind its prompt, summed over the tokens."""
-    whole = [(*a, *b) for a, b in zip(feed.ids, answers, strict=True)]
-    found = torch.zeros(len(whole), dtype=torch.float64)
-    for batch in replace(feed, ids=whole).batches():
-        size = torch.tensor([len(answers[row]) for row in batch.rows])
+    found = torch.zeros(len(answers), dtype=torch.float64)
+    for prompts in feed.batches():
+        batch = prompts.extended([answers[row] for row in prompts.rows])
+        size = batch.length - batch.prompt
         # The logits that predict an answer token stand one position before it.
         first = int((batch.length - size).min()) - 1
         keep = range(first, int(batch.length.max()) - 1)
@@ -206,7 +275,8 @@ def read_batch(
             f"{longest} with its template); read nearer to the end"
         )
     reader = Reader.prepare(sites, positions, prefix.backend.d_model)
-    prefix.prepare()  # before the reading hooks are on: they know only the batch's positions
+    # Before the reading hooks are on: they know only the batch's positions.
+    batch = prefix.prepare(batch)
     with prefix.backend.hooks(reader.hooks()):
         prefix.run(batch, keep=(0,))
     return reader.resid
@@ -221,7 +291,7 @@ def _padded(rows: tuple[int, ...], own: Sequence[Sequence[int]]) -> Batch:
     padded = torch.zeros(len(rows), int(length.max()), dtype=torch.int64)
     for i, x in enumerate(own):
         padded[i, : len(x)] = torch.tensor(x)
-    return Batch(rows, padded, length)
+    return Batch(rows, padded, length, prompt=length)
 
 
 def _units(prompts: PromptSet, twin_of: dict[int, int]) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """Generation, greedy or sampled, under whatever edits are on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
@@ -10,7 +10,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Batch, Feed, Ids, SharedPrefix, last_token_logits
+from refusal_lens.model.forward import (
+    Batch,
+    Feed,
+    Ids,
+    SharedPrefix,
+    last_token_logits,
+    make_batches,
+)
 
 _PAD: Final = 0
 
@@ -68,13 +75,14 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
     gap_free = backend.window is not None and longest > backend.window
     answers: list[Ids] = [()] * len(feed.ids)
     for group in _groups(feed.ids, gap_free):
-        for batch in replace(feed, ids=[feed.ids[row] for row in group]).batches():
+        units = [[row] for row in group]
+        for batch in make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size):
             # Each prompt draws from a stream of its own: companions don't change a sample.
-            seeds = [decoding.seed * 1_000_003 + group[row] for row in batch.rows]
+            seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
             generators = [torch.Generator().manual_seed(seed) for seed in seeds]
             rows = _decode(feed.prefix, batch, stops, decoding, generators)
             for row, answer in zip(batch.rows, rows, strict=True):
-                answers[group[row]] = answer
+                answers[row] = answer
             feed.progress(len(batch.rows))
     return answers
 
@@ -116,16 +124,16 @@ def _decode(
     decoding: Decoding,
     generators: list[torch.Generator],
 ) -> list[Ids]:
-    backend = prefix.backend
     answers = _Answers(len(batch.rows), stops)
+    batch = prefix.prepare(batch)  # conditions are decided once and kept
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
-    mask = batch.mask(len(prefix.ids)).to(backend.device)
-    for left in range(decoding.max_new_tokens - 1, -1, -1):
-        if not answers.add(_choose(logits, decoding, generators)) or left == 0:
+    for place in range(decoding.max_new_tokens):
+        if not answers.add(_choose(logits, decoding, generators)):
+            break
+        if place == decoding.max_new_tokens - 1:
             break
         if decoding.use_cache:
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            step = backend.forward(answers.newest().to(backend.device), mask, cache=cache)
+            step = prefix.step(batch, answers.newest(), place, cache)
             logits, cache = step.logits[:, -1], step.cache
         else:
             logits, _ = last_token_logits(prefix, batch.extended(answers.tokens))

@@ -2,38 +2,166 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from refusal_lens.interventions import Edit, check_sites
+from refusal_lens.errors import InputError
+from refusal_lens.interventions import AlongOne, Part, ResidualMap, check_sites
 from refusal_lens.model.backend import Backend, HookFunction, Hooks
 from refusal_lens.sites import Site
 
+# The place of a token that no offset names: one of the shared prefix, or padding.
+NOWHERE: Final = -(2**31)
+# Where a part acts in a pass: on every token, on none, or on these.
+Reach = Bool[Tensor, "batch pos"] | bool
 
-def edit_hooks(edits: Sequence[Edit], backend: Backend) -> Hooks:
-    """One hook function for each site of each edit, in the order in which they were given.
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of one forward pass, as edits see them.
+
+    `rows` are the prompts' places in the caller's list. `place` counts from the end of the prompt:
+    -1 is its last token, 0 the first generated one. `decided` says which conditions hold.
+    """
+
+    rows: tuple[int, ...]
+    place: Int64[Tensor, "batch pos"]
+    decided: Bool[Tensor, "batch condition"]
+
+    def reach(self, part: Part, holds: Bool[Tensor, " batch"]) -> Reach:
+        """Where a part acts whose rows and conditions leave the rows `holds`."""
+        prompt = generated = torch.zeros_like(self.place, dtype=torch.bool)
+        if part.phase != "generated":
+            prompt = self.place < 0
+        if part.phase != "generated" and part.offsets is not None:
+            prompt = torch.isin(self.place, torch.tensor(part.offsets).long())
+        if part.phase != "prompt":
+            generated = self.place >= 0
+        found = holds[:, None] & (prompt | generated)
+        return bool(found.all()) if bool(found.all()) or not bool(found.any()) else found
+
+
+@final
+class Stack:
+    """Parts that act on different rows, each along one direction: computed together."""
+
+    def __init__(self, parts: Sequence[tuple[int, Part]], backend: Backend) -> None:
+        self.numbers = [number for number, _ in parts]
+        maps = [part.edit for _, part in parts if isinstance(part.edit, AlongOne)]
+        # The last entry stands for the rows that are left alone.
+        vectors = [m.direction.vector for m in maps]
+        self._r = torch.stack([*vectors, torch.zeros_like(vectors[0])])
+        self._r = self._r.to(backend.device, backend.dtype)
+        self._taken = torch.tensor([*(float(m.taken) for m in maps), 0.0]).to(self._r)
+        self._given = torch.tensor([*(m.given for m in maps), 0.0]).to(self._r)
+
+    def moves(self, holds: Bool[Tensor, "part batch"], reaches: Sequence[Reach]) -> "Moves":
+        """What each row of a pass is moved by; `reaches` belong to the parts in their order."""
+        nobody = torch.full(holds.shape[1:], len(self.numbers))
+        which = torch.where(holds.any(0), holds.int().argmax(0), nobody).to(self._r.device)
+        where: Reach = False
+        for reach in reaches:
+            where = where | reach
+        if isinstance(where, Tensor):
+            where = bool(where.all()) or where.to(self._r.device)
+        return Moves(self._r[which], self._taken[which], self._given[which], where)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """x + (given - taken (x . r)) r with numbers and direction of each row."""
+
+    r: Float[Tensor, "batch d_model"]
+    taken: Float[Tensor, " batch"]
+    given: Float[Tensor, " batch"]
+    where: Reach
+
+    def __call__(self, resid: Float[Tensor, "batch pos d_model"]) -> Tensor:
+        along = (resid @ self.r[:, :, None]).squeeze(-1)
+        by = self.given[:, None] - self.taken[:, None] * along
+        if isinstance(self.where, Tensor):
+            by = torch.where(self.where, by, torch.zeros_like(by))
+        return resid + by[..., None] * self.r[:, None]
+
+
+def masked(edit: ResidualMap, reach: Reach, resid: Tensor) -> Tensor:
+    """The residuals, edited where the edit acts and left bit for bit elsewhere."""
+    if isinstance(reach, bool):
+        return edit(resid) if reach else resid
+    return torch.where(reach.to(resid.device)[..., None], edit(resid), resid)
+
+
+def by_site(
+    parts: Sequence[tuple[int, Part]], backend: Backend
+) -> dict[Site, list[list[tuple[int, Part]]]]:
+    """At each site the parts in levels: those of one level act on different rows.
+
+    Levels keep the order of parts that may act on the same row.
 
     Raises:
         InputError: a site that the model does not have or that can't be written.
     """
-    return [
-        (site.hook_name, _edit_function(edit))
-        for edit in edits
-        for site in check_sites(edit, backend.n_layers)
-    ]
+    known = backend.hook_names()
+    found: dict[Site, list[list[tuple[int, Part]]]] = {}
+    for number, part in parts:
+        # A site that is named twice in an erasure is one hook.
+        for site in dict.fromkeys(check_sites(part.edit, backend.n_layers)):
+            if site.hook_name not in known:
+                raise InputError(f"{backend.name} has no {site} in this model; name another site")
+            levels = found.setdefault(site, [])
+            first = len(levels)
+            while first and not any(_share_rows(part, other) for _, other in levels[first - 1]):
+                first -= 1
+            if first == len(levels):
+                levels.append([])
+            levels[first].append((number, part))
+    return found
 
 
-def _edit_function(edit: Edit) -> HookFunction:
-    # TransformerLens passes the canonical name of the hook point, not the alias it was put on
-    # with; nothing here may depend on it.
-    def function(resid: Tensor, hook: Any) -> Tensor:
-        del hook
-        return edit(resid)
+def _share_rows(a: Part, b: Part) -> bool:
+    return a.rows is None or b.rows is None or bool(a.rows & b.rows)
 
-    return function
+
+@final
+class AttentionInput:
+    """Lets a map act on `resid_mid` through what attention adds to the block's input.
+
+    A tensor returned at `resid_mid` would reach the MLP alone.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, Tensor] | None = None
+
+    def reader(self, site: Site) -> tuple[str, HookFunction]:
+        """Keeps the block's input; to be put on behind every edit of that input."""
+
+        def keep(resid: Tensor, hook: Any) -> None:
+            del hook
+            self._seen = site.layer, resid
+
+        return Site(site.layer).hook_name, keep
+
+    def writer(self, site: Site, act: HookFunction) -> tuple[str, HookFunction]:
+        """Changes what attention writes so that input plus attention is `act` of the sum."""
+
+        def change(written: Tensor, hook: Any) -> Tensor:
+            del hook
+            assert self._seen is not None and self._seen[0] == site.layer
+            mid = self._seen[1] + written
+            edited = act(mid)
+            assert edited is not None
+            return written + (edited - mid)
+
+        return Site(site.layer, "attn_out").hook_name, change
+
+
+class EnoughRead(Exception):
+    """Ends a forward pass in which everything asked for has been read."""
 
 
 @final
@@ -60,6 +188,21 @@ class Reader:
     def hooks(self) -> Hooks:
         """One hook function a site."""
         return [(site.hook_name, self._function(s)) for s, site in enumerate(self.sites)]
+
+    def hooks_until_read(self) -> Hooks:
+        """The same, ending the pass by `EnoughRead` as soon as every site has been read."""
+        left = set(self.sites)
+
+        def stop_behind(site: Site) -> HookFunction:
+            def function(resid: Tensor, hook: Any) -> None:
+                del resid, hook
+                left.discard(site)
+                if not left:
+                    raise EnoughRead
+
+            return function
+
+        return [*self.hooks(), *((site.hook_name, stop_behind(site)) for site in self.sites)]
 
     def _function(self, s: int) -> HookFunction:
         rows = torch.arange(len(self.positions))[:, None]

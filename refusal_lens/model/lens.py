@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit
+from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.forward import (
@@ -23,7 +24,6 @@ from refusal_lens.model.forward import (
     residuals,
 )
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
-from refusal_lens.model.hooks import edit_hooks
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats
@@ -53,8 +53,8 @@ class LensModel:
         self.name = name
         self.digest = digest
         self.batch_size = batch_size
-        self._edits: list[Edit] = []
-        self._prefix = SharedPrefix(backend, chat.prefix_ids)
+        self._active = ActiveEdits(backend)
+        self._prefix = SharedPrefix(self._active, chat.prefix_ids)
         self._stops = stop_ids(chat.tokenizer, hugging_face_of(backend))
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class LensModel:
     @property
     def edits_text(self) -> str:
         """The edits that are on, in words."""
-        return " + ".join(map(repr, self._edits)) or "none"
+        return self._active.text
 
     def provenance(self, prompts: PromptSet | None = None, seed: int | None = None) -> Provenance:
         """What is needed to make a number of this model again, edits included."""
@@ -105,18 +105,15 @@ class LensModel:
         Contexts nest; edits act in the order in which they were put on.
 
         Raises:
-            InputError: a site that this model does not have or that can't be written, or an edit
+            InputError: a site that this model does not have or that can't be written, or edits
                 that would act twice on one vector.
         """
-        hooks = edit_hooks(edits, self.backend)
-        self._edits.extend(edits)
-        self._prefix.forget()
-        try:
-            with self.backend.hooks(hooks):
-                yield self
-        finally:
-            del self._edits[len(self._edits) - len(edits) :]
+        with self._active.on(edits):
             self._prefix.forget()
+            try:
+                yield self
+            finally:
+                self._prefix.forget()
 
     @torch.inference_mode()
     def residual_stats(
@@ -203,12 +200,14 @@ class LensModel:
         return ids
 
     def _prefix_for(self, ids: Sequence[Ids]) -> SharedPrefix:
-        # A tokenizer may merge a prompt's first letters with the template's last token: such
-        # prompts run without the shared prefix, at the full cost.
+        # A tokenizer may merge a prompt's first letters with the template's last token, and an
+        # edit's offsets may reach into the template's beginning, differently far in each prompt:
+        # such prompts run without the shared prefix, at the full cost.
         n = len(self._prefix.ids)
-        if all(row[:n] == self._prefix.ids and len(row) > n for row in ids):
+        reach = max(1, self._active.check_prompts([len(row) for row in ids]))
+        if all(row[:n] == self._prefix.ids and len(row) >= n + reach for row in ids):
             return self._prefix
-        return SharedPrefix(self.backend, ())
+        return SharedPrefix(self._active, ())
 
     def _sites(self, sites: Sequence[Site] | None) -> tuple[Site, ...]:
         chosen = block_inputs(self.n_layers) if sites is None else tuple(sites)

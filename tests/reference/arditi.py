@@ -43,14 +43,19 @@ def addition(model, layer, vector):
         handle.remove()
 
 
-@torch.no_grad()
 def orthogonalise(model, r, *, untie):
     """W - r r'W for the embedding and for every matrix that writes to the stream, in memory."""
+    project_weights(model, torch.eye(len(r)) - torch.outer(r, r), untie=untie)
+
+
+@torch.no_grad()
+def project_weights(model, p, *, untie):
+    """x P instead of every row x that the embedding or a writing matrix gives, in memory."""
     if untie:
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     embedding = model.model.embed_tokens.weight
-    embedding -= (embedding @ r)[:, None] * r
+    embedding.copy_(embedding @ p)
     for block in model.model.layers:
         for linear in (block.self_attn.o_proj, block.mlp.down_proj):
             assert linear.bias is None
-            linear.weight -= r[:, None] * (r @ linear.weight)
+            linear.weight.copy_(p.T @ linear.weight)

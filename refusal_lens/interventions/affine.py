@@ -1,0 +1,79 @@
+"""Affine steering to a reference mean."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.interventions.base import AlongOne
+from refusal_lens.linalg import fingerprint
+from refusal_lens.sites import Site
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Affine(AlongOne):
+    """Affine concept editing (ACE): x - proj(x) + proj(v) + strength * scale * r.
+
+    proj is the projection onto the unit direction r and v the mean of the comply side, whose
+    coordinate the direction knows as `low`; `reference` gives another v. `strength` is the
+    published alpha: it counts in the direction's scale, 0 sets every vector's coordinate to that
+    of the comply mean, 1 to that of the refuse mean (Marshall et al. 2024; Siu et al. 2025).
+    At the site where the direction was fitted, unless `at` names others.
+
+    Raises:
+        InputError: a strength or a reference coordinate that is not finite.
+    """
+
+    direction: Direction
+    strength: float
+    reference: Float[Tensor, " d_model"] | None = None
+    at: tuple[Site, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.given):
+            raise InputError(
+                f"Affine({self.direction.category!r}, strength {self.strength}) sets the "
+                f"coordinate to {self.given}, which is not finite; give a finite strength, and a "
+                "reference mean where the direction doesn't know its low"
+            )
+
+    @property
+    def repeatable(self) -> bool:
+        """Only the erasure, strength 0, may name one vector twice.
+
+        Twice is once at other strengths too, as the coordinate is set and not shifted; but a
+        steering edit that names a vector twice is taken for a mistake.
+        """
+        return self.strength == 0
+
+    @property
+    def taken(self) -> Literal[0, 1]:
+        """The old coordinate goes."""
+        return 1
+
+    @property
+    def given(self) -> float:
+        """The new coordinate."""
+        r = self.direction
+        base = r.low if self.reference is None else float(self.reference.float() @ r.vector)
+        return base + self.strength * r.scale
+
+    def sites(self, n_layers: int) -> tuple[Site, ...]:
+        """The sites named in `at`, or the direction's own."""
+        del n_layers
+        return (self.direction.site,) if self.at is None else self.at
+
+    def __repr__(self) -> str:
+        d = self.direction
+        where = ", ".join(map(str, self.at or (d.site,)))
+        given = self.reference
+        mean = "the comply mean" if given is None else f"the mean {fingerprint(given)}"
+        return (
+            f"Affine({d.category!r}, strength {self.strength} from {mean}, "
+            f"coordinate {self.given:.6g}, at {where})"
+        )

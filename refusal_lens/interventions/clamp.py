@@ -1,0 +1,66 @@
+"""Clamping the coordinate along a direction."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.interventions.base import AlongOne
+from refusal_lens.sites import Site
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Clamp(AlongOne):
+    """Set the coordinate along a direction: x + (c - x . r) r, so that afterwards x . r = c.
+
+    `to` is "low" (the mean coordinate of the comply side where the direction was fitted), "high"
+    (of the refuse side), or c itself in residual-stream units; 0 is ablation. At the site where
+    the direction was fitted, unless `at` names others. Clamping twice is clamping once.
+
+    Raises:
+        InputError: an unknown word, or a coordinate that is not finite (a direction built without
+            its side's mean has none).
+    """
+
+    direction: Direction
+    to: Literal["low", "high"] | float
+    at: tuple[Site, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.to, str) and self.to not in ("low", "high"):
+            raise InputError(f"Clamp to {self.to!r}: give 'low', 'high' or a number")
+        if not math.isfinite(self.given):
+            raise InputError(
+                f"Clamp({self.direction.category!r}) to {self.to} sets the coordinate to "
+                f"{self.given}, which is not finite; give a number, or a direction that knows "
+                "its low and high"
+            )
+
+    @property
+    def repeatable(self) -> bool:
+        """Clamping twice is clamping once."""
+        return True
+
+    @property
+    def taken(self) -> Literal[0, 1]:
+        """The old coordinate goes."""
+        return 1
+
+    @property
+    def given(self) -> float:
+        """The new coordinate."""
+        if isinstance(self.to, str):
+            return self.direction.low if self.to == "low" else self.direction.high
+        return self.to
+
+    def sites(self, n_layers: int) -> tuple[Site, ...]:
+        """The sites named in `at`, or the direction's own."""
+        del n_layers
+        return (self.direction.site,) if self.at is None else self.at
+
+    def __repr__(self) -> str:
+        d = self.direction
+        where = ", ".join(map(str, self.at or (d.site,)))
+        return f"Clamp({d.category!r} to {self.to} = {self.given:.6g}, at {where})"

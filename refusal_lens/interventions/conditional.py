@@ -1,0 +1,32 @@
+"""Conditional steering: an edit that acts only on the prompts where a condition holds."""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from refusal_lens.interventions.base import Edit, Part
+from refusal_lens.interventions.conditions import Condition
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class When(Edit):
+    """An edit that acts on a prompt, and on its answer, if a condition holds for the prompt.
+
+    Decided for each row by itself, on the prompt's own tokens, before the edit acts anywhere, and
+    kept while the answer is generated: after Lee et al. 2024 (CAST). The condition reads the
+    stream with the unconditional edits on and every conditional one off, so that neither the
+    order nor the layers of conditional edits change what is decided.
+    """
+
+    condition: Condition
+    edit: Edit
+
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the edit, each under the condition."""
+        return tuple(
+            replace(part, conditions=(*part.conditions, self.condition))
+            for part in self.edit.parts()
+        )
+
+    def __repr__(self) -> str:
+        return f"When({self.condition!r}: {self.edit!r})"

@@ -1,0 +1,170 @@
+"""Conditions for conditional steering: what is read on a prompt, and when it counts as met."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Final, Literal, final, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.linalg import fingerprint
+from refusal_lens.sites import Site
+
+Side = Literal["above", "below"]
+SIDES: Final[tuple[str, ...]] = get_args(Side)
+
+
+class Condition(ABC):
+    """A number read at one token of the prompt, and the side of a threshold on which it counts.
+
+    It holds where the number is strictly above, or strictly below, the threshold; at the
+    threshold itself, or where the number is undefined, it does not hold.
+    """
+
+    @property
+    @abstractmethod
+    def site(self) -> Site:
+        """Where the stream is read, as the hook point shows it."""
+
+    @property
+    @abstractmethod
+    def offset(self) -> int:
+        """The prompt token that is read; -1 is the prompt's last."""
+
+    @property
+    @abstractmethod
+    def limit(self) -> tuple[Side, float]:
+        """The side on which the condition holds, and the threshold."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The d_model for which the condition is made."""
+
+    @abstractmethod
+    def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
+        """The number that is compared with the threshold."""
+
+    def holds(self, resid: Float[Tensor, "prompt d_model"]) -> Bool[Tensor, " prompt"]:
+        """Whether the condition holds for each prompt."""
+        side, threshold = self.limit
+        values = self.values(resid.float())
+        return values > threshold if side == "above" else values < threshold
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Cosine(Condition):
+    """The cosine of the stream with a direction, where the direction was fitted.
+
+    Lee et al. 2024 (CAST) compare the stream with its own projection onto the direction, whose
+    sign is lost; here the cosine is signed. `at` names another site.
+
+    Raises:
+        InputError: an unknown side, or a threshold outside [-1, 1].
+    """
+
+    direction: Direction
+    holds_if: Side
+    threshold: float
+    at: Site | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.holds_if, self.threshold, self.offset)
+        if not -1 <= self.threshold <= 1:
+            raise InputError(f"threshold {self.threshold} is no cosine: give one from -1 to 1")
+
+    @property
+    def site(self) -> Site:
+        """The direction's own site, or the one named."""
+        return self.direction.site if self.at is None else self.at
+
+    @property
+    def offset(self) -> int:
+        """The token at which the direction was fitted."""
+        return self.direction.offset
+
+    @property
+    def limit(self) -> tuple[Side, float]:
+        """The side on which the condition holds, and the threshold."""
+        return self.holds_if, self.threshold
+
+    @property
+    def width(self) -> int:
+        """That of the direction."""
+        return len(self.direction.vector)
+
+    def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
+        """x . r / |x|; NaN for a vector of length zero."""
+        return resid @ self.direction.vector.to(resid) / resid.norm(dim=-1)
+
+    def __repr__(self) -> str:
+        where = f"{self.site}, offset {self.offset}"
+        return (
+            f"cosine with {self.direction.category!r} at {where} {self.holds_if} {self.threshold}"
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Probe(Condition):
+    """The value of a linear probe, x . weight + bias.
+
+    Raises:
+        InputError: an unknown side, a number that is not finite, or an offset that is not negative.
+    """
+
+    name: str
+    weight: Float[Tensor, " d_model"]
+    bias: float
+    at: Site
+    holds_if: Side
+    threshold: float = 0.0
+    token: int = -1
+
+    def __post_init__(self) -> None:
+        _check(self.holds_if, self.threshold, self.token)
+        if not (math.isfinite(self.bias) and bool(torch.isfinite(self.weight).all())):
+            raise InputError(f"probe {self.name!r} at {self.at} holds a number that is not finite")
+
+    @property
+    def site(self) -> Site:
+        """Where the probe was fitted."""
+        return self.at
+
+    @property
+    def offset(self) -> int:
+        """The token at which the probe was fitted."""
+        return self.token
+
+    @property
+    def limit(self) -> tuple[Side, float]:
+        """The side on which the condition holds, and the threshold."""
+        return self.holds_if, self.threshold
+
+    @property
+    def width(self) -> int:
+        """That of the probe's weight."""
+        return len(self.weight)
+
+    def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
+        """x . weight + bias."""
+        return resid @ self.weight.to(resid) + self.bias
+
+    def __repr__(self) -> str:
+        name = f"probe {self.name!r} {fingerprint(self.weight)}"
+        where = f"{self.site}, offset {self.offset}"
+        return f"{name} at {where} {self.holds_if} {self.threshold}"
+
+
+def _check(side: str, threshold: float, offset: int) -> None:
+    if side not in SIDES:
+        raise InputError(f"holds_if {side!r} is unknown; use one of {list(SIDES)}")
+    if not math.isfinite(threshold):
+        raise InputError(f"threshold {threshold} is not a finite number")
+    if offset >= 0:
+        raise InputError(f"offset {offset} must be negative: -1 is the prompt's last token")

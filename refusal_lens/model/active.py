@@ -1,0 +1,234 @@
+"""The edits that are on, and what of them acts on which token of a forward pass."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.interventions import Condition, Edit, Part, double_actions, refuse_double
+from refusal_lens.interventions.base import AlongOne
+from refusal_lens.model.backend import Backend, HookFunction
+from refusal_lens.model.hooks import (
+    AttentionInput,
+    Moves,
+    Reach,
+    Stack,
+    Tokens,
+    by_site,
+    masked,
+)
+from refusal_lens.sites import Site
+
+Variant = tuple[bool, ...]
+
+
+@final
+class ActiveEdits:
+    """Puts edits onto hook points and tells their hooks, pass by pass, where to act.
+
+    Phases, offsets, rows and conditions only mean something to who knows the prompts: every pass
+    of theirs is announced with `seeing`. In a pass that nobody announced, edits without any
+    restriction act everywhere, and others are an error.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._edits: list[Edit] = []
+        self._parts: list[Part] = []
+        self._mid: list[Site] = []
+        self._input = AttentionInput()
+        self._tokens: Tokens | None = None
+        self._holds = torch.zeros(0, 0, dtype=torch.bool)
+        self._reach: list[Reach] = []
+        self._moves: dict[int, Moves] = {}
+
+    @property
+    def text(self) -> str:
+        """The edits that are on, in words."""
+        return " + ".join(map(repr, self._edits)) or "none"
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Each condition once, in the order in which the parts name them."""
+        return tuple(dict.fromkeys(c for part in self._parts for c in part.conditions))
+
+    @contextmanager
+    def on(self, edits: Sequence[Edit]) -> Generator[None]:
+        """Put edits on, behind those that are on, until the context ends, also by an exception.
+
+        Raises:
+            InputError: a site that the model does not have or that can't be written, or edits
+                that would act twice on one vector.
+        """
+        held = len(self._edits), len(self._parts), len(self._mid)
+        try:
+            self._edits.extend(edits)
+            self._parts.extend(part for edit in edits for part in edit.parts())
+            new = list(enumerate(self._parts))[held[1] :]
+            hooks = self._functions(new)
+            self._check_fit(new)
+            self._check_doubles()
+            with self.backend.hooks(hooks):
+                yield
+        finally:
+            for held_list, n in zip((self._edits, self._parts, self._mid), held, strict=True):
+                del held_list[n:]
+
+    def _functions(self, new: list[tuple[int, Part]]) -> list[tuple[str, HookFunction]]:
+        """The hook functions of new parts; what they do in a pass is looked up in the pass."""
+        hooks: list[tuple[str, HookFunction]] = []
+        stacks: dict[tuple[int, ...], Stack] = {}
+        for site, levels in by_site(new, self.backend).items():
+            act = self._actor([self._level(level, stacks) for level in levels])
+            if site.writable:
+                hooks.append((site.hook_name, act))
+            else:
+                self._mid.append(site)
+                hooks.append(self._input.writer(site, act))
+        # Contexts nest: an inner one may edit the input of a block whose middle an outer one edits.
+        return hooks + [self._input.reader(site) for site in dict.fromkeys(self._mid)]
+
+    def _level(
+        self, level: list[tuple[int, Part]], stacks: dict[tuple[int, ...], Stack]
+    ) -> tuple[Stack | None, list[tuple[int, Part]]]:
+        along = [(n, part) for n, part in level if isinstance(part.edit, AlongOne)]
+        if len(along) < 2:
+            return None, level
+        numbers = tuple(n for n, _ in along)
+        stack = stacks.setdefault(numbers, Stack(along, self.backend))
+        return stack, [(n, part) for n, part in level if n not in numbers]
+
+    def _actor(self, levels: list[tuple[Stack | None, list[tuple[int, Part]]]]) -> HookFunction:
+        # TransformerLens passes the canonical name of the hook point, not the alias it was put on
+        # with; nothing here may depend on it.
+        def act(
+            resid: Float[Tensor, "batch pos d_model"], hook: Any = None
+        ) -> Float[Tensor, "batch pos d_model"]:
+            del hook
+            for stack, singles in levels:
+                if stack is not None:
+                    moves = self._moves_of(stack)
+                    resid = resid if moves.where is False else moves(resid)
+                for number, part in singles:
+                    resid = masked(part.edit, self._reach_of(number, part), resid)
+            return resid
+
+        return act
+
+    def _reach_of(self, number: int, part: Part) -> Reach:
+        if self._tokens is not None:
+            return self._reach[number]
+        if not part.everywhere:
+            raise InputError(
+                f"{part.edit!r} is restricted to some tokens or prompts, which only the methods "
+                "of LensModel know; run the prompts through logits, residuals or generate"
+            )
+        return True
+
+    def _moves_of(self, stack: Stack) -> Moves:
+        if id(stack) not in self._moves:
+            reaches = [self._reach_of(n, self._parts[n]) for n in stack.numbers]
+            self._moves[id(stack)] = stack.moves(self._holds[stack.numbers], reaches)
+        return self._moves[id(stack)]
+
+    @contextmanager
+    def seeing(self, tokens: Tokens) -> Generator[None]:
+        """Announce the tokens of a forward pass, for the time that it takes."""
+        self._tokens = tokens
+        self._holds = self.holding(tokens.rows, tokens.decided)
+        self._reach = [
+            tokens.reach(part, holds) for part, holds in zip(self._parts, self._holds, strict=True)
+        ]
+        self._moves = {}
+        try:
+            yield
+        finally:
+            self._tokens, self._reach, self._moves = None, [], {}
+
+    def holding(
+        self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
+    ) -> Bool[Tensor, "part batch"]:
+        """Which parts act on which rows, wherever in them."""
+        found = torch.ones(len(self._parts), len(rows), dtype=torch.bool)
+        conditions = self.conditions
+        for i, part in enumerate(self._parts):
+            if part.rows is not None:
+                found[i] = torch.tensor([row in part.rows for row in rows])
+            for c in part.conditions:
+                found[i] &= decided[:, conditions.index(c)]
+        return found
+
+    def variants(
+        self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
+    ) -> list[Variant]:
+        """For each row, which of the parts that differ between rows act on the shared prefix.
+
+        Offsets never name a token of the shared prefix: see `check_prompts`.
+        """
+        choosing = [
+            i
+            for i, part in enumerate(self._parts)
+            if (part.rows is not None or part.conditions)
+            and part.phase != "generated"
+            and part.offsets is None
+        ]
+        return [tuple(column) for column in self.holding(rows, decided)[choosing].T.tolist()]
+
+    def check_decided(self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]) -> None:
+        """Raise for a prompt whose conditions let one vector be edited twice."""
+        holds = self.holding(rows, decided)
+        for i, j in double_actions(self._parts, self.backend.n_layers):
+            if bool((holds[i] & holds[j]).any()):
+                raise refuse_double(self._parts[i], self._parts[j])
+
+    def _check_fit(self, new: list[tuple[int, Part]]) -> None:
+        """Raise for an edit or a condition that was made for another model."""
+        n_layers, d_model = self.backend.n_layers, self.backend.d_model
+        for _, part in new:
+            for name, width in [(repr(part.edit), part.edit.width)] + [
+                (repr(c), c.width) for c in part.conditions
+            ]:
+                if width != d_model:
+                    raise InputError(
+                        f"{name} is {width} wide, this model's stream {d_model}: it was fitted on "
+                        "another model"
+                    )
+            for c in part.conditions:
+                if c.site.layer >= n_layers:
+                    raise InputError(
+                        f"{c.site}, where {c!r} reads, is beyond this model: its layers are 0 to "
+                        f"{n_layers - 1}"
+                    )
+
+    def _check_doubles(self) -> None:
+        for i, j in double_actions(self._parts, self.backend.n_layers):
+            if not (self._parts[i].conditions or self._parts[j].conditions):
+                raise refuse_double(self._parts[i], self._parts[j])
+
+    def check_prompts(self, lengths: Sequence[int]) -> int:
+        """How many tokens from the end of a prompt offsets reach.
+
+        Raises:
+            InputError: an edit made for another number of prompts, or an offset before the
+                beginning of a prompt.
+        """
+        farthest = 0
+        for part in self._parts:
+            if part.n_rows not in (None, len(lengths)):
+                raise InputError(
+                    f"PerRow holds {part.n_rows} edits, this call has {len(lengths)} prompts; "
+                    "give one edit, or None, for each prompt"
+                )
+            own = [n for i, n in enumerate(lengths) if part.rows is None or i in part.rows]
+            for offset in (*(part.offsets or ()), *(c.offset for c in part.conditions)):
+                if own and -offset > min(own):
+                    raise InputError(
+                        f"offset {offset} of {part.edit!r} reaches before the beginning of a "
+                        f"prompt of {min(own)} tokens with its template; choose a later one"
+                    )
+                farthest = max(farthest, -offset)
+        return farthest
