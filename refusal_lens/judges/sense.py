@@ -50,8 +50,9 @@ def degenerate_reason(answer: str, nats_per_token: float | None = None) -> str |
         return f"loop: {share:.0%} of the answer"
     if (share := _repeated_pairs(words)) >= PAIR_SHARE:
         return f"repetition: {share:.0%} of the word pairs"
-    judged = nats_per_token is not None and len(words) >= _FEWEST_FOR_NATS
-    if judged and not nats_per_token <= MOST_NATS:
+    if nats_per_token is None or len(words) < _FEWEST_FOR_NATS:
+        return None
+    if not nats_per_token <= MOST_NATS:  # NaN makes no sense either
         return f"perplexity: {nats_per_token:.1f} nats a token"
     return None
 
