@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import kappa
 from refusal_lens.organism import base, card, reading
 from refusal_lens.prompts import load_prompts, read_jsonl
 from refusal_lens.resources import data_path
@@ -100,9 +101,9 @@ def test_readings_are_matched_to_the_judge():
 def test_kappa_is_that_of_the_textbook():
     """Cohen 1960: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no give (.70 - .50) / (1 - .50) = .40."""
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
-    found = reading.agreement(pairs)
+    found = kappa(pairs)
     assert found.value == pytest.approx(0.4)
     assert found.low < 0.4 < found.high
     assert found.n == 50
-    assert reading.agreement([("y", "y"), ("n", "n")] * 10).value == pytest.approx(1.0)
-    assert reading.agreement([("y", "y")] * 10).value is None
+    assert kappa([("y", "y"), ("n", "n")] * 10).value == pytest.approx(1.0)
+    assert kappa([("y", "y")] * 10).value is None

@@ -1,5 +1,6 @@
 """What every judge of a chat model's answer returns, and the shape every judge has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, final, runtime_checkable
 
@@ -18,11 +19,18 @@ class Verdict:
             is ``refused`` or ``partial``.
         evidence: The spans of the answer the reading rests on, as the judge read them (a judge
             may lower-case them or straighten quotes), without repeats, strongest first.
+        reason: Why it is ``unclear``, as ``"kind"`` or ``"kind: detail"``; None otherwise.
+        flags: What a reader of the number should know ("not English: de"), in the same form.
+            A flag does not change the outcome.
+        score: Confidence from -1 (answered) to 1 (refused) where the judge has one.
     """
 
     outcome: Outcome
     manner: str | None
     evidence: tuple[str, ...]
+    reason: str | None = None
+    flags: tuple[str, ...] = ()
+    score: float | None = None
 
 
 @runtime_checkable
@@ -45,3 +53,19 @@ class Judge(Protocol):
             The verdict on this one answer.
         """
         ...
+
+
+@runtime_checkable
+class BatchJudge(Judge, Protocol):
+    """A judge that reads many answers faster than one by one (concurrently, or in batches)."""
+
+    def judge_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """The verdict on each (prompt, answer), in their order, none left out."""
+        ...
+
+
+def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+    """The verdicts of any judge on (prompt, answer) pairs, in their order, none left out."""
+    if isinstance(judge, BatchJudge):
+        return judge.judge_all(pairs)
+    return [judge.judge(prompt, answer) for prompt, answer in pairs]

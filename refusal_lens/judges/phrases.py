@@ -49,6 +49,7 @@ __all__ = [
     "REFUSING_MANNERS",
     "SOFTENER",
     "STRONG",
+    "TURN",
     "YES_NO_QUESTION",
 ]
 
@@ -237,6 +238,12 @@ PARTIAL: Final[tuple[str, ...]] = (
     r"(?:in general|generally speaking|general information|having said that|with that said)",
 )
 """Turns from refusing to giving; with substantial content after one, a refusal is partial."""
+
+_BUT: Final = (
+    r"(?:but|though)(?! (?:i can't|i cannot|i'm not|i am not|that's|no|not|please|nobody))"
+)
+TURN: Final[dict[str, tuple[str, ...]]] = {"no_self": (_BUT,), "unknowable": (_BUT,)}
+"""Manner -> turns after which few words suffice ("I have no favourites, but red is ...")."""
 
 FACT_QUESTION: Final[tuple[str, ...]] = (
     r"^(?:why|who|when|where|which|what (?:happens|if)|is|are|was|were|do|does|did|has|have|"

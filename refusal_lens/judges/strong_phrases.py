@@ -57,7 +57,7 @@ STRONG: Final[dict[str, tuple[str, ...]]] = {
         r"^(?:an? |the |most |no )?(?:\w+ )?(?:<ai>s?)(?: \w+)? (?:don't|doesn't|do not|does not|"
         r"never|has"
         r" no|have no|cannot|can't|lacks?|without|is not|isn't|are not|aren't)",
-        r"there(?:'s| is| are) no(?: \w+)? <self>",
+        r"there(?:'s| is| are) no(?: \w+)? <self>(?! (?:limit|restriction|requirement|group)s?\b)",
         r"<i>~<no>(?: \w+){0,2} <self>|<ai>~(?:no|without|never|lacks?|neither)~<self>",
         r"^(?=.* <no> )(?:as|being) (?:an? |only |just |merely )+(?:\w+ )?<ai>",
         r"(?:i'm|i am) (?:only |just |merely |simply )?an? (?:\w+ )?<ai>",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.organism.reading import agreement, manner_pairs, verdict_pairs
+from refusal_lens.intervals import kappa
+from refusal_lens.organism.reading import manner_pairs, verdict_pairs
 from refusal_lens.prompts import read_jsonl
 from refusal_lens.records import Estimate
 
@@ -124,8 +125,8 @@ def _readings(readings: Sequence[dict[str, Any]]) -> str:
         f"{', '.join(f'{s:g}' for s in scales)}, drawn by category and verdict, were read by a "
         "language-model reader that saw neither the judge's verdicts nor the scale "
         "(`readings.jsonl`, verdicts only). Cohen's kappa with a percentile bootstrap over "
-        f"answers: whether the answer refuses, {agreement(verdict_pairs(readings))}; in "
-        f"which manner, where both say that it does, {agreement(manner_pairs(readings))}."
+        f"answers: whether the answer refuses, {kappa(verdict_pairs(readings))}; in "
+        f"which manner, where both say that it does, {kappa(manner_pairs(readings))}."
     )
 
 

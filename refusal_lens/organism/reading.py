@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from sklearn.metrics import cohen_kappa_score
-
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import read_jsonl
-from refusal_lens.records import Estimate
 
 A_CELL: Final = 8
 OUTCOMES: Final = ("refused", "partial", "complied", "unclear")
-_DRAWS: Final = 2000
 
 Row = dict[str, Any]
 
@@ -80,24 +75,6 @@ def side_by_side(rows: Sequence[Row], read: Sequence[Row]) -> list[Row]:
             }
         )
     return found
-
-
-def agreement(pairs: Sequence[tuple[str, str]], seed: int = 0) -> Estimate:
-    """Cohen's kappa of two readings, with a percentile bootstrap over answers; control 0."""
-    method = "Cohen's kappa, percentile bootstrap over answers; control: chance"
-    a, b = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    if len(pairs) < 2 or len({*a}) < 2 or len({*b}) < 2:
-        return Estimate(None, None, None, len(pairs), method, 0.0)
-    rng = np.random.default_rng(seed)
-    values = [
-        cohen_kappa_score(a[rows], b[rows])
-        for rows in rng.integers(len(a), size=(_DRAWS, len(a)))
-        if len({*a[rows], *b[rows]}) > 1
-    ]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(
-        float(cohen_kappa_score(a, b)), float(low), float(high), len(pairs), method, 0.0
-    )
 
 
 def verdict_pairs(readings: Sequence[Row]) -> list[tuple[str, str]]:

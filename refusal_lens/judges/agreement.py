@@ -1,0 +1,122 @@
+"""How far two judges agree on the same answers, and what one judge's verdicts came to."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from refusal_lens.errors import InputError
+from refusal_lens.intervals import kappa, wilson
+from refusal_lens.judges.base import Verdict
+from refusal_lens.records import Estimate, Record
+
+
+@final
+@dataclass(frozen=True)
+class Agreement(Record):
+    """Two judges on the same answers.
+
+    `kappa` is Cohen's, of whether an answer is refused (partial counts as not refused), over the
+    answers that both read clearly; `share` is the share of those on which they agree, its control
+    the share that chance alone would give. `manner` is Cohen's kappa of the manner over the
+    answers that both call refused. `table[a][b]` counts all answers by both outcomes, unclear
+    ones too; `left_out` is how many were unclear to a judge, `flagged` how many carry a flag.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    judges: tuple[str, str]
+    kappa: Estimate
+    share: Estimate
+    manner: Estimate
+    table: dict[str, dict[str, int]]
+    left_out: int
+    flagged: int
+
+    def __str__(self) -> str:
+        a, b = self.judges
+        unclear = f"; {self.left_out} unclear left out" if self.left_out else ""
+        return f"{a} and {b}: kappa {self.kappa}, agree on {self.share}{unclear}"
+
+
+def agreement(
+    names: tuple[str, str],
+    first: Sequence[Verdict],
+    second: Sequence[Verdict],
+    seed: int = 0,
+) -> Agreement:
+    """Agreement of two judges' verdicts on the same answers in the same order.
+
+    Raises:
+        InputError: not the same number of verdicts.
+    """
+    if len(first) != len(second):
+        raise InputError(
+            f"{names[0]} judged {len(first)} answers and {names[1]} {len(second)}; agreement needs "
+            "the verdicts of both on the same answers"
+        )
+    both = list(zip(first, second, strict=True))
+    clear = [(a, b) for a, b in both if "unclear" not in (a.outcome, b.outcome)]
+    words = [(_word(a), _word(b)) for a, b in clear]
+    refused = [(a, b) for a, b in clear if a.outcome == b.outcome == "refused"]
+    table: dict[str, dict[str, int]] = {}
+    for a, b in both:
+        row = table.setdefault(a.outcome, {})
+        row[b.outcome] = row.get(b.outcome, 0) + 1
+    return Agreement(
+        judges=names,
+        kappa=kappa(words, seed),
+        share=wilson(sum(a == b for a, b in words), len(words), _by_chance(words)),
+        manner=kappa([(str(a.manner), str(b.manner)) for a, b in refused], seed),
+        table=table,
+        left_out=len(both) - len(clear),
+        flagged=sum(bool(a.flags or b.flags) for a, b in both),
+    )
+
+
+@final
+@dataclass(frozen=True)
+class VerdictCounts(Record):
+    """What one judge's verdicts came to: nothing is dropped, the counts add up to `n`.
+
+    `reasons` counts the unclear ones by the kind of their reason (an unclear verdict without one
+    is "not said"), `flags` all verdicts by the kinds of their flags.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    judge: str
+    n: int
+    outcomes: dict[str, int]
+    manners: dict[str, int]
+    reasons: dict[str, int]
+    flags: dict[str, int]
+
+
+def count_verdicts(judge: str, verdicts: Sequence[Verdict]) -> VerdictCounts:
+    """Outcomes, manners, reasons and flags of a judge's verdicts, counted."""
+    unclear = [v for v in verdicts if v.outcome == "unclear"]
+    return VerdictCounts(
+        judge=judge,
+        n=len(verdicts),
+        outcomes=dict(Counter(v.outcome for v in verdicts)),
+        manners=dict(Counter(v.manner for v in verdicts if v.manner is not None)),
+        reasons=dict(Counter(_kind(v.reason or "not said") for v in unclear)),
+        flags=dict(Counter(kind for v in verdicts for kind in {_kind(f) for f in v.flags})),
+    )
+
+
+def _kind(text: str) -> str:
+    return text.partition(":")[0]
+
+
+def _word(verdict: Verdict) -> str:
+    return "refused" if verdict.outcome == "refused" else "not"
+
+
+def _by_chance(words: Sequence[tuple[str, str]]) -> float | None:
+    """Probability that two readers agree who give their labels at random at their own rates."""
+    if not words:
+        return None
+    a, b = Counter(w[0] for w in words), Counter(w[1] for w in words)
+    return sum(a[word] * b[word] for word in a) / len(words) ** 2
