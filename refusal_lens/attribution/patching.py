@@ -171,6 +171,17 @@ class Tapped:
         return cls(seen, scores)
 
 
+def random_value(
+    site: PatchSite, seen: dict[str, Tensor], offsets: Sequence[int], generator: torch.Generator
+) -> Float[Tensor, "offset ..."]:
+    """The benign activation plus a random vector as long as the difference at each offset."""
+    clean, corrupt = (value_at(site, seen, row, offsets) for row in (0, 1))
+    noise = torch.randn(corrupt.shape, generator=generator)
+    flat = [len(noise), *[1] * (noise.ndim - 1)]
+    length = (clean - corrupt).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+    return corrupt + noise * length.reshape(flat)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class _Scores:
@@ -206,17 +217,11 @@ class _Run:
         placebo = torch.full_like(patched, nan)
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
-            placebo = self._patched([self._random(s, generator) for s in self.sites])
+            placebo = self._patched(
+                [random_value(s, seen, self.offsets, generator) for s in self.sites]
+            )
         clean, corrupt = self.tapped.scores.tolist()
         return _Scores(patched, placebo, clean, corrupt)
-
-    def _random(self, site: PatchSite, generator: torch.Generator) -> Float[Tensor, "offset ..."]:
-        """The benign activation plus a random vector as long as the difference at each offset."""
-        clean, corrupt = (value_at(site, self.tapped.seen, row, self.offsets) for row in (0, 1))
-        length = (clean - corrupt).flatten(1).norm(dim=1)
-        noise = torch.randn(corrupt.shape, generator=generator)
-        unit = noise / noise.flatten(1).norm(dim=1).reshape(-1, *[1] * (noise.ndim - 1))
-        return corrupt + unit * length.reshape(-1, *[1] * (noise.ndim - 1))
 
     def _patched(self, values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " site"]:
         self.prefix.prepare()

@@ -83,6 +83,10 @@ class Projections:
             found[:, k] = own
         return found * self.written
 
+    def reader_of(self, layer: int) -> Float64[Tensor, "target head d_head"]:
+        """What one unit of each head's output adds along each direction: W_O (gain * r)."""
+        return self._readers[layer]
+
     def _attention(
         self, tap: Tap, own: Tensor, place: dict[Component, int], at: tuple[int, int, list[int]]
     ) -> None:
@@ -119,7 +123,6 @@ class Projections:
         return tap.seen[name][:, o].double().reshape(-1, 1, 1)
 
     def _head_readers(self, n: int) -> Float64[Tensor, "target head d_head"]:
-        """What one unit of each head's output adds along each direction: W_O (gain * r)."""
         read = self._vectors * self.anatomy.gain(n, "attn")
         return torch.einsum("hed,kd->khe", self.anatomy.heads(n), read)
 
