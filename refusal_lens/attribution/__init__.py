@@ -1,10 +1,46 @@
-"""Attribution: which tokens, layers, heads and MLPs carry and write a direction."""
+"""Attribution: which tokens, layers, heads and MLPs carry, write and cause a direction."""
 
+from refusal_lens.attribution.across import ComponentMatrix as ComponentMatrix
+from refusal_lens.attribution.across import component_matrix as component_matrix
+from refusal_lens.attribution.across import matrix_correlation as matrix_correlation
+from refusal_lens.attribution.anatomy import Anatomy as Anatomy
 from refusal_lens.attribution.anatomy import Component as Component
+from refusal_lens.attribution.attribution_patching import AttributionPatch as AttributionPatch
+from refusal_lens.attribution.attribution_patching import agreement as agreement
+from refusal_lens.attribution.attribution_patching import attribution_patch as attribution_patch
 from refusal_lens.attribution.base import Attribution as Attribution
 from refusal_lens.attribution.base import Decomposition as Decomposition
 from refusal_lens.attribution.base import Target as Target
 from refusal_lens.attribution.decompose import decompose as decompose
 from refusal_lens.attribution.decompose import decompose_prompt as decompose_prompt
+from refusal_lens.attribution.depth import DepthProfile as DepthProfile
+from refusal_lens.attribution.depth import depth_profile as depth_profile
+from refusal_lens.attribution.knock_out import Cuts as Cuts
+from refusal_lens.attribution.knock_out import KnockOut as KnockOut
+from refusal_lens.attribution.knock_out import knock_out as knock_out
+from refusal_lens.attribution.lens import LensProfile as LensProfile
+from refusal_lens.attribution.lens import PromotedTokens as PromotedTokens
+from refusal_lens.attribution.lens import logit_lens as logit_lens
+from refusal_lens.attribution.lens import promoted_tokens as promoted_tokens
+from refusal_lens.attribution.pairs import Metric as Metric
+from refusal_lens.attribution.pairs import Pair as Pair
+from refusal_lens.attribution.pairs import pairs_of as pairs_of
+from refusal_lens.attribution.pairs import refusal_metric as refusal_metric
+from refusal_lens.attribution.patch_sites import PatchSite as PatchSite
+from refusal_lens.attribution.patch_sites import head_sites as head_sites
+from refusal_lens.attribution.patch_sites import stream_sites as stream_sites
+from refusal_lens.attribution.patch_sites import writer_sites as writer_sites
+from refusal_lens.attribution.patching import PatchMap as PatchMap
+from refusal_lens.attribution.patching import Placebo as Placebo
+from refusal_lens.attribution.patching import patch as patch
+from refusal_lens.attribution.path import HeadPath as HeadPath
+from refusal_lens.attribution.path import head_path as head_path
+from refusal_lens.attribution.probe import ProbeProfile as ProbeProfile
+from refusal_lens.attribution.probe import probe_layers as probe_layers
+from refusal_lens.attribution.sources import HeadSources as HeadSources
+from refusal_lens.attribution.sources import NeuronShares as NeuronShares
+from refusal_lens.attribution.sources import head_sources as head_sources
+from refusal_lens.attribution.sources import mlp_neurons as mlp_neurons
 from refusal_lens.attribution.tokens import TokenMap as TokenMap
 from refusal_lens.attribution.tokens import token_map as token_map
+from refusal_lens.attribution.tokens import token_maps as token_maps

@@ -23,7 +23,7 @@ _ATTENTION: Final = ("head", "attention bias")
 
 
 @final
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Component:
     """One part that writes to the stream; the embedding has layer -1, only heads have a head.
 
