@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from refusal_lens.attribution.endings import Endings
 from refusal_lens.attribution.pairs import Metric, Pair
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Batch, Progress, SharedPrefix, last_token_logits
+from refusal_lens.model.forward import Progress, last_token_logits
 from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST_GAP: Final = 1.0  # nats; over a smaller gap between clean and corrupt a share means nothing
@@ -207,8 +208,7 @@ class _Run:
         self.names = tuple(dict.fromkeys(s.hook_name for s in sites))
         self.tapped = Tapped.read(model, pair, self.names, offsets, metric)
         self.most = model.batch_size
-        self.prefix = SharedPrefix(model.backend, pair.corrupt[: offsets[0]])
-        self.end = torch.tensor([pair.corrupt[offsets[0] :]])
+        self.endings = Endings(model.backend, pair.corrupt)
 
     def scores(self, seed: int | None) -> _Scores:
         """Scores with each site patched, and, given a seed, with the placebo in its place."""
@@ -224,20 +224,18 @@ class _Run:
         return _Scores(patched, placebo, clean, corrupt)
 
     def _patched(self, values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " site"]:
-        self.prefix.prepare()
-        found: list[Tensor] = []
-        for start in range(0, len(values), self.most):
-            chunk = values[start : start + self.most]
-            n = len(chunk)
-            hooks = PatchHooks(self.offsets, torch.zeros(n, dtype=torch.int64))
-            for row, value in enumerate(chunk):
-                hooks.write(row, self.sites[start + row], value)
-            length = torch.full((n,), self.end.shape[1])
-            batch = Batch(tuple(range(n)), self.end.expand(n, -1), length)
-            with self.prefix.backend.hooks(hooks.hooks()):
-                logits, _ = last_token_logits(self.prefix, batch)
-            found.append(self.metric(logits).float().cpu())
-        return torch.cat(found)
+        found = torch.zeros(len(values))
+        starts = [self.offsets[0] if s.offset is None else s.offset for s in self.sites]
+        for start in sorted(set(starts)):
+            own = torch.tensor([i for i, s in enumerate(starts) if s == start])
+            for chunk in own.split(self.most):
+                first = torch.full((len(chunk),), self.offsets[0] - start)
+                hooks = PatchHooks(self.offsets, first)
+                for row, i in enumerate(chunk.tolist()):
+                    hooks.write(row, self.sites[i], values[i])
+                logits = self.endings.logits(start, len(chunk), hooks.hooks())
+                found[chunk] = self.metric(logits).float().cpu()
+        return found
 
 
 def _window(offsets: Sequence[int]) -> tuple[int, ...]:
