@@ -111,10 +111,12 @@ def test_heads_equal_transformer_lens_own(tiny, three_categories):
     if Anatomy(tiny.backend).scale(0, "attn") is not None:
         return  # hook_result stands before the post-norm, which only our parts go through
     heads, labels = cache.stack_head_results(2, return_labels=True, pos_slice=-1)
-    for label, value in zip(labels, (heads.reshape(len(labels), -1) @ d.vector), strict=True):
+    for label, value in zip(
+        labels, (heads.reshape(len(labels), -1) @ d.vector).tolist(), strict=True
+    ):
         layer, head = label[1:].split("H")
         ours = found.score_of(Component(int(layer), "head", int(head)))
-        assert abs(float(value) - ours) < 1e-4
+        assert abs(value - ours) < 1e-4
 
 
 def test_removing_a_head_takes_away_its_share(tiny, three_categories):

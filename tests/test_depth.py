@@ -211,6 +211,8 @@ def test_matrices_that_agree_are_told_from_those_that_do_not():
     assert rejected <= 6  # 40 nulls at the 5% level: at most 6 with probability .986
     with pytest.raises(InputError, match="four or more"):
         matrix_correlation(first[:3, :3], first[:3, :3])
+    with pytest.raises(InputError, match="undefined entries"):
+        matrix_correlation(first, first.clone().fill_diagonal_(float("nan")))
 
 
 def test_maps_stand_side_by_side_and_go_on_into_the_answer(tiny, three_categories):

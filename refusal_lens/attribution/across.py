@@ -18,6 +18,7 @@ from refusal_lens.linalg import cosine_matrix
 from refusal_lens.records import Estimate, Provenance, Record
 
 PERMUTATIONS: Final = 9999
+LEAST_SHARE: Final = 0.01  # of the whole difference: below it a part is one among hundreds
 
 
 @final
@@ -27,7 +28,7 @@ class ComponentMatrix(Record):
 
     `share[category, component]` times `whole[category]` is the component's score; rows sum to
     one. `low` and `high` bound 95% intervals over `n` pairs each, not corrected for the number of
-    components; a part "serves" a category if its lower bound is above zero.
+    components; a part "serves" a category if its lower bound is above 1% of the difference.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -49,7 +50,9 @@ class ComponentMatrix(Record):
     def serves(self) -> dict[Component, tuple[str, ...]]:
         """Heads and MLPs with the categories towards whose refusal they write."""
         return {
-            component: tuple(c for i, c in enumerate(self.categories) if float(self.low[i, k]) > 0)
+            component: tuple(
+                c for i, c in enumerate(self.categories) if float(self.low[i, k]) > LEAST_SHARE
+            )
             for k, component in enumerate(self.components)
             if component.kind in ("head", "MLP")
         }
@@ -120,13 +123,17 @@ def matrix_correlation(
     a category are not independent; the control is the permutations' mean.
 
     Raises:
-        InputError: matrices of different shape, or fewer than four categories.
+        InputError: matrices of different shape, undefined entries, or fewer than four categories.
     """
     n = len(first)
     if first.shape != second.shape or n < 4:
         raise InputError(
             f"matrices of {tuple(first.shape)} and {tuple(second.shape)} can't be compared; "
             "expected the same four or more categories in both"
+        )
+    if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
+        raise InputError(
+            "a matrix has undefined entries (NaN); leave out the categories without a direction"
         )
     a, b = first.double().numpy(), second.double().numpy()
     observed = _off_diagonal_correlation(a, b)
