@@ -220,7 +220,10 @@ def test_a_decomposition_is_saved_whole(tiny_llama, three_categories, tmp_path):
     again = load_record(Decomposition, tmp_path / "found")
     assert again.components == found.components and again.targets == found.targets
     assert torch.equal(again.mean.nan_to_num(-7), found.mean.nan_to_num(-7))
-    one = found.attribution("red", category="green")
+    one = found.attribution("red", category="green", site=Site(2), offset=-3)
+    assert (one.target.site, one.target.offset) == (Site(2), -3)
+    with pytest.raises(InputError, match="names 4 of the directions"):
+        found.attribution("red")
     save_record(one, tmp_path / "one")
     assert torch.equal(load_record(Attribution, tmp_path / "one").scores, one.scores)
 
@@ -234,8 +237,10 @@ def test_what_cannot_be_attributed_is_refused(tiny_llama, three_categories):
         decompose(tiny_llama, three_categories, [d])
     with pytest.raises(InputError, match="before the prompt's own tokens"):
         decompose(tiny_llama, three_categories, [replace(d, offset=-400)])
-    with pytest.raises(InputError, match="was not decomposed"):
+    with pytest.raises(InputError, match="names 0 of the directions"):
         decompose(tiny_llama, three_categories, [d]).attribution("red")
+    with pytest.raises(InputError, match="'grey' was not decomposed"):
+        decompose(tiny_llama, three_categories, [d]).attribution("random", category="grey")
 
 
 def test_a_stream_that_is_not_the_sum_is_refused(tiny_llama, three_categories, monkeypatch):

@@ -10,7 +10,7 @@ from planted import HEAD, LAYER, metric, planted_model, planted_prompts
 
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.attribution_patching import agreement, attribution_patch
-from refusal_lens.attribution.pairs import Pair, pairs_of, refusal_metric
+from refusal_lens.attribution.pairs import Pair, pairs_of, refusal_metric, shared_offsets
 from refusal_lens.attribution.patch_sites import (
     PatchSite,
     head_sites,
@@ -171,6 +171,8 @@ def test_unequal_pairs_are_compared_at_the_templates_end(tiny_llama, three_categ
     beyond = range(-tiny_llama.chat.n_post - 1, 0)
     with pytest.raises(InputError, match="take pairs of equal length"):
         patch(tiny_llama, pairs, sites, metric, offsets=beyond)
+    with pytest.raises(InputError, match="take pairs of equal length"):
+        patch(tiny_llama, pairs, stream_sites((1,), (-1,)), metric, offsets=(-40, -1))
     with pytest.raises(InputError, match="none of 15 pairs"):
         pairs_of(tiny_llama, three_categories)
 
@@ -182,7 +184,14 @@ def test_before_the_template_too(planted):
     sites = stream_sites(range(3), (-n - 1,))
     found = patch(planted, pairs, sites, metric, offsets=range(-n - 1, 0))
     assert torch.allclose(found.recovery.mean(0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-3)
-    assert found.tokens[0] == "?"
+    assert found.tokens[:2] == ("?", planted.chat.strings(planted.chat.post_ids)[0])
+    whole = shared_offsets(planted, pairs)
+    shortest = min(len(p.corrupt) for p in pairs)
+    assert len(whole) == shortest - len(planted.chat.prefix_ids)
+    found = patch(planted, pairs, stream_sites((1,), whole), metric, offsets=whole)
+    carried = torch.tensor([o == -n - 1 for o in whole]).float()
+    assert torch.allclose(found.recovery.mean(0), carried, atol=1e-3)
+    assert found.tokens[0] == "…"  # the prompts' own words differ
 
 
 def test_attribution_patching_is_the_slope_of_patching(tiny):

@@ -26,6 +26,7 @@ from refusal_lens.attribution.pairs import Metric as Metric
 from refusal_lens.attribution.pairs import Pair as Pair
 from refusal_lens.attribution.pairs import pairs_of as pairs_of
 from refusal_lens.attribution.pairs import refusal_metric as refusal_metric
+from refusal_lens.attribution.pairs import shared_offsets as shared_offsets
 from refusal_lens.attribution.patch_sites import PatchSite as PatchSite
 from refusal_lens.attribution.patch_sites import head_sites as head_sites
 from refusal_lens.attribution.patch_sites import stream_sites as stream_sites

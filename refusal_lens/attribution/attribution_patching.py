@@ -6,7 +6,7 @@ of sites. It is a guess about patching, so its agreement with real patches is me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -50,7 +50,11 @@ class AttributionPatch(Record):
         gap = self.clean - self.corrupt
         own = torch.tensor([category in (None, c) for c in self.categories]) & (gap >= LEAST_GAP)
         share = (self.estimate / gap[:, None])[own]
-        return tuple(mean_estimate(share[:, s].tolist()) for s in range(len(self.sites)))
+        method = "first-order estimate of recovery, t interval over pairs; see its agreement"
+        return tuple(
+            replace(mean_estimate(share[:, s].tolist()), method=method)
+            for s in range(len(self.sites))
+        )
 
 
 def attribution_patch(

@@ -105,15 +105,22 @@ class Decomposition(Record):
         return self.mean[:, :, REFUSE] - self.mean[:, :, COMPLY]
 
     def attribution(
-        self, target: str, *, category: str | None = None, of: Side = "difference"
+        self,
+        target: str,
+        *,
+        category: str | None = None,
+        of: Side = "difference",
+        site: Site | None = None,
+        offset: int | None = None,
     ) -> Attribution:
         """One target's attribution on one category's prompts (by default the target's own).
 
         Raises:
-            InputError: a target or category that was not decomposed.
+            InputError: a target or category that was not decomposed, or several targets of that
+                name, so that `site` or `offset` must say which.
         """
-        k = _index([t.category for t in self.targets], target, "target")
-        c = _index(self.categories, category or target, "category")
+        k = self._target(target, site, offset)
+        c = _index(self.categories, category or target)
         sides = {"refuse": REFUSE, "comply": COMPLY}
         here = self._written(k)
         difference = of == "difference"
@@ -136,6 +143,20 @@ class Decomposition(Record):
             provenance=self.provenance,
         )
 
+    def _target(self, name: str, site: Site | None, offset: int | None) -> int:
+        found = [
+            k
+            for k, t in enumerate(self.targets)
+            if t.category == name and site in (None, t.site) and offset in (None, t.offset)
+        ]
+        if len(found) != 1:
+            held = [f"{t.category} at {t.site}, offset {t.offset}" for t in self.targets]
+            raise InputError(
+                f"target {name!r} names {len(found)} of the directions that were decomposed; name "
+                f"one by category, site and offset: {held}"
+            )
+        return found[0]
+
     def _written(self, k: int) -> Tensor:
         site = self.targets[k].site
         return torch.tensor([x.writes_before(site) for x in self.components])
@@ -150,7 +171,7 @@ class Decomposition(Record):
         return t * self.error[k, c]
 
 
-def _index(held: Sequence[str], wanted: str, axis: str) -> int:
+def _index(held: Sequence[str], wanted: str) -> int:
     if wanted not in held:
-        raise InputError(f"{axis} {wanted!r} was not decomposed; there are {list(held)}")
+        raise InputError(f"category {wanted!r} was not decomposed; there are {list(held)}")
     return list(held).index(wanted)

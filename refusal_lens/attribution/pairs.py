@@ -82,6 +82,12 @@ def pairs_of(
     return tuple(found)
 
 
+def shared_offsets(model: LensModel, pairs: Sequence[Pair]) -> tuple[int, ...]:
+    """Offsets that lie behind the template's beginning in every prompt: a map of whole prompts."""
+    shortest = min(len(ids) for p in pairs for ids in (p.clean, p.corrupt))
+    return tuple(range(len(model.chat.prefix_ids) - shortest, 0))
+
+
 def refusal_metric(trust: ScoreTrust, categories: Sequence[str]) -> Metric:
     """The first-token refusal score (nats), for categories in which it stands for a verdict.
 

@@ -48,7 +48,8 @@ class PatchMap(Record):
 
     `patched[pair, site]` stands between `corrupt[pair]` (the benign prompt as it is) and
     `clean[pair]` (the refuse-side prompt). `placebo` is NaN for pairs without one. `alignment`
-    says for each pair what its positions were compared with; `tokens` are those at `offsets`.
+    says for each pair what its positions were compared with; `tokens` are the benign prompts' at
+    `offsets`, "…" where they differ.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -83,10 +84,8 @@ class PatchMap(Record):
     def estimates(self, category: str | None = None) -> tuple[Estimate, ...]:
         """Mean recovery at each site with its t interval over pairs; control: the placebo."""
         own = self.of(category)
-        return tuple(
-            _estimate(self.recovery[own, s], self.placebo_recovery[own, s])
-            for s in range(len(self.sites))
-        )
+        recovery, placebo = self.recovery[own], self.placebo_recovery[own]
+        return tuple(_estimate(recovery[:, s], placebo[:, s]) for s in range(len(self.sites)))
 
     def _share(self, scores: Float[Tensor, "pair site"]) -> Float[Tensor, "pair site"]:
         gap = self.clean - self.corrupt
@@ -113,17 +112,16 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
     """
     chosen = _window(offsets or model.chat.offsets)
     check_patch_sites(sites, chosen, model.n_layers, model.backend.hook_names())
-    alignment = tuple(p.alignment(len(chosen), model.chat.n_post) for p in pairs)
+    alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)
     with torch.inference_mode():
         runs = [
             _Run(model, pair, sites, chosen, metric).scores(seed)
             for pair, seed in _with_seeds(pairs, placebo, progress)
         ]
-    tokens = model.chat.strings(pairs[0].corrupt[chosen[0] :])
     return PatchMap(
         sites=tuple(sites),
         offsets=chosen,
-        tokens=tuple(tokens),
+        tokens=_tokens(model, pairs, chosen),
         pairs=tuple(p.name for p in pairs),
         categories=tuple(p.category for p in pairs),
         alignment=alignment,
@@ -243,6 +241,11 @@ def _window(offsets: Sequence[int]) -> tuple[int, ...]:
     if not chosen or chosen[-1] >= 0:
         raise InputError(f"offsets {list(offsets)} must be negative: -1 is the last token")
     return chosen
+
+
+def _tokens(model: LensModel, pairs: Sequence[Pair], offsets: Sequence[int]) -> tuple[str, ...]:
+    found = [{p.corrupt[o] for p in pairs} for o in offsets]
+    return tuple(model.chat.strings([*ids])[0] if len(ids) == 1 else "…" for ids in found)
 
 
 def _with_seeds(
