@@ -112,6 +112,6 @@ def test_the_fast_version_agrees_with_patching(model, prompts, metric):
     sites = writer_sites(range(10, 30, 3)) + head_sites(Anatomy(model.backend), (15, 21))
     real = patch(model, pairs, sites, metric, placebo=Placebo(1))
     fast = attribution_patch(model, pairs, sites, metric)
-    found = agreement(fast, real)
+    found = agreement(fast, real).overall
     assert found.n == 2 and found.value > 0.7
     assert real.placebo_recovery.nan_to_num().abs().mean() < real.recovery.nan_to_num().abs().mean()

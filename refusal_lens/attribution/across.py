@@ -73,6 +73,18 @@ class ComponentMatrix(Record):
         return tuple(sorted(kept, key=size))
 
 
+@final
+@dataclass(frozen=True)
+class MatrixCorrelation(Record):
+    """How alike two similarity matrices of the same categories are, and a permutation p."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    correlation: Estimate
+    p: float
+    permutations: int
+
+
 def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
     """Put class-difference attributions of several categories, at one layer, side by side.
 
@@ -115,7 +127,7 @@ def matrix_correlation(
     *,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
-) -> tuple[Estimate, float]:
+) -> MatrixCorrelation:
     """Correlation of two similarity matrices off the diagonal, and its permutation p.
 
     Mantel's test: the categories of the second are permuted; p = (b + 1)/(B + 1), one-sided
@@ -156,7 +168,7 @@ def matrix_correlation(
         f"control: mean of {permutations} permutations"
     )
     estimate = Estimate(observed, observed - half, observed + half, n, method, float(null.mean()))
-    return estimate, p
+    return MatrixCorrelation(estimate, p, permutations)
 
 
 def _off_diagonal_correlation(a: np.ndarray, b: np.ndarray) -> float:

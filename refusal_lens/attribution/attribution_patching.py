@@ -7,6 +7,7 @@ of sites. It is a guess about patching, so its agreement with real patches is me
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any, ClassVar, final
 
 import torch
@@ -104,8 +105,24 @@ def attribution_patch(
     )
 
 
-def agreement(fast: AttributionPatch, real: PatchMap, category: str | None = None) -> Estimate:
-    """Pearson correlation over sites of estimated and real change, its mean over pairs.
+@final
+@dataclass(frozen=True)
+class Agreement(Record):
+    """Pearson correlation over `n_sites` sites of estimated and real change of the score.
+
+    The mean over pairs with its t interval; 0 (control) is what sites in random order would give.
+    Pairs in which nothing changes have no correlation and are left out.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    overall: Estimate
+    by_category: dict[str, Estimate]
+    n_sites: int
+
+
+def agreement(fast: AttributionPatch, real: PatchMap) -> Agreement:
+    """How well attribution patching foretold patching, on the same pairs and sites.
 
     Raises:
         InputError: the two do not hold the same pairs and sites, or fewer than three sites.
@@ -116,11 +133,21 @@ def agreement(fast: AttributionPatch, real: PatchMap, category: str | None = Non
             f"compared with patching of {len(real.pairs)} pairs at {len(real.sites)} sites: give "
             "both the same pairs and sites, at least three"
         )
-    change = real.patched - real.corrupt[:, None]
-    chosen: list[int] = real.of(category).nonzero().squeeze(1).tolist()
-    both = torch.stack([fast.estimate, change], dim=1)
-    found = [float(torch.corrcoef(both[i])[0, 1]) for i in chosen]
-    return mean_estimate([r for r in found if r == r], control=0.0)
+    both = torch.stack([fast.estimate, real.patched - real.corrupt[:, None]], dim=1)
+    found = [float(torch.corrcoef(pair)[0, 1]) for pair in both]
+    return Agreement(
+        overall=_mean(found),
+        by_category={
+            c: _mean([r for r, own in zip(found, real.categories, strict=True) if own == c])
+            for c in dict.fromkeys(real.categories)
+        },
+        n_sites=len(fast.sites),
+    )
+
+
+def _mean(correlations: Sequence[float]) -> Estimate:
+    found = mean_estimate([r for r in correlations if not isnan(r)], control=0.0)
+    return replace(found, method="mean correlation, t interval over pairs; control: random order")
 
 
 def _both(
