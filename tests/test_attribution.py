@@ -22,6 +22,7 @@ from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.directions import Direction, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate
+from refusal_lens.model import Placement, load_model
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import load_record, save_record
 from refusal_lens.sites import Site
@@ -256,3 +257,12 @@ def test_no_hook_remains(tiny_llama, three_categories):
     decompose(tiny_llama, three_categories, [random_direction(tiny_llama, Site(2))])
     assert tiny_llama.backend.hook_count() == before
     assert torch.equal(tiny_llama.logits(three_categories), logits)
+
+
+def test_half_precision_adds_up_to_its_rounding(tiny_folders, three_categories):
+    """bfloat16 keeps 8 bits: 2e-3 of the stream's length was seen over six writes."""
+    for name in ("llama", "gemma2"):
+        placement = Placement(dtype="bfloat16", device="cpu")
+        model = load_model(str(tiny_folders[name]), placement=placement)
+        found = decompose(model, three_categories, [random_direction(model, Site(2))])
+        assert 1e-6 < found.worst < 1e-2

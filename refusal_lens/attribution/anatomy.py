@@ -94,12 +94,10 @@ class Anatomy:
             return ones
         norm: Any = getattr(self._block(layer), "ln1_post" if writer == "attn" else "ln2_post")
         norm = getattr(norm, "original_component", None) or norm
+        weight = next(norm.parameters())
         with torch.no_grad():
-            return (
-                norm(ones.to(self.backend.device, self.backend.dtype)[None, None])[0, 0]
-                .cpu()
-                .double()
-            )
+            gain: Tensor = norm(ones.to(weight)[None, None])
+        return gain[0, 0].cpu().double()
 
     def heads(self, layer: int) -> Float64[Tensor, "head d_head d_model"]:
         """W_O by head; with grouped queries too there is one for each query head."""

@@ -34,9 +34,9 @@ from refusal_lens.prompts import LABELS, Prompt, PromptSet
 from refusal_lens.residuals import COMPLY, REFUSE, index_axes, twins
 
 # The model adds some 2 x n_layers writes in its own precision, the parts are added in float64:
-# they differ by that rounding, a few units of the stream's last place. Seen: 2e-7 in float32.
+# they differ by that rounding. Seen: 2e-7 of the stream's length in float32, 2e-3 in bfloat16.
 _TOLERANCE: Final = {torch.float32: 1e-5, torch.float64: 1e-12}
-_HALF_TOLERANCE: Final = 5e-2
+_HALF_TOLERANCE: Final = 2e-2
 
 
 @final
