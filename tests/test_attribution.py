@@ -9,7 +9,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import SIZES, write_tiny
 from planted import HEAD, LAYER, planted_direction, planted_model, planted_prompts
+from transformers import (
+    Gemma3TextConfig,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    MixtralConfig,
+    Olmo2Config,
+)
 
 from refusal_lens.attribution import (
     Attribution,
@@ -17,6 +26,8 @@ from refusal_lens.attribution import (
     Decomposition,
     decompose,
     decompose_prompt,
+    head_sources,
+    mlp_neurons,
 )
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.directions import Direction, fit_mean_difference
@@ -266,3 +277,53 @@ def test_half_precision_adds_up_to_its_rounding(tiny_folders, three_categories):
         model = load_model(str(tiny_folders[name]), placement=placement)
         found = decompose(model, three_categories, [random_direction(model, Site(2))])
         assert 1e-6 < found.worst < 1e-2
+
+
+SMALL = {k: v for k, v in SIZES.items() if k != "head_dim"}
+GPT2_SIZES = {
+    "vocab_size": 300,
+    "n_embd": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 512,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "pad_token_id": 258,
+}
+OTHERS = {
+    "biases everywhere": LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
+    "norms before and after": Gemma3TextConfig(
+        **SIZES, query_pre_attn_scalar=8, sliding_window=256
+    ),
+    "norms after only": Olmo2Config(**SMALL),
+    "LayerNorm and learned positions": GPT2Config(**GPT2_SIZES),
+    "experts": MixtralConfig(**SIZES, num_local_experts=4),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
+    placement = Placement(dtype="float32", device="cpu")
+    model = load_model(str(write_tiny(tmp_path, OTHERS[kind])), placement=placement)
+    weights = model.backend.model.original_model.named_parameters()
+    for i, bias in enumerate(w for name, w in weights if name.endswith("bias")):
+        bias.data.normal_(generator=torch.Generator().manual_seed(i))
+    d = replace(random_direction(model, Site(2)), category="red")
+    found = decompose(model, three_categories, [d])
+    assert found.worst < 1e-5
+    kinds = {c.kind for c in found.components}
+    biased = kind.startswith(("biases", "LayerNorm"))
+    assert kinds >= {"attention bias", "MLP bias"} if biased else "MLP bias" not in kinds
+    assert head_sources(model, three_categories.prompts[0], d).remainder < 1e-4
+    if kind == "experts":
+        with pytest.raises(InputError, match="no neurons"):
+            mlp_neurons(model, three_categories, d, 1)
+
+
+def test_an_unknown_way_of_writing_is_refused(tmp_path, three_categories):
+    """Granite halves what a block writes, which is not told from its hook points."""
+    config = GraniteConfig(**SMALL, residual_multiplier=0.5)
+    placement = Placement(dtype="float32", device="cpu")
+    model = load_model(str(write_tiny(tmp_path, config)), placement=placement)
+    with pytest.raises(InputError, match="don't sum to the stream"):
+        decompose(model, three_categories, [random_direction(model, Site(2))])

@@ -103,6 +103,11 @@ class Anatomy:
         """W_O by head; with grouped queries too there is one for each query head."""
         return self._block(layer).attn.W_O.detach().cpu().double()
 
+    def has_neurons(self, layer: int) -> bool:
+        """Whether the MLP is dense: a mixture of experts has no neurons of its own."""
+        known = 0 <= layer < self.backend.n_layers and self.neurons(layer) in self.names
+        return known and hasattr(self._block(layer).mlp, "W_out")
+
     def mlp(self, layer: int) -> Float64[Tensor, "neuron d_model"]:
         """The MLP's output matrix."""
         return self._block(layer).mlp.W_out.detach().cpu().double()

@@ -121,8 +121,8 @@ def mlp_neurons(
             writes after the direction's site.
     """
     anatomy = Anatomy(model.backend)
-    name = anatomy.neurons(layer)
-    if name not in anatomy.names or not Component(layer, "MLP").writes_before(direction.site):
+    below = Component(layer, "MLP").writes_before(direction.site)
+    if not below or not anatomy.has_neurons(layer):
         raise InputError(
             f"the MLP of layer {layer} has no neurons that write before {direction.site}; "
             f"choose a dense layer below it"
