@@ -6,6 +6,7 @@ the code itself. Comparisons with TransformerLens' float32 sums use 1e-4.
 """
 
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 import torch
@@ -309,6 +310,11 @@ def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
     for i, bias in enumerate(w for name, w in weights if name.endswith("bias")):
         bias.data.normal_(generator=torch.Generator().manual_seed(i))
     d = replace(random_direction(model, Site(2)), category="red")
+    if kind == "norms after only" and metadata.version("transformer_lens").startswith("3."):
+        # That bridge has no hook point on this block's norms: refused, not wrong.
+        with pytest.raises(InputError, match="don't sum to the stream"):
+            decompose(model, three_categories, [d])
+        return
     found = decompose(model, three_categories, [d])
     assert found.worst < 1e-5
     kinds = {c.kind for c in found.components}
