@@ -16,7 +16,9 @@ LAYERS = (
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots", "report_parts", "report_run", "report"),
+    ("study", "plots", "run_tables"),
+    ("report_run", "report_figure", "report_summary", "report_geometry", "report_structure"),
+    ("report_parts", "report"),
     ("cli",),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}

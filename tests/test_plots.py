@@ -37,6 +37,7 @@ from refusal_lens.prompts import load_categories, load_prompts
 from refusal_lens.selection import Candidate, Selection
 from refusal_lens.sites import block_inputs
 
+
 def direction_set(categories: tuple[str, ...] = CATEGORIES, seed: int = 0) -> DirectionSet:
     """Unit vectors with lengths that grow; undefined at layer 0."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_plots import (
+from synthetic_geometry import (
     CATEGORIES,
     FROM,
     PAYLOADS,
+    comparison,
+    contrasts,
+    geometry,
+    separability,
+    shared_pool,
+    structure,
+)
+from test_plots import (
     candidates,
     direction_set,
-    geometry,
     read,
     side_by_side,
     token_map,
@@ -28,7 +35,6 @@ from refusal_lens.plots.tables import gap_table
 from refusal_lens.prompts import load_categories
 from refusal_lens.records import Estimate, Record
 from refusal_lens.report import write_report
-from refusal_lens.report_parts import dimension
 from refusal_lens.selection import LayerCurve, Selection
 from refusal_lens.study.results import Results
 
@@ -46,12 +52,28 @@ QUESTION: dict[str, Any] = {
         "shown": 3,
     },
 }
-HEADINGS = ("behaviour", "cosines", "by-behaviour", "lengths", "trust", "layers", "trade-off")
+HEADINGS = ("behaviour", "cosines", "by-behaviour", "refusal", "structure", "lengths", "trust", "layers", "trade-off")
 FIGURES = (
     "plot-cosines",
     "plot-cosines_naive",
     "plot-reliability",
     "plot-behaviour_cosines",
+    "plot-separability",
+    "plot-shares",
+    "plot-difference",
+    "plot-change",
+    "plot-contrasts",
+    "plot-dimension",
+    "plot-clusters",
+    "plot-map",
+    "plot-remainders",
+    "plot-angles",
+    "plot-curves",
+    "plot-own_layers",
+    "plot-removed",
+    "plot-whitened",
+    "plot-pooled_cosines",
+    "plot-pool_effects",
     "plot-lengths",
     "plot-separation",
     "plot-layers",
@@ -82,8 +104,24 @@ def stages() -> dict[str, dict[str, Record]]:
     return {
         "behaviour": {"train": read()},
         "directions": {"directions": direction_set(), "pooled": direction_set(("pooled",))},
-        "geometry": {"intended": geometry(), "behaviour": geometry(CATEGORIES[:6])},
-        "control": {"geometry": geometry(seed=1), "directions": direction_set(seed=1)},
+        "geometry": {
+            "intended": geometry(),
+            "behaviour": geometry(CATEGORIES[:6]),
+            "removed": geometry(seed=2, frame="without the pooled direction"),
+            "whitened": geometry(seed=3, frame="whitened"),
+        },
+        "control": {
+            "geometry": geometry(seed=1),
+            "directions": direction_set(seed=1),
+            "comparison": comparison(),
+            "change": geometry(seed=4, frame="minus embedded (adapter scale 0)"),
+        },
+        "structure": {
+            "separability": separability(),
+            "structure": structure(),
+            "shared_pool": shared_pool(),
+        },
+        "contrasts": {"contrasts": contrasts(), "behaviour": read("adapter scale 0.5")},
         "score": {"trust": trust(), "val": read(pairs=18)},
         "selection": {"selection": picked},
         "layers": {"curve": LayerCurve("pooled", candidates())},
@@ -230,15 +268,6 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     assert "13 of 30" in text
 
 
-def test_effective_dimension_leaves_undefined_layers_out() -> None:
-    g = geometry()
-    assert dimension(g, 0) is None
-    assert dimension(g, 99) is None
-    value, n = dimension(g, 12) or (0.0, 0)
-    assert n == len(CATEGORIES)
-    assert 1 < value < n
-
-
 def test_missing_stages_leave_notes(tmp_path: Path) -> None:
     results = run(tmp_path / "empty", {})
     results.add_gap("score", "d", "none of 660 prompts was refused <b>")
@@ -293,7 +322,7 @@ def test_hostile_text_adds_no_element(attacked: Path, whole: str) -> None:
     page = Page(text)
     scripts = page.of("script")
     assert [s.get("type") for s in scripts[-2:]] == [None, None]
-    assert all(s.get("type") == "application/json" for s in scripts[:-2])
+    assert all(s.get("type") == "text/plain" for s in scripts[:-2])
     assert text.count("</script") == len(scripts)
     assert not page.of("img") and not page.of("b") and not page.of("i")
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in Page(whole).elements}

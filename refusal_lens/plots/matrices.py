@@ -32,7 +32,7 @@ class Cells:
     """One matrix at one step: rows from the top, None where undefined.
 
     `template` is plotly's for a hover over `hovers`; `struck` names cells (x, y) to be read with
-    care; `texts` stand in the cells in place of the numbers.
+    care; `texts` stand in the cells in place of the numbers and of "undefined".
     """
 
     values: Matrix
@@ -109,12 +109,11 @@ def plot_matrices(
             for step, name in enumerate(names)
         ]
     _lay_out(figure, sheets, cell, side, _SLIDER if len(names) > 1 else 0)
-    bar = figure.layout.coloraxis.colorbar
+    ends = {"cmin": look.low, "cmax": look.high, "cmid": look.middle}
     figure.update_layout(
-        coloraxis={"colorscale": look.colours, "cmin": look.low, "cmax": look.high},
+        coloraxis={"colorscale": look.colours, **ends},
+        coloraxis_colorbar_tickvals=list(look.ticks),
     )
-    figure.layout.coloraxis.cmid = look.middle
-    bar.tickvals = list(look.ticks)
     if len(names) > 1:
         figure.update_layout(sliders=[_slider(list(names), first, look.moved)])
     return figure
@@ -137,7 +136,7 @@ def _matrix(sheet: Sheet, step: int, cell: int, i: int, whole: bool) -> Traces:
     texts = held.texts or [["" if v is None else number(v) for v in row] for row in values]
     words = "undefined" if cell >= _WIDE else "undef."
     missing_texts = [
-        [words if v is None and not t else "" for v, t in zip(row, own, strict=True)]
+        [(t or words) if v is None else "" for v, t in zip(row, own, strict=True)]
         for row, own in zip(values, texts, strict=True)
     ]
     if cell < _READABLE:
