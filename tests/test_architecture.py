@@ -19,7 +19,7 @@ LAYERS = (
     ("study", "plots", "run_tables"),
     ("report_run", "report_figure", "report_summary", "report_geometry", "report_structure"),
     ("report_parts", "report"),
-    ("cli",),
+    ("bars", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

@@ -103,7 +103,7 @@ def _tree(
         below.append(below[int(a)] + below[int(b)])
     order = below[-1]
     height = [0.0] * n
-    middle: list[float] = [order.index(i) for i in range(n)]
+    middle = [float(order.index(i)) for i in range(n)]
     lines: list[tuple[list[float], list[float]]] = []
     for a, b, distance, _ in links:
         i, j = int(a), int(b)
@@ -132,25 +132,25 @@ def plot_map(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
             fillcolor=faded(mark.colour, 0.12),
             hoverinfo="skip",
             showlegend=False,
+            legendgroup=name,
         )
         figure.add_scatter(
             x=[x],
             y=[y],
-            mode="markers+text",
-            text=[tick(titles.get(c, c))],
-            textposition="top center",
+            mode="markers",
+            name=tick(titles.get(c, c)),
             marker={"color": mark.colour, "symbol": mark.symbol, "size": 9},
             customdata=[
                 f"<b>{name}</b>, layer {structure.layer}<br>n = "
                 f"{structure.n[structure.categories.index(c)]} pairs, {structure.draws} draws"
             ],
             hovertemplate=_TEMPLATE,
-            showlegend=False,
+            legendgroup=name,
         )
-    dress(figure, 620, 860)
+    dress(figure, 560, 940)
     figure.update_yaxes(scaleanchor="x", scaleratio=1, title="radians")
     figure.update_xaxes(title={"text": "radians", "standoff": 4})
-    figure.update_layout(margin={"l": 62, "r": 40, "t": 40, "b": 46})
+    figure.update_layout(margin={"l": 62, "r": 190, "t": 40, "b": 46})
     return figure
 
 

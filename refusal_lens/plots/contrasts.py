@@ -12,7 +12,7 @@ from refusal_lens.plots.panels import layer_names
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, percent, tick, visible
 
-_LOOK: Final = Look(cell=118)
+_LOOK: Final = Look(cell=154)
 _LABEL: Final = 24
 _TEMPLATE: Final = (
     "<b>%{{customdata[0]}}<br>× %{{customdata[1]}}</b><br>{where}<br>corrected %{{customdata[2]}}"

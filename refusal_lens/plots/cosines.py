@@ -73,7 +73,7 @@ def plot_difference(
     panels = _panels(model, control, titles, names, "corrected")
     sites = comparison.sites
     shown = [_difference(comparison, panels, s) for s in range(len(sites))]
-    heading = f"corrected cosine, {panels[0].name} minus {panels[1].name}"
+    heading = f"corrected cosine,<br>{panels[0].name} minus {panels[1].name}"
     return plot_matrices(
         [Sheet(heading, panels[0].ticks, shown)],
         layer_names(sites),

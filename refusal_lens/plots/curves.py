@@ -97,7 +97,7 @@ def meeting_table(
     return Table(
         f"Change of the corrected cosine, for {len(sure)} of {len(changes)} pairs of categories "
         f"with an interval without 0 in a column{more}. The intervals are not widened for the "
-        f"number of pairs: about {number(0.05 * len(changes), 0)} in each column would be without "
+        f"number of pairs: about {number(0.05 * len(changes), 1)} in each column would be without "
         "0 by chance.",
         (
             "pair of categories",

@@ -75,7 +75,7 @@ class Look:
     high: float = 1.0
     middle: float | None = 0.0
     colours: Any = DIVERGING
-    ticks: tuple[float, ...] = (-1, -0.5, 0, 0.5, 1)
+    ticks: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
     moved: str = "layer"
     cell: int | None = None
 
@@ -177,7 +177,7 @@ def _style_matrix(
         colorscale=[[0, UNDEFINED], [1, UNDEFINED]],
         showscale=False,
         texttemplate="%{text}",
-        textfont={"size": 8 if cell >= _WIDE else 7, "color": QUIET},
+        textfont={"size": min(11, round(cell * 0.18)), "color": QUIET},
         hoverinfo="skip",
         xgap=gap,
         ygap=gap,
@@ -209,7 +209,8 @@ def _lay_out(
     layout = figure.layout
     for i, sheet in enumerate(sheets):
         start = i * (square + _GAP)
-        across = {**ticks, "range": [-0.5, n - 0.5], "ticktext": labels, "tickangle": -45}
+        across: dict[str, Any] = {**ticks, "range": [-0.5, n - 0.5], "ticktext": labels}
+        across["tickangle"] = -45 if cell < _LEFT else 0
         layout[f"xaxis{i + 1}"] = {**across, "domain": [start / inner, (start + square) / inner]}
         layout[f"xaxis{i + 1}"].anchor = _axis("y", i)
         layout[f"yaxis{i + 1}"] = {**down, "anchor": _axis("x", i), "showticklabels": i == 0}
@@ -253,7 +254,7 @@ def _slider(names: list[str], first: int, moved: str) -> dict[str, object]:
         "steps": [{"label": name, "method": "animate", "args": [[name], move]} for name in names],
         "currentvalue": {"prefix": f"{moved} ", "font": {"size": 13}, "xanchor": "left"},
         "pad": {"t": 108, "b": 0, "l": 0, "r": 0},
-        "len": 1,
+        "len": 1 if moved == COSINES.moved else 0.92,  # words are wider than numbers
         "x": 0,
         "font": {"size": 10, "color": QUIET},
         "ticklen": 3,

@@ -22,7 +22,7 @@ from refusal_lens.plots.panels import (
     small_panels,
 )
 from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, tick, visible
+from refusal_lens.plots.text import escape, interval, number, probability, tick, visible
 
 _LEFT: Final = 142
 _RIGHT: Final = 316  # q and verdict, then the colour bar
@@ -64,7 +64,7 @@ def plot_separability(
     )
     beside = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 10, "showarrow": False}
     for i, c in enumerate(tests.categories):
-        words = f"q {number(float(tests.q[i]), 4)}, {verdicts[c]}"
+        words = f"q {probability(float(tests.q[i]))}, {verdicts[c]}"
         figure.add_annotation(text=words, y=i, yref="y", font_size=12, **beside)
     if len(offsets) > 1:
         figure.update_layout(sliders=[_slider(names, first)])
@@ -78,7 +78,7 @@ def _tests_at(tests: Separability, o: int, titles: Mapping[str, str]) -> list[An
     hovers = [
         [
             f"<b>{escape(titles.get(c, c))}</b><br>{site}, offset {tests.offsets[o]}<br>"
-            f"z {number(z[i][s])}, p {number(p[i][s], 4)} against the maximum<br>"
+            f"z {number(z[i][s])}, p {probability(p[i][s])} against the maximum<br>"
             f"n = {tests.n[i]} pairs, {tests.draws} sign flips"
             for s, site in enumerate(tests.sites)
         ]
@@ -195,9 +195,9 @@ def separability_table(
                 number(float(model.share[s, k])),
                 number(float(control.share[s, k])),
                 interval(value, low, high),
-                number(float(change.q[k]), 4),
+                probability(float(change.q[k])),
             ]
-        q = number(float(tests.q[i]), 4)
+        q = probability(float(tests.q[i]))
         told = (visible(titles.get(c, c)), str(tests.n[i]), q, *cells, verdicts[c])
         rows.append(tuple(Cell(text) for text in told))
     return Table(

@@ -43,7 +43,7 @@ def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figu
     )
     dress(figure, 330, 860)
     n = len(structure.categories)
-    figure.update_yaxes(range=[0, n * 1.12], title="effective dimension")
+    figure.update_yaxes(range=[0, n * 1.25], title="effective dimension")
     figure.update_xaxes(title={"text": "layer", "standoff": 4})
     if layer is not None:
         figure.add_vline(x=layer, line={"color": QUIET, "width": 1, "dash": "dot"})
@@ -91,7 +91,7 @@ def _remainder(
     structure: Structure,
     site: Site,
     i: int,
-    ends: tuple[float, float, float],
+    ends: list[float],
     titles: Mapping[str, str],
 ) -> go.Scatter:
     """A dot with its interval, full where the remainder is reliable."""

@@ -12,7 +12,7 @@ from refusal_lens.plots.text import escape, interval, number, tick
 
 _TEMPLATE: Final = "%{customdata[0]}<extra></extra>"
 _LAYERS: Final = Look(moved="category:", cell=17)
-_ANGLES: Final = Look(0, 90, None, "Blues_r", (0, 30, 60, 90))
+_ANGLES: Final = Look(0.0, 90.0, None, "Blues_r", (0.0, 30.0, 60.0, 90.0))
 _ROOM: Final = 34  # cells of this width hold the random angle too
 
 
