@@ -120,7 +120,7 @@ class GeometryTables:
                 f"{_told(r['naive'])}\n{_told(r['ceiling'])}",
                 f"{_word(r['not_0'])}\n{_word(r['not_1'])}",
                 self._of_control(_told(r["control"])),
-                self._of_control(change).replace(" ", "\n", 1),
+                self._of_control(change.replace(" ", "\n", 1)),
                 str(r["n"]),
             )
         return table

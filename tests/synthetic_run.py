@@ -61,30 +61,33 @@ def trust() -> ScoreTrust:
     )
 
 
-def stages() -> dict[str, dict[str, Record]]:
-    """Every record of a study, synthetic."""
+def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Record]]:
+    """Every record of a study, synthetic; the figures of few categories are quicker."""
     picked = Selection(
         candidates(4), (3,), 3, "no candidate kept KL within 0.1 and induced refusal"
     )
     return {
         "behaviour": {"train": read()},
-        "directions": {"directions": direction_set(), "pooled": direction_set(("pooled",))},
+        "directions": {
+            "directions": direction_set(categories),
+            "pooled": direction_set(("pooled",)),
+        },
         "geometry": {
-            "intended": geometry(),
-            "behaviour": geometry(CATEGORIES[:6]),
-            "removed": geometry(seed=2, frame="without the pooled direction"),
-            "whitened": geometry(seed=3, frame="whitened"),
+            "intended": geometry(categories),
+            "behaviour": geometry(categories[:6]),
+            "removed": geometry(categories, 2, frame="without the pooled direction"),
+            "whitened": geometry(categories, 3, frame="whitened"),
         },
         "control": {
-            "geometry": geometry(seed=1),
-            "directions": direction_set(seed=1),
-            "comparison": comparison(),
-            "change": geometry(seed=4, frame="minus embedded (adapter scale 0)"),
+            "geometry": geometry(categories, 1),
+            "directions": direction_set(categories, 1),
+            "comparison": comparison(categories),
+            "change": geometry(categories, 4, frame="minus embedded (adapter scale 0)"),
         },
         "structure": {
-            "separability": separability(),
-            "structure": structure(),
-            "shared_pool": shared_pool(),
+            "separability": separability(categories),
+            "structure": structure(categories),
+            "shared_pool": shared_pool(categories),
         },
         "contrasts": {"contrasts": contrasts(), "behaviour": read("adapter scale 0.5")},
         "score": {"trust": trust(), "val": read(pairs=18)},

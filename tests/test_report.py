@@ -10,13 +10,10 @@ from synthetic_geometry import (
     CATEGORIES,
     LAYER,
     PAYLOADS,
-    comparison,
-    geometry,
-    separability,
     structure,
 )
 from synthetic_run import Page, hostile, run, stages
-from test_plots import direction_set, read, token_map
+from test_plots import read, token_map
 
 from refusal_lens.plots.tables import gap_table
 from refusal_lens.plots.text import number
@@ -130,7 +127,7 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
 
 
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
-    held = stages()
+    held = stages(CATEGORIES[:3])
     del held["control"]
     page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
     text = " ".join(" ".join(page.text).split())
@@ -140,7 +137,7 @@ def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path)
 
 
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
-    held = stages()
+    held = stages(CATEGORIES[:3])
     del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
     page = write_report(run(tmp_path / "run", held, d_model=576)).read_text(encoding="utf-8")
     text = " ".join(" ".join(Page(page).text).split())
@@ -175,12 +172,7 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
     "gone", ["control", "selection", "directions", "geometry", "score", "structure", "contrasts"]
 )
 def test_each_stage_may_be_missing(tmp_path: Path, gone: str) -> None:
-    few = CATEGORIES[:3]
-    held = stages()
-    held["geometry"] = {"intended": geometry(few)}
-    held["control"] = {"geometry": geometry(few, 1), "comparison": comparison(few)}
-    held["structure"] = {"separability": separability(few), "structure": structure(few)}
-    held["directions"] = {"directions": direction_set(few)}
+    held = stages(CATEGORIES[:3])
     del held[gone]
     text = write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8")
     assert f"the stage “{gone}” has not finished" in text
