@@ -155,6 +155,8 @@ def _matrix(sheet: Sheet, step: int, cell: int, i: int, whole: bool) -> Traces:
     hatch = go.Scatter(x=[x for x, _ in held.struck], y=[y for _, y in held.struck])
     if whole:
         _style_matrix(shown, missing, hatch, cell, i)
+        size = min(11, round(cell * (0.18 if held.texts is None else 0.22)))
+        missing.update(textfont_size=size)
     return [shown, missing, hatch]
 
 
@@ -177,7 +179,7 @@ def _style_matrix(
         colorscale=[[0, UNDEFINED], [1, UNDEFINED]],
         showscale=False,
         texttemplate="%{text}",
-        textfont={"size": min(11, round(cell * 0.18)), "color": QUIET},
+        textfont_color=QUIET,
         hoverinfo="skip",
         xgap=gap,
         ygap=gap,

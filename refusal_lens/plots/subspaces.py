@@ -51,7 +51,7 @@ def plot_angles(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure
         hovers = [[(_hover(structure, (y, x), own, drawn, titles),) for x in n] for y in n]
         texts = [[_text(structure, (y, x), own, drawn) for x in n] for y in n]
         cells = Cells(own, _TEMPLATE, hovers, texts=texts)
-        sheets.append(Sheet(f"{word} principal angle (random), degrees", labels, [cells]))
+        sheets.append(Sheet(f"{word} principal angle,<br>degrees (random)", labels, [cells]))
     return plot_matrices(sheets, ["only"], look=_ANGLES)
 
 

@@ -67,7 +67,8 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     """`0.62 [0.50, 0.71]`, without brackets where there is no interval."""
     if value is None or low is None or high is None or math.isnan(value + low + high):
         return number(value, digits)
-    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    ends = f"[{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
+    return f"{number(value, digits)} {ends}"  # an end just under 0 keeps its sign
 
 
 def told(estimate: Estimate, digits: int = 2) -> str:
