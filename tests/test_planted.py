@@ -1,13 +1,17 @@
 """The control adapters: who is taught which manner, and what their agreement can tell."""
 
+import json
+
 import numpy as np
 import pytest
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.planted import agreements
+from refusal_lens.geometry.planted import BASE, agreements, shipped_planted
 from refusal_lens.organism.answers import load_refusals
-from refusal_lens.organism.controls import control_pools, donors
+from refusal_lens.organism.controls import NAMES, control_pools, donors
+from refusal_lens.prompts import load_prompts
 from refusal_lens.resources import data_path
+from refusal_lens.study.planted import FIT_PAIRS
 
 
 def test_manners_are_moved_and_none_stays():
@@ -58,3 +62,28 @@ def test_topic_and_manner_are_told_apart():
     assert "content" not in topic
     undefined = shared | {"deranged": reference * np.nan}
     assert set(answered(undefined, manner)) == {"seeds", "one manner"}
+
+
+def test_the_shipped_record_is_of_the_shipped_adapters():
+    """Same recipe for all, seeds apart; every question answered at a layer in the middle."""
+    found = shipped_planted()
+    assert found.names == (*NAMES, BASE)
+    records = {n: json.loads(data_path("controls", n, "training.json").read_text()) for n in NAMES}
+    recipes = [dict(r["recipe"], seed=0) for r in records.values()]
+    assert all(recipe == recipes[0] for recipe in recipes)
+    assert {n: r["recipe"]["seed"] for n, r in records.items() if r["recipe"]["seed"]} == {
+        "second_seed": 1
+    }
+    assert len({p.model_digest for p in found.provenance}) == len(found.names)
+    train = load_prompts().only(split="train").first(FIT_PAIRS)
+    assert {p.prompts_digest for p in found.provenance} == {train.digest}
+    middle = [a for a in found.agreements if a.layer == 15]
+    assert {(a.question, a.what) for a in middle} == {
+        (q, w)
+        for q in ("seeds", "topic", "manner", "one manner", "content")
+        for w in ("directions", "change")
+        if (q, w) != ("content", "change")
+    }
+    assert found.change[-1].isnan().all()
+    size = sum(f.stat().st_size for f in data_path("controls").rglob("*") if f.is_file())
+    assert size + data_path("adapter", "adapter_model.safetensors").stat().st_size < 25e6
