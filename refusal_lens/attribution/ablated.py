@@ -43,9 +43,8 @@ class AblatedRuns:
         sites = {c: site_of(c) for c in components}
         names = tuple(dict.fromkeys(s.hook_name for s in sites.values()))
         feed = feed_of(self.model, ids_of(self.model, prompts))
-        feed.prefix.prepare()
         seen: dict[str, Tensor] = {}
-        for batch in feed.batches():
+        for batch in map(feed.prefix.prepare, feed.batches()):
             tap = Tap(names, positions_of(batch, self.offsets, len(feed.prefix.ids)))
             with feed.backend.hooks(tap.hooks()):
                 feed.prefix.run(batch, keep=(0,))
@@ -65,9 +64,8 @@ class AblatedRuns:
     ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
         """Projection and score of each prompt with the parts replaced (none: unedited)."""
         feed = feed_of(self.model, ids_of(self.model, prompts))
-        feed.prefix.prepare()
         projection, score = torch.zeros(len(prompts)), torch.zeros(len(prompts))
-        for batch in feed.batches():
+        for batch in map(feed.prefix.prepare, feed.batches()):
             rows = list(batch.rows)
             projection[rows], score[rows] = self._batch(feed, batch, replaced)
         return projection, score

@@ -78,11 +78,11 @@ def attribution_patch(
     ids = [ids for p in pairs for ids in (p.clean, p.corrupt)]
     with torch.inference_mode(False), torch.no_grad():
         feed = feed_of(model, ids)
-        feed.prefix.prepare()
         estimate = torch.zeros(len(pairs), len(sites))
         scores = torch.zeros(len(ids))
         units = [[2 * i, 2 * i + 1] for i in range(len(pairs))]
-        for batch in make_batches(ids, units, len(feed.prefix.ids), feed.batch_size):
+        batches = make_batches(ids, units, len(feed.prefix.ids), feed.batch_size)
+        for batch in map(feed.prefix.prepare, batches):
             x, gradient, found = _both(feed, batch, names, chosen, metric)
             scores[list(batch.rows)] = found
             place = {row: i for i, row in enumerate(batch.rows)}

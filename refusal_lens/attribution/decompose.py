@@ -159,8 +159,9 @@ def _stream(feed: Feed, prompts: PromptSet, projections: Projections) -> _Sums:
     n_targets, n_components = len(projections.directions), len(projections.components)
     sums = _Sums(len(prompts.categories), n_targets, n_components)
     n_prefix = len(feed.prefix.ids)
-    feed.prefix.prepare()  # before the reading hooks are on: they know only the batch's positions
-    for batch in make_batches(feed.ids, pair_units(prompts), n_prefix, feed.batch_size):
+    batches = make_batches(feed.ids, pair_units(prompts), n_prefix, feed.batch_size)
+    # The prefix first, before the reading hooks are on: they know only the batch's positions.
+    for batch in map(feed.prefix.prepare, batches):
         tap = Tap(projections.names, positions_of(batch, projections.offsets, n_prefix))
         with feed.backend.hooks(tap.hooks()):
             feed.prefix.run(batch, keep=(0,))

@@ -28,7 +28,7 @@ class Endings:
         ids = self.ids[:, start:].expand(n_rows, -1)
         mask = torch.ones_like(self.ids).expand(n_rows, -1)
         cache = self._beginning(start)
-        wide = None if cache is None else self.backend.expand_cache(cache, n_rows)
+        wide = None if cache is None else self.backend.select_cache(cache, [0] * n_rows)
         with self.backend.hooks(hooks):
             return self.backend.forward(ids, mask, keep=(-1,), cache=wide).logits[:, 0]
 
@@ -39,7 +39,7 @@ class Endings:
             return None
         if end not in self._caches:
             before = max((k for k in self._caches if k < end), default=None)
-            known = None if before is None else self.backend.expand_cache(self._caches[before], 1)
+            known = None if before is None else self.backend.select_cache(self._caches[before], [0])
             ids = self.ids[:, before:end]
             mask = torch.ones_like(self.ids[:, :n])
             step = self.backend.forward(ids, mask, cache=known, use_cache=True)

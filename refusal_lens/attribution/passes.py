@@ -9,6 +9,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
+from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import HookFunction, Hooks
 from refusal_lens.model.forward import Batch, Feed, Ids, Progress, SharedPrefix
 from refusal_lens.prompts import Prompt, PromptSet
@@ -56,7 +57,7 @@ def feed_of(model: LensModel, ids: Sequence[Ids], progress: Progress = silent) -
     n = len(shared)
     if not all(row[:n] == shared and len(row) > n for row in ids):
         shared = ()
-    return Feed(SharedPrefix(model.backend, shared), ids, model.batch_size, progress)
+    return Feed(SharedPrefix(ActiveEdits(model.backend), shared), ids, model.batch_size, progress)
 
 
 def pair_units(prompts: PromptSet) -> list[list[int]]:

@@ -156,10 +156,9 @@ class Tapped:
     ) -> "Tapped":
         """Run both prompts and read the hook points `names`."""
         feed = feed_of(model, [pair.clean, pair.corrupt])
-        feed.prefix.prepare()
         found: list[dict[str, Tensor]] = [{}, {}]
         scores = torch.zeros(2)
-        for batch in feed.batches():
+        for batch in map(feed.prefix.prepare, feed.batches()):
             tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)))
             with feed.backend.hooks(tap.hooks()):
                 logits, _ = last_token_logits(feed.prefix, batch)

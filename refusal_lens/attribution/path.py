@@ -24,6 +24,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
+from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.forward import Batch, Progress, SharedPrefix
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -114,13 +115,13 @@ def _three_runs(
     hooks = PatchHooks(offsets, torch.zeros(3, dtype=torch.int64))
     hooks.write(1, site, value_at(site, seen, 0, offsets))
     hooks.write(2, site, random_value(site, seen, offsets, generator))
-    prefix = SharedPrefix(model.backend, pair.corrupt[: offsets[0]])
-    prefix.prepare()
+    prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
     end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(3, -1)
     length = torch.full((3,), end.shape[1])
+    batch = prefix.prepare(Batch((0, 1, 2), end, length, prompt=length))
     tap = Tap(projections.names, length[:, None] + torch.tensor(projections.offsets))
     with model.backend.hooks([*hooks.hooks(), *tap.hooks()]):
-        prefix.run(Batch((0, 1, 2), end, length), keep=(0,))
+        prefix.run(batch, keep=(0,))
     return projections.parts(tap)[:, 0], projections.whole(tap)[0][:, 0]
 
 

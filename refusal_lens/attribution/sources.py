@@ -198,8 +198,7 @@ def _neurons(
     feed = feed_of(model, ids_of(model, prompts), progress)
     found: list[tuple[tuple[int, ...], Tensor]] = []
     with torch.inference_mode():
-        feed.prefix.prepare()
-        for batch in feed.batches():
+        for batch in map(feed.prefix.prepare, feed.batches()):
             tap = Tap(names, positions_of(batch, [direction.offset], len(feed.prefix.ids)))
             with feed.backend.hooks(tap.hooks()):
                 feed.prefix.run(batch, keep=(0,))

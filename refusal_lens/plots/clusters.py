@@ -30,16 +30,7 @@ def plot_clusters(structure: Structure, *, titles: Mapping[str, str]) -> go.Figu
     order, lines = _tree(structure.links.double().numpy())
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
     for x, y in lines:
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            line={"color": POOLED, "width": 1.6},
-            hovertemplate=f"joined at 1 − cosine = {number(max(x))}<extra></extra>",
-            showlegend=False,
-            row=1,
-            col=1,
-        )
+        figure.add_trace(_join(x, y), row=1, col=1)
     figure.add_trace(_together(structure, order, titles), row=1, col=2)
     n = len(order)
     side = n * _ROW
@@ -69,6 +60,17 @@ def plot_clusters(structure: Structure, *, titles: Mapping[str, str]) -> go.Figu
         at = {"x": x, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "yshift": 8}
         figure.add_annotation(text=text, showarrow=False, yanchor="bottom", **at)
     return figure
+
+
+def _join(x: list[float], y: list[float]) -> go.Scatter:
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": POOLED, "width": 1.6},
+        hovertemplate=f"joined at 1 − cosine = {number(max(x))}<extra></extra>",
+        showlegend=False,
+    )
 
 
 def _together(structure: Structure, order: list[int], titles: Mapping[str, str]) -> go.Heatmap:

@@ -23,6 +23,7 @@ from refusal_lens.plots.panels import (
 )
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, probability, tick, visible
+from refusal_lens.sites import Site
 
 _LEFT: Final = 142
 _RIGHT: Final = 316  # q and verdict, then the colour bar
@@ -187,16 +188,7 @@ def separability_table(
     for i, c in enumerate(tests.categories):
         cells = ["no control"] * 4
         if shares is not None and site is not None and c in shares[2].categories:
-            model, control, change = shares
-            s, k = change.sites.index(site), change.categories.index(c)
-            parts = (change.share, change.share_low, change.share_high)
-            value, low, high = (float(part[s, k]) for part in parts)
-            cells = [
-                number(float(model.share[s, k])),
-                number(float(control.share[s, k])),
-                interval(value, low, high),
-                probability(float(change.q[k])),
-            ]
+            cells = _shares(shares, site, c)
         q = probability(float(tests.q[i]))
         told = (visible(titles.get(c, c)), str(tests.n[i]), q, *cells, verdicts[c])
         rows.append(tuple(Cell(text) for text in told))
@@ -217,3 +209,17 @@ def separability_table(
         ),
         tuple(rows),
     )
+
+
+def _shares(shares: tuple[Geometry, Geometry, Comparison], site: Site, category: str) -> list[str]:
+    """The share in the model, in the control, the difference, and its q."""
+    model, control, change = shares
+    s, k = change.sites.index(site), change.categories.index(category)
+    parts = (change.share, change.share_low, change.share_high)
+    value, low, high = (float(part[s, k]) for part in parts)
+    return [
+        number(float(model.share[s, k])),
+        number(float(control.share[s, k])),
+        interval(value, low, high),
+        probability(float(change.q[k])),
+    ]
