@@ -88,7 +88,7 @@ def _written(run: Run) -> dict[str, Part]:
         return found | dict.fromkeys(("component_matrix", "serving"), note)
     correlation = run.get("attribution", "correlation", MatrixCorrelation)
     found["component_matrix"] = Figure(
-        plots.plot_component_matrix(matrix, controls, titles=run.titles),
+        plots.plot_component_matrix(matrix, controls, titles=run.titles, names=run.names),
         f"Shares of the strongest parts in each of {len(matrix.categories)} categories",
     )
     found["serving"] = serving_table(matrix, correlation, titles=run.titles)

@@ -16,7 +16,7 @@ LAYERS = (
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots", "run_tables"),
+    ("study", "plots", "run_tables", "attribution_tables"),
     (
         "report_run",
         "report_figure",

@@ -10,10 +10,10 @@ from refusal_lens.plots.attribution_grid import MENU_TOP, Frame, Grid, choose, p
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, told, visible
+from refusal_lens.plots.text import escape, interval, number, tick, told, visible
 
 _BARS: Final = 18
-_COLUMNS: Final = 24
+_COLUMNS: Final = 16
 _LISTED: Final = 30
 Control = Mapping[str, Attribution]
 
@@ -89,13 +89,17 @@ def _bars(
         other = [*control.scores[shown].tolist(), float(control.scores[rest].sum())]
         traces.append(_open_circles(other, names, control))
     text = (
-        f"whole {number(a.whole)} = sum of {len(order)} parts + remainder {a.remainder:.0e}, "
+        f"whole {number(a.whole)} = sum of {len(order)} parts + remainder {_tiny(a.remainder)}, "
         f"n = {a.n} pairs" + ("" if control is None else f"; control {number(control.whole)}")
     )
     note = {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper"}
     note |= {"yanchor": "bottom", "showarrow": False, "font": {"size": 12.5, "color": QUIET}}
     layout = {"annotations": [note], "yaxis.tickvals": y, "yaxis.ticktext": names}
     return traces, layout, max(abs(v) for v in (*low, *high, *values) if v == v)
+
+
+def _tiny(value: float) -> str:
+    return f"{value:.0e}".replace("-", "−")
 
 
 def _open_circles(values: list[float], names: list[str], control: Attribution) -> go.Scatter:
@@ -120,7 +124,10 @@ def plot_heads(
     titles: Mapping[str, str],
     names: tuple[str, str],
 ) -> go.Figure:
-    """Layer x head of the class difference, the MLP in the last column, the control beside."""
+    """Layer x head of the class difference, the MLP in the last column, the control beside.
+
+    The colours end at what the strongest head writes; an MLP may write more.
+    """
     components = attributions[0].components
     n_layers = 1 + max(c.layer for c in components)
     n_heads = 1 + max(c.head or 0 for c in components)
@@ -136,7 +143,7 @@ def plot_heads(
         (*map(str, range(n_heads)), "MLP"),
         tuple(map(str, range(n_layers))),
         ("head", "layer"),
-        reach_of(grids),
+        reach_of(grids, n_heads),
         "written",
         (30, 16),
     )
@@ -165,31 +172,34 @@ def _told(a: Attribution, c: Component, held: Mapping[Component, int]) -> str:
 
 
 def plot_component_matrix(
-    matrix: ComponentMatrix, controls: Control, *, titles: Mapping[str, str]
+    matrix: ComponentMatrix,
+    controls: Control,
+    *,
+    titles: Mapping[str, str],
+    names: tuple[str, str],
 ) -> go.Figure:
-    """The parts with the largest share in any category; below, the control model's.
+    """The parts with the largest share in any category, and the control model's beside them.
 
     Both are in shares of this model's whole difference, so that the two can be compared.
     """
     top: list[int] = matrix.share.abs().amax(0).argsort(descending=True)[:_COLUMNS].tolist()
     top.sort()
-    components = [matrix.components[i] for i in top]
-    mean_of = {"this model": _shares(matrix, top, None)}
+    panels = [_shares(matrix, top, None)]
     if all(c in controls for c in matrix.categories):
-        mean_of["control model"] = _shares(matrix, top, controls)
-    grids = {name: [grid] for name, grid in mean_of.items()}
+        panels.append(_shares(matrix, top, controls))
+    grids = {"share of the class difference": panels}
     frame = Frame(
-        ("share of the class difference",),
-        tuple(c.name for c in components),
-        tuple(escape(titles.get(c, c)) for c in matrix.categories),
+        tuple(escape(n) for n in names[: len(panels)]),
+        tuple(matrix.components[i].name for i in top),
+        tuple(tick(titles.get(c, c)) for c in matrix.categories),
         ("", ""),
         reach_of(grids),
         "share",
-        (36, 26),
+        (25, 25),
     )
     figure = plot_grids(grids, frame)
     layout: Any = figure.layout
-    figure.update_layout(margin_l=170, width=min(WIDTH, layout.width + 106))
+    figure.update_layout(margin_l=150, width=min(WIDTH, layout.width + 86))
     return figure
 
 

@@ -101,7 +101,12 @@ def choose(
     changed = layouts or {}
     if keys[0] in changed:
         figure.update_layout(changed[keys[0]])
-    if len(keys) < 2:
+    layout: Any = figure.layout
+    inner = layout.height - layout.margin.t - layout.margin.b
+    if len(keys) == 1:
+        heading: dict[str, Any] = {"xref": "paper", "yref": "paper", "showarrow": False}
+        heading |= {"x": 0, "xanchor": "left", "y": 1 + 40 / inner, "yanchor": "bottom"}
+        figure.add_annotation(text=f"<b>{keys[0]}</b>", font_size=14, **heading)
         return
     buttons = [
         {
@@ -111,16 +116,15 @@ def choose(
         }
         for key in keys
     ]
-    layout: Any = figure.layout
-    inner = layout.height - layout.margin.t - layout.margin.b
     menu = {"buttons": buttons, "x": 0, "xanchor": "left", "yanchor": "bottom"}
     menu |= {"y": 1 + 36 / inner, "bgcolor": "white", "bordercolor": RULE, "font": {"size": 13}}
     figure.update_layout(updatemenus=[menu])
 
 
-def reach_of(grids: Mapping[str, Sequence[Grid]]) -> float:
-    """The largest value of either sign over all heatmaps, so that one range fits them all."""
-    found = [abs(v) for g in grids.values() for p in g for row in p.values for v in row if v]
+def reach_of(grids: Mapping[str, Sequence[Grid]], columns: int | None = None) -> float:
+    """The largest value of either sign in the first columns (all by default) of all heatmaps."""
+    rows = [row[:columns] for g in grids.values() for p in g for row in p.values]
+    found = [abs(v) for row in rows for v in row if v]
     return max(found, default=1.0)
 
 

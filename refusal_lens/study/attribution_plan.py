@@ -26,7 +26,7 @@ from refusal_lens.study.stages import Bench, Gap, Stage
 FULL: Final = "_full"  # stands behind the names of stages that measure the whole maps
 _REACH: Final = {"": Reach(), FULL: Reach.full()}
 _GRADIENT: Final = 4  # passes for a prompt's forward and backward pass with every site read
-_A_SITE: Final = 0.35  # passes for one patch of one pair at the template's end
+_A_SITE: Final = 0.9  # passes for one patch of one pair at the template's end
 _CURVE: Final = 28  # counts times (own order and three random ones) of a knock-out
 
 
@@ -40,7 +40,7 @@ def attribution_stages(categories: Sequence[str]) -> tuple[Stage, ...]:
             (Decomposition, ComponentMatrix, MatrixCorrelation),
             stages.attribution,
             lambda b: len(b.train),
-            lambda b: 1.5,
+            lambda b: 1,
             after=("selection",),
         ),
         Stage(
@@ -50,7 +50,7 @@ def attribution_stages(categories: Sequence[str]) -> tuple[Stage, ...]:
             (Decomposition,),
             stages.attribution_control,
             lambda b: len(b.train) if b.study.control or b.study.source == EMBEDDED else 0,
-            lambda b: 1.5,
+            lambda b: 1,
         ),
         *(_patching(suffix, reach) for suffix, reach in _REACH.items()),
         *(_knock_out(i, c) for i, c in enumerate(categories)),
@@ -97,7 +97,7 @@ def _knock_out(i: int, category: str) -> Stage:
         (KnockOut,),
         partial(stages.knocked_out, category=category),
         lambda b: _CURVE * len(stages.held_out(b, Reach()).only(category=category)) // 2,
-        lambda b: 1.5,
+        lambda b: 2,
         after=("selection",),
     )
 
@@ -110,7 +110,7 @@ def _depth(suffix: str, reach: Reach) -> Stage:
         (DepthProfile, LensProfile, ProbeProfile),
         partial(stages.depth, reach=reach),
         lambda b: len(stages.held_out(b, reach)) + _n_probed(b, reach),
-        lambda b: 2.5,
+        lambda b: 3,
         after=("layers", "selection"),
         sizes=asdict(reach),
     )
