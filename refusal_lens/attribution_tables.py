@@ -62,7 +62,7 @@ def found_in(results: Results, category: str | None) -> list[Table | str]:
         if results.has(stage, "agreement"):
             agreement = results.get(stage, "agreement", Agreement)
             found.append(
-                f"{stage}: estimated and real patches correlate {told(agreement.overall)} pairs, "
-                f"{agreement.n_sites} sites"
+                f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
+                f"over pairs: {told(agreement.overall)}"
             )
     return found

@@ -37,9 +37,9 @@ _NAMES: Final = (
     ("knock_outs", "knock_out"),
     ("depth", "depth"),
     ("promoted", "depth"),
-    ("answer_maps", "answer_map"),
 )
 _FINER: Final = "_full"
+_ASKED: Final = "asked_"  # before the name of a map: the prompt that it shows
 
 
 def attribution_parts(run: Run) -> dict[str, Part]:
@@ -152,18 +152,17 @@ def _deep(run: Run) -> dict[str, Part]:
 
 
 def _answered(run: Run) -> dict[str, Part]:
-    stages = _numbered(run, "answer_map")
-    maps: list[TokenMap] = []
-    for stage in stages[:1]:
-        while (found := run.get(stage, f"map_{len(maps)}", TokenMap)) is not None:
-            maps.append(found)
-    if not maps:
-        return {}
-    label = f"Tokens of one prompt and its answer by layer, along {len(maps)} directions"
-    return {
-        "answer_maps": Figure(plots.plot_answer_maps(maps, titles=run.titles), label),
-        "answer_prompt": visible(maps[0].prompt),
-    }
+    """A figure for each prompt that was read, under its stage's name, with the prompt."""
+    found: dict[str, Part] = {}
+    for stage in _numbered(run, "answer_map"):
+        maps: list[TokenMap] = []
+        while (read := run.get(stage, f"map_{len(maps)}", TokenMap)) is not None:
+            maps.append(read)
+        if maps:
+            label = f"Tokens of one prompt and its answer by layer, along {len(maps)} directions"
+            found[stage] = Figure(plots.plot_answer_maps(maps, titles=run.titles), label)
+            found[f"{_ASKED}{stage}"] = visible(maps[0].prompt)
+    return found or {"answer_map_0": run.why(_gap_of(run, "answer_map"))}
 
 
 def _unscored(run: Run) -> str:
