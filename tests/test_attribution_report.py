@@ -164,6 +164,15 @@ def test_a_knock_out_names_what_is_gone_beside_random_parts(drawn: dict[str, go.
     }
 
 
+def test_a_menu_does_not_move_the_axes() -> None:
+    first, second = knock_out(), knock_out(CATEGORIES[1])
+    lower = replace(second, projection=second.projection - 20)
+    figure = plot_knock_outs([first, lower], titles=TITLES)
+    low, high = figure.layout.yaxis.range
+    assert low < float(lower.projection.min()) and high > float(first.projection[0].mean())
+    assert figure.layout.yaxis2.range[0] < -6 and len(figure.layout.updatemenus) == 1
+
+
 def test_depth_leaves_out_layers_that_were_not_measured(drawn: dict[str, go.Figure]) -> None:
     by_name = {t.name: t for t in shown(drawn["depth"]) if t.name}
     assert list(by_name["probe"].x) == list(range(1, LAYERS, 3))

@@ -3,6 +3,7 @@
 Tolerance 1e-4: float32 streams of order 1, summed along two routes.
 """
 
+import json
 import shutil
 
 import pytest
@@ -28,7 +29,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.records import save_record
 from refusal_lens.selection import Selection
-from refusal_lens.study import Results, explain_prompt, run_attribution
+from refusal_lens.study import Results, explain_prompt, run_attribution, run_study
 
 STAGES = ["attribution", "attribution_control", "patching", "knock_out_0", "depth", "answer_map_0"]
 TOLERANCE = 1e-4
@@ -126,6 +127,15 @@ def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
         run_attribution(folder, Watch())
     with pytest.raises(InputError, match="mauve"):
         run_attribution(folder, Watch(), category="mauve")
+
+
+def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed, study, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    path = folder / "stages/depth/stage.json"
+    path.write_text(json.dumps({"digest": "0" * 64, "records": []}))
+    run_study(study, folder, Watch())
+    assert not path.exists()  # a report made now does not show it
+    assert (folder / "stages/patching/stage.json").exists()
 
 
 def test_categories_without_a_first_token_score_leave_gaps_that_say_why(attributed, tmp_path):

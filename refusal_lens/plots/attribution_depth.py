@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from refusal_lens.attribution import DepthProfile, KnockOut, TokenMap
-from refusal_lens.plots.attribution_grid import MENU_TOP, choose
+from refusal_lens.plots.attribution_grid import MENU_TOP, choose, hold_ranges
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress, plain
 from refusal_lens.plots.tables import Cell, Table
@@ -53,6 +53,7 @@ def plot_knock_outs(found: Sequence[KnockOut], *, titles: Mapping[str, str]) -> 
         margin={"l": 62, "r": 20, "t": MENU_TOP + 24, "b": 46},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09, "yanchor": "bottom"},
     )
+    hold_ranges(figure)
     choose(figure, owners)
     return figure
 
@@ -116,6 +117,7 @@ def plot_depth(profiles: Sequence[DepthProfile], *, titles: Mapping[str, str]) -
     dress(figure, 860, 940)
     for row, unit in enumerate(_UNITS, 1):
         figure.update_yaxes(title={"text": unit, "font": {"size": 11.5}}, row=row, col=1)
+    hold_ranges(figure)
     figure.update_yaxes(range=[-0.03, 1.05], row=1, col=1)
     chance: dict[str, Any] = {"row": 1, "col": 1, "line": {"color": QUIET, "width": 0.8}}
     figure.add_hline(y=0.5, **chance)

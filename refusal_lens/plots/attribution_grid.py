@@ -121,6 +121,17 @@ def choose(
     figure.update_layout(updatemenus=[menu])
 
 
+def hold_ranges(figure: go.Figure) -> None:
+    """One range for each vertical axis over all its lines, so that a menu does not move it."""
+    ends: dict[str, list[float]] = {}
+    for trace in (t for t in figure.data if t.type == "scatter"):
+        ends.setdefault(trace.yaxis or "y", []).extend(v for v in trace.y or () if v is not None)
+    for axis, values in ends.items():
+        room = 0.05 * (max(values) - min(values)) or 1.0
+        name = axis.replace("y", "yaxis")
+        figure.update_layout({f"{name}.range": [min(values) - room, max(values) + room]})
+
+
 def reach_of(grids: Mapping[str, Sequence[Grid]], columns: int | None = None) -> float:
     """The largest value of either sign in the first columns (all by default) of all heatmaps."""
     rows = [row[:columns] for g in grids.values() for p in g for row in p.values]
