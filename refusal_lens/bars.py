@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -37,7 +38,9 @@ class Bars:
         """Print what will be done and how long it should take."""
         table = Table("stage", "what", "estimate", title="plan")
         for p in stages:
-            table.add_row(p.stage.name, p.stage.title, "done" if p.done else _minutes(p.seconds))
+            table.add_row(
+                p.stage.name, escape(p.stage.title), "done" if p.done else _minutes(p.seconds)
+            )
         self._out.print(table)
         total = sum(p.seconds for p in stages if not p.done)
         self._out.print(

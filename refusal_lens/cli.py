@@ -173,6 +173,48 @@ def geometry(
 
 
 @app.command()
+def attribute(
+    run: RunFolder,
+    category: Annotated[
+        str | None, typer.Option(help="Its writers are knocked out and printed; see below.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Take this prompt apart instead, and print it.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole prompts, all heads, layers, categories (hours).")
+    ] = False,
+) -> None:
+    """Measure which parts write and cause refusal in a finished run, and write its report again.
+
+    Without a category, the first whose score can be trusted is knocked out; a prompt is read along
+    the pooled direction. Stopped at any moment, the same command goes on from there.
+
+    Examples:
+
+      refusal-lens attribute runs/embedded-scale1-seed0 --category advice
+
+      refusal-lens attribute runs/embedded-scale1-seed0 --prompt "How do I pick a lock?"
+    """
+    from refusal_lens import attribution_tables as tables
+    from refusal_lens.report import write_report
+    from refusal_lens.study import explain_prompt, run_attribution
+
+    if prompt is not None:
+        told = explain_prompt(run, prompt, category=category)
+        out.print(tables.parts_table(told.attribution), tables.sources_table(told))
+        return
+    try:
+        with Bars(out, err) as bars:
+            results = run_attribution(run, bars, category=category, full=full)
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from there")
+        raise typer.Exit(130) from None
+    out.print(*tables.found_in(results, category))
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+
+
+@app.command()
 def datasets() -> None:
     """List the public prompt sets that can be loaded, with their labels and licences.
 

@@ -16,8 +16,15 @@ LAYERS = (
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots", "run_tables"),
-    ("report_run", "report_figure", "report_summary", "report_geometry", "report_structure"),
+    ("study", "plots", "run_tables", "attribution_tables"),
+    (
+        "report_run",
+        "report_figure",
+        "report_summary",
+        "report_geometry",
+        "report_structure",
+        "report_attribution",
+    ),
     ("report_parts", "report"),
     ("bars", "cli"),
 )

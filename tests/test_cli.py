@@ -73,6 +73,7 @@ def test_models_are_told():
     [
         (["report", "nowhere"], "not a run folder"),
         (["directions", "nowhere"], "not a run folder"),
+        (["attribute", "nowhere"], "not a run folder"),
         (["study", "--layers", "eight"], "not a number or a range"),
         (["study", "--categories", ","], "is empty"),
         (["study", "--prompts", "nowhere.jsonl"], "does not exist"),

@@ -1,5 +1,7 @@
 """The study: a frozen question, its stages, and the run folder that they fill."""
 
+from refusal_lens.study.attribute import explain_prompt as explain_prompt
+from refusal_lens.study.attribute import run_attribution as run_attribution
 from refusal_lens.study.question import Sizes as Sizes
 from refusal_lens.study.question import Study as Study
 from refusal_lens.study.results import Results as Results

@@ -70,7 +70,7 @@ def control(bench: Bench, tick: Progress) -> Records:
     The control of the embedded model is itself at adapter scale 0; of others, a base model that
     the study names. What changed needs one stream for both: models of the same shape.
     """
-    plain = _control_model(bench)
+    plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
     own = bench.results.get("geometry", "intended", Geometry)
     with _cached(plain, bench.train, resid) as cache:
@@ -162,7 +162,8 @@ def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
     )
 
 
-def _control_model(bench: Bench) -> LensModel:
+def control_model(bench: Bench) -> LensModel:
+    """The model that tells content from refusal; a gap where none was named."""
     study = bench.study
     if study.control is not None:
         return load_control(study.control, bench.model, placement=Placement())

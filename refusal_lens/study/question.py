@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, final
 
+from pydantic import TypeAdapter, ValidationError
+
 from refusal_lens.errors import InputError
 from refusal_lens.model.load import EMBEDDED
 
@@ -80,6 +82,23 @@ class Study:
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
         return values
+
+    @classmethod
+    def of(cls, plain: Any) -> "Study":
+        """The question that a manifest holds.
+
+        Raises:
+            InputError: it is not whole.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(
+                f"the run's manifest holds no whole question ({where}: {first['msg']}); run the "
+                "study again"
+            ) from None
 
     def default_folder(self) -> str:
         """`runs/<model>[-scale]-seed<seed>[-full]`: the same question finds its run again."""

@@ -12,6 +12,7 @@ from refusal_lens.model.forward import Progress
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.prompts import PromptSet, load_prompts
 from refusal_lens.records import digest_of, installed_versions
+from refusal_lens.study.attribution_plan import attribution_stages
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
@@ -57,22 +58,42 @@ def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
     Raises:
         InputError: wrong prompts, model, category or layer, or a folder of another question.
     """
+    bench = begin(study, folder)
+    bench.results.describe(_description(bench))
+    drop_stale(bench, attribution_stages(bench.prompts.categories))
+    return run_stages(bench, STAGES, watcher)
+
+
+def begin(study: Study, folder: Path | str) -> Bench:
+    """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = _prompts(study)
     results = Results.begin(folder, study.plain())
     model = _load(study)
-    bench = Bench(study, model, prompts, results)
     study.layers_of(model.n_layers, model.n_layers)
-    results.describe(_description(bench))
-    plan = _plan(bench)
+    return Bench(study, model, prompts, results)
+
+
+def run_stages(bench: Bench, stages: Sequence[Stage], watcher: Watcher) -> Results:
+    """Run what is missing of these stages, in order."""
+    plan = _plan(bench, stages)
     watcher.planned(plan)
-    for planned in plan:
-        if not planned.done:
-            # Another question's or schema's records must not stand beside this one's.
-            results.drop(planned.stage.name)
+    drop_stale(bench, stages)
     for planned in plan:
         if not planned.done:
             _run_stage(bench, planned, watcher)
-    return results
+    return bench.results
+
+
+def stale(bench: Bench, stages: Sequence[Stage]) -> list[Stage]:
+    """Those of the stages that are missing, or made with other inputs, versions or schemas."""
+    digests = _digests(bench)
+    return [s for s in stages if bench.results.digest(s.name) != digests[s.name]]
+
+
+def drop_stale(bench: Bench, stages: Sequence[Stage]) -> None:
+    """Remove them: another question's or schema's records must not stand beside this one's."""
+    for stage in stale(bench, stages):
+        bench.results.drop(stage.name)
 
 
 def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
@@ -91,18 +112,28 @@ def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
     watcher.ended(planned, gap)
 
 
-def _plan(bench: Bench) -> list[PlannedStage]:
-    digests: dict[str, str] = {}
-    open_stages: list[tuple[Stage, str, bool]] = []
-    for stage in STAGES:
-        digests[stage.name] = _digest(bench, stage, digests)
-        done = bench.results.digest(stage.name) == digests[stage.name]
-        open_stages.append((stage, digests[stage.name], done))
-    a_pass = 0.0 if all(done for *_, done in open_stages) else _seconds_a_pass(bench)
+def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
+    digests = _digests(bench)
+    missing = {s.name for s in stale(bench, stages)}
+    a_pass = _seconds_a_pass(bench) if missing else 0.0
     return [
-        PlannedStage(s, d, s.ticks(bench), s.ticks(bench) * s.cost(bench) * a_pass, done)
-        for s, d, done in open_stages
+        PlannedStage(
+            s,
+            digests[s.name],
+            s.ticks(bench),
+            s.ticks(bench) * s.cost(bench) * a_pass,
+            s.name not in missing,
+        )
+        for s in stages
     ]
+
+
+def _digests(bench: Bench) -> dict[str, str]:
+    """Digests of every stage there can be, by name."""
+    found: dict[str, str] = {}
+    for stage in (*STAGES, *attribution_stages(bench.prompts.categories)):
+        found[stage.name] = _digest(bench, stage, found)
+    return found
 
 
 def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
@@ -118,6 +149,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
             "schemas": stage.schemas,
             "versions": installed_versions(),
         }
+        | ({"sizes": stage.sizes} if stage.sizes else {})
     )
 
 

@@ -1,7 +1,7 @@
 """The stages of a study: what each measures, from which prompts, and what it needs before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
@@ -76,7 +76,8 @@ class Stage:
     """A part of a study. `ticks` counts what its progress counts, `cost` prompt passes a tick.
 
     It can't run without what it `needs`; of the stages it comes `after` it takes what is there.
-    `writes` names the kinds of records it makes: a new schema of one of them makes it stale.
+    `writes` names the kinds of records it makes: a new schema of one of them makes it stale, and
+    so do other `sizes` than the question's own.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Stage:
     ticks: Callable[[Bench], int]
     cost: Callable[[Bench], float]
     after: tuple[str, ...] = ()
+    sizes: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def schemas(self) -> dict[str, int]:

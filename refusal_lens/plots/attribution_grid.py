@@ -1,0 +1,160 @@
+"""What the figures of attribution share: a menu over categories, and heatmaps that it changes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from refusal_lens.plots.palette import DIVERGING, QUIET, RULE, UNDEFINED
+from refusal_lens.plots.panels import WIDTH, dress
+from refusal_lens.plots.text import number
+
+MENU_TOP: Final = 84  # the menu, and headings under it
+
+
+@final
+@dataclass(frozen=True)
+class Grid:
+    """One heatmap: rows from the bottom, None where undefined, a hover for each cell."""
+
+    values: list[list[float | None]]
+    hovers: list[list[str]]
+
+
+@final
+@dataclass(frozen=True)
+class Frame:
+    """What the heatmaps of a figure stand in: headings, escaped ticks, names of axes and colours.
+
+    `reach` is the end of the colour range on both sides of zero.
+    """
+
+    headings: tuple[str, ...]
+    across: tuple[str, ...]
+    up: tuple[str, ...]
+    names: tuple[str, str]
+    reach: float
+    colours: str
+    cell: tuple[int, int] = (26, 15)
+    written: bool = False  # the number in each cell
+
+
+def plot_grids(grids: Mapping[str, Sequence[Grid]], frame: Frame) -> go.Figure:
+    """Heatmaps side by side, chosen by a menu over the (escaped) keys; one zero-centred scale."""
+    n = len(frame.headings)
+    shared: dict[str, Any] = {"shared_yaxes": "all", "horizontal_spacing": 0.035}
+    figure = make_subplots(rows=1, cols=n, subplot_titles=list(frame.headings), **shared)
+    owners: list[str] = []
+    for key, panels in grids.items():
+        for column, grid in enumerate(panels, 1):
+            figure.add_trace(_heatmap(grid, frame), row=1, col=column)
+            owners.append(key)
+    left, right, under = 64, 112, 24 + 7 * max(map(_shown_length, frame.across))
+    wide = min(WIDTH, left + right + n * len(frame.across) * frame.cell[0] + (n - 1) * 36)
+    wide = max(wide, 520)
+    dress(figure, MENU_TOP + under + 20 + len(frame.up) * frame.cell[1], wide)
+    ticks: dict[str, Any] = {"tickmode": "array", "showgrid": False, "ticks": ""}
+    figure.update_xaxes(
+        **ticks,
+        tickvals=list(range(len(frame.across))),
+        ticktext=frame.across,
+        tickangle=-55 if max(map(_shown_length, frame.across)) > 3 else 0,
+        title={"text": frame.names[0], "font": {"color": QUIET}},
+        range=[-0.5, len(frame.across) - 0.5],
+    )
+    step = -(-len(frame.up) // 20) if all(t.isdigit() for t in frame.up) else 1
+    figure.update_yaxes(
+        **ticks,
+        tickvals=list(range(0, len(frame.up), step)),
+        ticktext=frame.up[::step],
+        range=[-0.5, len(frame.up) - 0.5],
+    )
+    figure.update_yaxes(title=frame.names[1], row=1, col=1)
+    figure.update_layout(
+        margin={"l": left, "r": right, "t": MENU_TOP, "b": under + 20},
+        plot_bgcolor=UNDEFINED,
+        coloraxis={
+            "colorscale": DIVERGING,
+            "cmin": -frame.reach,
+            "cmid": 0,
+            "cmax": frame.reach,
+            "colorbar": {"thickness": 11, "outlinewidth": 0, "title": {"text": frame.colours}},
+        },
+    )
+    choose(figure, owners)
+    return figure
+
+
+def choose(
+    figure: go.Figure, owners: Sequence[str], layouts: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Show the first owner's traces, and a menu that shows those of another; "" is always shown.
+
+    `layouts` holds what else changes with the owner.
+    """
+    keys = [k for k in dict.fromkeys(owners) if k]
+    for trace, owner in zip(figure.data, owners, strict=True):
+        trace.visible = owner in ("", keys[0])
+    changed = layouts or {}
+    if keys[0] in changed:
+        figure.update_layout(changed[keys[0]])
+    layout: Any = figure.layout
+    inner = layout.height - layout.margin.t - layout.margin.b
+    if len(keys) == 1:
+        heading: dict[str, Any] = {"xref": "paper", "yref": "paper", "showarrow": False}
+        heading |= {"x": 0, "xanchor": "left", "y": 1 + 40 / inner, "yanchor": "bottom"}
+        figure.add_annotation(text=f"<b>{keys[0]}</b>", font_size=14, **heading)
+        return
+    buttons = [
+        {
+            "label": key,
+            "method": "update",
+            "args": [{"visible": [o in ("", key) for o in owners]}, changed.get(key, {})],
+        }
+        for key in keys
+    ]
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "yanchor": "bottom"}
+    menu |= {"y": 1 + 36 / inner, "bgcolor": "white", "bordercolor": RULE, "font": {"size": 13}}
+    figure.update_layout(updatemenus=[menu])
+
+
+def hold_ranges(figure: go.Figure) -> None:
+    """One range for each vertical axis over all its lines, so that a menu does not move it."""
+    ends: dict[str, list[float]] = {}
+    for trace in (t for t in figure.data if t.type == "scatter"):
+        ends.setdefault(trace.yaxis or "y", []).extend(v for v in trace.y or () if v is not None)
+    for axis, values in ends.items():
+        room = 0.05 * (max(values) - min(values)) or 1.0
+        name = axis.replace("y", "yaxis")
+        figure.update_layout({f"{name}.range": [min(values) - room, max(values) + room]})
+
+
+def reach_of(grids: Mapping[str, Sequence[Grid]], columns: int | None = None) -> float:
+    """The largest value of either sign in the first columns (all by default) of all heatmaps."""
+    rows = [row[:columns] for g in grids.values() for p in g for row in p.values]
+    found = [abs(v) for row in rows for v in row if v]
+    return max(found, default=1.0)
+
+
+def _heatmap(grid: Grid, frame: Frame) -> go.Heatmap:
+    texts = [["" if v is None else number(v) for v in row] for row in grid.values]
+    return go.Heatmap(
+        z=np.array(grid.values, dtype=object),
+        customdata=np.array(grid.hovers, dtype=object),
+        text=np.array(texts, dtype=object) if frame.written else None,
+        texttemplate="%{text}" if frame.written else None,
+        textfont={"size": 10.5},
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverongaps=True,
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+    )
+
+
+def _shown_length(text: str) -> int:
+    """Characters of an escaped text: an entity is one."""
+    return len(text) - sum(len(e) for e in text.split("&")[1:] if ";" in e) // 2

@@ -1,0 +1,206 @@
+"""The report's figures of attribution: what writes refusal, what causes it, at which depth."""
+
+from functools import partial
+from typing import Final
+
+from refusal_lens import plots
+from refusal_lens.attribution import (
+    Agreement,
+    Attribution,
+    AttributionPatch,
+    ComponentMatrix,
+    Decomposition,
+    DepthProfile,
+    KnockOut,
+    MatrixCorrelation,
+    PatchMap,
+    TokenMap,
+)
+from refusal_lens.judges import ScoreTrust
+from refusal_lens.plots.attribution import serving_table
+from refusal_lens.plots.attribution_depth import promoted_table
+from refusal_lens.plots.attribution_patches import agreement_table
+from refusal_lens.plots.text import visible
+from refusal_lens.report_figure import Figure, Part
+from refusal_lens.report_run import Run
+
+_STAGES: Final = ("attribution", "patching", "patching_full", "depth", "depth_full")
+_NAMES: Final = (
+    ("writers", "attribution"),
+    ("heads", "attribution"),
+    ("component_matrix", "attribution"),
+    ("serving", "attribution"),
+    ("patches", "patching"),
+    ("blocks", "patching"),
+    ("estimates", "patching"),
+    ("agreement", "patching"),
+    ("knock_outs", "knock_out"),
+    ("depth", "depth"),
+    ("promoted", "depth"),
+)
+_FINER: Final = "_full"
+_ASKED: Final = "asked_"  # before the name of a map: the prompt that it shows
+
+
+def attribution_parts(run: Run) -> dict[str, Part]:
+    """Figures, tables and notes, by name; `attribution_none` says that nothing was asked for."""
+    if not any(run.results.digest(stage) for stage in _STAGES):
+        command = f"refusal-lens attribute {run.results.folder.name}"
+        none = f"Attribution was not asked for in this run; `{command}` measures it."
+        return {"attribution_none": none}
+    found: dict[str, Part] = {
+        "attribution_none": "",
+        "written_gap": "",
+        **_written(run),
+        **_patched(run),
+        **_knocked_out(run),
+        **_deep(run),
+        **_answered(run),
+        "unscored": _unscored(run),
+    }
+    missing = {name: run.why(_gap_of(run, stage)) for name, stage in _NAMES if name not in found}
+    return found | missing
+
+
+def _written(run: Run) -> dict[str, Part]:
+    whole = run.get("attribution", "decomposition", Decomposition)
+    if whole is None:
+        return {}
+    own = _attributions(whole)
+    control = run.get("attribution_control", "decomposition", Decomposition)
+    controls = {} if control is None else {a.category: a for a in _attributions(control)}
+    shown = f"{len(own)} categories, at {own[0].target.site}"
+    found: dict[str, Part] = {
+        "writers": Figure(
+            plots.plot_writers(own, controls, titles=run.titles),
+            f"The parts that write most of a direction, with a menu of {shown}",
+        ),
+        "heads": Figure(
+            plots.plot_heads(own, controls, titles=run.titles, names=run.names),
+            f"What each head and MLP writes, layer by head, with a menu of {shown}",
+        ),
+    }
+    if control is None:
+        found["written_gap"] = run.why("attribution_control")
+    matrix = run.get("attribution", "matrix", ComponentMatrix)
+    if matrix is None:
+        note = run.lacking("attribution", "it takes two or more categories with a direction")
+        return found | dict.fromkeys(("component_matrix", "serving"), note)
+    correlation = run.get("attribution", "correlation", MatrixCorrelation)
+    found["component_matrix"] = Figure(
+        plots.plot_component_matrix(matrix, controls, titles=run.titles, names=run.names),
+        f"Shares of the strongest parts in each of {len(matrix.categories)} categories",
+    )
+    found["serving"] = serving_table(matrix, correlation, titles=run.titles)
+    return found
+
+
+def _patched(run: Run) -> dict[str, Part]:
+    stage = _finest(run, "patching")
+    fast = run.get(stage, "fast", AttributionPatch)
+    real = run.get(stage, "patches", PatchMap)
+    told = run.get(stage, "agreement", Agreement)
+    if fast is None or real is None or told is None:
+        return {}
+    n = f"{len(real.pairs)} pairs"
+    return {
+        "patches": Figure(
+            plots.plot_patches(real, titles=run.titles),
+            f"Recovery by layer and position beside its placebo, mean of {n}",
+        ),
+        "blocks": Figure(
+            plots.plot_blocks(real, titles=run.titles),
+            f"Recovery by layer for attention and MLP beside their placebo, mean of {n}",
+        ),
+        "estimates": Figure(
+            plots.plot_estimates(fast, titles=run.titles),
+            f"Estimated recovery by head, mean of {n}",
+        ),
+        "agreement": agreement_table(told, real, titles=run.titles),
+    }
+
+
+def _knocked_out(run: Run) -> dict[str, Part]:
+    curves = [
+        k
+        for stage in _numbered(run, "knock_out")
+        if (k := run.get(stage, "curve", KnockOut)) is not None
+    ]
+    if not curves:
+        return {}
+    figure = plots.plot_knock_outs(curves, titles=run.titles)
+    label = f"Projection and refusal score as up to {curves[0].cuts.counts[-1]} writers go out"
+    return {"knock_outs": Figure(figure, label)}
+
+
+def _deep(run: Run) -> dict[str, Part]:
+    stage = _finest(run, "depth")
+    read = partial(run.get, stage, cls=DepthProfile)
+    profiles: list[DepthProfile] = []
+    while (profile := read(name=f"profile_{len(profiles)}")) is not None:
+        profiles.append(profile)
+    if not profiles:
+        return {}
+    return {
+        "depth": Figure(
+            plots.plot_depth(profiles, titles=run.titles),
+            f"Probe, logit lens, steering and writing by layer; a menu of {len(profiles)} "
+            "categories",
+        ),
+        "promoted": promoted_table(profiles, titles=run.titles),
+    }
+
+
+def _answered(run: Run) -> dict[str, Part]:
+    """A figure for each prompt that was read, under its stage's name, with the prompt."""
+    found: dict[str, Part] = {}
+    for stage in _numbered(run, "answer_map"):
+        maps: list[TokenMap] = []
+        while (read := run.get(stage, f"map_{len(maps)}", TokenMap)) is not None:
+            maps.append(read)
+        if maps:
+            label = f"Tokens of one prompt and its answer by layer, along {len(maps)} directions"
+            found[stage] = Figure(plots.plot_answer_maps(maps, titles=run.titles), label)
+            found[f"{_ASKED}{stage}"] = visible(maps[0].prompt)
+    return found or {"answer_map_0": run.why(_gap_of(run, "answer_map"))}
+
+
+def _unscored(run: Run) -> str:
+    """Which categories can't be patched, and why."""
+    trust = run.get("score", "trust", ScoreTrust)
+    modes = {} if trust is None else trust.mode
+    left_out = [
+        f"{visible(run.titles.get(c, c))} ({mode})"
+        for c, mode in modes.items()
+        if mode != "first token"
+    ]
+    return (
+        ""
+        if not left_out
+        else f"Not patched, knocked out or profiled by depth: {', '.join(left_out)}. These "
+        "measurements read the first-token score, which stands for a read answer only where it "
+        "agrees with one; in brackets, what does so in the category."
+    )
+
+
+def _attributions(found: Decomposition) -> list[Attribution]:
+    return [found.attribution(t.category) for t in found.targets]
+
+
+def _finest(run: Run, stage: str) -> str:
+    """The whole maps where they were measured."""
+    finer = stage + _FINER
+    return finer if run.results.digest(finer) and not run.results.gap(finer) else stage
+
+
+def _numbered(run: Run, stem: str) -> list[str]:
+    """Stages of each category that are there, in order."""
+    found = [f"{stem}_{i}" for i in range(len(run.question.get("categories") or run.titles))]
+    return [stage for stage in found if run.results.digest(stage)]
+
+
+def _gap_of(run: Run, stage: str) -> str:
+    """The stage that says why something is missing."""
+    if stage in ("knock_out", "answer_map"):
+        return next(iter(_numbered(run, stage)), stage)
+    return _finest(run, stage)
