@@ -142,7 +142,7 @@ def selection(bench: Bench, tick: Progress) -> Records:
     offsets = pooled.offsets if sizes.all_offsets else (-1,)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, selection_layers(bench), offsets),
+        defined(bench, pooled, selection_layers(bench), offsets),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.selection_prompts),
         harmless=_asked(bench, "comply", sizes.selection_prompts),
@@ -160,7 +160,7 @@ def layers(bench: Bench, tick: Progress) -> Records:
     pooled = bench.results.get("directions", "pooled", DirectionSet)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, curve_layers(bench), (-1,)),
+        defined(bench, pooled, curve_layers(bench), (-1,)),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.curve_prompts),
         harmless=_asked(bench, "comply", sizes.curve_prompts),
@@ -197,9 +197,14 @@ def _asked(bench: Bench, label: Label, n: int) -> PromptSet:
     return chosen
 
 
-def _defined(
+def defined(
     bench: Bench, found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
 ) -> list[Direction]:
+    """The directions of a set's first category at these layers and offsets, where there are any.
+
+    Raises:
+        Gap: it is undefined at all of them.
+    """
     category = found.categories[0]
     chosen: list[Direction] = []
     for layer in wanted:
