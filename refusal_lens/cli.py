@@ -4,21 +4,17 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from refusal_lens import __version__
+from refusal_lens.bars import Bars
 from refusal_lens.errors import InputError
-
-if TYPE_CHECKING:  # the packages behind it take seconds to import
-    from refusal_lens.study.run import PlannedStage
 
 app = typer.Typer(
     name="refusal-lens",
@@ -69,6 +65,13 @@ def study(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; runs/<model>-... by default.")
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            help="Base model (hub id or folder) that tells refusal from content; the embedded "
+            "model's is itself at adapter scale 0."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
 ) -> None:
@@ -82,7 +85,7 @@ def study(
 
       refusal-lens study --categories safety_core,humanizing,advice --layers 8-20
 
-      refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --out runs/qwen
+      refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --control Qwen/Qwen2.5-1.5B
     """
     from refusal_lens.report import write_report
     from refusal_lens.study import Sizes, Study, run_study
@@ -95,13 +98,14 @@ def study(
         layers=None if layers is None else _layers(layers),
         adapter_scale=adapter_scale,
         system=system,
+        control=control,
         seed=seed,
         sizes=Sizes.full() if full else Sizes(),
     )
     folder = out_folder or Path(question.default_folder())
     out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
     try:
-        with _Bars() as bars:
+        with Bars(out, err) as bars:
             results = run_study(question, folder, bars)
         path = write_report(results)
     except KeyboardInterrupt:
@@ -134,37 +138,38 @@ def directions(
 
     Example: refusal-lens directions runs/embedded-scale1-seed0 --layer 15
     """
-    from refusal_lens.geometry import Geometry
-    from refusal_lens.selection import Selection
-    from refusal_lens.sites import Site
+    from refusal_lens.run_tables import directions_table
+    from refusal_lens.study import Results
+
+    out.print(directions_table(Results.open(run), layer))
+
+
+@app.command()
+def geometry(
+    run: RunFolder,
+    layer: Annotated[
+        int | None, typer.Option(help="Layer (block input); the chosen one by default.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV of every layer; RUN/geometry.csv by default.")
+    ] = None,
+) -> None:
+    """Print the cosines of a run at one layer with what they are judged by; write all as CSV.
+
+    "not 0": the interval leaves out 0, so the two are not orthogonal. "not 1": they differ in
+    direction; "open" says that the data leave the question open.
+
+    Example: refusal-lens geometry runs/embedded-scale1-seed0 --layer 15
+    """
+    from refusal_lens.run_tables import GeometryTables, chosen_layer
     from refusal_lens.study import Results
 
     results = Results.open(run)
-    geometry = results.get("geometry", "intended", Geometry)
-    if layer is None:
-        if not results.has("selection", "selection"):
-            raise InputError("this run chose no layer; name one with --layer")
-        layer = results.get("selection", "selection", Selection).choice.layer
-    if Site(layer) not in geometry.sites:
-        raise InputError(f"layer {layer} is not in this run: 0 to {len(geometry.sites) - 1}")
-    s = geometry.sites.index(Site(layer))
-    table = Table(
-        title=f"layer {layer}, offset {geometry.offset}, {escape(geometry.provenance.model)}"
-    )
-    for heading in ("category", "n pairs", "length", "reliability [95%]"):
-        table.add_column(heading)
-    for i, category in enumerate(geometry.categories):
-        bounds = (geometry.reliability, geometry.reliability_low, geometry.reliability_high)
-        value, low, high = (float(x[s, i]) for x in bounds)
-        length = float(geometry.length[s, i])
-        defined = length == length
-        table.add_row(
-            escape(category),
-            str(geometry.n[i]),
-            f"{length:.3g}" if defined else "undefined",
-            f"{value:.3f} [{low:.3f}, {high:.3f}]" if defined else "undefined",
-        )
-    out.print(table)
+    tables = GeometryTables.of(results)
+    shown = chosen_layer(results) if layer is None else layer
+    out.print(tables.of_pairs(shown), tables.of_categories(shown))
+    path = tables.write_csv(run / "geometry.csv" if csv is None else csv)
+    out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -216,55 +221,6 @@ def main() -> None:
     except InputError as error:
         err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-
-
-class _Bars:
-    """Prints the plan, then a bar a stage with the time left."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=err,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> "_Bars":
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def planned(self, stages: Sequence["PlannedStage"]) -> None:
-        """Print what will be done and how long it should take."""
-        table = Table("stage", "what", "estimate", title="plan")
-        for p in stages:
-            table.add_row(p.stage.name, p.stage.title, "done" if p.done else _minutes(p.seconds))
-        out.print(table)
-        total = sum(p.seconds for p in stages if not p.done)
-        out.print(f"estimate: {_minutes(total)} (from one timed forward pass on this machine)")
-
-    def started(self, planned: "PlannedStage") -> Callable[[int], None]:
-        """Open a bar."""
-        task = self._progress.add_task(planned.stage.name, total=max(planned.ticks, 1))
-        self._task = task
-        return lambda n: self._progress.advance(task, n)
-
-    def ended(self, planned: "PlannedStage", gap: str | None) -> None:
-        """Fill the bar, or say why there is nothing."""
-        if gap is not None:
-            self._progress.console.print(
-                f"{planned.stage.name}: not measured: {gap}", markup=False, highlight=False
-            )
-        elif self._task is not None:
-            self._progress.update(self._task, completed=max(planned.ticks, 1))
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _words(text: str, option: str) -> list[str]:

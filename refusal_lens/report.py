@@ -11,18 +11,20 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.plots.tables import Table
 from refusal_lens.plots.text import visible
 from refusal_lens.records import write_atomic
-from refusal_lens.report_parts import Figure, facts, parts
+from refusal_lens.report_figure import Figure
+from refusal_lens.report_parts import parts
 from refusal_lens.report_run import Run
+from refusal_lens.report_summary import facts
 from refusal_lens.study.results import Results
 
-_TEMPLATE: Final = Path(__file__).with_name("report_template.html")
+_TEMPLATE: Final = "report_template.html"
 
 
 def write_report(results: Results, path: Path | None = None) -> Path:
@@ -37,13 +39,17 @@ def write_report(results: Results, path: Path | None = None) -> Path:
 
 def _page(run: Run) -> str:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
     environment.filters["digest"] = _script_digest
     environment.tests["figure"] = _is_figure
     environment.tests["table"] = _is_table
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return environment.get_template(_TEMPLATE).render(
         manifest=run.results.manifest,
         embedded=run.embedded,
         names=run.names,
@@ -53,6 +59,7 @@ def _page(run: Run) -> str:
         parts=parts(run),
         plotly=get_plotlyjs().replace("\r\n", "\n"),
         least_pairs=LEAST_PAIRS,
+        shown_on_map="" if run.structure is None else f"{100 * run.structure.place_shown:.0f}%",
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, final
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, TradeOff
-from refusal_lens.geometry import Geometry
+from refusal_lens.geometry import Comparison, Geometry, Separability, Structure, verdicts
+from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts import load_categories, load_prompts
@@ -39,6 +40,11 @@ class Run:
         """Why something of a stage is missing."""
         reason = self.damaged.get(stage) or self.results.gap(stage)
         return f"Not shown: {reason or f'the stage “{stage}” has not finished in this run'}."
+
+    def lacking(self, stage: str, reason: str) -> str:
+        """Why a record is missing: what happened to its stage, else `reason`."""
+        whole = self.results.digest(stage) is not None and not self.results.gap(stage)
+        return f"Not shown: {reason}." if whole and stage not in self.damaged else self.why(stage)
 
     @cached_property
     def question(self) -> dict[str, Any]:
@@ -78,6 +84,31 @@ class Run:
     @cached_property
     def control(self) -> Geometry | None:
         return self.get("control", "geometry", Geometry)
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        return self.get("control", "comparison", Comparison)
+
+    @cached_property
+    def tests(self) -> Separability | None:
+        return self.get("structure", "separability", Separability)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Verdict]:
+        """What may be said of each category; nothing where it was not tested."""
+        return {} if self.tests is None else verdicts(self.tests, self.comparison)
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        return self.get("structure", "structure", Structure)
+
+    @property
+    def no_structure(self) -> str:
+        """Why a finished stage may hold no structure."""
+        return (
+            f"fewer than three categories have a direction at layer {self.layer}, or one has fewer "
+            "than eight pairs"
+        )
 
     @cached_property
     def directions(self) -> DirectionSet | None:

@@ -16,8 +16,10 @@ LAYERS = (
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots", "report_parts", "report_run", "report"),
-    ("cli",),
+    ("study", "plots", "run_tables"),
+    ("report_run", "report_figure", "report_summary", "report_geometry", "report_structure"),
+    ("report_parts", "report"),
+    ("bars", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

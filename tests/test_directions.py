@@ -159,6 +159,18 @@ def test_html_shows_the_set_and_escapes_names():
     assert f"{float(scale.max()):.3g} at resid_pre[{int(scale.argmax())}]" in html
 
 
+def test_html_of_a_direction_shows_its_numbers_and_escapes_names():
+    place = {"site": Site(1), "offset": -1, "low": -1.0}
+    source = replace(PROVENANCE, model="<b>model</b>")
+    html = Direction.from_difference(
+        torch.tensor([3.0, 0.0, -4.0]), category="<i>red</i>", provenance=source, **place
+    )._repr_html_()
+    assert "<i>" not in html and "<b>" not in html
+    assert "&lt;i&gt;red" in html and "&lt;b&gt;model" in html
+    for value in ("resid_pre[1]", ">5<", ">4<", ">-1<"):
+        assert value in html
+
+
 def test_a_saved_set_gives_the_same_directions(tmp_path):
     found = fit_mean_difference(stats_of(*sides()))
     found.save(tmp_path / "directions")

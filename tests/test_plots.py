@@ -8,11 +8,19 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 import torch
+from synthetic_geometry import (
+    CATEGORIES,
+    FROM,
+    HOSTILE,
+    LAYERS,
+    PAYLOADS,
+    TITLES,
+    geometry,
+)
 
 from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Curve, Evaluation, SideBySide, TradeOff
-from refusal_lens.geometry import Geometry
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.plots import (
     plot_cosines,
@@ -26,55 +34,8 @@ from refusal_lens.plots import (
 from refusal_lens.plots.palette import CONTROL, mark_of, marks
 from refusal_lens.plots.text import escape, token, visible
 from refusal_lens.prompts import load_categories, load_prompts
-from refusal_lens.records import Provenance
 from refusal_lens.selection import Candidate, Selection
 from refusal_lens.sites import block_inputs
-
-LAYERS = 30
-CATEGORIES = tuple(load_categories())
-TITLES = {key: category.title for key, category in load_categories().items()}
-PAYLOADS = (
-    "<script>alert(1)</script>",
-    '<a href="javascript:alert(2)">click</a>',
-    "</script><img src=x onerror=alert(3)>",
-    "<b>bold</b><br>%{z} $\\href{javascript:alert(4)}{x}$ &lt;i&gt;",
-)
-HOSTILE = dict(zip(CATEGORIES, PAYLOADS, strict=False))
-FROM = Provenance("model", "m", "t", "<|im_start|>system\n", "p", "float32", "cpu", 0)
-
-
-def geometry(categories: tuple[str, ...] = CATEGORIES, seed: int = 0) -> Geometry:
-    """Random differences; undefined at layer 0, the last category not measurable before layer 8."""
-    generator = torch.Generator().manual_seed(seed)
-    k = len(categories)
-    base = torch.randn(k, 8, generator=generator) + 0.8
-    drift = torch.randn(LAYERS, k, 8, generator=generator) * 0.15
-    d = base + drift.cumsum(0)
-    unit = d / d.norm(dim=-1, keepdim=True)
-    naive = unit @ unit.mT
-    depth = torch.linspace(0, 1, LAYERS)[:, None]
-    reliability = (0.35 + 0.6 * depth - 0.05 * torch.rand(LAYERS, k, generator=generator)).clip(
-        max=0.97
-    )
-    reliability[:8, -1] = 0.3
-    ceiling = (reliability[:, :, None] * reliability[:, None]).sqrt()
-    corrected = naive / ceiling.clamp(min=0.4)
-    corrected.diagonal(dim1=1, dim2=2).fill_(1.0)
-    parts = [naive, corrected, corrected - 0.12, corrected + 0.12, ceiling]
-    for part in (*parts, length := d.norm(dim=-1) * (1 + 40 * depth), reliability):
-        part[0] = torch.nan
-    return Geometry(
-        categories,
-        block_inputs(LAYERS),
-        -1,
-        (30,) * k,
-        *parts,
-        reliability=reliability,
-        reliability_low=reliability - 0.1,
-        reliability_high=reliability + 0.08,
-        length=length,
-        provenance=FROM,
-    )
 
 
 def direction_set(categories: tuple[str, ...] = CATEGORIES, seed: int = 0) -> DirectionSet:
@@ -267,7 +228,7 @@ def test_both_panels_move_with_the_slider() -> None:
 def hover(figure: go.Figure, trace: int, layer: int, row: int, column: int) -> str:
     """What plotly makes of a cell's hover template."""
     data = figure.frames[layer].data[trace].customdata[row][column]
-    text = figure.data[trace].hovertemplate
+    text = figure.frames[layer].data[trace].hovertemplate
     for i, value in enumerate(data):
         text = text.replace(f"%{{customdata[{i}]}}", str(value))
     return text

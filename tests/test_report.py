@@ -3,175 +3,66 @@
 import re
 import shutil
 import subprocess
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_plots import (
+from synthetic_geometry import (
     CATEGORIES,
-    FROM,
+    LAYER,
     PAYLOADS,
-    candidates,
-    direction_set,
-    geometry,
-    read,
-    side_by_side,
-    token_map,
-    trade_off,
+    structure,
 )
+from synthetic_run import Page, hostile, run, stages
+from test_plots import read, token_map
 
-from refusal_lens.judges import ScoreTrust
-from refusal_lens.judges.first_token import Mode
 from refusal_lens.plots.tables import gap_table
+from refusal_lens.plots.text import number
 from refusal_lens.prompts import load_categories
-from refusal_lens.records import Estimate, Record
 from refusal_lens.report import write_report
-from refusal_lens.report_parts import dimension
-from refusal_lens.selection import LayerCurve, Selection
-from refusal_lens.study.results import Results
 
-QUESTION: dict[str, Any] = {
-    "source": "embedded",
-    "adapter_scale": 1.0,
-    "prompts": None,
-    "categories": None,
-    "seed": 0,
-    "sizes": {
-        "fit_pairs": 30,
-        "selection_prompts": 32,
-        "curve_prompts": 24,
-        "trade_off_pairs": 12,
-        "shown": 3,
-    },
-}
-HEADINGS = ("behaviour", "cosines", "by-behaviour", "lengths", "trust", "layers", "trade-off")
+FOLDED = {"cosines_naive", "change", "angles", "own_layers", "removed", "whitened"}
+HEADINGS = (
+    "behaviour",
+    "cosines",
+    "by-behaviour",
+    "refusal",
+    "contrasts",
+    "structure",
+    "across",
+    "frames",
+    "pool",
+    "lengths",
+    "trust",
+    "layers",
+    "trade-off",
+)
 FIGURES = (
     "plot-cosines",
     "plot-cosines_naive",
     "plot-reliability",
     "plot-behaviour_cosines",
+    "plot-separability",
+    "plot-shares",
+    "plot-difference",
+    "plot-change",
+    "plot-contrasts",
+    "plot-dimension",
+    "plot-clusters",
+    "plot-map",
+    "plot-remainders",
+    "plot-angles",
+    "plot-curves",
+    "plot-own_layers",
+    "plot-removed",
+    "plot-whitened",
+    "plot-pooled_cosines",
+    "plot-pool_effects",
     "plot-lengths",
     "plot-separation",
     "plot-layers",
     "plot-trade_off",
     "plot-tokens",
 )
-
-
-def trust() -> ScoreTrust:
-    modes: tuple[Mode, ...] = ("first token", "opening", "generation only")
-    area = Estimate(0.95, 0.9, 0.99, 36, "AUROC", 0.5)
-    return ScoreTrust(
-        (1, 2),
-        (" I", "Sorry"),
-        {},
-        {c: modes[i % 3] for i, c in enumerate(CATEGORIES)},
-        dict.fromkeys(CATEGORIES, -1.2),
-        dict.fromkeys(CATEGORIES, area),
-        {CATEGORIES[1]: replace(area, value=None, low=None, high=None)},
-    )
-
-
-def stages() -> dict[str, dict[str, Record]]:
-    """Every record of a study, synthetic."""
-    picked = Selection(
-        candidates(4), (3,), 3, "no candidate kept KL within 0.1 and induced refusal"
-    )
-    return {
-        "behaviour": {"train": read()},
-        "directions": {"directions": direction_set(), "pooled": direction_set(("pooled",))},
-        "geometry": {"intended": geometry(), "behaviour": geometry(CATEGORIES[:6])},
-        "control": {"geometry": geometry(seed=1), "directions": direction_set(seed=1)},
-        "score": {"trust": trust(), "val": read(pairs=18)},
-        "selection": {"selection": picked},
-        "layers": {"curve": LayerCurve("pooled", candidates())},
-        "trade_off": {"trade_off": trade_off()},
-        "answers": {"answers": side_by_side()},
-        "tokens": {"tokens": token_map()},
-    }
-
-
-def run(folder: Path, held: dict[str, dict[str, Record]], **manifest: Any) -> Results:
-    """A run folder that holds these records."""
-    results = Results.begin(folder, QUESTION)
-    described = {
-        "model": "embedded (adapter scale 1)",
-        "model_digest": "0" * 64,
-        "n_layers": 30,
-        "rendered_prefix": FROM.rendered_prefix,
-        "post_tokens": ["<|im_end|>", "\n", "<|im_start|>", "ass", "istant", "\n"],
-        "versions": {"torch": "2.13.0"},
-    }
-    results.describe(described | manifest)
-    for stage, records in held.items():
-        results.add(stage, "d", records, 1.0)
-    return results
-
-
-def hostile() -> dict[str, dict[str, Record]]:
-    """The same records with markup in every text that a user or a model writes."""
-    held, names = (
-        stages(),
-        {c: f"{p} {i}" for i, (c, p) in enumerate(zip(CATEGORIES, PAYLOADS * 3, strict=False))},
-    )
-    keys = tuple(names.values())
-    said = read(pairs=3)
-    said = replace(
-        said,
-        categories=tuple(names[c] for c in said.categories),
-        answers=PAYLOADS * 16 + PAYLOADS[:2],
-        manners=tuple(PAYLOADS[0] if m else None for m in said.manners),
-        judge=PAYLOADS[1],
-        decoding=PAYLOADS[2],
-        condition=PAYLOADS[3],
-    )
-    shown = side_by_side()
-    off = trade_off()
-    return held | {
-        "behaviour": {"train": said},
-        "directions": {"directions": direction_set(keys)},
-        "geometry": {"intended": geometry(keys)},
-        "score": {"trust": replace(trust(), token_texts=PAYLOADS)},
-        "answers": {
-            "answers": replace(
-                shown,
-                texts=PAYLOADS * 5 + PAYLOADS[:2],
-                conditions=tuple(
-                    replace(e, answers=PAYLOADS * 5 + PAYLOADS[:2], condition=p)
-                    for e, p in zip(shown.conditions, PAYLOADS, strict=False)
-                ),
-            )
-        },
-        "trade_off": {
-            "trade_off": replace(
-                off,
-                curves=tuple(replace(c, name=k) for c, k in zip(off.curves, keys, strict=False)),
-            )
-        },
-        "tokens": {"tokens": replace(token_map(" ".join(PAYLOADS)), category=PAYLOADS[0])},
-    }
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, and the text of headers and notes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.elements and self.elements[-1][0] not in ("script", "style"):
-            self.text.append(data)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +119,32 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     assert "no candidate kept KL within 0.1" in text
     assert "A planted case." in text
     assert "13 of 30" in text
+    found = structure().dimension[LAYER]
+    assert f"Effective dimension {number(found.value)} [{number(found.low)}" in text
+    assert f"random directions: {number(found.control)}" in text
+    assert "Separable 9 of 11 categories" in text
+    assert "Refusal directions 9 of 11 categories" in text
 
 
-def test_effective_dimension_leaves_undefined_layers_out() -> None:
-    g = geometry()
-    assert dimension(g, 0) is None
-    assert dimension(g, 99) is None
-    value, n = dimension(g, 12) or (0.0, 0)
-    assert n == len(CATEGORIES)
-    assert 1 < value < n
+def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
+    held = stages(CATEGORIES[:3])
+    del held["control"]
+    page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    assert "Refusal directions no control" in text
+    assert text.count("refusal direction 0.") == 0
+    assert "no control no control" in text
+
+
+def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
+    held = stages(CATEGORIES[:3])
+    del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
+    page = write_report(run(tmp_path / "run", held, d_model=576)).read_text(encoding="utf-8")
+    text = " ".join(" ".join(Page(page).text).split())
+    assert "fewer than three categories have a direction at layer 13" in text
+    assert "whitening needs more prompts than the stream has dimensions (576)" in text
+    assert "another width or depth" in text
+    assert "not finished" not in text
 
 
 def test_missing_stages_leave_notes(tmp_path: Path) -> None:
@@ -249,6 +157,8 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
     for stage in (
         "behaviour",
         "geometry",
+        "structure",
+        "contrasts",
         "directions",
         "layers",
         "trade_off",
@@ -258,13 +168,11 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
         assert f"the stage “{stage}” has not finished" in text
 
 
-@pytest.mark.parametrize("gone", ["control", "selection", "directions", "geometry", "score"])
+@pytest.mark.parametrize(
+    "gone", ["control", "selection", "directions", "geometry", "score", "structure", "contrasts"]
+)
 def test_each_stage_may_be_missing(tmp_path: Path, gone: str) -> None:
-    few = CATEGORIES[:3]
-    held = stages()
-    held["geometry"] = {"intended": geometry(few)}
-    held["control"] = {"geometry": geometry(few, 1)}
-    held["directions"] = {"directions": direction_set(few)}
+    held = stages(CATEGORIES[:3])
     del held[gone]
     text = write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8")
     assert f"the stage “{gone}” has not finished" in text
@@ -293,7 +201,7 @@ def test_hostile_text_adds_no_element(attacked: Path, whole: str) -> None:
     page = Page(text)
     scripts = page.of("script")
     assert [s.get("type") for s in scripts[-2:]] == [None, None]
-    assert all(s.get("type") == "application/json" for s in scripts[:-2])
+    assert all(s.get("type") == "text/plain" for s in scripts[:-2])
     assert text.count("</script") == len(scripts)
     assert not page.of("img") and not page.of("b") and not page.of("i")
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in Page(whole).elements}
@@ -320,8 +228,12 @@ def test_hostile_text_does_not_run_in_a_browser(attacked: Path, tmp_path: Path) 
     text = re.sub(r'<meta http-equiv="Content[^>]*>', "", attacked.read_text(encoding="utf-8"))
     spy = "<script>window.alert = function (x) { document.title = 'ran ' + x; };</script>"
     bare = tmp_path / "bare.html"
-    bare.write_text(text.replace("<title>", spy + "<title>", 1), encoding="utf-8")
-    for page in (bare, attacked):
+    text = text.replace("<details>", "<details open>").replace("<title>", spy + "<title>", 1)
+    bare.write_text(text, encoding="utf-8")
+    held = {d["id"] or "" for d in Page(text).of("div") if d.get("class") == "plot"}
+    assert held == set(FIGURES) - {"plot-behaviour_cosines"}
+    seen_first = {f for f in held if f.removeprefix("plot-") not in FOLDED}
+    for page, shown in ((bare, held), (attacked, seen_first)):
         done = subprocess.run(
             [
                 browser,
@@ -340,9 +252,7 @@ def test_hostile_text_does_not_run_in_a_browser(attacked: Path, tmp_path: Path) 
         )
         seen = Page(done.stdout)
         drawn = [d for d in seen.of("div") if d.get("data-drawn") == "yes"]
-        assert len(drawn) == len(
-            [f for f in FIGURES if f not in ("plot-cosines_naive", "plot-behaviour_cosines")]
-        )
+        assert {d["id"] for d in drawn} == shown
         assert len(seen.of("svg")) > 2 * len(drawn)
         assert "<title>ran" not in done.stdout
         assert not seen.of("img")

@@ -1,13 +1,18 @@
 """The projection of every token at every layer on a direction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.attribution.passes import feed_of, ids_of
 from refusal_lens.directions import DirectionSet
+from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
+from refusal_lens.model.forward import residuals
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
@@ -20,7 +25,8 @@ class TokenMap(Record):
 
     `coordinate` is (x . r - low) / (high - low): 0 is the mean of the benign prompts and 1 that
     of the refuse side, at the offset where the direction was fitted. NaN where the direction is
-    undefined. Positions outside the instruction and the template's end are left out.
+    undefined. `positions` count from the prompt's end, -1 is its last token; 0 and above are the
+    answer's tokens. Tokens before the instruction are left out.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -42,25 +48,65 @@ def token_map(
     category: str,
     *,
     offset: int = -1,
+    answer: Sequence[int] = (),
 ) -> TokenMap:
-    """Project the prompt's own tokens and the template's end on the direction of each layer."""
-    text = prompt.text if isinstance(prompt, Prompt) else prompt
-    strip = model.tokens(prompt)[len(model.chat.prefix_ids) :]
-    positions = tuple(position for position, _ in strip)
+    """Project the prompt's own tokens, the template's end and an answer's tokens.
+
+    `answer` holds token ids, as `model.generate_ids` gives them.
+    """
+    chosen = [category]
+    return token_maps(model, prompt, directions, chosen, offset=offset, answer=answer)[0]
+
+
+def token_maps(
+    model: LensModel,
+    prompt: Prompt | str,
+    directions: DirectionSet,
+    categories: Sequence[str],
+    *,
+    offset: int = -1,
+    answer: Sequence[int] = (),
+) -> tuple[TokenMap, ...]:
+    """The same tokens along several categories' directions, read in one pass.
+
+    Raises:
+        InputError: a category or offset for which there are no directions.
+    """
+    for category in categories:
+        _check(directions, category, offset)
+    prompt_ids = ids_of(model, [prompt])[0]
+    ids = (*prompt_ids, *answer)
+    n_shown = len(ids) - len(model.chat.prefix_ids)
     sites = tuple(s for s in directions.sites if s == Site(s.layer))
-    c, o = directions.categories.index(category), directions.offsets.index(offset)
+    with torch.inference_mode():
+        feed = feed_of(model, [ids])
+        resid = residuals(feed, sites=sites, offsets=tuple(range(-n_shown, 0)))[0]
     s = [directions.sites.index(site) for site in sites]
-    resid = model.residuals([text], sites=sites, offsets=positions)[0]
-    vectors = directions.vectors[c, o][s]
-    low, high = directions.low[c, o][s, None], directions.high[c, o][s, None]
-    projection = (resid.permute(1, 0, 2) * vectors[:, None]).sum(-1)
-    return TokenMap(
-        prompt=text,
-        category=category,
-        offset=offset,
-        positions=positions,
-        tokens=tuple(token for _, token in strip),
-        layers=tuple(site.layer for site in sites),
-        coordinate=(projection - low) / (high - low),
-        provenance=model.provenance(),
-    )
+    o = directions.offsets.index(offset)
+    maps: list[TokenMap] = []
+    for category in categories:
+        c = directions.categories.index(category)
+        vectors = directions.vectors[c, o][s]
+        low, high = directions.low[c, o][s, None], directions.high[c, o][s, None]
+        projection = (resid.permute(1, 0, 2) * vectors[:, None]).sum(-1)
+        maps.append(
+            TokenMap(
+                prompt=prompt.text if isinstance(prompt, Prompt) else prompt,
+                category=category,
+                offset=offset,
+                positions=tuple(range(len(answer) - n_shown, len(answer))),
+                tokens=tuple(model.chat.strings(ids[-n_shown:])),
+                layers=tuple(site.layer for site in sites),
+                coordinate=(projection - low) / (high - low),
+                provenance=model.provenance(),
+            )
+        )
+    return tuple(maps)
+
+
+def _check(directions: DirectionSet, category: str, offset: int) -> None:
+    if category not in directions.categories or offset not in directions.offsets:
+        raise InputError(
+            f"there is no direction of {category!r} at offset {offset}; there are "
+            f"{list(directions.categories)} at offsets {list(directions.offsets)}"
+        )

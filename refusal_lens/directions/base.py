@@ -72,6 +72,16 @@ class Direction:
             f"scale {self.scale:.4g}, d_model {len(self.vector)})"
         )
 
+    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
+        rows = {
+            "refuse side, mean coordinate": f"{self.high:.4g}",
+            "comply side, mean coordinate": f"{self.low:.4g}",
+            "distance between the two (scale)": f"{self.scale:.4g}",
+            "model": self.provenance.model,
+        }
+        cells = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<p>{escape(repr(self))}</p><table>{cells}</table>"
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,23 @@
 Nothing is computed here beyond formatting, and no model is seen.
 """
 
+from refusal_lens.plots.clusters import plot_clusters as plot_clusters
+from refusal_lens.plots.clusters import plot_map as plot_map
+from refusal_lens.plots.contrasts import plot_contrasts as plot_contrasts
 from refusal_lens.plots.cosines import plot_cosines as plot_cosines
+from refusal_lens.plots.cosines import plot_difference as plot_difference
+from refusal_lens.plots.curves import plot_curves as plot_curves
 from refusal_lens.plots.layers import plot_layers as plot_layers
 from refusal_lens.plots.lengths import plot_lengths as plot_lengths
 from refusal_lens.plots.lengths import plot_separation as plot_separation
 from refusal_lens.plots.reliability import plot_reliability as plot_reliability
+from refusal_lens.plots.separability import plot_separability as plot_separability
+from refusal_lens.plots.separability import plot_shares as plot_shares
+from refusal_lens.plots.shared_pool import plot_pool_effects as plot_pool_effects
+from refusal_lens.plots.shared_pool import plot_pooled_cosines as plot_pooled_cosines
+from refusal_lens.plots.structure import plot_dimension as plot_dimension
+from refusal_lens.plots.structure import plot_remainders as plot_remainders
+from refusal_lens.plots.subspaces import plot_angles as plot_angles
+from refusal_lens.plots.subspaces import plot_own_layers as plot_own_layers
 from refusal_lens.plots.tokens import plot_tokens as plot_tokens
 from refusal_lens.plots.trade_off import plot_trade_off as plot_trade_off

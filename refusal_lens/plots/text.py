@@ -55,14 +55,20 @@ def number(value: float | int | None, digits: int = 2) -> str:
     """A number with a true minus sign, or "undefined"."""
     if value is None or math.isnan(value):
         return "undefined"
-    return f"{value:.{digits}f}".replace("-", "−")
+    return _signed(f"{value:.{digits}f}")
+
+
+def probability(value: float) -> str:
+    """A p or q with four digits, `< 0.0001` under them, or "undefined"."""
+    return "< 0.0001" if value < 0.00005 else number(value, 4)
 
 
 def interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
     """`0.62 [0.50, 0.71]`, without brackets where there is no interval."""
     if value is None or low is None or high is None or math.isnan(value + low + high):
         return number(value, digits)
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
+    ends = f"[{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
+    return f"{number(value, digits)} {ends}"  # an end just under 0 keeps its sign
 
 
 def told(estimate: Estimate, digits: int = 2) -> str:
@@ -81,6 +87,11 @@ def percent(estimate: Estimate) -> str:
     if estimate.low is not None and estimate.high is not None:
         text += f" [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
     return f"{text}, n = {estimate.n}"
+
+
+def _signed(text: str) -> str:
+    """With a true minus sign, which what rounds to zero does not get."""
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def _hidden(character: str) -> bool:

@@ -1,0 +1,176 @@
+"""Across categories: which parts write every kind of refusal, and which only one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from scipy import stats
+from torch import Tensor
+
+from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.base import Attribution
+from refusal_lens.errors import InputError
+from refusal_lens.intervals import LEVEL
+from refusal_lens.linalg import cosine_matrix
+from refusal_lens.records import Estimate, Provenance, Record
+
+PERMUTATIONS: Final = 9999
+LEAST_SHARE: Final = 0.01  # of the whole difference: below it a part is one among hundreds
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ComponentMatrix(Record):
+    """Each category's attribution side by side, as shares of the whole difference.
+
+    `share[category, component]` times `whole[category]` is the component's score; rows sum to
+    one. `low` and `high` bound 95% intervals over `n` pairs each, not corrected for the number of
+    components; a part "serves" a category if its lower bound is above 1% of the difference.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    categories: tuple[str, ...]
+    components: tuple[Component, ...]
+    share: Float64[Tensor, "category component"]
+    low: Float64[Tensor, "category component"]
+    high: Float64[Tensor, "category component"]
+    whole: Float64[Tensor, " category"]
+    n: tuple[int, ...]
+    provenance: Provenance
+
+    @property
+    def similarity(self) -> Float[Tensor, "category category"]:
+        """Cosines between the categories' rows: do the same parts write them?"""
+        return cosine_matrix(self.share.float())
+
+    def serves(self) -> dict[Component, tuple[str, ...]]:
+        """Heads and MLPs with the categories towards whose refusal they write."""
+        return {
+            component: tuple(
+                c for i, c in enumerate(self.categories) if float(self.low[i, k]) > LEAST_SHARE
+            )
+            for k, component in enumerate(self.components)
+            if component.kind in ("head", "MLP")
+        }
+
+    def serving(self, least: int, most: int | None = None) -> tuple[Component, ...]:
+        """Parts that serve at least (and at most) so many categories, largest mean share first.
+
+        `serving(len(categories))` serves all kinds; `serving(1, 1)` only one.
+        """
+        counts = {c: len(served) for c, served in self.serves().items()}
+        top = len(self.categories) if most is None else most
+        mean = dict(zip(self.components, self.share.mean(0).tolist(), strict=True))
+        kept = [c for c, k in counts.items() if least <= k <= top]
+
+        def size(component: Component) -> float:
+            return -mean[component]
+
+        return tuple(sorted(kept, key=size))
+
+
+@final
+@dataclass(frozen=True)
+class MatrixCorrelation(Record):
+    """How alike two similarity matrices of the same categories are, and a permutation p."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    correlation: Estimate
+    p: float
+    permutations: int
+
+
+def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
+    """Put class-difference attributions of several categories, at one layer, side by side.
+
+    Raises:
+        InputError: fewer than two, a category twice, different layers or models, or a difference
+            that is not above zero, of which a share means nothing.
+    """
+    categories = tuple(a.category for a in attributions)
+    if len(set(categories)) < max(2, len(categories)):
+        raise InputError(f"expected two or more different categories, found {list(categories)}")
+    first = attributions[0]
+    for a in attributions:
+        same = (a.components, a.provenance.model) == (first.components, first.provenance.model)
+        if not same or not a.whole > 0:
+            raise InputError(
+                f"the attribution of {a.category!r} (model {a.provenance.model}, at "
+                f"{a.target.site}, whole {a.whole:.3g}) can't stand beside that of "
+                f"{first.category!r}: expected one model, one site and a difference above zero"
+            )
+    whole = torch.tensor([a.whole for a in attributions], dtype=torch.float64)
+
+    def rows(values: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(values)) / whole[:, None]
+
+    return ComponentMatrix(
+        categories=categories,
+        components=first.components,
+        share=rows([a.scores for a in attributions]),
+        low=rows([a.low for a in attributions]),
+        high=rows([a.high for a in attributions]),
+        whole=whole,
+        n=tuple(a.n for a in attributions),
+        provenance=first.provenance,
+    )
+
+
+def matrix_correlation(
+    first: Float[Tensor, "category category"],
+    second: Float[Tensor, "category category"],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> MatrixCorrelation:
+    """Correlation of two similarity matrices off the diagonal, and its permutation p.
+
+    Mantel's test: the categories of the second are permuted; p = (b + 1)/(B + 1), one-sided
+    (more alike than chance). The interval is a delete-one-category jackknife, as pairs that share
+    a category are not independent; the control is the permutations' mean.
+
+    Raises:
+        InputError: matrices of different shape, undefined entries, or fewer than four categories.
+    """
+    n = len(first)
+    if first.shape != second.shape or n < 4:
+        raise InputError(
+            f"matrices of {tuple(first.shape)} and {tuple(second.shape)} can't be compared; "
+            "expected the same four or more categories in both"
+        )
+    if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
+        raise InputError(
+            "a matrix has undefined entries (NaN); leave out the categories without a direction"
+        )
+    a, b = first.double().numpy(), second.double().numpy()
+    observed = _off_diagonal_correlation(a, b)
+    generator = np.random.default_rng(seed)
+    null = np.array(
+        [
+            _off_diagonal_correlation(a, b[np.ix_(order, order)])
+            for order in (generator.permutation(n) for _ in range(permutations))
+        ]
+    )
+    left_out = [
+        _off_diagonal_correlation(a[np.ix_(kept, kept)], b[np.ix_(kept, kept)])
+        for kept in ([i for i in range(n) if i != k] for k in range(n))
+    ]
+    p = (int((null >= observed - 1e-12).sum()) + 1) / (permutations + 1)
+    spread = float(np.sqrt((n - 1) * np.var(left_out)))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * spread
+    method = (
+        f"Pearson over {n * (n - 1) // 2} pairs of categories, jackknife over categories; "
+        f"control: mean of {permutations} permutations"
+    )
+    estimate = Estimate(observed, observed - half, observed + half, n, method, float(null.mean()))
+    return MatrixCorrelation(estimate, p, permutations)
+
+
+def _off_diagonal_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    above = np.triu_indices(len(a), 1)
+    return float(np.corrcoef(a[above], b[above])[0, 1])

@@ -1,0 +1,129 @@
+"""A category's depth profile: where refusal is decodable, steerable, written and read."""
+
+from dataclasses import dataclass
+from math import nan
+from typing import ClassVar, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.attribution.base import Attribution
+from refusal_lens.attribution.lens import LensProfile, PromotedTokens
+from refusal_lens.attribution.probe import ProbeProfile
+from refusal_lens.errors import InputError
+from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.residuals import COMPLY, REFUSE
+from refusal_lens.selection import LayerCurve
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DepthProfile(Record):
+    """One category by layer; what was not measured at a layer is NaN.
+
+    `decodable` is the accuracy on this category of a probe fitted on the others (`_shuffled`: on
+    shuffled labels); `lens_refuse` and `lens_comply` the refusal scores (nats) of the stream read
+    out at that layer; `ablation` and `addition` the mean refusal scores under steering with the
+    direction of that layer, beside `ablation_control` and `addition_control`, unedited; `heads`
+    and `mlps` what the block's heads and MLP write of the class difference at `written_to`
+    (residual-stream units). `_low` and `_high` bound 95% intervals. `n` counts the category's
+    prompts: probe, each side of the lens, pairs of the attribution.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    category: str
+    layers: tuple[int, ...]
+    decodable: Float[Tensor, " layer"]
+    decodable_low: Float[Tensor, " layer"]
+    decodable_high: Float[Tensor, " layer"]
+    decodable_shuffled: Float[Tensor, " layer"]
+    lens_refuse: Float[Tensor, " layer"]
+    lens_refuse_low: Float[Tensor, " layer"]
+    lens_refuse_high: Float[Tensor, " layer"]
+    lens_comply: Float[Tensor, " layer"]
+    lens_comply_low: Float[Tensor, " layer"]
+    lens_comply_high: Float[Tensor, " layer"]
+    ablation: Float[Tensor, " layer"]
+    ablation_low: Float[Tensor, " layer"]
+    ablation_high: Float[Tensor, " layer"]
+    ablation_control: Float[Tensor, " layer"]
+    addition: Float[Tensor, " layer"]
+    addition_low: Float[Tensor, " layer"]
+    addition_high: Float[Tensor, " layer"]
+    addition_control: Float[Tensor, " layer"]
+    heads: Float[Tensor, " layer"]
+    mlps: Float[Tensor, " layer"]
+    written_to: str
+    steered_by: str
+    n: tuple[int, int, int]
+    promoted: PromotedTokens
+    provenance: Provenance
+
+
+def depth_profile(
+    category: str,
+    *,
+    probe: ProbeProfile,
+    lens: LensProfile,
+    attribution: Attribution,
+    promoted: PromotedTokens,
+    steering: LayerCurve | None = None,
+) -> DepthProfile:
+    """Assemble what was measured into one category's profile.
+
+    Raises:
+        InputError: a category that the probe, the lens or the attribution does not hold.
+    """
+    held = (probe.categories, lens.categories, (attribution.category,))
+    if missing := [names for names in held if category not in names]:
+        raise InputError(f"category {category!r} was not measured; found {list(missing[0])}")
+    c = lens.categories.index(category)
+    n_layers = len(lens.layers) - 1
+    decoded = {n: probe.accuracy(n, category) for n in probe.layers}
+    steered = {} if steering is None else {x.layer: x for x in steering.candidates}
+    curves = {
+        "decodable": _curve(decoded, n_layers),
+        "ablation": _curve({k: x.ablation for k, x in steered.items()}, n_layers),
+        "addition": _curve({k: x.addition for k, x in steered.items()}, n_layers),
+    }
+    by_kind = {kind: torch.full((n_layers,), nan) for kind in ("head", "MLP")}
+    for component, score in zip(attribution.components, attribution.scores.tolist(), strict=True):
+        if component.kind in by_kind:
+            row = by_kind[component.kind]
+            row[component.layer] = row[component.layer].nan_to_num() + score
+    sides = {"refuse": REFUSE, "comply": COMPLY}
+    whole = {
+        f"lens_{side}{suffix}": values[:n_layers, c, k].clone()
+        for side, k in sides.items()
+        for suffix, values in (("", lens.mean), ("_low", lens.low), ("_high", lens.high))
+    }
+    for name, (value, low, high, control) in curves.items():
+        whole |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        whole[f"{name}_{'shuffled' if name == 'decodable' else 'control'}"] = control
+    return DepthProfile(
+        category=category,
+        layers=tuple(range(n_layers)),
+        **whole,
+        heads=by_kind["head"],
+        mlps=by_kind["MLP"],
+        written_to=f"{attribution.target.category} at {attribution.target.site}",
+        steered_by="not steered" if steering is None else steering.category,
+        n=(
+            int(probe.count[probe.categories.index(category)]),
+            int(lens.count[c].min()),
+            attribution.n,
+        ),
+        promoted=promoted,
+        provenance=attribution.provenance,
+    )
+
+
+def _curve(found: dict[int, Estimate], n_layers: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Value, low, high and control by layer; NaN where there is none."""
+    rows = torch.full((4, n_layers), nan)
+    for layer, e in found.items():
+        for k, value in enumerate((e.value, e.low, e.high, e.control)):
+            rows[k, layer] = nan if value is None else value
+    return rows[0].clone(), rows[1].clone(), rows[2].clone(), rows[3].clone()

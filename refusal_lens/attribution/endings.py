@@ -1,0 +1,47 @@
+"""The end of one prompt, run in many rows behind the keys and values of its beginning."""
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.model.backend import Backend, Hooks
+from refusal_lens.model.forward import Ids
+
+
+@final
+class Endings:
+    """Runs a prompt from any offset on; what comes before is computed once.
+
+    A beginning is made from the longest one that is there already: a row that is patched at the
+    last token costs one token.
+    """
+
+    def __init__(self, backend: Backend, ids: Ids) -> None:
+        self.backend = backend
+        self.ids = torch.tensor([ids], device=backend.device)
+        self._caches: dict[int, Any] = {}
+
+    def logits(self, start: int, n_rows: int, hooks: Hooks) -> Float[Tensor, "row d_vocab"]:
+        """Logits at the last token of `n_rows` copies, run from offset `start` with hooks on."""
+        ids = self.ids[:, start:].expand(n_rows, -1)
+        mask = torch.ones_like(self.ids).expand(n_rows, -1)
+        cache = self._beginning(start)
+        wide = None if cache is None else self.backend.select_cache(cache, [0] * n_rows)
+        with self.backend.hooks(hooks):
+            return self.backend.forward(ids, mask, keep=(-1,), cache=wide).logits[:, 0]
+
+    def _beginning(self, end: int) -> Any:
+        """Keys and values of all tokens before offset `end`; None if there is no token."""
+        n = self.ids.shape[1] + end
+        if n == 0:
+            return None
+        if end not in self._caches:
+            before = max((k for k in self._caches if k < end), default=None)
+            known = None if before is None else self.backend.select_cache(self._caches[before], [0])
+            ids = self.ids[:, before:end]
+            mask = torch.ones_like(self.ids[:, :n])
+            step = self.backend.forward(ids, mask, cache=known, use_cache=True)
+            self._caches[end] = step.cache
+        return self._caches[end]

@@ -1,0 +1,129 @@
+"""The path from one head to a direction: directly, or through which later parts.
+
+The benign prompt runs with one head's output replaced by that of its refuse-side twin; the change
+of r . x is taken apart like r . x itself. The head's own part is the direct path; the change of
+every other part is what later heads and MLPs make of it. The parts of the change sum to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from refusal_lens.attribution.anatomy import Anatomy, Component
+from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.pairs import Pair
+from refusal_lens.attribution.passes import Tap, check_unedited, silent
+from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, value_at
+from refusal_lens.attribution.patching import Placebo, Tapped, random_value
+from refusal_lens.attribution.projections import Projections
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.intervals import mean_estimate
+from refusal_lens.model import LensModel
+from refusal_lens.model.active import ActiveEdits
+from refusal_lens.model.forward import Batch, Progress, SharedPrefix
+from refusal_lens.records import Estimate, Provenance, Record
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HeadPath(Record):
+    """Change of every part of r . x when one head writes what it writes for the refuse side.
+
+    `change[pair, component]` sums over components to `total[pair]` (up to rounding, which is
+    `remainder`); the head's own entry is the direct path. `placebo` is the total when a random
+    vector as long as the difference is patched in.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    head: Component
+    target: Target
+    components: tuple[Component, ...]
+    pairs: tuple[str, ...]
+    alignment: tuple[str, ...]
+    change: Float64[Tensor, "pair component"]
+    total: Float64[Tensor, " pair"]
+    placebo: Float64[Tensor, " pair"]
+    remainder: float
+    control: Placebo
+    provenance: Provenance
+
+    def estimate(self, component: Component | None = None) -> Estimate:
+        """Mean change of a part, or the total (control: placebo), t interval over pairs."""
+        if component is None:
+            return mean_estimate(self.total.tolist(), float(self.placebo.mean()))
+        return mean_estimate(self.change[:, self.components.index(component)].tolist())
+
+
+def head_path(
+    model: LensModel,
+    pairs: Sequence[Pair],
+    head: Component,
+    direction: Direction,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> HeadPath:
+    """Follow one head's difference, at the template's end, to a direction.
+
+    Raises:
+        InputError: not a head, one that writes after the direction's site, or an edit that is on.
+    """
+    check_unedited(model)
+    anatomy = Anatomy(model.backend)
+    projections = Projections(anatomy, [direction])
+    if head.kind != "head" or head not in projections.components:
+        raise InputError(f"{head.name} is not a head that writes before {direction.site}")
+    changes: list[Tensor] = []
+    totals: list[Tensor] = []
+    for i, pair in enumerate(pairs):
+        with torch.inference_mode():
+            parts, whole = _three_runs(model, pair, head, projections, seed * 1_000_003 + i)
+        changes.append(parts[1] - parts[0])
+        totals.append(whole[1:] - whole[0])
+        progress(1)
+    change, total = torch.stack(changes), torch.stack(totals)
+    n_post = model.chat.n_post
+    return HeadPath(
+        head=head,
+        target=Target(direction.category, direction.site, direction.offset, direction.scale),
+        components=projections.components,
+        pairs=tuple(p.name for p in pairs),
+        alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
+        change=change,
+        total=total[:, 0],
+        placebo=total[:, 1],
+        remainder=float((total[:, 0] - change.sum(1)).abs().max()),
+        control=Placebo(len(pairs), seed),
+        provenance=model.provenance(),
+    )
+
+
+def _three_runs(
+    model: LensModel, pair: Pair, head: Component, projections: Projections, seed: int
+) -> tuple[Float64[Tensor, "3 component"], Float64[Tensor, " 3"]]:
+    """Parts and whole of r . x for the benign prompt as it is, patched, and with the placebo."""
+    offsets = model.chat.offsets
+    site = PatchSite("head", head.layer, None, head.head)
+    seen = Tapped.read(model, pair, [site.hook_name], offsets, _no_score).seen
+    generator = torch.Generator().manual_seed(seed)
+    hooks = PatchHooks(offsets, torch.zeros(3, dtype=torch.int64))
+    hooks.write(1, site, value_at(site, seen, 0, offsets))
+    hooks.write(2, site, random_value(site, seen, offsets, generator))
+    prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
+    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(3, -1)
+    length = torch.full((3,), end.shape[1])
+    batch = prefix.prepare(Batch((0, 1, 2), end, length, prompt=length))
+    tap = Tap(projections.names, length[:, None] + torch.tensor(projections.offsets))
+    with model.backend.hooks([*hooks.hooks(), *tap.hooks()]):
+        prefix.run(batch, keep=(0,))
+    return projections.parts(tap)[:, 0], projections.whole(tap)[0][:, 0]
+
+
+def _no_score(logits: Tensor) -> Tensor:
+    return torch.zeros(len(logits))

@@ -1,0 +1,211 @@
+"""Finer shares on demand: a head's by the token that it reads from, an MLP's by its neurons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, final
+
+import torch
+from jaxtyping import Float64, Int64
+from scipy import stats
+from torch import Tensor
+
+from refusal_lens.attribution.anatomy import Anatomy, Component
+from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.decompose import decompose_prompt
+from refusal_lens.attribution.passes import Tap, feed_of, ids_of, positions_of, silent
+from refusal_lens.attribution.projections import Projections
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.intervals import LEVEL
+from refusal_lens.model import LensModel
+from refusal_lens.model.forward import Ids, Progress
+from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.records import Provenance, Record
+from refusal_lens.residuals import twins
+
+_TOLERANCE: Final = 1e-3  # of a head's largest write; half precision rounds the weights themselves
+_HALF_TOLERANCE: Final = 5e-2
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HeadSources(Record):
+    """What each head writes along a direction, by the token whose value it carries.
+
+    `scores[head, pos]` is attention weight times r . (value W_O); a row sums to the head's score
+    up to `remainder` (the largest gap). `positions` count from the prompt's end.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    prompt: str
+    target: Target
+    heads: tuple[Component, ...]
+    positions: tuple[int, ...]
+    tokens: tuple[str, ...]
+    scores: Float64[Tensor, "component pos"]
+    remainder: float
+    provenance: Provenance
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NeuronShares(Record):
+    """The neurons of one MLP that write the class difference most, of either sign.
+
+    `scores` (refuse minus comply, over pairs) with 95% t intervals in order of size; `rest` is
+    what all other neurons of the layer add up to, and `n_neurons` how many there are.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    target: Target
+    category: str
+    layer: int
+    neurons: tuple[int, ...]
+    scores: Float64[Tensor, " neuron"]
+    low: Float64[Tensor, " neuron"]
+    high: Float64[Tensor, " neuron"]
+    rest: float
+    n_neurons: int
+    n: int
+    provenance: Provenance
+
+
+def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -> HeadSources:
+    """Each head's share by source token, for one prompt.
+
+    Raises:
+        InputError: as `decompose`; or heads that are not sums over tokens (attention sinks).
+    """
+    whole = decompose_prompt(model, prompt, direction)
+    anatomy = Anatomy(model.backend)
+    ids = ids_of(model, [prompt])[0]
+    heads = tuple(c for c in whole.components if c.kind == "head")
+    projections = Projections(anatomy, [direction])
+    by_layer = _by_token(model, ids, projections)
+    scores = torch.stack([by_layer[c.layer][c.head or 0] for c in heads])
+    expected = torch.stack([whole.scores[whole.components.index(c)] for c in heads])
+    gap = float((scores.sum(1) - expected).abs().max())
+    exact = model.backend.dtype in (torch.float32, torch.float64)
+    if not gap <= (_TOLERANCE if exact else _HALF_TOLERANCE) * float(scores.abs().sum(1).max()):
+        raise InputError(
+            f"the heads of {model.name} are not sums over the tokens that they read (gap {gap:.2g} "
+            "along the direction): this attention can't be shared out by source token"
+        )
+    return HeadSources(
+        prompt=prompt if isinstance(prompt, str) else prompt.text,
+        target=whole.target,
+        heads=heads,
+        positions=tuple(range(-len(ids), 0)),
+        tokens=tuple(model.chat.strings(ids)),
+        scores=scores,
+        remainder=gap,
+        provenance=whole.provenance,
+    )
+
+
+def mlp_neurons(
+    model: LensModel,
+    prompts: PromptSet,
+    direction: Direction,
+    layer: int,
+    *,
+    most: int = 10,
+    progress: Progress = silent,
+) -> NeuronShares:
+    """The `most` neurons of a layer's MLP that write a direction's class difference.
+
+    Raises:
+        InputError: no pairs, an MLP without neurons (a mixture of experts), or a layer that
+            writes after the direction's site.
+    """
+    anatomy = Anatomy(model.backend)
+    below = Component(layer, "MLP").writes_before(direction.site)
+    if not below or not anatomy.has_neurons(layer):
+        raise InputError(
+            f"the MLP of layer {layer} has no neurons that write before {direction.site}; "
+            f"choose a dense layer below it"
+        )
+    pairs = twins(prompts)
+    if len(pairs) < 2:
+        raise InputError(f"{len(pairs)} pairs were given; a class difference needs at least 2")
+    active = _neurons(model, prompts, direction, layer, progress)
+    read = anatomy.mlp(layer) @ (direction.vector.double() * anatomy.gain(layer, "mlp"))
+    each = (active[pairs[:, 0]] - active[pairs[:, 1]]) * read
+    mean = each.mean(0)
+    n = len(pairs)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * each.std(0) / n**0.5
+    top: Int64[Tensor, " neuron"] = mean.abs().argsort(descending=True)[:most]
+    return NeuronShares(
+        target=Target(direction.category, direction.site, direction.offset, direction.scale),
+        category=", ".join(prompts.categories),
+        layer=layer,
+        neurons=tuple(int(i) for i in top),
+        scores=mean[top],
+        low=(mean - half)[top],
+        high=(mean + half)[top],
+        rest=float(mean.sum() - mean[top].sum()),
+        n_neurons=len(mean),
+        n=n,
+        provenance=model.provenance(prompts),
+    )
+
+
+def _by_token(
+    model: LensModel, ids: Ids, projections: Projections
+) -> dict[int, Float64[Tensor, "head pos"]]:
+    """Shares of every head by source token, layer by layer, in one pass without a cache."""
+    anatomy = projections.anatomy
+    query = len(ids) + projections.offsets[0]
+    seen: dict[str, Tensor] = {}
+
+    def reader(name: str) -> Any:
+        def function(x: Tensor, hook: Any) -> None:
+            del hook
+            seen[name] = x[0].detach().cpu().double()
+
+        return function
+
+    names: list[str] = []
+    for n in projections.layers:
+        names += [f"blocks.{n}.attn.hook_pattern", f"blocks.{n}.attn.hook_v"]
+        scale = anatomy.scale(n, "attn")
+        names += [scale] if scale else []
+    row = torch.tensor([ids], device=model.backend.device)
+    with torch.inference_mode(), model.backend.hooks([(name, reader(name)) for name in names]):
+        model.backend.forward(row, torch.ones_like(row))
+    found: dict[int, Tensor] = {}
+    for n in projections.layers:
+        weight = seen[f"blocks.{n}.attn.hook_pattern"][:, query]
+        value = seen[f"blocks.{n}.attn.hook_v"]
+        # With grouped queries several heads read one value.
+        value = value.repeat_interleave(len(weight) // value.shape[1], dim=1)
+        scale = anatomy.scale(n, "attn")
+        held = 1.0 if scale is None else float(seen[scale][query])
+        read = torch.einsum("she,he->hs", value, projections.reader_of(n)[0])
+        found[n] = weight * read / held
+    return found
+
+
+def _neurons(
+    model: LensModel, prompts: PromptSet, direction: Direction, layer: int, progress: Progress
+) -> Float64[Tensor, "prompt neuron"]:
+    """Each prompt's neurons at the direction's offset, divided by what the post-norm divides by."""
+    anatomy = Anatomy(model.backend)
+    scale = anatomy.scale(layer, "mlp")
+    names: Sequence[str] = [anatomy.neurons(layer), *([scale] if scale else [])]
+    feed = feed_of(model, ids_of(model, prompts), progress)
+    found: list[tuple[tuple[int, ...], Tensor]] = []
+    with torch.inference_mode():
+        for batch in map(feed.prefix.prepare, feed.batches()):
+            tap = Tap(names, positions_of(batch, [direction.offset], len(feed.prefix.ids)))
+            with feed.backend.hooks(tap.hooks()):
+                feed.prefix.run(batch, keep=(0,))
+            active = tap.seen[names[0]][:, 0].double()
+            if scale:
+                active = active / tap.seen[scale][:, 0].double().reshape(-1, 1)
+            found.append((batch.rows, active))
+            progress(len(batch.rows))
+    order = torch.tensor([row for rows, _ in found for row in rows]).argsort()
+    return torch.cat([x for _, x in found])[order]

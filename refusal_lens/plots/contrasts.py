@@ -1,0 +1,89 @@
+"""What the model did against what was asked: three contrasts and their cosines."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import plotly.graph_objects as go
+
+from refusal_lens.evaluation import Evaluation
+from refusal_lens.geometry import BehaviourContrasts
+from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
+from refusal_lens.plots.panels import layer_names
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import escape, interval, number, percent, tick, visible
+
+_LOOK: Final = Look(cell=154)
+_LABEL: Final = 24
+_TEMPLATE: Final = (
+    "<b>%{{customdata[0]}}<br>× %{{customdata[1]}}</b><br>{where}<br>corrected %{{customdata[2]}}"
+    "<br>naive %{{customdata[3]}}<br>reliabilities %{{customdata[4]}}<extra></extra>"
+)
+
+
+def plot_contrasts(found: BehaviourContrasts, *, layer: int | None = None) -> go.Figure:
+    """Corrected cosines between the contrasts with their 95% intervals, a matrix a layer."""
+    layers = [s.layer for s in found.sites]
+    first = layers.index(layer) if layer in layers else len(layers) // 2
+    steps = [_cells(found, s) for s in range(len(layers))]
+    sheet = Sheet("corrected cosine between contrasts", _labels(found), steps)
+    return plot_matrices([sheet], layer_names(found.sites), first=first, look=_LOOK)
+
+
+def _labels(found: BehaviourContrasts) -> tuple[str, ...]:
+    """A line for either side of a contrast."""
+    return tuple(
+        "<br>− ".join(tick(side, _LABEL) for side in name.split(" - ")) for name in found.names
+    )
+
+
+def _cells(found: BehaviourContrasts, s: int) -> Cells:
+    parts = (found.corrected, found.low, found.high, found.naive)
+    value, low, high, naive = (part[s].tolist() for part in parts)
+    reliability = found.reliability[s].tolist()
+    names = [escape(name) for name in found.names]
+    n = range(len(names))
+    hovers = [
+        [
+            (
+                names[y],
+                names[x],
+                interval(value[y][x], low[y][x], high[y][x]),
+                number(naive[y][x]),
+                f"{number(reliability[y])} and {number(reliability[x])}",
+            )
+            for x in n
+        ]
+        for y in n
+    ]
+    texts = [["" if v != v else number(v) for v in row] for row in value]
+    for y in n:
+        for x in n:
+            if x != y and value[y][x] == value[y][x]:
+                ends = interval(value[y][x], low[y][x], high[y][x]).partition(" ")[2]
+                texts[y][x] += f"<br>{ends}"
+    where = f"{found.sites[s]}, offset {found.offset}"
+    values = [[None if v != v else round(v, 4) for v in row] for row in value]
+    return Cells(values, _TEMPLATE.format(where=where), hovers, texts=texts)
+
+
+def contrasts_table(
+    found: BehaviourContrasts, read: Evaluation | None, *, titles: Mapping[str, str]
+) -> Table:
+    """Which categories enter each contrast; the caption counts the four groups of prompts."""
+    rows = tuple(
+        (
+            Cell(visible(name)),
+            Cell(str(len(used))),
+            Cell(", ".join(visible(titles.get(c, c)) for c in used)),
+        )
+        for name, used in zip(found.names, found.used, strict=True)
+    )
+    counts = ", ".join(f"{visible(name)} {n}" for name, n in found.groups.items())
+    caption = f"Prompts by intended label and by what the model did: {counts}."
+    if read is not None:
+        scale = "" if read.condition == "none" else f"{visible(read.condition)}; "
+        caption += (
+            f" Measured at: {scale}refuse side refused {percent(read.rate('refuse'))}; judge: "
+            f"{visible(read.judge)}; decoding: {visible(read.decoding)}."
+        )
+    return Table(caption, ("contrast", "categories", "which"), rows, kind="words")

@@ -1,0 +1,117 @@
+"""Cosines of a category with all others by layer, and where categories part and meet."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from refusal_lens.geometry import Geometry
+from refusal_lens.plots.palette import QUIET, RULE, mark_of
+from refusal_lens.plots.panels import band, dress, plain
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import escape, interval, number, told, visible
+from refusal_lens.records import Estimate
+
+_SHOWN: Final = 16  # rows of the table
+
+
+def plot_curves(
+    geometry: Geometry, *, titles: Mapping[str, str], layer: int | None = None
+) -> go.Figure:
+    """Corrected cosines of one category with each other by layer, bands are 95% intervals.
+
+    A menu chooses the category. Lines break where a cosine is undefined.
+    """
+    figure = go.Figure()
+    owner: list[str] = []
+    for a in geometry.categories:
+        for b in geometry.categories:
+            if a != b:
+                for trace in _pair(geometry, a, b, titles):
+                    trace.visible = a == geometry.categories[0]
+                    figure.add_trace(trace)
+                    owner.append(a)
+    dress(figure, 480)
+    buttons = [
+        {
+            "label": escape(titles.get(a, a)),
+            "method": "restyle",
+            "args": [{"visible": [own == a for own in owner]}],
+        }
+        for a in geometry.categories
+    ]
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    menu |= {"bgcolor": "white", "bordercolor": RULE, "font": {"size": 13}, "pad": {"b": 4}}
+    figure.update_layout(
+        updatemenus=[menu],
+        margin={"l": 62, "r": 190, "t": 64, "b": 46},
+        legend={"x": 1.01, "y": 1, "title": {"text": "with"}},
+    )
+    line: dict[str, Any] = {"color": QUIET, "width": 0.8}
+    for at in (0, 1):
+        figure.add_hline(y=at, line=line)
+    if layer is not None:
+        figure.add_vline(x=layer, line={**line, "dash": "dot"})
+    last = geometry.sites[-1].layer
+    figure.update_yaxes(range=[-1.1, 1.2], tickvals=[-1, -0.5, 0, 0.5, 1], title="corrected cosine")
+    figure.update_xaxes(range=[0, last + 0.5], title={"text": "layer", "standoff": 4})
+    return figure
+
+
+def _pair(g: Geometry, a: str, b: str, titles: Mapping[str, str]) -> tuple[go.Scatter, go.Scatter]:
+    i, j = g.categories.index(a), g.categories.index(b)
+    value, low, high = (plain(part[:, i, j]) for part in (g.corrected, g.low, g.high))
+    layers = [s.layer for s in g.sites]
+    colour = mark_of(b, titles).colour
+    name = escape(titles.get(b, b))
+    line = go.Scatter(
+        x=layers,
+        y=value,
+        mode="lines",
+        name=name,
+        legendgroup=name,
+        line={"color": colour, "width": 2},
+        customdata=[interval(*ends) for ends in zip(value, low, high, strict=True)],
+        hovertemplate=f"<b>{escape(titles.get(a, a))} × {name}</b><br>layer %{{x}}, offset "
+        f"{g.offset}<br>%{{customdata}}, n = {min(g.n[i], g.n[j])} pairs<extra></extra>",
+    )
+    return band(layers, low, high, colour, name), line
+
+
+def meeting_table(
+    changes: Mapping[tuple[str, str], tuple[Estimate, Estimate]],
+    layers: tuple[int, int, int],
+    *,
+    titles: Mapping[str, str],
+) -> Table:
+    """Pairs of categories whose cosine changes between the first and the second layer, or between
+    the second and the third, with an interval without 0; the largest changes first."""
+    sure = [(pair, both) for pair, both in changes.items() if any(_sure(e) for e in both)]
+    sure.sort(key=lambda row: -max(abs(e.value or 0.0) for e in row[1] if _sure(e)))
+    rows = tuple(
+        (Cell(" × ".join(visible(titles.get(c, c)) for c in pair)), *(_changed(e) for e in both))
+        for pair, both in sure[:_SHOWN]
+    )
+    first, middle, last = layers
+    more = f", of which the {_SHOWN} largest are shown" if len(sure) > _SHOWN else ""
+    return Table(
+        f"Change of the corrected cosine, for {len(sure)} of {len(changes)} pairs of categories "
+        f"with an interval without 0 in a column{more}. The intervals are not widened for the "
+        f"number of pairs: about {number(0.05 * len(changes), 1)} in each column would be without "
+        "0 by chance.",
+        (
+            "pair of categories",
+            f"layer {first} to layer {middle}",
+            f"layer {middle} to layer {last}",
+        ),
+        rows,
+    )
+
+
+def _sure(e: Estimate) -> bool:
+    return e.low is not None and e.high is not None and not e.low <= 0 <= e.high
+
+
+def _changed(e: Estimate) -> Cell:
+    word = ("meet: " if (e.value or 0.0) > 0 else "part: ") if _sure(e) else ""
+    return Cell(word + told(e))

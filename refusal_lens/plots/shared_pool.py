@@ -1,0 +1,88 @@
+"""What one shared benign pool does to cosines, beside matched twins."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import plotly.graph_objects as go
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.geometry import SharedPool
+from refusal_lens.plots.matrices import Cells, Hovers, Sheet, plot_matrices
+from refusal_lens.plots.panels import plain
+from refusal_lens.plots.text import escape, interval, number, tick
+
+_TEMPLATE: Final = (
+    "<b>%{customdata[0]} × %{customdata[1]}</b><br>matched twins %{customdata[2]}<br>"
+    "one pool %{customdata[3]}<br>shared noise would add %{customdata[4]}<br>"
+    "common reference %{customdata[5]}<br>%{customdata[6]}<extra></extra>"
+)
+
+
+def plot_pooled_cosines(found: SharedPool, *, titles: Mapping[str, str]) -> go.Figure:
+    """Corrected cosines with matched twins, and with one benign pool for all."""
+    pool = escape(titles.get(found.pool, found.pool))
+    return _drawn(
+        found,
+        {
+            "corrected cosine, matched twins": found.matched,
+            f"corrected cosine, one pool<br>(the benign side of {pool})": found.pooled,
+        },
+        titles,
+    )
+
+
+def plot_pool_effects(found: SharedPool, *, titles: Mapping[str, str]) -> go.Figure:
+    """What the pool adds to a cosine: noise that all share (taken off in the figure above), and
+    the reference that all share."""
+    parts = {
+        f"shared noise<br>(gone as the pool grows; n = {found.n_pool})": found.shared_noise,
+        "common reference<br>(one pool minus matched; stays)": found.reference,
+    }
+    return _drawn(found, parts, titles)
+
+
+def _drawn(
+    found: SharedPool,
+    parts: Mapping[str, Float[Tensor, "site category category"]],
+    titles: Mapping[str, str],
+) -> go.Figure:
+    shown = [titles.get(c, c) for c in found.categories]
+    labels = tuple(tick(title) for title in shown)
+    hovers = _hovers(found, [escape(title) for title in shown])
+    sheets = [
+        Sheet(heading, labels, [Cells([plain(row) for row in matrix[0]], _TEMPLATE, hovers)])
+        for heading, matrix in parts.items()
+    ]
+    return plot_matrices(sheets, ["only"])
+
+
+def _hovers(found: SharedPool, names: list[str]) -> Hovers:
+    matched, pooled, low, high, noise, reference = (
+        part[0].tolist()
+        for part in (
+            found.matched,
+            found.pooled,
+            found.pooled_low,
+            found.pooled_high,
+            found.shared_noise,
+            found.reference,
+        )
+    )
+    where = f"{found.sites[0]}, offset {found.offset}, pool n = {found.n_pool}"
+    n = range(len(names))
+    return [
+        [
+            (
+                names[y],
+                names[x],
+                number(matched[y][x]),
+                interval(pooled[y][x], low[y][x], high[y][x]),
+                number(noise[y][x], 3),
+                number(reference[y][x]),
+                f"n = {min(found.n[y], found.n[x])} prompts a side, {where}",
+            )
+            for x in n
+        ]
+        for y in n
+    ]

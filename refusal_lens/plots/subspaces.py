@@ -1,0 +1,90 @@
+"""A direction against itself at all layers, and the angles between subspaces."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import plotly.graph_objects as go
+
+from refusal_lens.geometry import Structure
+from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
+from refusal_lens.plots.panels import layer_names, plain
+from refusal_lens.plots.text import escape, interval, number, tick
+
+_TEMPLATE: Final = "%{customdata[0]}<extra></extra>"
+_LAYERS: Final = Look(moved="category:", cell=17)
+_ANGLES: Final = Look(0.0, 90.0, None, "Blues_r", (0.0, 30.0, 60.0, 90.0))
+_ROOM: Final = 34  # cells of this width hold the random angle too
+
+
+def plot_own_layers(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+    """Corrected cosines of a category's direction with itself between all layers; the slider goes
+    through the categories, the range is -1 to 1."""
+    sites = tuple(layer_names(structure.sites))
+    steps: list[Cells] = []
+    for i, category in enumerate(structure.categories):
+        value, low, high = structure.own_layers[i].unbind(-1)
+        rows = list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
+        hovers = [[(interval(*ends),) for ends in zip(*row, strict=True)] for row in rows]
+        name = escape(titles.get(category, category))
+        template = (
+            f"<b>{name}</b><br>layer %{{y}} with layer %{{x}}<br>%{{customdata[0]}}, "
+            f"n = {structure.n[i]} pairs, offset {structure.offset}<extra></extra>"
+        )
+        steps.append(Cells([plain(row) for row in value], template, hovers))
+    names = [tick(titles.get(c, c)) for c in structure.categories]
+    heading = "corrected cosine of the direction with itself, layer by layer"
+    return plot_matrices([Sheet(heading, sites, steps)], names, look=_LAYERS)
+
+
+def plot_angles(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+    """The smallest and the largest principal angle between the categories' subspaces, in degrees,
+    with those of random subspaces of the same sizes in brackets; ranks on the diagonal."""
+    labels = tuple(tick(titles.get(c, c)) for c in structure.mapped)
+    pairs = (
+        ("smallest", structure.least_angle, structure.random_least_angle),
+        ("largest", structure.largest_angle, structure.random_largest_angle),
+    )
+    sheets: list[Sheet] = []
+    for word, angle, random in pairs:
+        own, drawn = ([plain(row, 1) for row in part] for part in (angle, random))
+        n = range(len(labels))
+        hovers = [[(_hover(structure, (y, x), own, drawn, titles),) for x in n] for y in n]
+        texts = [[_text(structure, (y, x), own, drawn) for x in n] for y in n]
+        cells = Cells(own, _TEMPLATE, hovers, texts=texts)
+        sheets.append(Sheet(f"{word} principal angle,<br>degrees (random)", labels, [cells]))
+    return plot_matrices(sheets, ["only"], look=_ANGLES)
+
+
+def _text(
+    structure: Structure,
+    at: tuple[int, int],
+    own: list[list[float | None]],
+    drawn: list[list[float | None]],
+) -> str:
+    y, x = at
+    if y == x:
+        return f"rank {structure.rank[y]}"
+    if own[y][x] is None:
+        return ""
+    return f"{number(own[y][x], 0)}<br>({number(drawn[y][x], 0)})"
+
+
+def _hover(
+    structure: Structure,
+    at: tuple[int, int],
+    own: list[list[float | None]],
+    drawn: list[list[float | None]],
+    titles: Mapping[str, str],
+) -> str:
+    y, x = at
+    a, b = (escape(titles.get(structure.mapped[i], structure.mapped[i])) for i in at)
+    ranks = f"ranks {structure.rank[y]} and {structure.rank[x]}"
+    if y == x:
+        n = structure.n[structure.categories.index(structure.mapped[y])]
+        return f"<b>{a}</b><br>{structure.rank[y]} dimensions hold up, n = {n} pairs"
+    if own[y][x] is None:
+        return f"<b>{a} × {b}</b><br>undefined: one has no dimension that holds up ({ranks})"
+    return (
+        f"<b>{a} × {b}</b><br>{number(own[y][x], 1)}°, random subspaces {number(drawn[y][x], 1)}°"
+        f"<br>{ranks}, layer {structure.layer}"
+    )
