@@ -8,6 +8,7 @@ from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
     Geometry,
+    PairReadings,
     Separability,
     SharedPool,
     Structure,
@@ -109,9 +110,9 @@ def structure(categories: tuple[str, ...] = CATEGORIES) -> Structure:
         d = mean + 0.6 * torch.randn(PAIRS, LAYERS, 16, generator=generator)
         d[:, 0] = 0.0
         found[name] = d.double()
-    return fit_structure(
-        found, sites=block_inputs(LAYERS), offset=-1, layer=LAYER, provenance=FROM, seed=0
-    )
+    at_layer = {name: torch.stack([d[:, LAYER]] * 2, 1) for name, d in found.items()}
+    readings = PairReadings(block_inputs(LAYERS), -1, LAYER, (-2, -1), found, at_layer)
+    return fit_structure(readings, provenance=FROM, seed=0)
 
 
 def shared_pool(categories: tuple[str, ...] = CATEGORIES) -> SharedPool:

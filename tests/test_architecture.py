@@ -17,7 +17,14 @@ LAYERS = (
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
     ("study", "plots", "run_tables"),
-    ("report_run", "report_figure", "report_summary", "report_geometry", "report_structure"),
+    (
+        "report_run",
+        "report_figure",
+        "report_summary",
+        "report_geometry",
+        "report_structure",
+        "report_evaluation",
+    ),
     ("report_parts", "report"),
     ("bars", "cli"),
 )

@@ -63,19 +63,19 @@ def test_p_is_uniform_where_only_prompts_decide():
         assert share < level + 3 * np.sqrt(level * (1 - level) / 200)
 
 
-def steered(manner_of, n=12):
-    """Six directions of two clusters; every prompt is refused in the manner of `manner_of`."""
-    names = tuple(f"d{i}" for i in range(6))
+def steered(manner_of, names=tuple(f"d{i}" for i in range(6)), judge="simulated", n=12):
+    """Six directions; each of `n` prompts a side is refused in the manner of `manner_of`."""
+    n *= 2
     rows = [tuple(manner_of(d, p) for p in range(n)) for d in range(6)]
     outcomes = [tuple("refused" if m else "complied" for m in row) for row in rows]
     return Steered(
         layer=3,
         strength=1.0,
-        judge="simulated",
+        judge=judge,
         decoding="",
         directions=("none", *names),
         ids=tuple(f"p{p}" for p in range(n)),
-        labels=("comply",) * n,
+        labels=("comply",) * (n // 2) + ("refuse",) * (n // 2),
         categories=("red",) * n,
         texts=("?",) * n,
         answers=(("",) * n,) * 7,
