@@ -22,7 +22,7 @@ def evaluation_parts(run: Run) -> dict[str, Part]:
 def _matched(run: Run) -> dict[str, Part]:
     found = run.get("trade_off", "matched", Matched)
     if found is None:
-        return dict.fromkeys(("matched", "matched_table"), "") | {"knob": run.why("trade_off")}
+        return {"matched": "", "matched_table": "", "knob": run.why("trade_off")}
     return {
         "matched": Figure(
             plot_matched(found, titles=run.titles),
@@ -34,8 +34,10 @@ def _matched(run: Run) -> dict[str, Part]:
 
 
 def _manners(run: Run) -> dict[str, Part]:
-    held = {side: run.get("manners", side, MannerMatrix) for side in LABELS}
-    found: dict[Label, MannerMatrix] = {side: m for side, m in held.items() if m is not None}
+    found: dict[Label, MannerMatrix] = {}
+    for side in LABELS:
+        if (m := run.get("manners", side, MannerMatrix)) is not None:
+            found[side] = m
     if not found:
         return {"manners": run.why("manners"), "manners_table": "", "dependence": ""}
     manner_of = {k: c.manner for k, c in load_categories().items()} if run.embedded else {}

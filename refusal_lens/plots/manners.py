@@ -1,6 +1,7 @@
 """How a model refuses under each direction: the matrix direction x manner."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -12,7 +13,7 @@ from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, percent, tick, told, visible
 from refusal_lens.prompts import Label
 
-_SIDES: dict[Label, tuple[str, str]] = {
+_SIDES: Final[dict[Label, tuple[str, str]]] = {
     "comply": ("benign prompts pushed to refuse", BENIGN),
     "refuse": ("refuse-side prompts", REFUSE),
 }
@@ -20,7 +21,7 @@ _SIDES: dict[Label, tuple[str, str]] = {
 
 def plot_manners(matrices: Mapping[Label, MannerMatrix], *, titles: Mapping[str, str]) -> go.Figure:
     """A panel a side: directions by cluster, manners, and in the cells shares of refusals."""
-    shown = [(side, matrices[side]) for side in _SIDES if side in matrices]
+    shown = _shown(matrices)
     figure = make_subplots(
         rows=1,
         cols=len(shown),
@@ -37,6 +38,14 @@ def plot_manners(matrices: Mapping[Label, MannerMatrix], *, titles: Mapping[str,
     figure.update_xaxes(type="category", tickangle=-35)
     figure.update_layout(margin={"l": 170, "r": 20, "t": 34, "b": 110})
     return figure
+
+
+def _shown(matrices: Mapping[Label, MannerMatrix]) -> list[tuple[Label, MannerMatrix]]:
+    shown: list[tuple[Label, MannerMatrix]] = []
+    for side in _SIDES:
+        if side in matrices:
+            shown.append((side, matrices[side]))
+    return shown
 
 
 def _heat(side: Label, m: MannerMatrix, titles: Mapping[str, str]) -> go.Heatmap:
@@ -81,7 +90,7 @@ def manners_table(
     manner_of: Mapping[str, str],
 ) -> Table:
     """A row for each direction: refused prompts, and refusals in the manner that was taught."""
-    shown = [(side, matrices[side]) for side in _SIDES if side in matrices]
+    shown = _shown(matrices)
     names = shown[0][1].directions
     rows = [
         (
@@ -111,9 +120,8 @@ def manners_table(
 def dependence_in_words(matrices: Mapping[Label, MannerMatrix]) -> str:
     """Whether the manner depends on the direction, and whether cosine clusters say how."""
     told_sides: list[str] = []
-    for side, (title, _) in _SIDES.items():
-        if (m := matrices.get(side)) is None:
-            continue
+    for side, m in _shown(matrices):
+        title = _SIDES[side][0]
         if m.p is None:
             told_sides.append(f"{title}: undefined, too few refusals in too few manners.")
             continue

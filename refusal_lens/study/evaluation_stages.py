@@ -51,10 +51,9 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         raise Gap("no category has a score that can be trusted; use generation and a judge")
     layer = bench.chosen_layer()
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
-    cases: list[tuple[Direction, Kind]] = []
-    cases += ((d, "direction") for d in _own(bench, layer))
-    cases.append((pooled, "pooled"))
-    cases += ((d, "control") for d in controls(bench, pooled))
+    own: list[tuple[Direction, Kind]] = [(d, "direction") for d in _own(bench, layer)]
+    checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
+    cases: list[tuple[Direction, Kind]] = [*own, (pooled, "pooled"), *checks]
     grid = measure_grid(bench.model, cases, pairs, trust, strengths=sizes.strengths, progress=tick)
     matched = match_refusal(grid, seed=bench.study.seed)
     return {"trade_off": grid.trade_off(), "grid": grid, "matched": matched}

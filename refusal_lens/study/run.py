@@ -59,7 +59,7 @@ def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
     """
     prompts = _prompts(study)
     results = Results.begin(folder, study.plain())
-    model = _load(study)
+    model = load_studied(study)
     bench = Bench(study, model, prompts, results)
     study.layers_of(model.n_layers, model.n_layers)
     results.describe(_description(bench))
@@ -147,7 +147,8 @@ def _prompts(study: Study) -> PromptSet:
     return prompts.only(split=[s for s in prompts.splits if s != "adapt"])
 
 
-def _load(study: Study) -> LensModel:
+def load_studied(study: Study) -> LensModel:
+    """The model that a study asks about."""
     placement = Placement(dtype="float32") if study.source == EMBEDDED else Placement()
     return load_model(
         study.source,

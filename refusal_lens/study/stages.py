@@ -63,11 +63,20 @@ class Bench:
 
     def chosen_layer(self) -> int:
         """The selected layer; without a selection, the most reliable one of the pooled set."""
-        if self.results.has("selection", "selection"):
-            return self.results.get("selection", "selection", Selection).choice.layer
-        geometry = self.results.get("geometry", "intended", Geometry)
-        best = int(geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
-        return geometry.sites[best].layer
+        return chosen_layer(self.results)
+
+
+def chosen_layer(results: Results) -> int:
+    """The selected layer; without a selection, the most reliable one of the pooled set.
+
+    Raises:
+        InputError: the run has neither a selection nor a geometry.
+    """
+    if results.has("selection", "selection"):
+        return results.get("selection", "selection", Selection).choice.layer
+    geometry = results.get("geometry", "intended", Geometry)
+    best = int(geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
+    return geometry.sites[best].layer
 
 
 @final
