@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from sklearn.isotonic import isotonic_regression
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.records import Estimate, Record
 
@@ -120,15 +121,18 @@ def match_refusal(
     """Over-refusal of every direction at matched refusal rates, on one resampling of pairs.
 
     Pairs of which one side has no verdict under some direction are left out of every curve.
+
+    Raises:
+        InputError: fewer than two pairs are left.
     """
     flags = grid.refused.numpy()
     flags = flags[..., flags.min(axis=(0, 1, 2)) >= 0].astype(np.float64)
     n = flags.shape[-1]
+    if n < 2:
+        raise InputError(f"{n} pairs have a verdict under every direction; expected at least 2")
     rng = np.random.default_rng(seed)
-    weights = np.concatenate(
-        [np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / max(n, 1)), size=draws)]
-    )
-    raw = np.einsum("wp,dskp->wdks", weights, flags) / max(n, 1)
+    weights = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=draws)])
+    raw = np.einsum("wp,dskp->wdks", weights, flags) / n
     curves = _Curves(np.apply_along_axis(isotonic_regression, -1, raw), rates)
     own = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
     return _Comparison(grid, curves, own, margin, n).finish()

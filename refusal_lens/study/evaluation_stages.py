@@ -47,8 +47,11 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     sizes = bench.study.sizes
     trust = bench.results.get("score", "trust", ScoreTrust)
     pairs = whole_pairs(scored(bench.prompts.only(split="test"), trust), sizes.trade_off_pairs)
-    if not len(pairs):
-        raise Gap("no category has a score that can be trusted; use generation and a judge")
+    if len(pairs) < 4:
+        raise Gap(
+            f"{len(pairs) // 2} test pairs have a score that can be trusted; expected at least 2: "
+            "use generation and a judge (`refusal-lens evaluate RUN --full`)"
+        )
     layer = bench.chosen_layer()
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
     own: list[tuple[Direction, Kind]] = [(d, "direction") for d in _own(bench, layer)]
