@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import torch
 from edits import generation_section, rows_section
+from intervals import intervals_section
 from timing import Task, Timing, ratio, say, take_turns
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -35,7 +36,7 @@ from refusal_lens.records import installed_versions
 from refusal_lens.study.results import Results, peak_memory_mib
 
 HERE: Final = Path(__file__).resolve().parent
-SECTIONS: Final = ("statistics", "memory", "study", "generation", "rows")
+SECTIONS: Final = ("statistics", "memory", "study", "generation", "rows", "intervals")
 MIB: Final = 1024 * 1024
 
 OURS: Final = "`model.residual_stats`"
@@ -388,6 +389,7 @@ def main() -> None:
         "study": study_section,
         "generation": lambda args: generation_section(lens_model(), train_prompts(2), args),
         "rows": lambda args: rows_section(lens_model(), train_prompts(2), args),
+        "intervals": lambda args: intervals_section(lens_model(), train_prompts(3), args),
     }
     for name in [args.only] if args.only else SECTIONS:
         say(f"measuring: {name}")

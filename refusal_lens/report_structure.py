@@ -1,20 +1,31 @@
 """The report's figures of structure: dimension, clusters, map, remainders, subspaces, the pool."""
 
 from refusal_lens import plots
+from refusal_lens.errors import InputError
 from refusal_lens.geometry import SharedPool
+from refusal_lens.geometry.planted import shipped_planted
+from refusal_lens.plots import planted
 from refusal_lens.report_figure import Figure, Part
 from refusal_lens.report_run import Run
 
 
 def structure_parts(run: Run) -> dict[str, Part]:
     """Figures and notes, by name."""
-    return {**_structure(run), **_pool(run)}
+    return {**_structure(run), **_pool(run), **_planted(run)}
 
 
 def _structure(run: Run) -> dict[str, Part]:
     found, titles = run.structure, run.titles
     if found is None:
-        names = ("dimension", "clusters", "map", "remainders", "angles", "own_layers")
+        names = (
+            "dimension",
+            "clusters",
+            "map",
+            "remainders",
+            "angles",
+            "own_layers",
+            "own_offsets",
+        )
         return dict.fromkeys(names, run.lacking("structure", run.no_structure))
     n = f"{len(found.mapped)} categories"
     return {
@@ -39,6 +50,10 @@ def _structure(run: Run) -> dict[str, Part]:
             plots.plot_own_layers(found, titles=titles),
             "Cosine of a direction with itself between all layers, with a slider over categories",
         ),
+        "own_offsets": Figure(
+            plots.plot_own_offsets(found, titles=titles),
+            "Cosine of a direction with itself between the template's last tokens",
+        ),
     }
 
 
@@ -56,4 +71,23 @@ def _pool(run: Run) -> dict[str, Part]:
             plots.plot_pool_effects(found, titles=run.titles),
             "What the pool adds: shared noise, and the common reference",
         ),
+    }
+
+
+def _planted(run: Run) -> dict[str, Part]:
+    names = ("planted", "adapters", "planted_agreement")
+    if not run.embedded:
+        return dict.fromkeys(names, "Only the embedded model has control adapters.")
+    try:
+        found = shipped_planted()
+    except InputError as error:
+        return dict.fromkeys(names, f"Not shown: {error}.")
+    layer = found.sites[-1].layer if run.layer is None else run.layer
+    return {
+        "planted": Figure(
+            plots.plot_planted(found, layer=layer),
+            "Correlation of the control adapters' cosine matrices with the reference's, by layer",
+        ),
+        "adapters": planted.adapters_table(found),
+        "planted_agreement": planted.agreement_table(found, layer, titles=run.titles),
     }

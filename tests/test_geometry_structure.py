@@ -19,6 +19,7 @@ from refusal_lens.geometry import (
     PairReadings,
     change_over_layers,
     cka,
+    cosine_difference,
     cosine_table,
     effective_dimension,
     fit_geometry,
@@ -209,6 +210,25 @@ def test_parting_is_told_from_noise(tmp_path):
     assert change_over_layers(g, "red", "blue", 1, 1).high == 0.0
     with pytest.raises(InputError, match="layer 9"):
         change_over_layers(g, "red", "blue", 1, 9)
+
+
+def test_two_cosines_of_one_category_are_compared_with_what_they_share(tmp_path):
+    """c(a, b) - c(a, c), true difference .8 - .3; 40 repeats cover it, far from 0."""
+    truth = torch.tensor([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]], dtype=torch.float64)
+    prompts, covered = prompts_of(40, ("a", "b", "c")), 0
+    order = [prompts.categories.index(c) for c in "abc"]
+    for seed in range(40):
+        resid = torch.zeros(240, 1, 40)
+        resid[::2, 0] = torch.cat(draw(with_cosines(truth), 40, 0.3, generator(seed))).float()
+        g = fit_geometry(cached(tmp_path / str(seed), resid, prompts), prompts)
+        assert order == [0, 1, 2]
+        e = cosine_difference(g, ("a", "b", 1), ("a", "c", 1))
+        covered += e.low <= 0.5 <= e.high
+        assert e.low > 0 and e.value == pytest.approx(
+            g.cosine("a", "b", 1).value - g.cosine("a", "c", 1).value
+        )
+    assert covered >= 36
+    assert cosine_difference(g, ("a", "b", 1), ("b", "a", 1)).high == 0.0
 
 
 @pytest.mark.parametrize("rank", [0, 1, 3])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.planted import agreements
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import control_pools, donors
 from refusal_lens.resources import data_path
-from refusal_lens.study.planted import agreements
 
 
 def test_manners_are_moved_and_none_stays():

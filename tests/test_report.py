@@ -20,7 +20,7 @@ from refusal_lens.plots.text import number
 from refusal_lens.prompts import load_categories
 from refusal_lens.report import write_report
 
-FOLDED = {"cosines_naive", "change", "angles", "own_layers", "removed", "whitened"}
+FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
 HEADINGS = (
     "behaviour",
     "cosines",
@@ -31,6 +31,7 @@ HEADINGS = (
     "across",
     "frames",
     "pool",
+    "planted",
     "lengths",
     "trust",
     "layers",
@@ -57,10 +58,12 @@ FIGURES = (
     "plot-angles",
     "plot-curves",
     "plot-own_layers",
+    "plot-own_offsets",
     "plot-removed",
     "plot-whitened",
     "plot-pooled_cosines",
     "plot-pool_effects",
+    "plot-planted",
     "plot-lengths",
     "plot-separation",
     "plot-layers",

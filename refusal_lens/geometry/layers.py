@@ -62,26 +62,55 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
 def change_over_layers(geometry: Geometry, a: str, b: str, first: int, last: int) -> Estimate:
     """Corrected cosine of two categories at layer `last` minus at `first`: above 0 they meet.
 
-    The same pairs give both, so each pair's influence on the one is taken from that on the other.
+    Raises:
+        InputError: a category or layer that the geometry does not hold.
+    """
+    return cosine_difference(geometry, (a, b, last), (a, b, first))
+
+
+def cosine_difference(
+    geometry: Geometry, one: tuple[str, str, int], other: tuple[str, str, int]
+) -> Estimate:
+    """One corrected cosine minus another, each given as (category, category, layer).
+
+    They may share categories or pairs: each pair's influence on the one is taken from that on the
+    other before their squares are summed.
 
     Raises:
         InputError: a category or layer that the geometry does not hold.
     """
-    one, two = geometry.cosine(a, b, first), geometry.cosine(a, b, last)
-    method = f"corrected cosine at layer {last} minus layer {first}, paired jackknife"
-    if one.value is None or two.value is None:
-        return Estimate(None, None, None, one.n, method)
-    layers = [site.layer for site in geometry.sites]
-    i, j = geometry.categories.index(a), geometry.categories.index(b)
-    change = geometry.influence[layers.index(last)] - geometry.influence[layers.index(first)]
+    estimates = geometry.cosine(*one), geometry.cosine(*other)
+    values = [e.value for e in estimates]
+    n = min(e.n for e in estimates)
+    method = f"corrected cosine of {_named(one)} minus {_named(other)}, paired jackknife"
+    if values[0] is None or values[1] is None:
+        return Estimate(None, None, None, n, method)
+    change = _influence(geometry, one) - _influence(geometry, other)
+    used = {geometry.n[geometry.categories.index(c)] for c in (*one[:2], *other[:2])}
+    df = torch.tensor([2.0 * min(used) - 2.0])
+    half = float(t_quantile(df)) * float(change.square().sum().sqrt())
+    value = values[0] - values[1]
+    return Estimate(value, value - half, value + half, n, method)
+
+
+def _named(cosine: tuple[str, str, int]) -> str:
+    a, b, layer = cosine
+    return f"{a} and {b} at layer {layer}"
+
+
+def _influence(geometry: Geometry, cosine: tuple[str, str, int]) -> Float64[Tensor, " pair"]:
+    """What every pair of the geometry does to one cosine."""
+    a, b, layer = cosine
+    found = torch.zeros(len(geometry.pairs), dtype=torch.float64)
+    if a == b:
+        return found
+    s = [site.layer for site in geometry.sites].index(layer)
     bounds = torch.tensor((0, *geometry.n)).cumsum(0).tolist()
-    rows = ((i, j), (j, i))
-    variance = sum(
-        float(change[bounds[k] : bounds[k + 1], other].double().square().sum()) for k, other in rows
-    )
-    half = float(t_quantile(torch.tensor([geometry.n[i] + geometry.n[j] - 2.0]))) * variance**0.5
-    value = two.value - one.value
-    return Estimate(value, value - half, value + half, one.n, method)
+    for own, against in ((a, b), (b, a)):
+        i, j = geometry.categories.index(own), geometry.categories.index(against)
+        rows = slice(bounds[i], bounds[i + 1])
+        found[rows] = geometry.influence[s, rows, j].double()
+    return found
 
 
 def _cosine(products: Tensor) -> Tensor:

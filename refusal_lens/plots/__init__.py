@@ -12,6 +12,7 @@ from refusal_lens.plots.curves import plot_curves as plot_curves
 from refusal_lens.plots.layers import plot_layers as plot_layers
 from refusal_lens.plots.lengths import plot_lengths as plot_lengths
 from refusal_lens.plots.lengths import plot_separation as plot_separation
+from refusal_lens.plots.planted import plot_planted as plot_planted
 from refusal_lens.plots.reliability import plot_reliability as plot_reliability
 from refusal_lens.plots.separability import plot_separability as plot_separability
 from refusal_lens.plots.separability import plot_shares as plot_shares
@@ -21,5 +22,6 @@ from refusal_lens.plots.structure import plot_dimension as plot_dimension
 from refusal_lens.plots.structure import plot_remainders as plot_remainders
 from refusal_lens.plots.subspaces import plot_angles as plot_angles
 from refusal_lens.plots.subspaces import plot_own_layers as plot_own_layers
+from refusal_lens.plots.subspaces import plot_own_offsets as plot_own_offsets
 from refusal_lens.plots.tokens import plot_tokens as plot_tokens
 from refusal_lens.plots.trade_off import plot_trade_off as plot_trade_off

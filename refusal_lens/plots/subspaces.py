@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import plotly.graph_objects as go
+from jaxtyping import Float
+from torch import Tensor
 
 from refusal_lens.geometry import Structure
 from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
@@ -19,21 +21,40 @@ _ROOM: Final = 34  # cells of this width hold the random angle too
 def plot_own_layers(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
     """Corrected cosines of a category's direction with itself between all layers; the slider goes
     through the categories, the range is -1 to 1."""
-    sites = tuple(layer_names(structure.sites))
+    where = f"offset {structure.offset}"
+    places = tuple(layer_names(structure.sites))
+    return _with_itself(structure, structure.own_layers, places, ("layer", where), titles)
+
+
+def plot_own_offsets(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+    """The same between the offsets of the template's last tokens, at one layer."""
+    where = f"layer {structure.layer}"
+    places = tuple(str(o) for o in structure.offsets)
+    return _with_itself(structure, structure.own_offsets, places, ("offset", where), titles)
+
+
+def _with_itself(
+    structure: Structure,
+    found: Float[Tensor, "category place place 3"],
+    places: tuple[str, ...],
+    words: tuple[str, str],
+    titles: Mapping[str, str],
+) -> go.Figure:
+    axis, where = words
     steps: list[Cells] = []
     for i, category in enumerate(structure.categories):
-        value, low, high = structure.own_layers[i].unbind(-1)
+        value, low, high = found[i].unbind(-1)
         rows = list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
         hovers = [[(interval(*ends),) for ends in zip(*row, strict=True)] for row in rows]
         name = escape(titles.get(category, category))
         template = (
-            f"<b>{name}</b><br>layer %{{y}} with layer %{{x}}<br>%{{customdata[0]}}, "
-            f"n = {structure.n[i]} pairs, offset {structure.offset}<extra></extra>"
+            f"<b>{name}</b><br>{axis} %{{y}} with {axis} %{{x}}<br>%{{customdata[0]}}, "
+            f"n = {structure.n[i]} pairs, {where}<extra></extra>"
         )
         steps.append(Cells([plain(row) for row in value], template, hovers))
     names = [tick(titles.get(c, c)) for c in structure.categories]
-    heading = "corrected cosine of the direction with itself, layer by layer"
-    return plot_matrices([Sheet(heading, sites, steps)], names, look=_LAYERS)
+    heading = f"corrected cosine of the direction with itself, {axis} by {axis}"
+    return plot_matrices([Sheet(heading, places, steps)], names, look=_LAYERS)
 
 
 def plot_angles(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:

@@ -1,0 +1,117 @@
+"""The control adapters of the embedded model: does geometry follow topic or manner?
+
+Every adapter is compared with the `reference`, trained by the same recipe on the same prompts:
+
+    seeds        reference and second seed, category by category
+    topic        deranged and reference, each category with itself
+    manner       deranged and reference, each category with the one whose manner it was given
+    one manner   one manner for all and reference, category by category
+    content      the base model (scale 0) and reference, category by category
+
+as correlations of their cosine matrices, with a permutation test: of the directions as they are,
+and of what training changed (the base model's differences subtracted pair by pair).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, Literal, final
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.geometry.agreement import matrix_correlation
+from refusal_lens.records import Estimate, Provenance, Record, load_record
+from refusal_lens.resources import data_path
+from refusal_lens.sites import Site
+
+BASE: Final = "base"
+Question = Literal["seeds", "topic", "manner", "one manner", "content"]
+What = Literal["directions", "change"]
+
+
+@final
+@dataclass(frozen=True)
+class Agreement:
+    """Correlation of two cosine matrices at one layer, with its permutation p."""
+
+    question: Question
+    what: What
+    layer: int
+    correlation: Estimate
+    p: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Planted(Record):
+    """The control adapters' geometry, how they refuse, and how far they agree.
+
+    `corrected` and `change` are corrected cosines of each adapter of `names` (the last is the base
+    model, whose change is undefined). `manner_of` names the category whose manner each category was
+    given in the deranged adapter. `refusal` and `over_refusal` are rates on `val` prompts; `manner`
+    is the share of refusals in the planted manner.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+    manner_of: tuple[str, ...]
+    sites: tuple[Site, ...]
+    offset: int
+    n: tuple[int, ...]
+    corrected: Float[Tensor, "adapter site category category"]
+    change: Float[Tensor, "adapter site category category"]
+    reliability: Float[Tensor, "adapter site category"]
+    refusal: tuple[Estimate, ...]
+    over_refusal: tuple[Estimate, ...]
+    manner: tuple[Estimate, ...]
+    agreements: tuple[Agreement, ...]
+    provenance: tuple[Provenance, ...]
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "Planted":
+        """Read what was saved."""
+        return load_record(cls, stem)
+
+
+def shipped_planted() -> Planted:
+    """The record that comes with the project.
+
+    Raises:
+        InputError: it is missing.
+    """
+    return Planted.load(data_path("controls", "planted.json").with_suffix(""))
+
+
+def agreements(
+    matrices: dict[str, Float[np.ndarray, "site category category"]],
+    what: What,
+    manner: Sequence[int],
+    layers: Sequence[int],
+) -> list[Agreement]:
+    """Every question at every layer where all entries are defined.
+
+    `manner[i]` is the place of the category whose manner category i was given.
+    """
+    reference = matrices["reference"]
+    moved = reference[:, manner][:, :, manner]
+    asked: dict[Question, tuple[str, Float[np.ndarray, "site category category"]]] = {
+        "seeds": ("second_seed", reference),
+        "topic": ("deranged", reference),
+        "manner": ("deranged", moved),
+        "one manner": ("one_manner", reference),
+        "content": (BASE, reference),
+    }
+    found: list[Agreement] = []
+    for question, (name, other) in asked.items():
+        if name not in matrices:
+            continue
+        for s, layer in enumerate(layers):
+            a, b = matrices[name][s], other[s]
+            if np.isfinite(a).all() and np.isfinite(b).all():
+                estimate, p = matrix_correlation(a, b)
+                found.append(Agreement(question, what, layer, estimate, p))
+    return found

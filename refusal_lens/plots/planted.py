@@ -1,0 +1,112 @@
+"""The control adapters: does the geometry follow topic or manner, and do two trainings agree?"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from refusal_lens.geometry.planted import BASE, Agreement, Planted, Question, What
+from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
+from refusal_lens.plots.panels import band, dress
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import percent, probability, told, visible
+
+_LOOK: Final[dict[Question, tuple[str, str, str]]] = {
+    "seeds": ("two trainings", POOLED, "solid"),
+    "topic": ("manners moved: same topic", BENIGN, "solid"),
+    "manner": ("manners moved: same manner", REFUSE, "solid"),
+    "one manner": ("one manner for all", "#117733", "dash"),
+    "content": ("base model", CONTROL, "dot"),
+}
+_PANELS: Final[dict[What, str]] = {
+    "directions": "directions as they are",
+    "change": "what training changed",
+}
+_ADAPTERS: Final = {
+    "reference": "reference",
+    "second_seed": "second seed",
+    "deranged": "manners moved over the categories",
+    "one_manner": "one manner for all",
+    BASE: "base model (no adapter)",
+}
+
+
+def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
+    """Correlation of cosine matrices with the reference's by layer, with 95% bands: 1 is the same
+    geometry, 0 none in common. Left: of the directions; right: of what training changed."""
+    figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[*_PANELS.values()])
+    for column, what in enumerate(_PANELS, 1):
+        for question, (name, colour, dash) in _LOOK.items():
+            rows = [a for a in planted.agreements if (a.question, a.what) == (question, what)]
+            if not rows:
+                continue
+            x = [a.layer for a in rows]
+            low, high = ([getattr(a.correlation, k) for a in rows] for k in ("low", "high"))
+            figure.add_trace(band(x, low, high, colour, question), row=1, col=column)
+            line = go.Scatter(
+                x=x,
+                y=[a.correlation.value for a in rows],
+                mode="lines",
+                name=name,
+                legendgroup=question,
+                showlegend=column == 1,
+                line={"color": colour, "width": 2, "dash": dash},
+                customdata=[_hover(a, name) for a in rows],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+            figure.add_trace(line, row=1, col=column)
+    dress(figure, 380)
+    figure.update_yaxes(range=[-1.05, 1.05])
+    figure.update_yaxes(title="correlation with the reference", row=1, col=1)
+    figure.update_xaxes(title={"text": "layer", "standoff": 4})
+    if layer is not None:
+        figure.add_vline(x=layer, line={"color": QUIET, "width": 1, "dash": "dot"})
+    legend = {"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}
+    figure.update_layout(margin={"l": 62, "r": 20, "t": 76, "b": 46}, legend=legend)
+    return figure
+
+
+def adapters_table(planted: Planted) -> Table:
+    """How each control adapter refuses."""
+    rows = tuple(
+        (
+            Cell(_ADAPTERS.get(name, visible(name))),
+            Cell(percent(planted.refusal[i])),
+            Cell(percent(planted.over_refusal[i])),
+            Cell("–" if name == BASE else percent(planted.manner[i])),
+        )
+        for i, name in enumerate(planted.names)
+    )
+    caption = (
+        "On held-out `val` prompts, read by the phrase judge: refusals of either side, and the "
+        "share of refuse-side refusals in the manner that was planted in the category."
+    )
+    return Table(caption, ("adapter", "refuse side", "benign side", "planted manner"), rows)
+
+
+def agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) -> Table:
+    """The correlations at one layer, with their permutation p."""
+    rows = tuple(
+        (
+            Cell(_LOOK[a.question][0]),
+            Cell(_PANELS[a.what]),
+            Cell(told(a.correlation)),
+            Cell(probability(a.p)),
+        )
+        for a in planted.agreements
+        if a.layer == layer
+    )
+    given = ", ".join(
+        f"{visible(titles.get(c, c))} like {visible(titles.get(m, m))}"
+        for c, m in zip(planted.categories, planted.manner_of, strict=True)
+    )
+    caption = (
+        f"Layer {layer}. Correlation over all pairs of categories (n), jackknife interval over "
+        f"categories, control: the mean over permuted categories. Manners moved: {given}."
+    )
+    return Table(caption, ("compared with the reference", "of", "correlation", "p"), rows)
+
+
+def _hover(a: Agreement, name: str) -> str:
+    return f"{name}, layer {a.layer}<br>correlation {told(a.correlation)}<br>p {probability(a.p)}"
