@@ -14,6 +14,7 @@ from rich.table import Table
 
 from refusal_lens import __version__
 from refusal_lens.bars import Bars
+from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
 
 app = typer.Typer(
@@ -170,6 +171,10 @@ def geometry(
     out.print(tables.of_pairs(shown), tables.of_categories(shown))
     path = tables.write_csv(run / "geometry.csv" if csv is None else csv)
     out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+for command in (steer, ablate, evaluate):
+    app.command()(command)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from refusal_lens.plots import methods, tables
 from refusal_lens.plots.text import visible
 from refusal_lens.prompts import load_categories
 from refusal_lens.report_attribution import attribution_parts
+from refusal_lens.report_evaluation import evaluation_parts
 from refusal_lens.report_figure import Figure, Part
 from refusal_lens.report_geometry import geometry_parts
 from refusal_lens.report_run import Run
@@ -24,6 +25,7 @@ def parts(run: Run) -> dict[str, Part]:
         **structure_parts(run),
         **_edit_parts(run),
         **attribution_parts(run),
+        **evaluation_parts(run),
         "methods": methods.methods_table(run.question, controlled=run.control is not None),
         "question": tables.plain_table("The question", ("parameter", "value"), run.question),
         "provenance": methods.provenance_table(run.results.manifest),

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from synthetic_evaluation import agreed, costs, manners, matched, rules
 from synthetic_geometry import (
     CATEGORIES,
     FROM,
@@ -93,7 +94,11 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
         "score": {"trust": trust(), "val": read(pairs=18)},
         "selection": {"selection": picked},
         "layers": {"curve": LayerCurve("pooled", candidates())},
-        "trade_off": {"trade_off": trade_off()},
+        "trade_off": {"trade_off": trade_off(), "matched": matched(categories)},
+        "rules": rules(),
+        "manners": manners(categories),
+        "costs": {"costs": costs(categories)},
+        "agreement": {"behaviour": agreed(), "screening": agreed()},
         "answers": {"answers": side_by_side()},
         "tokens": {"tokens": token_map()},
     }
@@ -172,8 +177,12 @@ def hostile() -> dict[str, dict[str, Record]]:
             "trade_off": replace(
                 off,
                 curves=tuple(replace(c, name=k) for c, k in zip(off.curves, keys, strict=False)),
-            )
+            ),
+            "matched": matched(keys),
         },
+        "manners": manners(keys, PAYLOADS[:3], PAYLOADS[3]),
+        "costs": {"costs": replace(costs(keys), judge=PAYLOADS[0], decoding=PAYLOADS[3])},
+        "agreement": {"behaviour": agreed(PAYLOADS[0])},
         "tokens": {"tokens": replace(token_map(" ".join(PAYLOADS)), category=PAYLOADS[0])},
     }
 

@@ -16,7 +16,7 @@ LAYERS = (
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots", "run_tables", "attribution_tables"),
+    ("study", "plots", "run_tables", "attribution_tables", "evaluation_tables"),
     (
         "report_run",
         "report_figure",
@@ -24,9 +24,10 @@ LAYERS = (
         "report_geometry",
         "report_structure",
         "report_attribution",
+        "report_evaluation",
     ),
     ("report_parts", "report"),
-    ("bars", "cli"),
+    ("bars", "edit_commands", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

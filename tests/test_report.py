@@ -36,6 +36,10 @@ HEADINGS = (
     "trust",
     "layers",
     "trade-off",
+    "matched",
+    "manners",
+    "costs",
+    "agreement",
 )
 FIGURES = (
     "plot-cosines",
@@ -64,6 +68,8 @@ FIGURES = (
     "plot-separation",
     "plot-layers",
     "plot-trade_off",
+    "plot-matched",
+    "plot-manners",
     "plot-tokens",
 )
 
@@ -127,6 +133,17 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     assert f"random directions: {number(found.control)}" in text
     assert "Separable 9 of 11 categories" in text
     assert "Refusal directions 9 of 11 categories" in text
+
+
+def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
+    text = " ".join(" ".join(Page(whole).text).split())
+    assert "stated beforehand" in text and "simultaneous 95% band" in text
+    assert "pairs resolve a difference of" in text
+    assert "adjusted mutual information" in text and "clusters dealt at random" in text
+    assert "100% [70, 100], n = 9; others 0%" in text
+    assert "all, pooled: ablated" in text and "3.10 [" in text and "| 3.00, n = 6" in text
+    assert "phrases and substring" in text and "COSMIC, which reads no outputs: layer 13" in text
+    assert "not reached" in text
 
 
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import torch
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import accuracy
-from refusal_lens.evaluation.trade_off import Unedited, trade_off_curve
+from refusal_lens.evaluation import Evaluation, accuracy, measure_grid, whole_pairs
 from refusal_lens.intervals import wilson
+from refusal_lens.interventions import Add
 from refusal_lens.judges import ScoreTrust, SubstringJudge
 from refusal_lens.judges.first_token import (
     auroc,
@@ -16,6 +16,7 @@ from refusal_lens.judges.first_token import (
     first_token_score,
     log_odds,
 )
+from refusal_lens.records import Provenance
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,30 @@ def test_accuracy_is_that_of_a_balanced_design():
         accuracy(1.2, 0.0)
 
 
-def test_trade_off_curve_has_its_control_and_both_sides(tiny_llama, three_categories):
-    d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
+def evaluation(outcomes, labels):
+    n = len(outcomes)
+    return Evaluation(
+        "none", "stand-in", "", tuple(map(str, range(n))), ("red",) * n, labels, ("",) * n,
+        outcomes, (None,) * n, Provenance("m", "", "", "", "", "float32", "cpu"),
+    )  # fmt: skip
+
+
+def test_an_evaluation_counts_its_accuracy():
+    balanced = evaluation(
+        ("refused", "refused", "complied", "complied", "refused", "partial", "unclear"),
+        ("refuse",) * 3 + ("comply",) * 3 + ("comply",),
+    )
+    found = balanced.accuracy()
+    assert (found.value, found.n) == (pytest.approx(accuracy(2 / 3, 1 / 3)), 6)
+    assert "unequal" not in found.method and "1 unclear" in found.method
+    tilted = evaluation(("refused", "refused", "refused"), ("refuse", "refuse", "comply"))
+    assert tilted.accuracy().value == pytest.approx(2 / 3)
+    assert "unequal sides" in tilted.accuracy().method
+
+
+def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(tiny_llama, three_categories):
+    found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
+    cases = [(found.at("red", 1), "direction"), (found.at("green", 1), "control")]
     tokens = tuple(range(0, 300, 2))
     trust = ScoreTrust(
         refusal_tokens=tokens,
@@ -104,13 +127,20 @@ def test_trade_off_curve_has_its_control_and_both_sides(tiny_llama, three_catego
         auroc={},
         opening_auroc={},
     )
-    plain = Unedited.measure(tiny_llama, three_categories, trust)
-    curve = trade_off_curve(tiny_llama, d, plain, trust, strengths=(20.0, -20.0))
-    assert curve.name == "red"
-    assert curve.strengths == (-20.0, 0.0, 20.0)
-    assert curve.length == pytest.approx(d.scale)
-    # Blue has no score that can be trusted: 5 red and 5 green prompts a side are left.
-    assert [r.n for r in curve.refusal] == [10, 10, 10]
+    pairs = whole_pairs(three_categories, 9)
+    grid = measure_grid(tiny_llama, cases, pairs, trust, strengths=(20.0, -20.0))
+    assert grid.strengths == (-20.0, 0.0, 20.0)
+    for (d, _), own in zip(cases, grid.refused, strict=True):
+        for strength, flags in zip(grid.strengths, own, strict=True):
+            with tiny_llama.editing(Add(d, strength=strength)):
+                p = tiny_llama.logits(pairs).softmax(-1)[:, list(tokens)].sum(-1)
+            for prompt, refused, flag in zip(pairs, p > 0.5, flags.T.flatten(), strict=True):
+                # Blue has no score that can be trusted.
+                assert int(flag) == (-1 if prompt.category == "blue" else int(refused))
+    assert len(grid.refused.unique()) == 3
+    curve = grid.trade_off().curves[0]
+    assert (curve.name, curve.length) == ("red", pytest.approx(cases[0][0].scale))
+    assert [r.n for r in curve.refusal] == [6, 6, 6]
     assert curve.refusal[0].control == curve.refusal[1].value
-    values = {r.value for r in curve.refusal + curve.over_refusal}
-    assert len(values) > 1
+    with pytest.raises(InputError, match="whole pairs"):
+        measure_grid(tiny_llama, cases, three_categories.only(label="refuse"), trust, strengths=())

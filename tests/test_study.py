@@ -10,7 +10,16 @@ import torch
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff
+from refusal_lens.evaluation import (
+    Costs,
+    Evaluation,
+    Grid,
+    MannerMatrix,
+    Matched,
+    SideBySide,
+    Steered,
+    TradeOff,
+)
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -19,10 +28,19 @@ from refusal_lens.geometry import (
     SharedPool,
     Structure,
 )
-from refusal_lens.judges import Verdict
+from refusal_lens.judges import Agreement, Verdict
 from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.selection import LayerCurve, Selection
-from refusal_lens.study import Results, Sizes, Study, effects, geometry_stages, run_study, stages
+from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
+from refusal_lens.study import (
+    Results,
+    Sizes,
+    Study,
+    effects,
+    evaluation_stages,
+    geometry_stages,
+    run_study,
+    stages,
+)
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -34,6 +52,10 @@ SIZES = Sizes(
     curve_layers=2,
     trade_off_pairs=3,
     strengths=(-1.0, 1.0),
+    manner_pairs=4,
+    manner_tokens=4,
+    cost_prompts=4,
+    cost_tokens=4,
     shown=2,
     shown_tokens=4,
 )
@@ -48,7 +70,11 @@ STAGES = [
     "structure",
     "contrasts",
     "trade_off",
+    "rules",
+    "manners",
+    "costs",
     "answers",
+    "agreement",
     "tokens",
 ]
 
@@ -142,6 +168,7 @@ def refusing(monkeypatch):
     """The stand-in judge, and a score that takes every token as a refusal token of its own."""
     monkeypatch.setattr(stages, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(effects, "PhraseJudge", ByPrompt)
+    monkeypatch.setattr(evaluation_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr(geometry_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     monkeypatch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -153,6 +180,7 @@ def finished(study, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(stages, "PhraseJudge", ByPrompt)
     patch.setattr(effects, "PhraseJudge", ByPrompt)
+    patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
     patch.setattr(geometry_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -177,12 +205,13 @@ def test_every_stage_is_there(finished):
     assert evaluation.rate("refuse").value == 1.0
     assert evaluation.rate("comply").value == 0.0
     curves = results.get("trade_off", "trade_off", TradeOff).curves
-    assert [c.name for c in curves][-3:] == [
+    assert [c.name for c in curves][3:] == [
         "pooled",
         "control: random",
         "control: shuffled labels",
+        "control: within-class",
     ]
-    assert curves[-1].length == pytest.approx(curves[-3].length, rel=1e-5)
+    assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
     assert curves[0].strengths == (-1.0, 0.0, 1.0)
     answers = results.get("answers", "answers", SideBySide)
     assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
@@ -221,9 +250,36 @@ def test_structure_and_contrasts_are_there(finished):
     assert len(contrasts.names) == 3 and set(contrasts.groups.values()) == {12}
 
 
+def test_edits_are_evaluated_on_common_prompts(finished):
+    results, _ = finished
+    grid = results.get("trade_off", "grid", Grid)
+    assert grid.refused.shape == (7, 3, 2, 3)
+    assert grid.kinds == ("direction",) * 3 + ("pooled",) + ("control",) * 3
+    # Strength 0 is the unedited model under every direction.
+    assert (grid.refused[:, 1] == grid.refused[0, 1]).all()
+    matched = results.get("trade_off", "matched", Matched)
+    assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
+    assert len(matched.curves) == 7
+    steered = results.get("manners", "steered", Steered)
+    assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
+    assert steered.answers[0] != steered.answers[1]
+    for side in ("refuse", "comply"):
+        found = results.get("manners", side, MannerMatrix)
+        assert found.n_prompts == 4 and len(found.counts) == 3
+        assert set(found.clusters) <= {1, 2, None} and found.planted == (None,) * 3
+    costs = results.get("costs", "costs", Costs)
+    assert [row.condition for row in costs.rows][:2] == ["pooled | ablated", "pooled | added"]
+    assert len(costs.rows) == 10 and all(row.kl.value > 0 for row in costs.rows)
+    rules = results.get("rules", "cosmic", CosmicSelection)
+    assert len(rules.candidates) == 1 or rules.chosen is not None or rules.survivors == ()
+    assert results.get("rules", "separation", Separations).best.distance.n == 8
+    assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
+    assert results.get("agreement", "screening", Agreement).share.n > 0
+
+
 def test_progress_reaches_what_was_planned(finished):
     _, watch = finished
-    for stage in STAGES[:8] + ["structure", "contrasts", "answers"]:
+    for stage in STAGES[:8] + ["structure", "contrasts", "rules", "manners", "costs", "answers"]:
         assert watch.ticks[stage] == watch.expected[stage], stage
 
 

@@ -61,6 +61,10 @@ class Backend(Protocol):
         """A cache that holds the given rows of another, independent of it."""
         ...
 
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The norm that stands before the unembedding."""
+        ...
+
     def hook_count(self) -> int:
         """Number of functions on all hook points now."""
         ...
@@ -119,6 +123,10 @@ class BridgeBackend:
         copy = deepcopy(cache)
         copy.batch_select_indices(torch.tensor(rows, device=self.device))
         return copy
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """See `Backend.final_norm`."""
+        return self.model.ln_final(resid)
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""
@@ -180,6 +188,10 @@ class HookedTransformerBackend:
             new.past_values = old.past_values[chosen]
         copy.previous_attention_mask = cache.previous_attention_mask[chosen]
         return copy
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """See `Backend.final_norm`."""
+        return self.model.ln_final(resid)
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""

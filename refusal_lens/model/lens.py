@@ -1,7 +1,8 @@
 """`LensModel`: a chat model under TransformerLens, read and edited in its residual stream."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Literal, final
 
 import torch
@@ -13,6 +14,7 @@ from refusal_lens.interventions import Edit
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
+from refusal_lens.model.compare import Compared, named, read_answer
 from refusal_lens.model.forward import (
     Feed,
     Ids,
@@ -164,6 +166,27 @@ class LensModel:
         return continuation_log_probs(self._feed(prompts, progress), answers)
 
     @torch.inference_mode()
+    def text_log_probs(
+        self, rows: Sequence[Ids], *, progress: Progress = _silent
+    ) -> Float[Tensor, " row"]:
+        """Log-probability (nats) of running text without the chat template, behind its first token.
+
+        To an edit the first token is the prompt and what follows is its answer.
+
+        Raises:
+            InputError: a row of fewer than two tokens, or of more than the model takes.
+        """
+        for row in rows:
+            if not 2 <= len(row) <= self.backend.n_ctx:
+                raise InputError(
+                    f"a text of {len(row)} tokens; expected 2 to {self.backend.n_ctx} of them"
+                )
+        self._active.check_prompts([1] * len(rows))
+        prefix = SharedPrefix(self._active, ())
+        feed = Feed(prefix, [row[:1] for row in rows], self.batch_size, progress)
+        return continuation_log_probs(feed, [row[1:] for row in rows])
+
+    @torch.inference_mode()
     def generate(
         self,
         prompts: Prompts,
@@ -181,6 +204,30 @@ class LensModel:
     ) -> list[Ids]:
         """Token ids of the answer to each prompt, without the token that ended it."""
         return generate(self._feed(prompts, progress), self._stops, decoding)
+
+    @torch.inference_mode()
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The residual stream after the norm before the unembedding, float32 on the CPU."""
+        moved = resid.to(self.backend.device, self.backend.dtype)
+        return self.backend.final_norm(moved).float().cpu()
+
+    def compare(
+        self,
+        prompt: str,
+        edits: Mapping[str, Edit] | Sequence[Edit],
+        decoding: Decoding = GREEDY,
+    ) -> Compared:
+        """The answer to one prompt as the model is, and under each edit by itself.
+
+        Edits that are on stay on, also under "none". A notebook shows a table.
+        """
+        found = [read_answer(prompt, "none", self.edits_text, *self.generate([prompt], decoding))]
+        for name, edit in named(edits).items():
+            with self.editing(edit):
+                said = self.generate([prompt], decoding)
+                found.append(read_answer(prompt, name, self.edits_text, *said))
+        how = ", ".join(f"{k}={v}" for k, v in asdict(decoding).items())
+        return Compared(prompt, self.name, how, tuple(found))
 
     def _feed(self, prompts: Prompts, progress: Progress) -> Feed:
         ids = self._ids(prompts)

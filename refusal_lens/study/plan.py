@@ -4,7 +4,17 @@ from typing import Final
 
 from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
-from refusal_lens.evaluation import Evaluation, SideBySide, TradeOff
+from refusal_lens.evaluation import (
+    Costs,
+    Evaluation,
+    Grid,
+    MannerMatrix,
+    Matched,
+    SideBySide,
+    Steered,
+    TradeOff,
+    whole_pairs,
+)
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -13,11 +23,11 @@ from refusal_lens.geometry import (
     SharedPool,
     Structure,
 )
-from refusal_lens.judges import ScoreTrust
+from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.residuals import ResidualStats
-from refusal_lens.selection import LayerCurve, Selection
-from refusal_lens.study import effects, geometry_stages, stages
+from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
+from refusal_lens.study import effects, evaluation_stages, geometry_stages, stages
 from refusal_lens.study.stages import Bench, Stage
 
 # A generated token costs about this share of a forward pass over one prompt's own tokens, in full
@@ -34,11 +44,29 @@ def _n_val(bench: Bench) -> int:
     return len(bench.split("val", bench.study.sizes.fit_pairs))
 
 
+def _test_pairs(bench: Bench, most: int) -> int:
+    return len(whole_pairs(bench.prompts.only(split="test"), most))
+
+
 def _n_trade_off(bench: Bench) -> int:
-    test = len(bench.split("test", bench.study.sizes.trade_off_pairs))
-    # Each strength on a category's own prompts, and on all with the pooled direction and two
-    # controls; strength 0 once.
-    return test + 4 * test * len(set(bench.study.sizes.strengths) - {0.0})
+    # The categories' directions, the pooled one and three controls, at each strength but 0.
+    cases = len(bench.prompts.categories) + 4
+    pairs = _test_pairs(bench, bench.study.sizes.trade_off_pairs)
+    return pairs * (1 + cases * len(set(bench.study.sizes.strengths) - {0.0}))
+
+
+def _n_rules(bench: Bench) -> int:
+    offsets = bench.model.chat.n_post if bench.study.sizes.all_offsets else 1
+    return len(stages.selection_layers(bench)) * offsets
+
+
+def _n_manners(bench: Bench) -> int:
+    pairs = _test_pairs(bench, bench.study.sizes.manner_pairs)
+    return pairs * (1 + len(bench.prompts.categories))
+
+
+def _n_costs(bench: Bench) -> int:
+    return 1 + 2 * (len(bench.prompts.categories) + 2)
 
 
 STAGES: Final[tuple[Stage, ...]] = (
@@ -131,10 +159,40 @@ STAGES: Final[tuple[Stage, ...]] = (
         "trade_off",
         "refusal against over-refusal as strength grows",
         ("directions", "geometry", "score", "selection"),
-        (TradeOff,),
-        effects.trade_off,
+        (TradeOff, Grid, Matched),
+        evaluation_stages.trade_off,
         _n_trade_off,
         lambda b: 1,
+    ),
+    Stage(
+        "rules",
+        "the layer by COSMIC, and the one that separates best",
+        ("directions",),
+        (CosmicSelection, Separations),
+        evaluation_stages.rules,
+        _n_rules,
+        lambda b: 3 * b.study.sizes.selection_prompts,
+    ),
+    Stage(
+        "manners",
+        "how it refuses under each direction",
+        ("directions", "geometry"),
+        (Steered, MannerMatrix),
+        evaluation_stages.manners,
+        _n_manners,
+        lambda b: 1 + _TOKEN * b.study.sizes.manner_tokens,
+        after=("selection", "structure"),
+    ),
+    Stage(
+        "costs",
+        "what edits cost",
+        ("directions", "geometry"),
+        (Costs,),
+        evaluation_stages.costs,
+        _n_costs,
+        # The prompts, twice six windows of text of about three prompts' length, the answers.
+        lambda b: 36 + b.study.sizes.cost_prompts * (2 + _TOKEN * b.study.sizes.cost_tokens),
+        after=("selection",),
     ),
     Stage(
         "answers",
@@ -144,6 +202,16 @@ STAGES: Final[tuple[Stage, ...]] = (
         effects.answers,
         lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
         lambda b: 1 + _FEW * _TOKEN * b.study.sizes.shown_tokens,
+    ),
+    Stage(
+        "agreement",
+        "whether judges agree",
+        (),
+        (Agreement,),
+        evaluation_stages.agreements,
+        lambda b: 1,
+        lambda b: 0,
+        after=("behaviour", "score", "trade_off", "manners", "answers"),
     ),
     Stage(
         "tokens",

@@ -18,8 +18,10 @@ _ALL: Final = 1_000_000
 class Sizes:
     """How many prompts, layers, tokens and strengths a study uses.
 
-    Pairs are counted a category; `selection` and `curve` prompts are pooled over the categories,
-    as many of the refuse side as of the benign one. Tokens are the length of judged answers.
+    Pairs are counted a category, those of `trade_off` and `manner` over all categories in turn (200
+    resolve a difference of about .05); `selection` and `curve` prompts are pooled over the
+    categories, as many of the refuse side as of the benign one, `cost` prompts are benign. Tokens
+    are the length of judged answers.
     """
 
     fit_pairs: int = 30
@@ -30,8 +32,12 @@ class Sizes:
     all_offsets: bool = False
     curve_prompts: int = 24
     curve_layers: int = 15
-    trade_off_pairs: int = 12
+    trade_off_pairs: int = 32
     strengths: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    manner_pairs: int = 12
+    manner_tokens: int = 20
+    cost_prompts: int = 12
+    cost_tokens: int = 16
     shown: int = 3
     shown_tokens: int = 40
 
@@ -47,8 +53,12 @@ class Sizes:
             all_offsets=True,
             curve_prompts=64,
             curve_layers=_ALL,
-            trade_off_pairs=_ALL,
+            trade_off_pairs=200,
             strengths=(-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+            manner_pairs=44,
+            manner_tokens=48,
+            cost_prompts=44,
+            cost_tokens=48,
             shown=6,
             shown_tokens=64,
         )

@@ -68,7 +68,7 @@ def begin(study: Study, folder: Path | str) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = _prompts(study)
     results = Results.begin(folder, study.plain())
-    model = _load(study)
+    model = load_studied(study)
     study.layers_of(model.n_layers, model.n_layers)
     return Bench(study, model, prompts, results)
 
@@ -179,7 +179,8 @@ def _prompts(study: Study) -> PromptSet:
     return prompts.only(split=[s for s in prompts.splits if s != "adapt"])
 
 
-def _load(study: Study) -> LensModel:
+def load_studied(study: Study) -> LensModel:
+    """The model that a study asks about."""
     placement = Placement(dtype="float32") if study.source == EMBEDDED else Placement()
     return load_model(
         study.source,

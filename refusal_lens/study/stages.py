@@ -63,11 +63,20 @@ class Bench:
 
     def chosen_layer(self) -> int:
         """The selected layer; without a selection, the most reliable one of the pooled set."""
-        if self.results.has("selection", "selection"):
-            return self.results.get("selection", "selection", Selection).choice.layer
-        geometry = self.results.get("geometry", "intended", Geometry)
-        best = int(geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
-        return geometry.sites[best].layer
+        return chosen_layer(self.results)
+
+
+def chosen_layer(results: Results) -> int:
+    """The selected layer; without a selection, the most reliable one of the pooled set.
+
+    Raises:
+        InputError: the run has neither a selection nor a geometry.
+    """
+    if results.has("selection", "selection"):
+        return results.get("selection", "selection", Selection).choice.layer
+    geometry = results.get("geometry", "intended", Geometry)
+    best = int(geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
+    return geometry.sites[best].layer
 
 
 @final
@@ -144,7 +153,7 @@ def selection(bench: Bench, tick: Progress) -> Records:
     offsets = pooled.offsets if sizes.all_offsets else (-1,)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, selection_layers(bench), offsets),
+        defined(bench, pooled, selection_layers(bench), offsets),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.selection_prompts),
         harmless=_asked(bench, "comply", sizes.selection_prompts),
@@ -162,7 +171,7 @@ def layers(bench: Bench, tick: Progress) -> Records:
     pooled = bench.results.get("directions", "pooled", DirectionSet)
     found = score_candidates(
         bench.model,
-        _defined(bench, pooled, curve_layers(bench), (-1,)),
+        defined(bench, pooled, curve_layers(bench), (-1,)),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.curve_prompts),
         harmless=_asked(bench, "comply", sizes.curve_prompts),
@@ -199,9 +208,14 @@ def _asked(bench: Bench, label: Label, n: int) -> PromptSet:
     return chosen
 
 
-def _defined(
+def defined(
     bench: Bench, found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
 ) -> list[Direction]:
+    """The directions of a set's first category at these layers and offsets, where there are any.
+
+    Raises:
+        Gap: it is undefined at all of them.
+    """
     category = found.categories[0]
     chosen: list[Direction] = []
     for layer in wanted:

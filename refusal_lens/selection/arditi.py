@@ -83,7 +83,7 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
     as in the released code (the paper states strict inequalities). The rest in order of the
     ablation score, smallest first.
     """
-    limit = _first_late_layer(n_layers)
+    limit = first_late_layer(n_layers)
     kept = [
         (ablation, i)
         for i, (layer, ablation, addition, kl) in enumerate(scores)
@@ -109,7 +109,7 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
     rows = [(c.layer, _number(c.ablation), _number(c.addition), _number(c.kl)) for c in candidates]
     if survivors := passing(rows, n_layers):
         return Selection(tuple(candidates), survivors, survivors[0], None)
-    limit = _first_late_layer(n_layers)
+    limit = first_late_layer(n_layers)
     effects = {i: _weaker_effect(c) for i, c in enumerate(candidates) if c.layer < limit}
     defined = [i for i, effect in effects.items() if not math.isnan(effect)]
     ordered = tuple(sorted(defined, key=lambda i: -effects[i]))
@@ -125,10 +125,10 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
 def eligible_layers(n_layers: int) -> range:
     """Layers that can be chosen: without layer 0, whose template tokens hold nothing yet, and
     without the last fifth."""
-    return range(1, max(2, _first_late_layer(n_layers)))
+    return range(1, max(2, first_late_layer(n_layers)))
 
 
-def _first_late_layer(n_layers: int) -> int:
+def first_late_layer(n_layers: int) -> int:
     """The first layer of the last fifth."""
     return int(n_layers * (1 - LAYERS_LEFT_OUT))
 

@@ -1,0 +1,118 @@
+"""Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+if TYPE_CHECKING:  # the packages behind them take seconds to import
+    from refusal_lens.interventions import Edit
+    from refusal_lens.study import Results
+
+Run = Annotated[
+    Path | None, typer.Option(help="Run folder with the directions; the default study's.")
+]
+Key = Annotated[str, typer.Option(help="Whose direction: a category's key, or 'pooled'.")]
+Layer = Annotated[int | None, typer.Option(help="Layer (block input); the chosen one by default.")]
+Tokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+Text = Annotated[str, typer.Argument(metavar="PROMPT", help="What the model is asked.")]
+
+
+def steer(
+    prompt: Text,
+    category: Key,
+    strength: Annotated[
+        float, typer.Option(help="Multiples of the direction's length; positive refuses more.")
+    ],
+    layer: Layer = None,
+    run: Run = None,
+    tokens: Tokens = 64,
+) -> None:
+    """Answer one prompt as the model is, and with a direction added.
+
+    Example: refusal-lens steer --category advice --strength 1 "How do tides work?"
+    """
+    from refusal_lens.interventions import Add
+    from refusal_lens.study.opened import direction_of
+
+    results = _results(run)
+    d = direction_of(results, category, layer)
+    _compare(run, prompt, {f"{category} added, strength {strength:g}": Add(d, strength)}, tokens)
+
+
+def ablate(
+    prompt: Text, category: Key, layer: Layer = None, run: Run = None, tokens: Tokens = 64
+) -> None:
+    """Answer one prompt as the model is, and with a direction ablated everywhere.
+
+    Example: refusal-lens ablate --category advice "Which shares should I buy?"
+    """
+    from refusal_lens.interventions import Ablate
+    from refusal_lens.study.opened import direction_of
+
+    d = direction_of(_results(run), category, layer)
+    _compare(run, prompt, {f"{category} ablated": Ablate(d)}, tokens)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by `study`.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Generate and read answers instead of scores.")
+    ] = False,
+    judge: Annotated[
+        str, typer.Option(help="Who reads answers: phrase, substring, manner, xstest, llm, ...")
+    ] = "phrase",
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
+    ] = None,
+    endpoint_model: Annotated[str, typer.Option(help="Its model's name there.")] = "judge",
+) -> None:
+    """Print refusal and over-refusal under every edit of a run, and what they come to.
+
+    By scores, as the run holds them; with --full, or another --judge, from generated answers.
+
+    Example: refusal-lens evaluate runs/embedded-scale1-seed0 --full --judge substring
+    """
+    from refusal_lens.evaluation import Grid, Matched
+    from refusal_lens.evaluation_tables import grid_table, matched_line, rates_table, screening_line
+    from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
+    from refusal_lens.study import Results
+    from refusal_lens.study.opened import evaluate_fully
+
+    out, results = Console(), Results.open(run)
+    scored = results.has("trade_off", "grid")
+    generated = full or judge != "phrase" or not scored
+    if generated:
+        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
+        reader = make_judge(judge, JudgeSettings(endpoint=where))
+        with Progress(console=Console(stderr=True)) as bars:
+
+            def started(n: int) -> Callable[[int], None]:
+                task = bars.add_task("answers", total=n)
+                return lambda done: bars.advance(task, done)
+
+            shown = evaluate_fully(results, reader, started)
+        out.print(rates_table(shown))
+        if scored:
+            out.print(screening_line(results.get("trade_off", "grid", Grid), shown), markup=False)
+        return
+    out.print(grid_table(results.get("trade_off", "grid", Grid)))
+    out.print(matched_line(results.get("trade_off", "matched", Matched)), markup=False)
+
+
+def _results(run: Path | None) -> "Results":
+    from refusal_lens.study import Results, Study
+
+    return Results.open(Study().default_folder() if run is None else run)
+
+
+def _compare(run: Path | None, prompt: str, edits: "Mapping[str, Edit]", tokens: int) -> None:
+    from refusal_lens.evaluation_tables import compared_table
+    from refusal_lens.model import Decoding
+    from refusal_lens.study.opened import model_of
+
+    found = model_of(_results(run)).compare(prompt, edits, Decoding(tokens))
+    Console().print(compared_table(found))

@@ -1,0 +1,51 @@
+"""Whether two readings of the same answers agree: two judges, or scores and read answers."""
+
+from collections.abc import Sequence
+
+from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.grid import Grid
+from refusal_lens.evaluation.manners import UNEDITED, Steered
+from refusal_lens.judges import Agreement, Judge, Verdict, agreement, judge_all
+
+SCREENING = "scores"
+
+
+def judges_agree(
+    read: Evaluation | Steered, texts: Sequence[str], other: Judge, seed: int = 0
+) -> Agreement:
+    """Another judge's verdicts on the answers of an evaluation beside those that it holds.
+
+    `texts` are the prompts' texts, in the order of the evaluation's ids.
+    """
+    if isinstance(read, Steered):
+        rows = zip(read.answers, read.outcomes, read.manners, strict=True)
+    else:
+        rows = [(read.answers, read.outcomes, read.manners)]
+    held: list[Verdict] = []
+    asked: list[tuple[str, str]] = []
+    for answers, outcomes, manners in rows:
+        held += [Verdict(o, m, ()) for o, m in zip(outcomes, manners, strict=True)]
+        asked += zip(texts, answers, strict=True)
+    return agreement((read.judge, other.name), held, judge_all(other, asked), seed)
+
+
+def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
+    """Scores beside read answers, over all directions at the one strength that both hold.
+
+    Prompts without a score that is trusted, and directions that one of them lacks, are left out.
+    """
+    place = {key: (s, p) for p, pair in enumerate(grid.ids) for s, key in enumerate(pair)}
+    scores: list[Verdict] = []
+    answers: list[Verdict] = []
+    for d, name in enumerate(read.directions):
+        strength = 0.0 if name == UNEDITED else read.strength
+        row = 0 if name == UNEDITED else grid.names.index(name) if name in grid.names else None
+        if row is None or strength not in grid.strengths:
+            continue
+        at = grid.strengths.index(strength)
+        for i, key in enumerate(read.ids):
+            flag = int(grid.refused[row, at][place[key]]) if key in place else -1
+            if flag >= 0:
+                scores.append(Verdict("refused" if flag else "complied", None, ()))
+                answers.append(Verdict(read.outcomes[d][i], None, ()))
+    return agreement((SCREENING, read.judge), scores, answers, seed)

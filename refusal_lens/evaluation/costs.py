@@ -1,0 +1,202 @@
+"""What an edit costs: next tokens, ordinary text, sense, and benign prompts still answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.run import evaluate
+from refusal_lens.intervals import mean_estimate, wilson
+from refusal_lens.interventions import Edit
+from refusal_lens.judges import Judge
+from refusal_lens.judges.sense import degenerate_reason
+from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model.forward import Progress
+from refusal_lens.prompts import PromptSet
+from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.resources import data_path
+
+WINDOW: Final = 128
+"""Tokens of a window of running text; each is read on its own."""
+
+ASKED: Final = "Quote a passage from a novel."
+"""The prompt behind which the text stands as the answer, in its measure with the template."""
+
+Ids = tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Cost:
+    """What one edit costs; the control of every estimate is the unedited model.
+
+    `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
+    `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
+    template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
+    make no sense (loops, no words). `kept`: share of the benign prompts which the unedited model
+    answered that are still answered, in answers that make sense.
+    """
+
+    condition: str
+    edits: str
+    kl: Estimate
+    text: Estimate
+    templated_text: Estimate
+    degenerate: Estimate
+    kept: Estimate
+
+
+@final
+@dataclass(frozen=True)
+class Costs(Record):
+    """The costs of several edits on the same prompts and the same text."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    judge: str
+    decoding: str
+    n_prompts: int
+    rows: tuple[Cost, ...]
+    provenance: Provenance
+
+
+@final
+@dataclass(frozen=True)
+class CostMaterial:
+    """On what costs are measured: benign prompts, how they are answered and judged, and a text.
+
+    `windows` is how many windows of 128 tokens of the text are read.
+    """
+
+    benign: PromptSet
+    judge: Judge
+    decoding: Decoding = field(default_factory=lambda: Decoding(24))
+    text: str = field(default_factory=lambda: _passage())
+    windows: int = 6
+
+
+def measure_costs(
+    model: LensModel,
+    material: CostMaterial,
+    edits: Mapping[str, Edit],
+    *,
+    progress: Progress = lambda n: None,
+) -> Costs:
+    """The cost of each edit, by the name of its condition, beside the unedited model's numbers.
+
+    Raises:
+        InputError: no benign prompt, or a text shorter than two windows.
+    """
+    if not len(material.benign):
+        raise InputError("no benign prompt was given; costs need at least one")
+    rows = _windows(model, material)
+    plain = _Reading.take(model, material, rows, "none")
+    progress(1)
+    found: list[Cost] = []
+    for name, edit in edits.items():
+        with model.editing(edit):
+            read = _Reading.take(model, material, rows, name)
+        found.append(_cost(read, plain))
+        progress(1)
+    return Costs(
+        judge=plain.answers.judge,
+        decoding=plain.answers.decoding,
+        n_prompts=len(material.benign),
+        rows=tuple(found),
+        provenance=plain.answers.provenance,
+    )
+
+
+def kl_at_last_token(
+    plain: Float[Tensor, "prompt d_vocab"], edited: Float[Tensor, "prompt d_vocab"]
+) -> Float[Tensor, " prompt"]:
+    """KL(plain || edited) in nats of the next token after each prompt, in float64.
+
+    Exact; the selection rule of Arditi et al. 2024 has its own with 1e-6 inside the logarithms.
+    """
+    p, q = plain.double().log_softmax(-1), edited.double().log_softmax(-1)
+    return torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).float()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What was measured under one condition."""
+
+    logits: Float[Tensor, "prompt d_vocab"]
+    text: list[float]
+    templated: list[float]
+    answers: Evaluation
+
+    @classmethod
+    def take(
+        cls, model: LensModel, material: CostMaterial, rows: Sequence[Ids], condition: str
+    ) -> "_Reading":
+        size = len(rows[0]) - 1
+        templated = model.answer_log_probs([ASKED] * len(rows), [row[1:] for row in rows])
+        return cls(
+            model.logits(material.benign),
+            (-model.text_log_probs(rows) / size).tolist(),
+            (-templated / size).tolist(),
+            evaluate(
+                model,
+                material.benign,
+                material.judge,
+                condition=condition,
+                decoding=material.decoding,
+            ),
+        )
+
+
+def _cost(read: _Reading, plain: _Reading) -> Cost:
+    answered = _answered(plain.answers)
+    still = _answered(read.answers) & answered
+    return Cost(
+        condition=read.answers.condition,
+        edits=read.answers.provenance.edits,
+        kl=mean_estimate(kl_at_last_token(plain.logits, read.logits).tolist(), 0.0),
+        text=mean_estimate(read.text, _mean(plain.text)),
+        templated_text=mean_estimate(read.templated, _mean(plain.templated)),
+        degenerate=_degenerate(read.answers, _degenerate(plain.answers, None).value),
+        kept=wilson(len(still), len(answered), 1.0),
+    )
+
+
+def _answered(read: Evaluation) -> set[str]:
+    rows = zip(read.ids, read.outcomes, read.answers, strict=True)
+    return {i for i, o, a in rows if o == "complied" and degenerate_reason(a) is None}
+
+
+def _degenerate(read: Evaluation, control: float | None) -> Estimate:
+    struck = [degenerate_reason(a) is not None for a in read.answers]
+    return wilson(sum(struck), len(struck), control)
+
+
+def _windows(model: LensModel, material: CostMaterial) -> list[Ids]:
+    """Windows of the text, behind the token that the model's texts begin with if it has one."""
+    tokenizer = model.chat.tokenizer
+    ids = tuple(tokenizer(material.text, add_special_tokens=False)["input_ids"])
+    whole = tuple(tokenizer(material.text)["input_ids"])
+    start = whole[: len(whole) - len(ids)] if whole[-len(ids) :] == ids else ()
+    before = start[-1:]
+    size = WINDOW + 1 - len(before)
+    cuts = range(0, len(ids) - size + 1, WINDOW)
+    if len(cuts) < 2:
+        raise InputError(
+            f"the text has {len(ids)} tokens; its cross-entropy needs more than {2 * WINDOW}"
+        )
+    # The first token of a row is read, not predicted.
+    return [before + ids[cut : cut + size] for cut in cuts][: material.windows]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _passage() -> str:
+    return data_path("adapter", "passage.txt").read_text(encoding="utf-8")

@@ -1,0 +1,290 @@
+"""Directions compared at matched refusal, and whether they are one shared knob.
+
+A curve is the refusal rate of the refuse side and of the benign side over strength, each made
+monotone by isotonic regression; over-refusal at a given refusal rate is read between its points by
+linear interpolation. One resampling of pairs goes through every curve. Nothing is extrapolated: a
+curve's range runs from the 97.5th percentile of its lowest refusal rate over the draws to the 2.5th
+of its highest, and a rate outside it is "not reached".
+
+"One shared knob" is a claim of equivalence: at every compared rate, over-refusal under any two
+directions differs by at most the margin, stated beforehand. The band of all differences holds at
+once with 95% (largest absolute t over pairs of directions and rates). Where all of it lies within
+the margin the answer is "equivalent", where some of it lies wholly outside "different", otherwise
+"unresolved". A standard error is never taken below 1/(n + 2), that of paired rates without a single
+discordant pair under one half added to each cell (Agresti & Min 2005): no difference seen in few
+pairs is no proof that there is none.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar, Final, Literal, final
+
+import numpy as np
+from jaxtyping import Float, Float64
+from sklearn.isotonic import isotonic_regression
+
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation.grid import Grid
+from refusal_lens.records import Estimate, Record
+
+RATES: Final = (0.6, 0.7, 0.8, 0.9)
+MARGIN: Final = 0.05
+DRAWS: Final = 1000
+_TAIL: Final = 0.025
+_STEPS: Final = 41
+
+Answer = Literal["equivalent", "different", "unresolved", "not reached"]
+Points = Float64[np.ndarray, " strength"]
+
+
+@final
+@dataclass(frozen=True)
+class MatchedCurve:
+    """One direction: the refusal rates that it reaches, and its over-refusal at matched rates.
+
+    `over_refusal[i]` belongs to the i-th rate, None where it is not reached; its control is the
+    mean over the controls that reach the rate (None if none does). `area` is the mean over-refusal
+    over the common range of the compared directions.
+    """
+
+    name: str
+    kind: str
+    reach: tuple[float, float] | None
+    over_refusal: tuple[Estimate | None, ...]
+    area: Estimate | None
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """Over-refusal under `a` minus that under `b` at one rate, with the simultaneous band."""
+
+    a: str
+    b: str
+    rate: float
+    value: float
+    low: float
+    high: float
+
+
+@final
+@dataclass(frozen=True)
+class Matched(Record):
+    """Comparisons at matched refusal rate, and the answer on one shared knob.
+
+    `compared` names the directions of the claim (neither pooled nor controls); `short[rate]` those
+    of them that do not reach a rate, which is then not compared. `resolved` is the largest
+    half-width of the band, `n_needed` how many pairs would bring it down to the margin; None where
+    nothing could be compared. `left_out` is the share of draws in which some curve fell short of
+    a rate that it reaches.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    rates: tuple[float, ...]
+    margin: float
+    n_pairs: int
+    draws: int
+    curves: tuple[MatchedCurve, ...]
+    compared: tuple[str, ...]
+    short: tuple[tuple[float, tuple[str, ...]], ...]
+    common: tuple[float, float] | None
+    differences: tuple[Difference, ...]
+    answer: Answer
+    resolved: float | None
+    n_needed: int | None
+    left_out: float
+
+    def __str__(self) -> str:
+        return f"{self.answer} (margin {self.margin:g}, {self.n_pairs} pairs); {self.power}"
+
+    @property
+    def power(self) -> str:
+        """What these prompts can resolve, in words."""
+        if self.resolved is None:
+            return "no refusal rate is reached by every direction, so nothing was compared"
+        return (
+            f"{self.n_pairs} pairs resolve a difference of {self.resolved:.3f}; a margin of "
+            f"{self.margin:g} needs about {self.n_needed}"
+        )
+
+
+def match_refusal(
+    grid: Grid,
+    *,
+    rates: tuple[float, ...] = RATES,
+    margin: float = MARGIN,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Matched:
+    """Over-refusal of every direction at matched refusal rates, on one resampling of pairs.
+
+    Pairs of which one side has no verdict under some direction are left out of every curve.
+
+    Raises:
+        InputError: fewer than two pairs are left.
+    """
+    flags = grid.refused.numpy()
+    flags = flags[..., flags.min(axis=(0, 1, 2)) >= 0].astype(np.float64)
+    n = flags.shape[-1]
+    if n < 2:
+        raise InputError(f"{n} pairs have a verdict under every direction; expected at least 2")
+    rng = np.random.default_rng(seed)
+    weights = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=draws)])
+    raw = np.einsum("wp,dskp->wdks", weights, flags) / n
+    curves = _Curves(np.apply_along_axis(isotonic_regression, -1, raw), rates)
+    own = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
+    return _Comparison(grid, curves, own, margin, n).finish()
+
+
+@final
+class _Curves:
+    """Monotone curves by draw (the first is the data) and direction, read at refusal rates."""
+
+    def __init__(
+        self, fitted: Float[np.ndarray, "draw direction 2 strength"], rates: tuple[float, ...]
+    ) -> None:
+        self.fitted = fitted
+        self.rates = rates
+        low, high = fitted[:, :, 0, 0], fitted[:, :, 0, -1]
+        self.low = np.maximum(np.quantile(low, 1 - _TAIL, axis=0), low[0])
+        self.high = np.minimum(np.quantile(high, _TAIL, axis=0), high[0])
+        self.at = self.read(np.array(rates))
+
+    def reaches(self, direction: int, rate: float) -> bool:
+        """Whether a refusal rate lies inside the direction's range."""
+        return bool(self.low[direction] <= rate <= self.high[direction])
+
+    def read(self, rates: Float[np.ndarray, " rate"]) -> Float[np.ndarray, "draw direction rate"]:
+        """Over-refusal at refusal rates, NaN outside a draw's curve."""
+        n_draws, n_directions = self.fitted.shape[:2]
+        found = np.full((n_draws, n_directions, len(rates)), np.nan)
+        for w in range(n_draws):
+            for d in range(n_directions):
+                found[w, d] = over_refusal_at(self.fitted[w, d, 0], self.fitted[w, d, 1], rates)
+        return found
+
+
+def over_refusal_at(
+    refusal: Points, over_refusal: Points, rates: Float[np.ndarray, " rate"]
+) -> Float[np.ndarray, " rate"]:
+    """Over-refusal between the points of a monotone curve; NaN outside its range.
+
+    Where the refusal rate stays and over-refusal grows, the middle of the step is taken.
+    """
+    x, where = np.unique(refusal, return_inverse=True)
+    first = np.searchsorted(where, np.arange(len(x)), side="left")
+    last = np.searchsorted(where, np.arange(len(x)), side="right") - 1
+    y = (over_refusal[first] + over_refusal[last]) / 2
+    return np.interp(rates, x, y, left=np.nan, right=np.nan)
+
+
+@final
+class _Comparison:
+    """The numbers of a `Matched`, from curves."""
+
+    def __init__(self, grid: Grid, curves: _Curves, own: list[int], margin: float, n: int) -> None:
+        self.grid, self.curves, self.own, self.margin, self.n = grid, curves, own, margin, n
+
+    def finish(self) -> Matched:
+        grid, rates = self.grid, self.curves.rates
+        short = tuple((r, self._short(r)) for r in rates)
+        used = [i for i, (_, names) in enumerate(short) if not names]
+        comparable = len(self.own) > 1 and bool(used)
+        differences, crossed = self._differences(used) if comparable else ((), 0.0)
+        half = max(((d.high - d.low) / 2 for d in differences), default=None)
+        return Matched(
+            rates=rates,
+            margin=self.margin,
+            n_pairs=self.n,
+            draws=len(self.curves.fitted) - 1,
+            curves=self._curves(),
+            compared=tuple(grid.names[i] for i in self.own),
+            short=short,
+            common=self._common(),
+            differences=differences,
+            answer=answer(differences, self.margin),
+            resolved=half,
+            n_needed=None if half is None else math.ceil(self.n * (half / self.margin) ** 2),
+            left_out=crossed,
+        )
+
+    def _short(self, rate: float) -> tuple[str, ...]:
+        return tuple(self.grid.names[i] for i in self.own if not self.curves.reaches(i, rate))
+
+    def _common(self) -> tuple[float, float] | None:
+        if not self.own:
+            return None
+        low, high = self.curves.low[self.own].max(), self.curves.high[self.own].min()
+        return (float(low), float(high)) if low < high else None
+
+    def _curves(self) -> tuple[MatchedCurve, ...]:
+        curves, common = self.curves, self._common()
+        area = None
+        if common is not None:
+            area = curves.read(np.linspace(*common, _STEPS)).mean(-1)
+        controls = [i for i, kind in enumerate(self.grid.kinds) if kind == "control"]
+        found: list[MatchedCurve] = []
+        for i, name in enumerate(self.grid.names):
+            low, high = float(curves.low[i]), float(curves.high[i])
+            inside = common is not None and low <= common[0] and common[1] <= high
+            at = [
+                self._estimate(curves.at[:, i, r], self._control(controls, r))
+                if curves.reaches(i, rate)
+                else None
+                for r, rate in enumerate(curves.rates)
+            ]
+            found.append(
+                MatchedCurve(
+                    name,
+                    self.grid.kinds[i],
+                    (low, high) if low < high else None,
+                    tuple(at),
+                    self._estimate(area[:, i], None) if area is not None and inside else None,
+                )
+            )
+        return tuple(found)
+
+    def _control(self, controls: list[int], r: int) -> float | None:
+        reached = [i for i in controls if self.curves.reaches(i, self.curves.rates[r])]
+        return float(self.curves.at[0, reached, r].mean()) if reached else None
+
+    def _estimate(self, drawn: Float[np.ndarray, " draw"], control: float | None) -> Estimate:
+        value = float(drawn[0])
+        half = 1.96 * max(float(np.nanstd(drawn[1:], ddof=1)), 1 / (self.n + 2))
+        method = "isotonic fit at matched refusal; bootstrap over pairs; control: mean of controls"
+        low, high = max(0.0, value - half), min(1.0, value + half)
+        return Estimate(value, low, high, self.n, method, control)
+
+    def _differences(self, used: list[int]) -> tuple[tuple[Difference, ...], float]:
+        """Every pair of directions at every compared rate, and the share of draws left out."""
+        pairs = list(combinations(self.own, 2))
+        a, b = (list(side) for side in zip(*pairs, strict=True))
+        at = self.curves.at[:, :, used]
+        drawn = at[:, a] - at[:, b]
+        whole = np.isfinite(drawn.sum(axis=(1, 2)))
+        kept = drawn[1:][whole[1:]]
+        se = np.maximum(kept.std(0, ddof=1), 1 / (self.n + 2))
+        largest = np.abs((kept - drawn[0]) / se).max((1, 2))
+        # Never below the band of a single normal difference.
+        factor = max(float(np.quantile(largest, 0.95)), 1.96)
+        names, rates = self.grid.names, self.curves.rates
+        found = tuple(
+            Difference(names[i], names[j], rates[r], v, v - factor * s, v + factor * s)
+            for p, (i, j) in enumerate(pairs)
+            for k, r in enumerate(used)
+            for v, s in ((float(drawn[0, p, k]), float(se[p, k])),)
+        )
+        return found, float(1 - whole[1:].mean())
+
+
+def answer(differences: tuple[Difference, ...], margin: float) -> Answer:
+    """What the simultaneous band says about one shared knob."""
+    if not differences:
+        return "not reached"
+    if all(-margin <= d.low and d.high <= margin for d in differences):
+        return "equivalent"
+    if any(d.low > margin or d.high < -margin for d in differences):
+        return "different"
+    return "unresolved"

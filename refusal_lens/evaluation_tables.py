@@ -1,0 +1,69 @@
+"""The tables that the command line prints of answers and of evaluations."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from refusal_lens.evaluation import Grid, Matched, SideBySide
+from refusal_lens.evaluation.agreement import judges_agree
+from refusal_lens.intervals import kappa
+from refusal_lens.judges import SubstringJudge
+from refusal_lens.model.compare import Compared
+from refusal_lens.records import Estimate
+
+
+def compared_table(found: Compared) -> Table:
+    """The answers to one prompt side by side."""
+    table = Table(title=escape(f"{found.model}: {found.prompt}"), show_lines=True)
+    for heading in ("condition", "reading", "answer"):
+        table.add_column(heading, overflow="fold")
+    for answer in found.answers:
+        table.add_row(escape(answer.condition), escape(answer.reading), escape(answer.answer))
+    return table
+
+
+def rates_table(shown: SideBySide) -> Table:
+    """Refusal, over-refusal and accuracy under each condition, and whether judges agree."""
+    first = shown.conditions[0]
+    table = Table(title=escape(f"judge {first.judge}; {first.decoding}"))
+    for heading in ("condition", "refusal", "over-refusal", "accuracy", "kappa with substring"):
+        table.add_column(heading)
+    for read in shown.conditions:
+        found = judges_agree(read, shown.texts, SubstringJudge())
+        rates = (read.rate("refuse"), read.rate("comply"), read.accuracy(), found.kappa)
+        table.add_row(escape(read.condition), *map(_told, rates))
+    return table
+
+
+def grid_table(grid: Grid) -> Table:
+    """Refusal and over-refusal of each direction at each strength, by scores."""
+    table = Table(title=escape(f"layer {grid.layer}; {grid.judged_by}"))
+    for heading in ("direction", "strength", "refusal", "over-refusal"):
+        table.add_column(heading)
+    for i, name in enumerate(grid.names):
+        rows = zip(grid.strengths, grid.rates(i, 0), grid.rates(i, 1), strict=True)
+        for strength, refusal, over in rows:
+            table.add_row(escape(name), f"{strength:+g}", _told(refusal), _told(over))
+    return table
+
+
+def matched_line(matched: Matched) -> str:
+    """The answer on one shared knob in one line."""
+    return f"at equal refusal the directions are {matched}"
+
+
+def screening_line(grid: Grid, shown: SideBySide) -> str:
+    """Whether scores and clear read answers agree on the unedited model."""
+    at = grid.strengths.index(0.0)
+    flags = {
+        key: int(grid.refused[0, at, side, p])
+        for p, pair in enumerate(grid.ids)
+        for side, key in enumerate(pair)
+    }
+    refused = shown.conditions[0].refused()
+    both = [i for i in refused if flags.get(i, -1) >= 0]
+    found = kappa([(str(bool(flags[i])), str(refused[i])) for i in both])
+    return f"scores and read answers, unedited: kappa {found}"
+
+
+def _told(e: Estimate) -> str:
+    return escape(str(e))

@@ -1,0 +1,68 @@
+"""One prompt before and under each of several edits, side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import final
+
+from refusal_lens.interventions import Edit
+from refusal_lens.judges import PhraseJudge
+
+
+@final
+@dataclass(frozen=True)
+class ComparedAnswer:
+    """What the model says under one edit, with the phrase judge's reading of it."""
+
+    condition: str
+    edits: str
+    answer: str
+    outcome: str
+    manner: str | None
+
+    @property
+    def reading(self) -> str:
+        """Outcome and manner in words."""
+        words = "" if self.manner is None else f": {self.manner.replace('_', ' ')}"
+        return f"{self.outcome}{words}"
+
+
+@final
+@dataclass(frozen=True)
+class Compared:
+    """A prompt's answers, the unedited one first. Single answers: examples, no measurement."""
+
+    prompt: str
+    model: str
+    decoding: str
+    answers: tuple[ComparedAnswer, ...]
+
+    def __repr__(self) -> str:
+        rows = [f"  {a.condition} [{a.reading}]\n    {a.answer}" for a in self.answers]
+        return "\n".join([f"Compared({self.prompt!r}, {self.model}, {self.decoding})", *rows])
+
+    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
+        rows = "".join(
+            f'<tr><th style="text-align:left" title="{escape(a.edits)}">{escape(a.condition)}</th>'
+            f"<td>{escape(a.reading)}</td>"
+            f'<td style="text-align:left;white-space:pre-wrap">{escape(a.answer)}</td></tr>'
+            for a in self.answers
+        )
+        return (
+            f"<p>{escape(self.prompt)}<br><small>{escape(self.model)}, {escape(self.decoding)}; "
+            "read by the phrase judge; single answers are examples</small></p>"
+            f"<table><tr><th>condition</th><th>reading</th><th>answer</th></tr>{rows}</table>"
+        )
+
+
+def named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
+    """Edits by their names; without names, by what they say of themselves."""
+    if isinstance(edits, Mapping):
+        return dict(edits)
+    return {repr(edit): edit for edit in edits}
+
+
+def read_answer(prompt: str, condition: str, edits: str, answer: str) -> ComparedAnswer:
+    """An answer with the phrase judge's reading."""
+    verdict = PhraseJudge().judge(prompt, answer)
+    return ComparedAnswer(condition, edits, answer, verdict.outcome, verdict.manner)

@@ -1,0 +1,86 @@
+"""What edits cost, and whether judges agree."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from refusal_lens.evaluation import Costs
+from refusal_lens.judges import Agreement
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import number, percent, told, visible
+from refusal_lens.records import Estimate
+
+_WHERE: Final = {
+    "behaviour": "answers to the fitting prompts",
+    "score": "answers to the held-out prompts",
+    "answers": "steered answers shown above",
+    "manners": "answers under each direction",
+    "screening": "scores and read answers, unedited and under each direction",
+}
+
+
+def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
+    """A row for each edit; behind each number what the unedited model has."""
+    rows = tuple(
+        (
+            Cell(_condition(row.condition, titles)),
+            Cell(told(row.kl)),
+            Cell(_beside(row.text)),
+            Cell(_beside(row.templated_text)),
+            Cell(_rate(row.degenerate)),
+            Cell(percent(row.kept)),
+        )
+        for row in costs.rows
+    )
+    head = (
+        "edit",
+        "KL of the next token, nats",
+        "ordinary text, nats a token",
+        "the same behind the template",
+        "answers without sense",
+        "benign prompts still answered",
+    )
+    caption = (
+        f"{costs.n_prompts} benign prompts; {costs.decoding}; judge: {costs.judge}. Added: "
+        "strength 1, the direction's own length. Brackets: 95%; after the bar: the unedited model, "
+        "whose KL with itself is 0."
+    )
+    return Table(caption, head, rows)
+
+
+def agreement_table(found: Mapping[str, Agreement]) -> Table:
+    """How far two readings of the same answers agree."""
+    rows = tuple(
+        (
+            Cell(_WHERE.get(where, where)),
+            Cell(visible(" and ".join(a.judges))),
+            Cell(told(a.kappa)),
+            Cell(percent(a.share)),
+            Cell(str(a.left_out)),
+        )
+        for where, a in found.items()
+    )
+    head = ("answers", "readings", "kappa", "they agree on", "unclear, left out")
+    caption = (
+        "Cohen's kappa of refused or not; 0 is chance, 1 full agreement. It is undefined where one "
+        "reading says the same of every answer."
+    )
+    return Table(caption, head, rows)
+
+
+def _condition(condition: str, titles: Mapping[str, str]) -> str:
+    name, bar, what = condition.rpartition(" | ")
+    if not bar:
+        return visible(condition)
+    title = "all, pooled" if name == "pooled" else titles.get(name, name)
+    return visible(f"{title}: {what}")
+
+
+def _beside(e: Estimate) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return f"undefined, n = {e.n}"
+    text = f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
+    return f"{text} | {number(e.control)}, n = {e.n}"
+
+
+def _rate(e: Estimate) -> str:
+    return percent(e) if e.control is None else f"{percent(e)} | {100 * e.control:.0f}%"

@@ -1,0 +1,137 @@
+"""Directions compared at matched refusal: curves with bands, and what they come to in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from refusal_lens.evaluation import Matched
+from refusal_lens.plots.palette import faded, mark_of
+from refusal_lens.plots.panels import dress
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import escape, number, told, visible
+from refusal_lens.records import Estimate
+
+
+def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
+    """Over-refusal at the same refusal rates, a line with its 95% band for each direction.
+
+    Rates that a direction does not reach have no point.
+    """
+    figure = go.Figure()
+    controls = [c.name for c in matched.curves if c.kind == "control"]
+    for curve in matched.curves:
+        mark, name = mark_of(curve.name, titles, controls), _name(curve.name, titles)
+        reached = [
+            (rate, e) for rate, e in zip(matched.rates, curve.over_refusal, strict=True) if e
+        ]
+        figure.add_trace(_band(reached, mark.colour, name))
+        figure.add_trace(
+            go.Scatter(
+                x=[rate for rate, _ in reached] or [None],
+                y=[e.value for _, e in reached] or [None],
+                mode="lines+markers",
+                name=name if reached else f"{name}: not reached",
+                legendgroup=name,
+                line={"color": mark.colour, "dash": mark.dash, "width": 1.6},
+                marker={"symbol": mark.symbol, "size": 7},
+                customdata=[
+                    f"<b>{name}</b> at {rate:.0%} refusal<br>over-refusal {told(e)}"
+                    for rate, e in reached
+                ],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )
+    dress(figure, 440, 900)
+    figure.update_xaxes(
+        title="refuse side refused (matched)", tickformat=".0%", tickvals=list(matched.rates)
+    )
+    figure.update_yaxes(title="benign side refused", tickformat=".0%", rangemode="tozero")
+    figure.update_layout(margin={"l": 64, "r": 230, "t": 24, "b": 50}, legend_x=1.015)
+    return figure
+
+
+def matched_table(matched: Matched, *, titles: Mapping[str, str]) -> Table:
+    """Over-refusal at each rate, and the mean over the rates that all directions reach."""
+    common = matched.common
+    area = "mean over the common range"
+    if common is not None:
+        area += f", {common[0]:.0%} to {common[1]:.0%}"
+    head = (
+        "direction",
+        "refusal rates reached",
+        *(f"over-refusal at {rate:.0%} refusal" for rate in matched.rates),
+        area,
+    )
+    rows = tuple(
+        (
+            Cell(visible(_plain_name(c.name, titles))),
+            Cell("none" if c.reach is None else f"{c.reach[0]:.0%} to {c.reach[1]:.0%}"),
+            *(Cell("not reached" if e is None else _percent(e)) for e in c.over_refusal),
+            Cell("not reached" if c.area is None else _percent(c.area)),
+        )
+        for c in matched.curves
+    )
+    caption = (
+        f"{matched.n_pairs} pairs, the same for every direction; {matched.draws} draws of pairs, "
+        "each through every curve. Nothing is extrapolated."
+    )
+    return Table(caption, head, rows)
+
+
+def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
+    """The answer on one shared knob, its margin, what was compared, and the power."""
+    margin = f"±{100 * matched.margin:g} percentage points, stated beforehand"
+    if matched.answer == "not reached":
+        names = sorted({n for _, short in matched.short for n in short})
+        who = ", ".join(visible(_plain_name(n, titles)) for n in names) or "too few directions"
+        return (
+            f"Not reached: at none of the rates could all {len(matched.compared)} directions be "
+            f"compared (short of some rate: {who}). Margin {margin}."
+        )
+    low = min(d.low for d in matched.differences)
+    high = max(d.high for d in matched.differences)
+    apart = sum(d.low > 0 or d.high < 0 for d in matched.differences)
+    rates = ", ".join(f"{r:.0%}" for r in dict.fromkeys(d.rate for d in matched.differences))
+    meaning = {
+        "equivalent": "every difference lies within the margin",
+        "different": "at least one difference lies wholly outside the margin",
+        "unresolved": "these prompts can show neither that all differences lie within the margin "
+        "nor that one lies outside",
+    }[matched.answer]
+    return (
+        f"{matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
+        f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
+        f"band of all differences reaches from {number(low)} to {number(high)}, and leaves out 0 "
+        f"for {apart} of {len(matched.differences)}. Power: {matched.power}."
+    )
+
+
+def _band(reached: Sequence[tuple[float, Estimate]], colour: str, name: str) -> go.Scatter:
+    x = [rate for rate, _ in reached]
+    low, high = [e.low for _, e in reached], [e.high for _, e in reached]
+    shape: dict[str, Any] = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]]}
+    return go.Scatter(
+        **shape,
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor=faded(colour, 0.1),
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
+
+
+def _name(name: str, titles: Mapping[str, str]) -> str:
+    return escape(_plain_name(name, titles))
+
+
+def _plain_name(name: str, titles: Mapping[str, str]) -> str:
+    return "all, pooled" if name == "pooled" else titles.get(name, name)
+
+
+def _percent(e: Estimate) -> str:
+    low, high = e.low or 0.0, e.high or 0.0
+    text = f"{100 * (e.value or 0):.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
+    return text if e.control is None else f"{text}; controls {100 * e.control:.0f}%"

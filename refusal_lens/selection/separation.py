@@ -1,0 +1,102 @@
+"""Which layer separates best, which need not be the one that acts best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.model import LensModel
+from refusal_lens.prompts import PromptSet
+from refusal_lens.records import Estimate, Record
+from refusal_lens.selection.arditi import Selection
+
+
+@final
+@dataclass(frozen=True)
+class Separation:
+    """How far a direction's coordinate separates held-out prompts of either side.
+
+    `distance` is the difference of the two means over the pooled standard deviation within sides.
+    """
+
+    layer: int
+    offset: int
+    distance: Estimate
+
+
+@final
+@dataclass(frozen=True)
+class Separations(Record):
+    """The separation at each candidate, by the same prompts."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    candidates: tuple[Separation, ...]
+
+    @property
+    def best(self) -> Separation:
+        """The candidate that separates best."""
+        return max(self.candidates, key=lambda c: c.distance.value or -torch.inf)
+
+    def note(self, selection: Selection) -> str | None:
+        """What to know where the best separating layer is not the one that acts best."""
+        best, acts = self.best, selection.choice
+        if (best.layer, best.offset) == (acts.layer, acts.offset):
+            return None
+        own = [c for c in self.candidates if (c.layer, c.offset) == (acts.layer, acts.offset)]
+        there = f" ({own[0].distance})" if own else ""
+        return (
+            f"layer {best.layer}, offset {best.offset} separates the two sides best "
+            f"({best.distance} standard deviations), but layer {acts.layer}, offset {acts.offset}"
+            f"{there} acts best: what can be read best is not what the model uses"
+        )
+
+
+def measure_separation(
+    model: LensModel, directions: Sequence[Direction], harmful: PromptSet, harmless: PromptSet
+) -> Separations:
+    """The separation along each direction, on prompts that it was not fitted on.
+
+    Raises:
+        InputError: fewer than three prompts on a side.
+    """
+    if min(len(harmful), len(harmless)) < 3:
+        raise InputError(
+            f"separation needs at least 3 prompts a side; found {len(harmful)} and {len(harmless)}"
+        )
+    sites = tuple(dict.fromkeys(d.site for d in directions))
+    offsets = tuple(dict.fromkeys(d.offset for d in directions))
+    sides = [model.residuals(p, sites=sites, offsets=offsets) for p in (harmful, harmless)]
+    found: list[Separation] = []
+    for d in directions:
+        at = offsets.index(d.offset), sites.index(d.site)
+        a, b = (side[:, at[0], at[1]].double() @ d.vector.double() for side in sides)
+        found.append(Separation(d.site.layer, d.offset, standardised_distance(a, b)))
+    return Separations(tuple(found))
+
+
+def standardised_distance(a: Float[Tensor, " harmful"], b: Float[Tensor, " harmless"]) -> Estimate:
+    """(mean a - mean b) / pooled standard deviation, with a jackknife over prompts; control 0."""
+    method = "standardised mean difference, jackknife over prompts, t interval; control: none"
+    n = len(a) + len(b)
+    value = _distance(a, b)
+    without = [_distance(torch.cat([a[:i], a[i + 1 :]]), b) for i in range(len(a))]
+    without += [_distance(a, torch.cat([b[:i], b[i + 1 :]])) for i in range(len(b))]
+    drawn = torch.tensor(without)
+    se = float(((n - 1) / n * (drawn - drawn.mean()).square().sum()).sqrt())
+    half = float(stats.t.ppf(0.975, n - 2)) * se
+    if not torch.isfinite(torch.tensor([value, half])).all():
+        return Estimate(None, None, None, n, method, 0.0)
+    return Estimate(value, value - half, value + half, n, method, 0.0)
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    n, m = len(a), len(b)
+    pooled = ((n - 1) * a.var() + (m - 1) * b.var()) / (n + m - 2)
+    return float((a.mean() - b.mean()) / pooled.sqrt())

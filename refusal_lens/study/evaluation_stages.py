@@ -1,0 +1,222 @@
+"""The stages that evaluate edits: at matched refusal, by manner, by cost, and other rules."""
+
+from collections.abc import Mapping
+
+import torch
+
+from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import (
+    CostMaterial,
+    Evaluation,
+    Grid,
+    SideBySide,
+    Steered,
+    manner_matrix,
+    match_refusal,
+    measure_costs,
+    measure_grid,
+    steer,
+    whole_pairs,
+)
+from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
+from refusal_lens.evaluation.grid import Kind
+from refusal_lens.evaluation.scoring import scored
+from refusal_lens.geometry import Structure
+from refusal_lens.interventions import Ablate, Add, Edit
+from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
+from refusal_lens.model import Decoding
+from refusal_lens.model.forward import Progress
+from refusal_lens.model.load import EMBEDDED
+from refusal_lens.prompts import LABELS, load_categories
+from refusal_lens.selection import measure_separation, select_cosmic
+from refusal_lens.sites import Site
+from refusal_lens.study.stages import Bench, Gap, Records, defined, selection_layers
+
+RANDOM = "control: random"
+SHUFFLED = "control: shuffled labels"
+WITHIN = "control: within-class"
+STEERED_AT = 1.0
+_SPREAD_PAIRS = 10
+_TRAIN_A_SIDE = 64
+
+
+def trade_off(bench: Bench, tick: Progress) -> Records:
+    """Refusal against over-refusal as strength grows: every category's direction, the pooled one
+    and its controls of equal length, all on the same test pairs; compared at matched refusal."""
+    sizes = bench.study.sizes
+    trust = bench.results.get("score", "trust", ScoreTrust)
+    pairs = whole_pairs(scored(bench.prompts.only(split="test"), trust), sizes.trade_off_pairs)
+    if len(pairs) < 4:
+        raise Gap(
+            f"{len(pairs) // 2} test pairs have a score that can be trusted; expected at least 2: "
+            "use generation and a judge (`refusal-lens evaluate RUN --full`)"
+        )
+    layer = bench.chosen_layer()
+    pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    own: list[tuple[Direction, Kind]] = [(d, "direction") for d in _own(bench, layer)]
+    checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
+    cases: list[tuple[Direction, Kind]] = [*own, (pooled, "pooled"), *checks]
+    grid = measure_grid(bench.model, cases, pairs, trust, strengths=sizes.strengths, progress=tick)
+    matched = match_refusal(grid, seed=bench.study.seed)
+    return {"trade_off": grid.trade_off(), "grid": grid, "matched": matched}
+
+
+def manners(bench: Bench, tick: Progress) -> Records:
+    """How the model refuses when each category's direction is added, on either side's prompts."""
+    sizes = bench.study.sizes
+    pairs = whole_pairs(bench.prompts.only(split="test"), sizes.manner_pairs)
+    if not len(pairs):
+        raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
+    additions = [Add(d, strength=STEERED_AT) for d in _own(bench, bench.chosen_layer())]
+    read = steer(
+        bench.model,
+        pairs,
+        additions,
+        PhraseJudge(),
+        decoding=Decoding(sizes.manner_tokens),
+        progress=tick,
+    )
+    records: Records = {"steered": read}
+    for side in LABELS:
+        records[side] = manner_matrix(
+            read,
+            side,
+            clusters=_clusters(bench),
+            taught=_taught(bench),
+            seed=bench.study.seed,
+        )
+    return records
+
+
+def costs(bench: Bench, tick: Progress) -> Records:
+    """What ablating and adding each direction costs, beside a random one's."""
+    sizes, layer = bench.study.sizes, bench.chosen_layer()
+    test = bench.prompts.only(split="test")
+    material = CostMaterial(
+        bench.spread(test, "comply", sizes.cost_prompts),
+        PhraseJudge(),
+        Decoding(sizes.cost_tokens),
+    )
+    pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    edits: dict[str, Edit] = {}
+    for d in (pooled, *_own(bench, layer), random_like(pooled, bench.study.seed)):
+        edits[f"{d.category} | ablated"] = Ablate(d)
+        edits[f"{d.category} | added"] = Add(d, strength=STEERED_AT)
+    return {"costs": measure_costs(bench.model, material, edits, progress=tick)}
+
+
+def rules(bench: Bench, tick: Progress) -> Records:
+    """The layer by COSMIC's rule and the layer that separates best, among the same candidates."""
+    n = bench.study.sizes.selection_prompts
+    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    offsets = pooled.offsets if bench.study.sizes.all_offsets else (-1,)
+    candidates = defined(bench, pooled, selection_layers(bench), offsets)
+    val = bench.prompts.only(split="val")
+    train = [bench.spread(bench.train, label, _TRAIN_A_SIDE) for label in LABELS]
+    held = [bench.spread(val, label, n) for label in LABELS]
+    try:
+        found = select_cosmic(
+            bench.model,
+            candidates,
+            train=(train[0], train[1]),
+            val=(held[0], held[1]),
+            progress=tick,
+        )
+        separation = measure_separation(bench.model, candidates, held[0], held[1])
+    except InputError as error:
+        raise Gap(str(error)) from None
+    return {"cosmic": found, "separation": separation}
+
+
+def agreements(bench: Bench, tick: Progress) -> Records:
+    """Whether the phrase and the substring judge agree, and scores with read answers."""
+    results, other = bench.results, SubstringJudge()
+    text = {p.id: p.text for p in bench.prompts}
+    records: Records = {}
+    for stage, name in (("behaviour", "train"), ("score", "val")):
+        if results.has(stage, name):
+            read = results.get(stage, name, Evaluation)
+            records[stage] = judges_agree(read, [text[i] for i in read.ids], other)
+    if results.has("answers", "answers"):
+        shown = results.get("answers", "answers", SideBySide)
+        records["answers"] = judges_agree(shown.conditions[-1], shown.texts, other)
+    if results.has("manners", "steered"):
+        steered = results.get("manners", "steered", Steered)
+        records["manners"] = judges_agree(steered, steered.texts, other)
+        if results.has("trade_off", "grid"):
+            grid = results.get("trade_off", "grid", Grid)
+            records["screening"] = screening_agrees(grid, steered)
+    tick(1)
+    return records
+
+
+def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:
+    """Random, of shuffled labels, and drawn from the within-class covariance; of equal length."""
+    found = bench.results.get("geometry", "shuffled", DirectionSet)
+    shuffled = found.at_site("pooled", like.site, like.offset).vector
+    within = _within_class(bench, like)
+    return (
+        random_like(like, bench.study.seed),
+        _of_length(shuffled, like, SHUFFLED),
+        _of_length(within, like, WITHIN),
+    )
+
+
+def random_like(like: Direction, seed: int) -> Direction:
+    """An isotropic random direction of the same length at the same site."""
+    vector = torch.randn(len(like.vector), generator=torch.Generator().manual_seed(seed))
+    return _of_length(vector, like, RANDOM)
+
+
+def _within_class(bench: Bench, like: Direction) -> torch.Tensor:
+    """One draw from the covariance of prompts around the mean of their category and side.
+
+    A sum of the centred residuals with standard normal weights has just that covariance, up to its
+    length.
+    """
+    prompts = bench.split("train", _SPREAD_PAIRS)
+    resid = bench.model.residuals(prompts, sites=(like.site,), offsets=(like.offset,))[:, 0, 0]
+    generator = torch.Generator().manual_seed(bench.study.seed + 1)
+    total = torch.zeros_like(resid[0])
+    for category in prompts.categories:
+        for label in LABELS:
+            rows = [i for i, p in enumerate(prompts) if (p.category, p.label) == (category, label)]
+            own = resid[rows]
+            total += torch.randn(len(rows), generator=generator) @ (own - own.mean(0))
+    return total
+
+
+def _own(bench: Bench, layer: int) -> list[Direction]:
+    """Each category's direction where it is defined."""
+    found = bench.results.get("directions", "directions", DirectionSet)
+    chosen: list[Direction] = []
+    for category in found.categories:
+        try:
+            chosen.append(found.at_site(category, Site(layer)))
+        except InputError:
+            continue  # undefined there: nothing to steer with
+    if not chosen:
+        raise Gap(f"no category has a direction at layer {layer}")
+    return chosen
+
+
+def _clusters(bench: Bench) -> Mapping[str, int]:
+    if not bench.results.has("structure", "structure"):
+        return {}
+    found = bench.results.get("structure", "structure", Structure)
+    return dict(zip(found.mapped, found.clusters, strict=True))
+
+
+def _taught(bench: Bench) -> Mapping[str, str]:
+    """The manner taught for each category, known of the embedded model only."""
+    if bench.study.source != EMBEDDED or bench.study.adapter_scale <= 0:
+        return {}
+    return {key: category.manner for key, category in load_categories().items()}
+
+
+def _of_length(vector: torch.Tensor, like: Direction, name: str) -> Direction:
+    scaled = vector / vector.norm() * like.scale
+    return Direction.from_difference(
+        scaled, category=name, site=like.site, offset=like.offset, provenance=like.provenance
+    )

@@ -1,0 +1,120 @@
+"""Commands that edit, on a run of a tiny model; comparing answers in a notebook."""
+
+import re
+
+import pytest
+from test_study import SIZES, ByPrompt, Mixed, Watch, prompts_file  # noqa: F401  # a fixture
+from typer.testing import CliRunner
+
+from refusal_lens.cli import app
+from refusal_lens.directions import DirectionSet
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import SideBySide
+from refusal_lens.interventions import Ablate, Add
+from refusal_lens.model import Decoding
+from refusal_lens.study import Results, Study, effects, evaluation_stages, run_study, stages
+from refusal_lens.study.opened import FULL, model_of, question_of
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folders, prompts_file, tmp_path_factory):  # noqa: F811
+    study = Study(source=str(tiny_folders["llama"]), prompts=str(prompts_file), sizes=SIZES)
+    patch = pytest.MonkeyPatch()
+    for module in (stages, effects):
+        patch.setattr(module, "PhraseJudge", ByPrompt)
+    patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
+    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    try:
+        return study, run_study(study, tmp_path_factory.mktemp("runs") / "a", Watch())
+    finally:
+        patch.undo()
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "300"})
+    return done, re.sub(r"\s+", " ", done.output)
+
+
+def test_the_run_knows_its_question_and_its_model(finished, tmp_path):
+    study, results = finished
+    assert question_of(results) == study
+    assert model_of(results).digest == results.manifest["model_digest"]
+    other = Results(tmp_path, results.manifest | {"model_digest": "0" * 64})
+    with pytest.raises(InputError, match="not those of this run"):
+        model_of(other)
+    with pytest.raises(InputError, match="no question"):
+        question_of(Results(tmp_path, {}))
+
+
+def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
+    _, results = finished
+    d = results.get("directions", "directions", DirectionSet).at("red", 2)
+    asked = "red thing 1 please"
+    for command, edit, more in (
+        ("steer", Add(d, strength=9.0), ("--strength", "9")),
+        ("ablate", Ablate(d), ()),
+    ):
+        said = tiny_llama.compare(asked, [edit], Decoding(6)).answers
+        assert said[0].answer != said[1].answer
+        where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
+        done, text = invoke(command, *where, *more, asked)
+        assert done.exit_code == 0, done.output
+        for answer in said:
+            words = re.findall(r"\w{2,}", answer.answer)
+            assert all(word in text for word in words)
+        assert "none" in text and asked in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--category", "mauve"), "mauve"),
+        (("--category", "red", "--layer", "77"), "77"),
+    ],
+)
+def test_wrong_names_are_one_clear_line(finished, arguments, words):
+    _, results = finished
+    done, _ = invoke("ablate", *arguments, "--run", str(results.folder), "Why?")
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_evaluate_prints_scores_and_full_generates(finished):
+    _, results = finished
+    done, text = invoke("evaluate", str(results.folder))
+    assert done.exit_code == 0, done.output
+    assert "control: within-class" in text and "at equal refusal" in text
+    assert not results.has(FULL, "evaluation")
+    done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
+    assert done.exit_code == 0, done.output
+    shown = results.get(FULL, "evaluation", SideBySide)
+    assert [e.condition for e in shown.conditions][:3] == [
+        "none",
+        "pooled | added",
+        "pooled | ablated",
+    ]
+    assert len(shown.conditions) == 9 and shown.conditions[0].judge in text
+    assert str(shown.conditions[1].accuracy()) in text
+    assert "scores and read answers, unedited: kappa" in text
+    done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
+    assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
+
+
+def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
+    from refusal_lens.directions import fit_mean_difference
+
+    stats = tiny_llama.residual_stats(three_categories)
+    d = fit_mean_difference(stats).at("red", 1)
+    asked = "<b>Tell</b> me"
+    found = tiny_llama.compare(asked, {"<i>pushed</i>": Add(d, strength=30.0)}, Decoding(4))
+    plain, edited = found.answers
+    assert plain.answer == tiny_llama.generate([asked], Decoding(4))[0]
+    with tiny_llama.editing(Add(d, strength=30.0)):
+        assert edited.answer == tiny_llama.generate([asked], Decoding(4))[0]
+    assert plain.answer != edited.answer and edited.edits.startswith("Add(")
+    html = found._repr_html_()
+    assert "<b>Tell" not in html and "<i>pushed" not in html
+    assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
+    assert asked in repr(found) and "<i>pushed</i>" in repr(found)
+    assert tiny_llama.edits_text == "none"

@@ -1,0 +1,58 @@
+"""Two readings of the same answers: a second judge, and scores beside read answers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_manners import steered
+from test_matched import FROM
+
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
+from refusal_lens.evaluation.grid import Grid
+from refusal_lens.evaluation.matched import match_refusal
+from refusal_lens.judges import SubstringJudge
+
+
+def grid(flags):
+    """Two directions and a control at two strengths on two pairs: p0 and p2, p1 and p3."""
+    return Grid(
+        layer=3,
+        judged_by="test",
+        names=("d0", "d1", "control: random"),
+        kinds=("direction", "direction", "control"),
+        lengths=(1.0,) * 3,
+        strengths=(0.0, 1.0),
+        pairs=("a", "b"),
+        ids=(("p0", "p2"), ("p1", "p3")),
+        refused=torch.tensor(flags, dtype=torch.int8),
+        provenance=FROM,
+    )
+
+
+def test_scores_meet_read_answers_prompt_by_prompt():
+    """Read: d0 refuses p0 to p3, d1 none of them; unedited none. The scores miss p3 under d0."""
+    read = steered(lambda d, p: "law" if d == 0 else None, n=2)
+    plain = [[0, 0], [0, 0]]
+    flags = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, -1]]], [plain, plain]]
+    found = screening_agrees(grid(flags), read)
+    # Three readings of four prompts, but one score is unknown.
+    assert found.share.n == 11 and found.share.value == pytest.approx(10 / 11)
+    assert found.table == {"complied": {"complied": 7, "refused": 1}, "refused": {"refused": 3}}
+    # At a strength that the grid lacks only the unedited answers are left.
+    assert screening_agrees(grid(flags), replace(read, strength=2.0)).share.n == 4
+
+
+def test_another_judge_reads_the_same_answers():
+    read = steered(lambda d, p: "law" if d == 0 else None, n=2)
+    said = (("Yes.",) * 4, ("I'm sorry, no.",) * 3 + ("Fine.",), *[("Yes.",) * 4] * 5)
+    found = judges_agree(replace(read, answers=said), read.texts, SubstringJudge())
+    assert found.judges == ("simulated", SubstringJudge().name)
+    assert found.share.n == 28 and found.share.value == pytest.approx(27 / 28)
+    assert found.table["refused"] == {"refused": 3, "complied": 1}
+
+
+def test_pairs_without_a_verdict_are_left_out_and_too_few_are_an_error():
+    flags = torch.full((3, 2, 2, 2), -1).tolist()
+    with pytest.raises(InputError, match="0 pairs"):
+        match_refusal(grid(flags))

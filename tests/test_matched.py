@@ -1,0 +1,134 @@
+"""Comparisons at matched refusal, on simulated prompts whose curves are known."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from refusal_lens.evaluation.grid import Grid, whole_pairs
+from refusal_lens.evaluation.matched import match_refusal, over_refusal_at
+from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.records import Provenance
+
+FROM = Provenance("simulated", "", "", "", "", "float32", "cpu")
+STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+REFUSAL = np.array([0.30, 0.55, 0.75, 0.88, 0.97])
+OVER = np.array([0.02, 0.04, 0.08, 0.13, 0.20])
+
+
+def grid(over, n, rng, refusal=None):
+    """Prompts with a latent level each, so that answers under all directions hang together."""
+    n_directions = len(over)
+    refusal = np.tile(REFUSAL, (n_directions, 1)) if refusal is None else refusal
+    flags = np.zeros((n_directions, len(STRENGTHS), 2, n))
+    for side, rates in enumerate((refusal, over)):
+        level = rng.uniform(size=n)
+        for d in range(n_directions):
+            # Half of a prompt's level is its own under each direction.
+            own = np.where(rng.uniform(size=n) < 0.5, level, rng.uniform(size=n))
+            flags[d, :, side] = own[None] < np.asarray(rates[d])[:, None]
+    names = tuple(f"d{i}" for i in range(n_directions))
+    return Grid(
+        layer=1,
+        judged_by="simulation",
+        names=names,
+        kinds=("direction",) * n_directions,
+        lengths=(1.0,) * n_directions,
+        strengths=STRENGTHS,
+        pairs=tuple(map(str, range(n))),
+        ids=tuple((f"{i}r", f"{i}c") for i in range(n)),
+        refused=torch.tensor(flags, dtype=torch.int8),
+        provenance=FROM,
+    )
+
+
+def truth(over, rate):
+    return float(np.interp(rate, REFUSAL, over))
+
+
+@cache
+def simulated(n=120, repeats=60):
+    """Three directions, of which the third costs more over-refusal."""
+    over = (OVER, OVER, np.clip(OVER + np.array([0, 0.03, 0.1, 0.15, 0.1]), 0, 1))
+    rng = np.random.default_rng(5)
+    return over, [match_refusal(grid(over, n, rng), draws=200, seed=i) for i in range(repeats)]
+
+
+@pytest.mark.slow
+def test_intervals_and_the_simultaneous_band_cover_the_truth():
+    over, found = simulated()
+    rates = found[0].rates
+    single, together, n_single = 0, 0, 0
+    for m in found:
+        for curve, own in zip(m.curves, over, strict=True):
+            for rate, e in zip(rates, curve.over_refusal, strict=True):
+                if e is not None:
+                    single += e.low <= truth(own, rate) <= e.high
+                    n_single += 1
+        inside = [
+            d.low <= truth(over[int(d.a[1])], d.rate) - truth(over[int(d.b[1])], d.rate) <= d.high
+            for d in m.differences
+        ]
+        together += all(inside)
+    # 95% nominal; 60 simultaneous bands: fewer than 52 would be 5 of 1000 at .95.
+    assert 0.90 <= single / n_single <= 0.99
+    assert together >= 52
+
+
+def test_power_tells_what_is_resolved_and_how_many_pairs_a_margin_needs():
+    """At the number it asks for, the half-width is the margin; it shrinks with the root of n."""
+    over, rng = (OVER, OVER, OVER), np.random.default_rng(1)
+    small = match_refusal(grid(over, 100, rng), draws=200)
+    assert small.answer == "unresolved"
+    large = match_refusal(grid(over, small.n_needed, rng), draws=200)
+    # Half-widths are themselves estimated from 200 draws of other prompts: within a quarter.
+    assert large.resolved == pytest.approx(small.margin, rel=0.25)
+    assert "needs about" in small.power and str(small.n_needed) in small.power
+
+
+def test_the_answer_on_one_shared_knob():
+    rng = np.random.default_rng(2)
+    same = grid((OVER,), 400, rng).refused
+    one = grid((OVER, OVER), 400, rng)
+    copies = Grid(**{**vars(one), "refused": torch.cat([same, same])})
+    assert match_refusal(copies, draws=100).answer == "equivalent"
+    far = match_refusal(grid((OVER, np.minimum(OVER + 0.3, 1)), 400, rng), draws=100)
+    assert far.answer == "different"
+    # Not one refusal among twelve pairs is no proof that two directions are the same.
+    few = Grid(**{**vars(copies), "refused": copies.refused[..., :12]})
+    assert match_refusal(few, draws=100).answer in ("unresolved", "not reached")
+
+
+def test_what_is_not_reached_is_not_extrapolated():
+    rng = np.random.default_rng(3)
+    weak = np.array([0.30, 0.45, 0.55, 0.66, 0.70])
+    found = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, weak)), draws=200)
+    assert dict(found.short)[0.8] == dict(found.short)[0.9] == ("d1",)
+    assert found.curves[1].over_refusal[2:] == (None, None)
+    assert found.curves[0].over_refusal[2] is not None
+    assert {d.rate for d in found.differences} <= {0.6, 0.7}
+    assert found.common is not None and found.common[1] < 0.72
+    flat = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, [0.3] * 5)), draws=50)
+    assert (flat.answer, flat.resolved, flat.common) == ("not reached", None, None)
+    assert flat.curves[1].reach is None and flat.curves[1].area is None
+
+
+def test_the_curve_is_read_between_its_points_only():
+    x, y = np.array([0.2, 0.5, 0.5, 0.9]), np.array([0.0, 0.1, 0.3, 0.5])
+    found = over_refusal_at(x, y, np.array([0.1, 0.2, 0.35, 0.5, 0.7, 0.95]))
+    assert np.isnan(found[[0, 5]]).all()
+    assert found[1:5] == pytest.approx([0.0, 0.1, 0.2, 0.35])
+
+
+def test_pairs_are_whole_and_taken_in_turn():
+    prompts = [
+        Prompt(f"{c}{i}{label}", f"{c}{i}{label}", c, label, "test", "test", f"{i}")
+        for c, n in (("red", 4), ("green", 2))
+        for i in range(n)
+        for label in ("comply", "refuse")
+    ]
+    alone = Prompt("alone", "alone", "red", "refuse", "test", "test", "99")
+    found = whole_pairs(PromptSet((alone, *prompts)), 5)
+    assert [p.id for p in found][:4] == ["red0refuse", "red0comply", "green0refuse", "green0comply"]
+    assert len(found) == 10 and "alone" not in found.ids
