@@ -87,9 +87,10 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
         InputError: nothing there, no chat template, or an option that does not fit the source.
     """
     if source != EMBEDDED and (adapter_scale != 1.0 or adapter is not None):
+        named = f"scale {adapter_scale}" if adapter is None else f"{str(adapter)!r}"
         raise InputError(
-            f"adapter {adapter or 'of the project'} at scale {adapter_scale} belongs to the "
-            f"embedded model; {source!r} has no adapter of this project"
+            f"adapter {named} belongs to the embedded model; {source!r} has no adapter of this "
+            "project"
         )
     name = source
     if source == EMBEDDED:
