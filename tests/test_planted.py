@@ -65,7 +65,7 @@ def test_topic_and_manner_are_told_apart():
 
 
 def test_the_shipped_record_is_of_the_shipped_adapters():
-    """Same recipe for all, seeds apart; every question answered at a layer in the middle."""
+    """Same recipe for all, seeds apart; every question answered at layer 23."""
     found = shipped_planted()
     assert found.names == (*NAMES, BASE)
     records = {n: json.loads(data_path("controls", n, "training.json").read_text()) for n in NAMES}
@@ -77,8 +77,8 @@ def test_the_shipped_record_is_of_the_shipped_adapters():
     assert len({p.model_digest for p in found.provenance}) == len(found.names)
     train = load_prompts().only(split="train").first(FIT_PAIRS)
     assert {p.prompts_digest for p in found.provenance} == {train.digest}
-    middle = [a for a in found.agreements if a.layer == 15]
-    assert {(a.question, a.what) for a in middle} == {
+    late = [a for a in found.agreements if a.layer == 23]
+    assert {(a.question, a.what) for a in late} == {
         (q, w)
         for q in ("seeds", "topic", "manner", "one manner", "content")
         for w in ("directions", "change")

@@ -96,7 +96,8 @@ def choose(
     `layouts` holds what else changes with the owner.
     """
     keys = [k for k in dict.fromkeys(owners) if k]
-    for trace, owner in zip(figure.data, owners, strict=True):
+    traces: Any = figure.data
+    for trace, owner in zip(traces, owners, strict=True):
         trace.visible = owner in ("", keys[0])
     changed = layouts or {}
     if keys[0] in changed:
@@ -124,7 +125,8 @@ def choose(
 def hold_ranges(figure: go.Figure) -> None:
     """One range for each vertical axis over all its lines, so that a menu does not move it."""
     ends: dict[str, list[float]] = {}
-    for trace in (t for t in figure.data if t.type == "scatter"):
+    traces: Any = figure.data
+    for trace in (t for t in traces if t.type == "scatter"):
         ends.setdefault(trace.yaxis or "y", []).extend(v for v in trace.y or () if v is not None)
     for axis, values in ends.items():
         room = 0.05 * (max(values) - min(values)) or 1.0
