@@ -83,6 +83,7 @@ def test_what_is_there_is_found_and_the_rates_of_false_findings_are_held():
     found = sign_flips(differences)
     assert found.separable("planted")
     assert float(found.p[-1]) == pytest.approx(1e-4)
+    assert "of 7 categories separable" in repr(found) and "9999 sign flips" in repr(found)
     q = false_discovery_control(found.p.double().numpy())
     assert np.allclose(found.q, q, rtol=1e-5)
     assert sum(found.separable(c) for c in found.categories) <= 2
@@ -139,6 +140,7 @@ def test_refusal_is_told_from_content(tmp_path):
         for i, c in enumerate(prompts.categories)
     }
     tests = sign_flips(d, sites=(Site(1),))
+    assert "1 of 2 categories beyond the control" in repr(found)
     assert verdicts(tests, found) == {"red": "refusal direction", "blue": "separable"}
     assert set(verdicts(tests, None).values()) == {"separable"}
 

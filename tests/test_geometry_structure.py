@@ -383,6 +383,7 @@ def test_structure_is_one_record(tmp_path):
     close = found.least_angle[0, 1]
     assert float(close) == pytest.approx(math.degrees(math.acos(0.8)), abs=6)
     assert float(found.random_least_angle[0, 1]) > 70
+    assert "at layer 2: effective dimension 2." in repr(found) and "2 clusters" in repr(found)
     found.save(tmp_path / "structure")
     again = type(found).load(tmp_path / "structure")
     assert again.clusters == found.clusters

@@ -90,6 +90,14 @@ class Structure(Record):
     random_largest_angle: Float[Tensor, "mapped mapped"]
     provenance: Provenance
 
+    def __repr__(self) -> str:
+        site = self.sites.index(Site(self.layer))
+        return (
+            f"Structure({len(self.categories)} categories, {len(self.sites)} sites; at layer "
+            f"{self.layer}: effective dimension {self.dimension[site]}, {max(self.clusters)} "
+            f"clusters of silhouette {self.silhouette:.2f}, {self.provenance.model})"
+        )
+
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json` and `<stem>.safetensors`."""
         save_record(self, stem)

@@ -55,6 +55,13 @@ class Comparison(Record):
     p: Float[Tensor, " category"]
     q: Float[Tensor, " category"]
 
+    def __repr__(self) -> str:
+        beyond = int((self.q <= BEYOND).sum())
+        return (
+            f"Comparison({self.model} minus {self.control}: {beyond} of {len(self.categories)} "
+            f"categories beyond the control, {len(self.sites)} sites, offset {self.offset})"
+        )
+
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json` and `<stem>.safetensors`."""
         save_record(self, stem)

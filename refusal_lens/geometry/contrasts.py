@@ -56,6 +56,13 @@ class BehaviourContrasts(Record):
     reliability: Float[Tensor, "site contrast"]
     provenance: Provenance
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {n}" for name, n in self.groups.items())
+        return (
+            f"BehaviourContrasts({'; '.join(self.names)}; {counts}; {len(self.sites)} sites, "
+            f"{self.provenance.model})"
+        )
+
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json` and `<stem>.safetensors`."""
         save_record(self, stem)

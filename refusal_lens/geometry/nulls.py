@@ -66,6 +66,14 @@ class Separability(Record):
             raise InputError(f"category {category!r} is not in {list(self.categories)}")
         return bool(self.q[self.categories.index(category)] <= SEPARABLE)
 
+    def __repr__(self) -> str:
+        found = sum(self.separable(c) for c in self.categories)
+        return (
+            f"Separability({found} of {len(self.categories)} categories separable, "
+            f"{len(self.sites)} sites, offsets {list(self.offsets)}, {self.draws} sign flips, "
+            f"{self.provenance.model})"
+        )
+
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json` and `<stem>.safetensors`."""
         save_record(self, stem)

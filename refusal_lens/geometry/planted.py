@@ -71,6 +71,12 @@ class Planted(Record):
     agreements: tuple[Agreement, ...]
     provenance: tuple[Provenance, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Planted({', '.join(self.names)}; {len(self.categories)} categories, "
+            f"{len(self.sites)} sites, {len(self.agreements)} agreements)"
+        )
+
     @classmethod
     def load(cls, stem: Path | str) -> "Planted":
         """Read what was saved."""

@@ -63,6 +63,12 @@ class SharedPool(Record):
     reference: Float[Tensor, "site category category"]
     provenance: Provenance
 
+    def __repr__(self) -> str:
+        return (
+            f"SharedPool({len(self.categories)} categories against the {self.n_pool} comply-side "
+            f"prompts of {self.pool!r}, {len(self.sites)} sites, {self.provenance.model})"
+        )
+
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json` and `<stem>.safetensors`."""
         save_record(self, stem)
