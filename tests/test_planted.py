@@ -9,6 +9,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry.planted import BASE, agreements, shipped_planted
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import NAMES, control_pools, donors
+from refusal_lens.plots.planted import adapters_table, agreement_table, plot_planted
 from refusal_lens.prompts import load_prompts
 from refusal_lens.resources import data_path
 from refusal_lens.study.planted import FIT_PAIRS
@@ -87,3 +88,16 @@ def test_the_shipped_record_is_of_the_shipped_adapters():
     assert found.change[-1].isnan().all()
     weights = [data_path("adapter"), *(data_path("controls", n) for n in NAMES)]
     assert sum((w / "adapter_model.safetensors").stat().st_size for w in weights) < 25e6
+
+
+def test_the_figure_leaves_gaps_where_a_cosine_is_undefined():
+    found = shipped_planted()
+    figure = plot_planted(found, layer=23)
+    lines = [t for t in figure.data if t.name]
+    assert len(lines) == 9 and {len(t.y) for t in lines} == {len(found.sites)}
+    told = [a for a in found.agreements if (a.question, a.what) == ("manner", "change")]
+    drawn = next(t for t in lines if "same manner" in t.name and t.xaxis == "x2")
+    assert [v for v in drawn.y if v is not None] == [a.correlation.value for a in told]
+    assert sum(v is None for v in drawn.y) == len(found.sites) - len(told) > 0
+    rows = agreement_table(found, 23, titles={}).rows
+    assert len(rows) == 9 and len(adapters_table(found).rows) == len(found.names)

@@ -36,23 +36,30 @@ def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
     """Correlation of cosine matrices with the reference's by layer, with 95% bands: 1 is the same
     geometry, 0 none in common. Left: of the directions; right: of what training changed."""
     figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[*_PANELS.values()])
+    layers = [site.layer for site in planted.sites]
     for column, what in enumerate(_PANELS, 1):
         for question, (name, colour, dash) in _LOOK.items():
-            rows = [a for a in planted.agreements if (a.question, a.what) == (question, what)]
-            if not rows:
+            at = {
+                a.layer: a for a in planted.agreements if (a.question, a.what) == (question, what)
+            }
+            if not at:
                 continue
-            x = [a.layer for a in rows]
-            low, high = ([getattr(a.correlation, k) for a in rows] for k in ("low", "high"))
-            figure.add_trace(band(x, low, high, colour, question), row=1, col=column)
+            # Layers where a cosine is undefined stay gaps.
+            rows = [at.get(k) for k in layers]
+            value, low, high = (
+                [None if a is None else getattr(a.correlation, k) for a in rows]
+                for k in ("value", "low", "high")
+            )
+            figure.add_trace(band(layers, low, high, colour, question), row=1, col=column)
             line = go.Scatter(
-                x=x,
-                y=[a.correlation.value for a in rows],
+                x=layers,
+                y=value,
                 mode="lines",
                 name=name,
                 legendgroup=question,
                 showlegend=column == 1,
                 line={"color": colour, "width": 2, "dash": dash},
-                customdata=[_hover(a, name) for a in rows],
+                customdata=["" if a is None else _hover(a, name) for a in rows],
                 hovertemplate="%{customdata}<extra></extra>",
             )
             figure.add_trace(line, row=1, col=column)
