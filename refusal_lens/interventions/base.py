@@ -77,6 +77,11 @@ class AlongOne(ResidualMap):
         """What is added along r, in residual-stream units."""
 
     @property
+    def still(self) -> bool:
+        """Whether it moves nothing."""
+        return not self.taken and self.given == 0.0
+
+    @property
     def width(self) -> int:
         """That of the direction."""
         return len(self.direction.vector)

@@ -167,7 +167,8 @@ class ActiveEdits:
     ) -> list[Variant]:
         """For each row, which of the parts that differ between rows act on the shared prefix.
 
-        Offsets never name a token of the shared prefix: see `check_prompts`.
+        Offsets never name a token of the shared prefix: see `check_prompts`. What moves nothing
+        makes no variant: a prefix computed once more, in another batch, may differ in its last bit.
         """
         choosing = [
             i
@@ -175,6 +176,7 @@ class ActiveEdits:
             if (part.rows is not None or part.conditions)
             and part.phase != "generated"
             and part.offsets is None
+            and not (isinstance(part.edit, AlongOne) and part.edit.still)
         ]
         return [tuple(column) for column in self.holding(rows, decided)[choosing].T.tolist()]
 
