@@ -33,7 +33,7 @@ _NAMES: Final = (
     ("patches", "patching"),
     ("blocks", "patching"),
     ("estimates", "patching"),
-    ("agreement", "patching"),
+    ("patch_agreement", "patching"),
     ("knock_outs", "knock_out"),
     ("depth", "depth"),
     ("promoted", "depth"),
@@ -116,7 +116,7 @@ def _patched(run: Run) -> dict[str, Part]:
             plots.plot_estimates(fast, titles=run.titles),
             f"Estimated recovery by head, mean of {n}",
         ),
-        "agreement": agreement_table(told, real, titles=run.titles),
+        "patch_agreement": agreement_table(told, real, titles=run.titles),
     }
 
 

@@ -18,19 +18,31 @@ from refusal_lens.selection import LayerCurve
 
 
 def parts(run: Run) -> dict[str, Part]:
-    """Everything the page shows, by name."""
-    return {
-        **_behaviour_parts(run),
-        **geometry_parts(run),
-        **structure_parts(run),
-        **_edit_parts(run),
-        **attribution_parts(run),
-        **evaluation_parts(run),
-        "methods": methods.methods_table(run.question, controlled=run.control is not None),
-        "question": tables.plain_table("The question", ("parameter", "value"), run.question),
-        "provenance": methods.provenance_table(run.results.manifest),
-        "offsets": methods.offsets_table(run.results.manifest),
-    }
+    """Everything the page shows, by name.
+
+    Raises:
+        ValueError: two rooms of the page give one name, so that one would hide the other's.
+    """
+    rooms: tuple[dict[str, Part], ...] = (
+        _behaviour_parts(run),
+        geometry_parts(run),
+        structure_parts(run),
+        _edit_parts(run),
+        attribution_parts(run),
+        evaluation_parts(run),
+        {
+            "methods": methods.methods_table(run.question, controlled=run.control is not None),
+            "question": tables.plain_table("The question", ("parameter", "value"), run.question),
+            "provenance": methods.provenance_table(run.results.manifest),
+            "offsets": methods.offsets_table(run.results.manifest),
+        },
+    )
+    found: dict[str, Part] = {}
+    for room in rooms:
+        if twice := found.keys() & room.keys():
+            raise ValueError(f"parts of the page named twice: {sorted(twice)}")
+        found |= room
+    return found
 
 
 def _behaviour_parts(run: Run) -> dict[str, Part]:

@@ -172,7 +172,8 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
     results.add_gap("score", "d", "none of 660 prompts was refused <b>")
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     text = " ".join(page.text)
-    assert not [d for d in page.of("div") if d.get("class") == "plot"]
+    plots = [d["id"] for d in page.of("div") if d.get("class") == "plot"]
+    assert plots == ["plot-planted"]  # measured once, shipped with the package
     assert "none of 660 prompts was refused <b>" in text
     for stage in (
         "behaviour",
