@@ -69,11 +69,14 @@ def directions() -> DirectionSet:
 def geometry() -> Geometry:
     matrix = torch.tensor([[[1.0, 0.5], [0.5, float("nan")]]])
     row = torch.tensor([[0.9, float("nan")]])
+    pairs = tuple(f"red-{i}" for i in range(30)) + tuple(f"blue-{i}" for i in range(12))
     return Geometry(
         categories=("red", "blue"),
         sites=(Site(4),),
         offset=-1,
         n=(30, 12),
+        pairs=pairs,
+        frame="as they are",
         naive=matrix,
         corrected=matrix + 0.1,
         low=matrix - 0.1,
@@ -83,6 +86,9 @@ def geometry() -> Geometry:
         reliability_low=row - 0.1,
         reliability_high=row + 0.1,
         length=row * 7,
+        share=row / 3,
+        influence=torch.linspace(-1, 1, 84).reshape(1, 42, 2),
+        share_influence=torch.linspace(-1, 1, 42)[None],
         provenance=PROVENANCE,
     )
 
@@ -197,7 +203,7 @@ def not_a_record(stem: Path) -> None:
     ("damage", "words"),
     [
         (other_schema, r"x\.json holds Geometry of schema version 99; expected Geometry of ver"),
-        (other_record, r"x\.json holds Recipe of schema version 1; expected Geometry of version 1"),
+        (other_record, r"x\.json holds Recipe of schema version 2; expected Geometry of version 2"),
         (no_fields, r"x\.json is not a whole Geometry: "),
         (odd_fields, r"x\.json is not a whole Geometry: "),
         (wrong_field, r"x\.json is not a whole Geometry: "),
