@@ -121,6 +121,7 @@ def knock_out(category: str = CATEGORIES[0]) -> KnockOut:
         torch.full((3, 4, 6), 5.0),
         -2.0,
         -6.0,
+        "first token",
         FROM,
     )
 

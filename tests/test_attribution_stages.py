@@ -20,8 +20,12 @@ from refusal_lens.attribution import (
     ComponentMatrix,
     Decomposition,
     DepthProfile,
+    HeadPath,
+    HeadSources,
     KnockOut,
+    NeuronShares,
     PatchMap,
+    SourceRegions,
     TokenMap,
 )
 from refusal_lens.directions import DirectionSet
@@ -31,7 +35,15 @@ from refusal_lens.records import save_record
 from refusal_lens.selection import Selection
 from refusal_lens.study import Results, explain_prompt, run_attribution, run_study
 
-STAGES = ["attribution", "attribution_control", "patching", "knock_out_0", "depth", "answer_map_0"]
+STAGES = [
+    "attribution",
+    "attribution_control",
+    "patching",
+    "knock_out_0",
+    "paths_0",
+    "depth",
+    "answer_map_0",
+]
 TOLERANCE = 1e-4
 
 
@@ -93,7 +105,7 @@ def test_depth_and_knock_outs_are_there(attributed):
 
 def test_progress_reaches_what_was_planned(attributed):
     _, watch = attributed
-    for stage in ("attribution", "attribution_control", "patching", "depth", "answer_map_0"):
+    for stage in (*STAGES[:3], "paths_0", "depth", "answer_map_0"):
         assert watch.ticks[stage] == watch.expected[stage], stage
 
 
@@ -106,18 +118,74 @@ def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it
     assert again.done == STAGES and again.started_stages == []
     other = Watch()
     results = run_attribution(folder, other, category="blue")
-    assert other.started_stages == ["knock_out_2", "answer_map_2"]
+    assert other.started_stages == ["knock_out_2", "paths_2", "answer_map_2"]
     assert results.has("knock_out_0", "curve")
 
 
-def test_the_whole_maps_stand_beside_the_others(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+@pytest.fixture(scope="module")
+def whole_maps(attributed, tmp_path_factory):
+    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run")
     watch = Watch()
-    results = run_attribution(folder, watch, full=True)
-    assert watch.started_stages == ["patching_full", "knock_out_1", "knock_out_2", "depth_full"]
+    return run_attribution(folder, watch, full=True), watch
+
+
+def test_the_whole_maps_stand_beside_the_others(whole_maps):
+    results, watch = whole_maps
+    assert watch.started_stages == [
+        "patching_full",
+        "knock_out_1",
+        "knock_out_2",
+        *(f"knock_out_{kind}_{i}" for kind in ("zero", "resample") for i in range(3)),
+        "knock_out_pooled",
+        *(f"paths_full_{i}" for i in range(3)),
+        "depth_full",
+    ]
+    assert not watch.gaps
+    for stage in watch.started_stages:
+        assert watch.ticks[stage] <= watch.expected[stage], stage
     whole = results.get("patching_full", "patches", PatchMap)
     assert "head" in {s.point for s in whole.sites}
     assert len(whole.offsets) > len(results.get("patching", "patches", PatchMap).offsets)
+    curves = {
+        kind: results.get(f"knock_out{suffix}_1", "curve", KnockOut)
+        for kind, suffix in (("mean", ""), ("zero", "_zero"), ("resample", "_resample"))
+    }
+    for kind, curve in curves.items():
+        assert curve.cuts.replacement == kind and curve.category == "green"
+        assert torch.allclose(curve.score[0], curves["mean"].score[0], atol=TOLERANCE)
+    assert len({float(curve.score[1:].mean()) for curve in curves.values()}) == 3
+
+
+def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
+    results, _ = whole_maps
+    layer = results.get("selection", "selection", Selection).choice.layer
+    pooled = results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    found = results.get("knock_out_pooled", "decomposition", Decomposition).attribution("pooled")
+    assert found.whole == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
+    curve = results.get("knock_out_pooled", "curve", KnockOut)
+    assert curve.order == found.writers()
+    assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
+    assert curve.target.category == curve.category == "pooled"
+
+
+def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
+    results, _ = attributed
+    own = results.get("attribution", "decomposition", Decomposition).attribution("red")
+    heads = [c for c in own.writers() if c.kind == "head"][:3]
+    read = [results.get("paths_0", f"path_{i}", HeadPath) for i in range(3)]
+    assert [p.head for p in read] == heads
+    assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
+    assert all(p.remainder < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
+    regions = results.get("paths_0", "regions", SourceRegions)
+    assert regions.heads == tuple(heads) and len(regions.prompts) == 3
+    sources = results.get("paths_0", "sources", HeadSources)
+    twin = results.get("paths_0", "sources_twin", HeadSources)
+    assert (sources.prompt, twin.prompt) == ("red thing 0 please", "red thing 0 thanks")
+    row = sources.scores[sources.heads.index(heads[0])]
+    assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
+    shares = results.get("paths_0", "neurons_0", NeuronShares)
+    mlp = next(c for c in own.writers() if c.kind == "MLP")
+    assert shares.layer == mlp.layer and shares.n == 3 and shares.category == "red"
 
 
 def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
@@ -138,18 +206,37 @@ def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed
     assert (folder / "stages/patching/stage.json").exists()
 
 
-def test_categories_without_a_first_token_score_leave_gaps_that_say_why(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
-    trust = attributed[0].get("score", "trust", ScoreTrust)
+def without_a_first_token(results, folder, mode):
+    """The run as if no category's first token could be trusted."""
+    trust = results.get("score", "trust", ScoreTrust)
     for name in ("patching", "depth", "knock_out_0"):
         shutil.rmtree(folder / "stages" / name)
-    trust.mode.update(dict.fromkeys(trust.mode, "opening"))
+    trust.mode.update(dict.fromkeys(trust.mode, mode))
+    trust.openings.update(dict.fromkeys(trust.mode, ((5, 9),)) if mode == "opening" else {})
     save_record(trust, folder / "stages/score/trust")
+
+
+def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    without_a_first_token(attributed[0], folder, "generation only")
     watch = Watch()
     run_attribution(folder, watch)
     assert "in no category does the first token" in watch.gaps["patching"]
     assert "only 0" in watch.gaps["depth"]
     assert "['red']" in watch.gaps["knock_out_0"]
+
+
+def test_a_category_that_is_scored_by_openings_is_knocked_out_but_not_patched(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    without_a_first_token(attributed[0], folder, "opening")
+    watch = Watch()
+    results = run_attribution(folder, watch)
+    assert watch.gaps.keys() == {"patching", "depth"}
+    curve = results.get("knock_out_0", "curve", KnockOut)
+    before = attributed[0].get("knock_out_0", "curve", KnockOut)
+    assert (curve.scored_by, before.scored_by) == ("opening", "first token")
+    assert torch.allclose(curve.projection, before.projection, atol=TOLERANCE)
+    assert not torch.allclose(curve.score, before.score, atol=0.1)
 
 
 def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):

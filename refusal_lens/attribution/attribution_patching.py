@@ -110,8 +110,11 @@ def attribution_patch(
 class Agreement(Record):
     """Pearson correlation over `n_sites` sites of estimated and real change of the score.
 
-    The mean over pairs with its t interval; 0 (control) is what sites in random order would give.
-    Pairs in which nothing changes have no correlation and are left out.
+    One correlation a pair; `n` of an estimate counts pairs, never sites: those of a pair share
+    its two prompts, so they are no observations of their own. The mean over pairs with its t
+    interval, which speaks of more pairs of these categories, not of other categories; 0 (control)
+    is what sites in random order would give. Pairs in which nothing changes have no correlation
+    and are left out.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -146,8 +149,12 @@ def agreement(fast: AttributionPatch, real: PatchMap) -> Agreement:
 
 
 def _mean(correlations: Sequence[float]) -> Estimate:
-    found = mean_estimate([r for r in correlations if not isnan(r)], control=0.0)
-    return replace(found, method="mean correlation, t interval over pairs; control: random order")
+    kept = [r for r in correlations if not isnan(r)]
+    method = (
+        "mean over pairs of each pair's correlation over sites, t interval over pairs; "
+        f"{len(correlations) - len(kept)} without a change left out; control: sites in random order"
+    )
+    return replace(mean_estimate(kept, control=0.0), method=method)
 
 
 def _both(

@@ -6,8 +6,8 @@ every other part is what later heads and MLPs make of it. The parts of the chang
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float64
@@ -28,6 +28,8 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.forward import Batch, Progress, SharedPrefix
 from refusal_lens.records import Estimate, Provenance, Record
 
+Route = Literal["total", "direct", "through later heads", "through later MLPs"]
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -35,11 +37,11 @@ class HeadPath(Record):
     """Change of every part of r . x when one head writes what it writes for the refuse side.
 
     `change[pair, component]` sums over components to `total[pair]` (up to rounding, which is
-    `remainder`); the head's own entry is the direct path. `placebo` is the total when a random
-    vector as long as the difference is patched in.
+    `remainder`); the head's own entry is the direct path. `placebo_change` and `placebo` are the
+    same when a random vector as long as the difference is patched in.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     head: Component
     target: Target
@@ -47,6 +49,7 @@ class HeadPath(Record):
     pairs: tuple[str, ...]
     alignment: tuple[str, ...]
     change: Float64[Tensor, "pair component"]
+    placebo_change: Float64[Tensor, "pair component"]
     total: Float64[Tensor, " pair"]
     placebo: Float64[Tensor, " pair"]
     remainder: float
@@ -54,10 +57,34 @@ class HeadPath(Record):
     provenance: Provenance
 
     def estimate(self, component: Component | None = None) -> Estimate:
-        """Mean change of a part, or the total (control: placebo), t interval over pairs."""
+        """Mean change of a part, or the total; t interval over pairs; control: the placebo."""
         if component is None:
-            return mean_estimate(self.total.tolist(), float(self.placebo.mean()))
-        return mean_estimate(self.change[:, self.components.index(component)].tolist())
+            return _mean(self.total, self.placebo)
+        return self._over([component])
+
+    def routes(self) -> dict[Route, Estimate]:
+        """The total, its direct part, and what other heads and MLPs make of it; parts add up."""
+        later = {
+            kind: [c for c in self.components if c != self.head and _kind(c) == kind]
+            for kind in ("head", "MLP")
+        }
+        return {
+            "total": self.estimate(),
+            "direct": self._over([self.head]),
+            "through later heads": self._over(later["head"]),
+            "through later MLPs": self._over(later["MLP"]),
+        }
+
+    def carriers(self, most: int) -> tuple[Component, ...]:
+        """The other parts whose mean change is largest, of either sign."""
+        size = self.change.mean(0).abs()
+        order: list[int] = size.argsort(descending=True).tolist()
+        others = [self.components[i] for i in order if float(size[i]) > 0]
+        return tuple([c for c in others if c != self.head][:most])
+
+    def _over(self, components: Sequence[Component]) -> Estimate:
+        own = [self.components.index(c) for c in components]
+        return _mean(self.change[:, own].sum(1), self.placebo_change[:, own].sum(1))
 
 
 def head_path(
@@ -84,7 +111,7 @@ def head_path(
     for i, pair in enumerate(pairs):
         with torch.inference_mode():
             parts, whole = _three_runs(model, pair, head, projections, seed * 1_000_003 + i)
-        changes.append(parts[1] - parts[0])
+        changes.append(parts[1:] - parts[0])
         totals.append(whole[1:] - whole[0])
         progress(1)
     change, total = torch.stack(changes), torch.stack(totals)
@@ -95,10 +122,11 @@ def head_path(
         components=projections.components,
         pairs=tuple(p.name for p in pairs),
         alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
-        change=change,
+        change=change[:, 0],
+        placebo_change=change[:, 1],
         total=total[:, 0],
         placebo=total[:, 1],
-        remainder=float((total[:, 0] - change.sum(1)).abs().max()),
+        remainder=float((total - change.sum(2)).abs().max()),
         control=Placebo(len(pairs), seed),
         provenance=model.provenance(),
     )
@@ -127,3 +155,13 @@ def _three_runs(
 
 def _no_score(logits: Tensor) -> Tensor:
     return torch.zeros(len(logits))
+
+
+def _kind(component: Component) -> str:
+    """Whose write a part belongs to: a bias to its block's heads or MLP."""
+    return "MLP" if component.kind.startswith("MLP") else "head"
+
+
+def _mean(change: Float64[Tensor, " pair"], placebo: Float64[Tensor, " pair"]) -> Estimate:
+    found = mean_estimate(change.tolist(), float(placebo.mean()))
+    return replace(found, method="mean over pairs, t interval; control: placebo of equal length")

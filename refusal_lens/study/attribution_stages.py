@@ -10,7 +10,6 @@ from typing import Final, final
 from refusal_lens.attribution import (
     AttributionPatch,
     Decomposition,
-    Metric,
     Pair,
     PatchSite,
     agreement,
@@ -19,7 +18,6 @@ from refusal_lens.attribution import (
     decompose,
     depth_profile,
     head_sites,
-    knock_out,
     logit_lens,
     matrix_correlation,
     pairs_of,
@@ -108,23 +106,6 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
         "patches": real,
         "agreement": agreement(_at(fast, others), real),
     }
-
-
-def knocked_out(bench: Bench, tick: Progress, *, category: str) -> Records:
-    """One category's strongest writers replaced one after another, on prompts of `test`."""
-    metric = _metric_of(bench, category)
-    direction = _direction_of(bench, category)
-    found = bench.results.get("attribution", "decomposition", Decomposition)
-    prompts = held_out(bench, Reach()).only(category=category)
-    curve = knock_out(
-        bench.model,
-        prompts,
-        direction,
-        found.attribution(category),
-        metric,
-        progress=lambda n: tick(n * len(prompts) // 2),
-    )
-    return {"curve": curve}
 
 
 def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
@@ -251,13 +232,6 @@ def _direction_of(bench: Bench, category: str) -> Direction:
     found = bench.results.get("directions", "directions", DirectionSet)
     try:
         return found.at(category, bench.chosen_layer())
-    except InputError as error:
-        raise Gap(str(error)) from None
-
-
-def _metric_of(bench: Bench, category: str) -> Metric:
-    try:
-        return refusal_metric(_trust(bench), [category])
     except InputError as error:
         raise Gap(str(error)) from None
 
