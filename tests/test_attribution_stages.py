@@ -129,6 +129,7 @@ def whole_maps(attributed, tmp_path_factory):
     return run_attribution(folder, watch, full=True), watch
 
 
+@pytest.mark.slow
 def test_the_whole_maps_stand_beside_the_others(whole_maps):
     results, watch = whole_maps
     assert watch.started_stages == [
@@ -137,7 +138,7 @@ def test_the_whole_maps_stand_beside_the_others(whole_maps):
         "knock_out_2",
         *(f"knock_out_{kind}_{i}" for kind in ("zero", "resample") for i in range(3)),
         "knock_out_pooled",
-        *(f"paths_full_{i}" for i in range(3)),
+        *(f"paths_{i}_full" for i in range(3)),
         "depth_full",
     ]
     assert not watch.gaps
@@ -156,6 +157,7 @@ def test_the_whole_maps_stand_beside_the_others(whole_maps):
     assert len({float(curve.score[1:].mean()) for curve in curves.values()}) == 3
 
 
+@pytest.mark.slow
 def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
     results, _ = whole_maps
     layer = results.get("selection", "selection", Selection).choice.layer

@@ -13,7 +13,7 @@ from refusal_lens.attribution import Component, decompose, decompose_prompt
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.knock_out import Cuts, KnockOut, knock_out
 from refusal_lens.attribution.pairs import pairs_of
-from refusal_lens.attribution.path import HeadPath, head_path
+from refusal_lens.attribution.path import HeadPath, head_path, head_paths
 from refusal_lens.attribution.regions import source_regions
 from refusal_lens.attribution.sources import HeadSources, NeuronShares, head_sources, mlp_neurons
 from refusal_lens.directions import fit_mean_difference
@@ -234,6 +234,22 @@ def test_a_path_sums_to_its_effect(tiny, three_categories):
     size = found.change.mean(0).abs()
     assert head not in (first, second)
     assert size[found.components.index(first)] >= size[found.components.index(second)]
+
+
+def test_heads_that_are_followed_together_do_not_mix(tiny, three_categories):
+    """Each equals its own run, up to float32 in a batch of another size."""
+    pairs = pairs_of(tiny, three_categories, equal_length=False, most=1)
+    d = fitted(tiny, three_categories, "red")
+    heads = [Component(1, "head", 2), Component(0, "head", 1)]
+    for found, head in zip(head_paths(tiny, pairs, heads, d), heads, strict=True):
+        alone = head_path(tiny, pairs, head, d)
+        assert found.head == head
+        assert torch.allclose(found.change, alone.change, atol=TOLERANCE)
+        assert torch.allclose(found.placebo_change, alone.placebo_change, atol=TOLERANCE)
+        assert torch.allclose(found.placebo, found.placebo_change.sum(1), atol=TOLERANCE)
+        assert found.placebo.abs().max() > 1e-3
+    with pytest.raises(InputError, match="no pair"):
+        head_paths(tiny, [], heads, d)
 
 
 def test_the_planted_path_is_direct(planted, tmp_path):

@@ -40,6 +40,7 @@ from refusal_lens.attribution.patching import Placebo as Placebo
 from refusal_lens.attribution.patching import patch as patch
 from refusal_lens.attribution.path import HeadPath as HeadPath
 from refusal_lens.attribution.path import head_path as head_path
+from refusal_lens.attribution.path import head_paths as head_paths
 from refusal_lens.attribution.probe import ProbeProfile as ProbeProfile
 from refusal_lens.attribution.probe import probe_layers as probe_layers
 from refusal_lens.attribution.regions import SourceRegions as SourceRegions

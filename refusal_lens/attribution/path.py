@@ -99,54 +99,84 @@ def head_path(
     """Follow one head's difference, at the template's end, to a direction.
 
     Raises:
-        InputError: not a head, one that writes after the direction's site, or an edit that is on.
+        InputError: as `head_paths`.
+    """
+    return head_paths(model, pairs, [head], direction, seed=seed, progress=progress)[0]
+
+
+def head_paths(
+    model: LensModel,
+    pairs: Sequence[Pair],
+    heads: Sequence[Component],
+    direction: Direction,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[HeadPath, ...]:
+    """Follow each head by itself; a pair's prompts run once for all of them.
+
+    Progress counts pairs.
+
+    Raises:
+        InputError: no pair, not a head, one that writes after the direction's site, or an edit
+            that is on.
     """
     check_unedited(model)
-    anatomy = Anatomy(model.backend)
-    projections = Projections(anatomy, [direction])
-    if head.kind != "head" or head not in projections.components:
-        raise InputError(f"{head.name} is not a head that writes before {direction.site}")
+    if not pairs:
+        raise InputError("no pair was given; expected at least one")
+    projections = Projections(Anatomy(model.backend), [direction])
+    for head in heads:
+        if head.kind != "head" or head not in projections.components:
+            raise InputError(f"{head.name} is not a head that writes before {direction.site}")
     changes: list[Tensor] = []
     totals: list[Tensor] = []
     for i, pair in enumerate(pairs):
         with torch.inference_mode():
-            parts, whole = _three_runs(model, pair, head, projections, seed * 1_000_003 + i)
+            parts, whole = _runs(model, pair, heads, projections, seed * 1_000_003 + i)
         changes.append(parts[1:] - parts[0])
         totals.append(whole[1:] - whole[0])
         progress(1)
     change, total = torch.stack(changes), torch.stack(totals)
     n_post = model.chat.n_post
-    return HeadPath(
-        head=head,
-        target=Target(direction.category, direction.site, direction.offset, direction.scale),
-        components=projections.components,
-        pairs=tuple(p.name for p in pairs),
-        alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
-        change=change[:, 0],
-        placebo_change=change[:, 1],
-        total=total[:, 0],
-        placebo=total[:, 1],
-        remainder=float((total - change.sum(2)).abs().max()),
-        control=Placebo(len(pairs), seed),
-        provenance=model.provenance(),
+    return tuple(
+        HeadPath(
+            head=head,
+            target=Target(direction.category, direction.site, direction.offset, direction.scale),
+            components=projections.components,
+            pairs=tuple(p.name for p in pairs),
+            alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
+            change=change[:, k].clone(),
+            placebo_change=change[:, k + 1].clone(),
+            total=total[:, k].clone(),
+            placebo=total[:, k + 1].clone(),
+            remainder=float((total - change.sum(2))[:, k : k + 2].abs().max()),
+            control=Placebo(len(pairs), seed),
+            provenance=model.provenance(),
+        )
+        for head, k in zip(heads, range(0, 2 * len(heads), 2), strict=True)
     )
 
 
-def _three_runs(
-    model: LensModel, pair: Pair, head: Component, projections: Projections, seed: int
-) -> tuple[Float64[Tensor, "3 component"], Float64[Tensor, " 3"]]:
-    """Parts and whole of r . x for the benign prompt as it is, patched, and with the placebo."""
-    offsets = model.chat.offsets
-    site = PatchSite("head", head.layer, None, head.head)
-    seen = Tapped.read(model, pair, [site.hook_name], offsets, _no_score).seen
-    generator = torch.Generator().manual_seed(seed)
-    hooks = PatchHooks(offsets, torch.zeros(3, dtype=torch.int64))
-    hooks.write(1, site, value_at(site, seen, 0, offsets))
-    hooks.write(2, site, random_value(site, seen, offsets, generator))
+def _runs(
+    model: LensModel, pair: Pair, heads: Sequence[Component], projections: Projections, seed: int
+) -> tuple[Float64[Tensor, "row component"], Float64[Tensor, " row"]]:
+    """Parts and whole of r . x for the benign prompt as it is, then each head patched and placebo.
+
+    Every head's placebo is drawn anew from the seed, so that it does not depend on the others.
+    """
+    offsets, n_rows = model.chat.offsets, 1 + 2 * len(heads)
+    sites = [PatchSite("head", h.layer, None, h.head) for h in heads]
+    names = tuple(dict.fromkeys(s.hook_name for s in sites))
+    seen = Tapped.read(model, pair, names, offsets, _no_score).seen
+    hooks = PatchHooks(offsets, torch.zeros(n_rows, dtype=torch.int64))
+    for k, site in enumerate(sites):
+        generator = torch.Generator().manual_seed(seed)
+        hooks.write(2 * k + 1, site, value_at(site, seen, 0, offsets))
+        hooks.write(2 * k + 2, site, random_value(site, seen, offsets, generator))
     prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
-    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(3, -1)
-    length = torch.full((3,), end.shape[1])
-    batch = prefix.prepare(Batch((0, 1, 2), end, length, prompt=length))
+    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(n_rows, -1)
+    length = torch.full((n_rows,), end.shape[1])
+    batch = prefix.prepare(Batch(tuple(range(n_rows)), end, length, prompt=length))
     tap = Tap(projections.names, length[:, None] + torch.tensor(projections.offsets))
     with model.backend.hooks([*hooks.hooks(), *tap.hooks()]):
         prefix.run(batch, keep=(0,))

@@ -24,7 +24,8 @@ class SourceRegions(Record):
     """What heads write along a direction, by the part of the prompt that it is carried from.
 
     `refuse` and `comply` hold the two sides of the same pairs; a row sums over regions to the
-    head's projection on that prompt. "template before" holds a system prompt, too.
+    head's projection on that prompt. "template before" holds a system prompt, too. `template`
+    counts the template's tokens before and after the request.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -33,6 +34,7 @@ class SourceRegions(Record):
     category: str
     heads: tuple[Component, ...]
     regions: tuple[str, ...]
+    template: tuple[int, int]
     prompts: tuple[str, ...]
     refuse: Float64[Tensor, "pair component region"]
     comply: Float64[Tensor, "pair component region"]
@@ -68,6 +70,7 @@ def source_regions(
         category=category,
         heads=tuple(heads),
         regions=REGIONS,
+        template=template,
         prompts=tuple(s.prompt for s in refuse),
         refuse=torch.stack([_summed(s, heads, template) for s in refuse]),
         comply=torch.stack([_summed(s, heads, template) for s in comply]),

@@ -16,7 +16,7 @@ from refusal_lens.attribution import (
     OpeningScore,
     Pair,
     decompose,
-    head_path,
+    head_paths,
     head_sources,
     knock_out,
     mlp_neurons,
@@ -43,7 +43,7 @@ class Trail:
     """How many of a category's strongest heads and MLPs are followed, on how many test pairs."""
 
     heads: int = 3
-    pairs: int = 4
+    pairs: int = 6
     mlps: int = 1
 
     @classmethod
@@ -63,10 +63,8 @@ def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Recor
     mlps = [c for c in writers if c.kind == "MLP"][: trail.mlps]
     pairs = path_pairs(bench, category, trail)
     seed = bench.study.seed
-    records: Records = {
-        f"path_{i}": head_path(bench.model, pairs, head, direction, seed=seed, progress=tick)
-        for i, head in enumerate(heads)
-    }
+    followed = head_paths(bench.model, pairs, heads, direction, seed=seed, progress=tick)
+    records: Records = {f"path_{i}": path for i, path in enumerate(followed)}
     with suppress(InputError):
         records |= _sources(bench, pairs, heads, direction, tick)
     prompts = own_prompts(bench, category)

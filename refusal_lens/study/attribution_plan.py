@@ -37,7 +37,7 @@ _TRAIL: Final = {"": Trail(), FULL: Trail.full()}
 _CUTS: Final = {"": "mean"} | {f"_{r}": r for r in REPLACEMENTS if r != "mean"}
 _GRADIENT: Final = 4  # passes for a prompt's forward and backward pass with every site read
 _A_SITE: Final = 0.9  # passes for one patch of one pair at the template's end
-_PATH: Final = 6  # passes for one pair of a path: both sides, the benign one's beginning, its end
+_PART: Final = 4  # passes for a pair's paths, a prompt's sources or its neurons: small batches
 _CURVE: Final = 28  # counts times (own order and three random ones) of a knock-out
 
 
@@ -88,7 +88,7 @@ def chosen_stages(bench: Bench, category: str | None, *, full: bool) -> tuple[st
         f"patching{suffix}",
         *(f"knock_out{cut}_{i}" for cut in (_CUTS if full else ("",)) for i in own),
         *(("knock_out_pooled",) if full else ()),
-        *(f"paths{suffix}_{i}" for i in own),
+        *(f"paths_{i}{suffix}" for i in own),
         f"depth{suffix}",
         f"answer_map_{every.index(shown)}",
     )
@@ -149,16 +149,16 @@ def _knock_out_pooled() -> Stage:
 def _paths(i: int, category: str, suffix: str) -> Stage:
     trail = _TRAIL[suffix]
     return Stage(
-        f"paths{suffix}_{i}",
+        f"paths_{i}{suffix}",
         f"its strongest heads and MLP followed: {category}",
         ("attribution", "directions"),
         (HeadPath, HeadSources, NeuronShares, SourceRegions),
         partial(attribution_paths.paths, category=category, trail=trail),
         lambda b: (
-            (trail.heads + 2) * _n_path_pairs(b, category, trail)
+            3 * _n_path_pairs(b, category, trail)
             + trail.mlps * len(attribution_paths.own_prompts(b, category))
         ),
-        lambda b: _PATH / 2,
+        lambda b: _PART,
         after=("selection",),
         sizes=asdict(trail),
     )
