@@ -20,9 +20,9 @@ _TOKENS: Final = 8
 _OWN: Final = "strongest writers"
 _READ: Final = ("projection (stream units)", "refusal score (nats)")
 REPLACED: Final = {
-    "mean": "by the benign mean",
-    "zero": "by nothing",
-    "resample": "by one benign prompt's",
+    "mean": "the benign mean",
+    "zero": "nothing (zero)",
+    "resample": "one benign prompt's",
 }
 _POOLED: Final = {"pooled": "pooled over categories"}
 _ROWS: Final = (
@@ -41,7 +41,7 @@ def plot_knock_outs(found: Sequence[KnockOut], *, titles: Mapping[str, str]) -> 
     dotted line is the benign prompts' unedited mean.
     """
     kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in found)]
-    headings = [f"{unit}; {REPLACED[r]}" for r in kinds for unit in _READ]
+    headings = [f"{unit}; replaced by {REPLACED[r]}" for r in kinds for unit in _READ]
     figure = make_subplots(
         rows=len(kinds),
         cols=2,

@@ -16,6 +16,7 @@ from refusal_lens.plots.text import escape, interval, number, token, told, visib
 from refusal_lens.records import Estimate
 
 _CARRIERS: Final = 4
+_LISTED: Final = 3
 _UNITS: Final = "change of the projection (residual-stream units)"
 _REST: Final = "template before"
 
@@ -253,7 +254,7 @@ def regions_table(found: Sequence[SourceRegions], *, titles: Mapping[str, str]) 
             *(Cell(told(s.estimate(head, region))) for region in s.regions),
         )
         for s in found
-        for head in s.heads
+        for head in s.heads[:_LISTED]
     )
     return Table(
         "What the strongest heads write along the direction at its token, by the part of the "
