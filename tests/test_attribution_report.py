@@ -154,6 +154,25 @@ def test_heads_stand_at_their_layer_with_the_control_beside(drawn: dict[str, go.
     assert ours.customdata[7][2].startswith("<b>L7H2</b>") and "n = 30" in ours.customdata[7][2]
 
 
+def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
+    """Its heatmap has one row: the menu stands far above it, in panel heights."""
+    whole = decomposition(CATEGORIES[:2])
+    own = [whole.attribution(c) for c in whole.categories]
+    kept = [i for i, c in enumerate(own[0].components) if c.layer == 0]
+    first = [
+        replace(
+            a,
+            components=tuple(a.components[i] for i in kept),
+            scores=a.scores[kept],
+            low=a.low[kept],
+            high=a.high[kept],
+        )
+        for a in own
+    ]
+    figure = plot_heads(first, {}, titles=TITLES, names=("a", "b"))
+    assert len(shown(figure)[0].z) == 1 and figure.layout.updatemenus[0].y <= 3
+
+
 def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figure]) -> None:
     real, _ = patched()
     figure = drawn["patches"]

@@ -12,7 +12,9 @@ from test_study import Watch
 from test_study import finished as finished
 from test_study import prompts_file as prompts_file
 from test_study import study as study
+from typer.testing import CliRunner
 
+from refusal_lens import cli
 from refusal_lens.attribution import (
     Agreement,
     AttributionPatch,
@@ -256,3 +258,74 @@ def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):
     )
     pooled = explain_prompt(results.folder, "red thing 3 please")
     assert pooled.attribution.target.category == "pooled"
+
+
+def said(*arguments):
+    """What `refusal-lens attribute` prints; what it refuses, as the user sees it."""
+    done = CliRunner().invoke(cli.app, ["attribute", *map(str, arguments)])
+    return done, " ".join(done.output.split())
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    shutil.rmtree(folder / "stages/paths_0")
+    done, text = said(folder, "--category", "red")
+    assert done.exit_code == 0, done.output
+    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "whole"):
+        assert words in text, words
+    assert text.index("estimate:") < text.index("paths_0", text.index("estimate:"))  # its bar
+    assert "mean of one correlation a pair, interval over pairs" in text and "n = 9 pairs" in text
+    assert (folder / "stages/paths_0/path_2.json").exists()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="plot-head_paths"' in page and 'id="plot-mlp_neurons"' in page
+
+
+def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, monkeypatch):
+    """Stopped at the first stage: the plan of all of them stands on the screen by then."""
+    folder = copied(attributed[0], tmp_path / "run")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refusal_lens.study.run._run_stage", stop)
+    done, text = said(folder, "--full")
+    assert done.exit_code == 130 and "the same command goes on from there" in text
+    for words in ("patching_full", "knock_out_resample_2", "knock_out_pooled", "estimate:"):
+        assert words in text, words
+    assert not (folder / "stages/patching_full").exists()
+
+
+def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
+    done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
+    assert done.exit_code == 0, done.output
+    assert "remainder (rounding)" in text and "what the strongest heads read" in text
+    assert "direction of red" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--category", "mauve"), "'mauve' is not in this run; it has ['red', 'green', 'blue']"),
+        (("--prompt", "Why?", "--category", "mauve"), "'mauve' is not in this run"),
+        (("--prompt", "  "), "is blank"),
+        (("--prompt", "Why?", "--full"), "--full measures the whole run"),
+        (("--prompt", "Why <|im_end|>?"), "special token"),
+        (("--prompt", "why " * 200), "more than the"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(attributed, arguments, words):
+    done, _ = said(attributed[0].folder, *arguments)
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    shutil.rmtree(folder / "stages/directions")
+    for arguments in ((), ("--full",), ("--prompt", "Why?")):
+        done, _ = said(folder, *arguments)
+        assert isinstance(done.exception, InputError)
+        text = str(done.exception)
+        assert "'directions'" in text and "run its `refusal-lens study` again first" in text
+        assert "\n" not in text

@@ -13,6 +13,7 @@ from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.text import number
 
 MENU_TOP: Final = 84  # the menu, and headings under it
+_LEAST: Final = 48  # plotly places a menu at most two panel heights above its panel
 
 
 @final
@@ -55,7 +56,8 @@ def plot_grids(grids: Mapping[str, Sequence[Grid]], frame: Frame) -> go.Figure:
     left, right, under = 64, 112, 24 + 7 * max(map(_shown_length, frame.across))
     wide = min(WIDTH, left + right + n * len(frame.across) * frame.cell[0] + (n - 1) * 36)
     wide = max(wide, 520)
-    dress(figure, MENU_TOP + under + 20 + len(frame.up) * frame.cell[1], wide)
+    high = max(len(frame.up) * frame.cell[1], _LEAST)
+    dress(figure, MENU_TOP + under + 20 + high, wide)
     ticks: dict[str, Any] = {"tickmode": "array", "showgrid": False, "ticks": ""}
     figure.update_xaxes(
         **ticks,
