@@ -94,6 +94,7 @@ def patched(
         names,
         rows,
         alignment * len(rows),
+        ("first token",) * len(rows),
         corrupt[:, None] + change,
         placebo,
         clean,

@@ -25,6 +25,7 @@ from refusal_lens.attribution.lens import PromotedTokens as PromotedTokens
 from refusal_lens.attribution.lens import logit_lens as logit_lens
 from refusal_lens.attribution.lens import promoted_tokens as promoted_tokens
 from refusal_lens.attribution.opening import OpeningScore as OpeningScore
+from refusal_lens.attribution.opening import Score as Score
 from refusal_lens.attribution.opening import opening_score_of as opening_score_of
 from refusal_lens.attribution.pairs import Metric as Metric
 from refusal_lens.attribution.pairs import Pair as Pair

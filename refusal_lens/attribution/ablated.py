@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Component
-from refusal_lens.attribution.opening import OpeningScore, read_scores
-from refusal_lens.attribution.pairs import Metric
+from refusal_lens.attribution.opening import Score, read_scores
 from refusal_lens.attribution.passes import Tap, feed_of, ids_of, positions_of
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite
 from refusal_lens.directions import Direction
@@ -33,9 +32,7 @@ class AblatedRuns:
     Arguments of the methods are rows of prompts at the offsets of the template's end.
     """
 
-    def __init__(
-        self, model: LensModel, direction: Direction, metric: Metric | OpeningScore
-    ) -> None:
+    def __init__(self, model: LensModel, direction: Direction, metric: Score) -> None:
         self.model, self.direction, self.metric = model, direction, metric
         self.offsets = tuple(sorted({*model.chat.offsets, direction.offset}))
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from refusal_lens.attribution.ablated import AblatedRuns
 from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.base import Attribution, Target
-from refusal_lens.attribution.opening import OpeningScore
-from refusal_lens.attribution.pairs import Metric
+from refusal_lens.attribution.opening import Score, name_of
 from refusal_lens.attribution.passes import check_unedited, silent
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -103,7 +102,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
     prompts: PromptSet,
     direction: Direction,
     attribution: Attribution,
-    metric: Metric | OpeningScore,
+    metric: Score,
     *,
     cuts: Cuts = Cuts(),
     progress: Progress = silent,
@@ -149,7 +148,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         random_score=torch.stack([r[1] for r in random]),
         benign_projection=float(benign[0].mean()),
         benign_score=float(benign[1].mean()),
-        scored_by="opening" if isinstance(metric, OpeningScore) else "first token",
+        scored_by=name_of(metric),
         provenance=model.provenance(prompts, cuts.seed),
     )
 

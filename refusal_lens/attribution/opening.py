@@ -1,6 +1,6 @@
-"""The opening-sequence score of a batch, for categories that no first token tells apart."""
+"""What an answer is scored by: its first token, or the openings of refusals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -26,20 +26,32 @@ class OpeningScore:
 
     openings: tuple[Ids, ...]
 
-    def read(self, prefix: SharedPrefix, batch: Batch) -> Float[Tensor, " batch"]:
-        """One score a row, under the hooks that are on; one pass an opening."""
-        p = torch.zeros(len(batch.rows), dtype=torch.float64)
-        for opening in self.openings:
-            p += _log_p(prefix, batch, opening).exp()
+    def of(self, log_p: Sequence[Float[Tensor, " row"]]) -> Float[Tensor, " row"]:
+        """The score from each opening's log-probability, differentiable."""
+        p = torch.stack([x.exp() for x in log_p]).sum(0)
         return log_odds(p.clamp(max=1.0)).float()
 
 
-def read_scores(
-    score: Metric | OpeningScore, prefix: SharedPrefix, batch: Batch
-) -> Float[Tensor, " batch"]:
-    """The refusal score of each row of a batch of prompts, under the hooks that are on."""
+Score = Metric | OpeningScore
+
+
+def score_for(score: Score | Mapping[str, Score], category: str) -> Score:
+    """The score of a category, where each may have its own."""
+    return score[category] if isinstance(score, Mapping) else score
+
+
+def name_of(score: Score) -> str:
+    """Which log-odds a score is: of a refusal token, or of a refusal opening."""
+    return "opening" if isinstance(score, OpeningScore) else "first token"
+
+
+def read_scores(score: Score, prefix: SharedPrefix, batch: Batch) -> Float[Tensor, " batch"]:
+    """The refusal score of each row of a batch of prompts, under the hooks that are on.
+
+    An opening takes a pass of its own.
+    """
     if isinstance(score, OpeningScore):
-        return score.read(prefix, batch)
+        return score.of([opening_log_p(prefix, batch, o) for o in score.openings])
     logits, _ = last_token_logits(prefix, batch)
     return score(logits).float().cpu()
 
@@ -58,7 +70,7 @@ def opening_score_of(trust: ScoreTrust, category: str) -> OpeningScore:
     return OpeningScore(trust.openings[category])
 
 
-def _log_p(prefix: SharedPrefix, batch: Batch, opening: Sequence[int]) -> Tensor:
+def opening_log_p(prefix: SharedPrefix, batch: Batch, opening: Ids) -> Float[Tensor, " batch"]:
     """Log-probability of the opening behind each row's prompt."""
     longer = batch.extended([opening] * len(batch.rows))
     # The logits that predict an answer's token stand one position before it.
