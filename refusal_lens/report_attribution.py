@@ -221,16 +221,16 @@ def _answered(run: Run) -> dict[str, Part]:
 
 
 def _unscored(run: Run) -> str:
-    """Which categories can't be patched, and why."""
+    """Which categories have no first-token score, and what reads them instead."""
     trust = run.get("score", "trust", ScoreTrust)
     modes = {} if trust is None else trust.mode
     left_out = [f"{_title(run, c)} ({mode})" for c, mode in modes.items() if mode != "first token"]
     return (
         ""
         if not left_out
-        else f"Not patched or profiled by depth: {', '.join(left_out)}. These measurements read "
-        "the first-token score, which stands for a read answer only where it agrees with one; in "
-        "brackets, what does so in the category. Where an opening does, knock-outs read that."
+        else f"No first token stands for a read answer in: {', '.join(left_out)}; in brackets, "
+        "what does. Where openings of four tokens do, patches and knock-outs read how likely they "
+        "are; a category of generation only has neither, and none of these a profile by depth."
     )
 
 

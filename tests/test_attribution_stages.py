@@ -230,17 +230,22 @@ def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path
     assert "['red']" in watch.gaps["knock_out_0"]
 
 
-def test_a_category_that_is_scored_by_openings_is_knocked_out_but_not_patched(attributed, tmp_path):
+def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attributed, tmp_path):
     folder = copied(attributed[0], tmp_path / "run")
     without_a_first_token(attributed[0], folder, "opening")
     watch = Watch()
     results = run_attribution(folder, watch)
-    assert watch.gaps.keys() == {"patching", "depth"}
+    assert watch.gaps.keys() == {"depth"}  # a lens reads no opening off a layer
     curve = results.get("knock_out_0", "curve", KnockOut)
     before = attributed[0].get("knock_out_0", "curve", KnockOut)
     assert (curve.scored_by, before.scored_by) == ("opening", "first token")
     assert torch.allclose(curve.projection, before.projection, atol=TOLERANCE)
     assert not torch.allclose(curve.score, before.score, atol=0.1)
+    real = results.get("patching", "patches", PatchMap)
+    fast = results.get("patching", "fast", AttributionPatch)
+    assert set(real.scored_by) == {"opening"} and len(real.pairs) == 9
+    assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
+    assert results.get("patching", "agreement", Agreement).overall.n == 9
 
 
 def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):

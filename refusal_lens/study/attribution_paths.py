@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, final
 
 from refusal_lens.attribution import (
@@ -11,26 +12,25 @@ from refusal_lens.attribution import (
     Cuts,
     Decomposition,
     HeadSources,
-    KnockOut,
-    Metric,
-    OpeningScore,
     Pair,
     decompose,
     head_paths,
     head_sources,
     knock_out,
     mlp_neurons,
-    opening_score_of,
     pairs_of,
-    refusal_metric,
     source_regions,
 )
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.judges import ScoreTrust
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.study.attribution_stages import Reach, held_out, scored_categories
+from refusal_lens.study.attribution_stages import (
+    Reach,
+    held_out,
+    scored_categories,
+    scores_of,
+)
 from refusal_lens.study.stages import Bench, Gap, Records
 
 POOLED: Final = "pooled"
@@ -80,7 +80,11 @@ def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str
     """One category's strongest writers replaced one after another, on prompts of `test`."""
     direction, found = _own(bench, category)
     prompts = own_prompts(bench, category)
-    return {"curve": _cut(bench, tick, prompts, direction, found, replacement)}
+    score = scores_of(bench, [category])[category]
+    cuts = Cuts(replacement=replacement, seed=bench.study.seed)
+    progress = partial(_half, tick, len(prompts))
+    curve = knock_out(bench.model, prompts, direction, found, score, cuts=cuts, progress=progress)
+    return {"curve": curve}
 
 
 def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
@@ -93,8 +97,15 @@ def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
     renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
     found = decompose(bench.model, renamed, [direction], progress=tick)
     prompts = pooled_prompts(bench)
-    own = found.attribution(direction.category)
-    curve = _cut(bench, tick, prompts, direction, own, "mean")
+    curve = knock_out(
+        bench.model,
+        prompts,
+        direction,
+        found.attribution(direction.category),
+        scores_of(bench, prompts.categories)[prompts.categories[0]],
+        cuts=Cuts(seed=bench.study.seed),
+        progress=partial(_half, tick, len(prompts)),
+    )
     return {"decomposition": found, "curve": curve}
 
 
@@ -160,31 +171,6 @@ def _side(bench: Bench, pair: Pair, label: str) -> Prompt:
     return next(p for p in test if p.label == label and (p.pair or p.id) == pair.name)
 
 
-def _cut(  # noqa: PLR0913 - what goes out of what, and what takes its place
-    bench: Bench,
-    tick: Progress,
-    prompts: PromptSet,
-    direction: Direction,
-    found: Attribution,
-    replacement: str,
-) -> KnockOut:
-    return knock_out(
-        bench.model,
-        prompts,
-        direction,
-        found,
-        _score_of(bench, prompts.categories),
-        cuts=Cuts(replacement=replacement, seed=bench.study.seed),
-        progress=lambda n: tick(n * len(prompts) // 2),
-    )
-
-
-def _score_of(bench: Bench, categories: Sequence[str]) -> Metric | OpeningScore:
-    """The first-token score; for one category that is scored by openings, that of its own."""
-    trust = bench.results.get("score", "trust", ScoreTrust)
-    if len(categories) == 1 and trust.mode.get(categories[0]) == "opening":
-        return opening_score_of(trust, categories[0])
-    try:
-        return refusal_metric(trust, categories)
-    except InputError as error:
-        raise Gap(str(error)) from None
+def _half(tick: Progress, n_prompts: int, n: int) -> None:
+    """Passes over the refuse-side half of paired prompts, counted in prompts."""
+    tick(n * n_prompts // 2)

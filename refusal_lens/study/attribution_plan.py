@@ -23,7 +23,6 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.attribution.lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
-from refusal_lens.judges import ScoreTrust
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.study import attribution_paths
 from refusal_lens.study import attribution_stages as stages
@@ -95,15 +94,9 @@ def chosen_stages(bench: Bench, category: str | None, *, full: bool) -> tuple[st
 
 
 def _shown(bench: Bench) -> str:
-    """The first category with a first-token score, else with any, else the first."""
-    scored = stages.scored_categories(bench)
-    trust = (
-        bench.results.get("score", "trust", ScoreTrust)
-        if bench.results.has("score", "trust")
-        else None
-    )
-    opened = [c for c in bench.prompts.categories if trust and trust.mode.get(c) == "opening"]
-    return next(iter((*scored, *opened, *bench.prompts.categories)))
+    """The first category with a first-token score, else by openings, else the first of all."""
+    scored, patched = stages.scored_categories(bench), stages.patched_categories(bench)
+    return next(iter((*scored, *patched, *bench.prompts.categories)))
 
 
 def _patching(suffix: str, reach: Reach) -> Stage:
