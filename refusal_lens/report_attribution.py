@@ -47,6 +47,7 @@ _NAMES: Final = (
     ("promoted", "depth"),
 )
 _NOT_BY_TOKEN: Final = "this model's heads are no sums over the tokens that they read"
+_NO_NEURONS: Final = "this model's MLPs are no sums over neurons, or there are fewer than two pairs"
 _FINER: Final = "_full"
 _ASKED: Final = "asked_"  # before the name of a map: the prompt that it shows
 
@@ -172,7 +173,7 @@ def _followed(run: Run) -> dict[str, Part]:
         found["head_paths_seen"] = seen
         found["head_sources"] = run.lacking(stages[0], _NOT_BY_TOKEN)
         found["head_regions"] = run.lacking(stages[0], _NOT_BY_TOKEN)
-        found["mlp_neurons"] = run.lacking(stages[0], "its MLPs are no sums over neurons")
+        found["mlp_neurons"] = run.lacking(stages[0], _NO_NEURONS)
     if sources:
         found["head_sources"] = Figure(
             plots.plot_sources(sources, titles=run.titles),
