@@ -13,12 +13,12 @@ from refusal_lens.attribution import (
     HeadPath,
     HeadSources,
     KnockOut,
-    MatrixCorrelation,
     NeuronShares,
     PatchMap,
     SourceRegions,
     TokenMap,
 )
+from refusal_lens.geometry import MatrixCorrelation
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots.attribution import serving_table
 from refusal_lens.plots.attribution_depth import promoted_table

@@ -24,13 +24,13 @@ from refusal_lens.attribution import (
     agreement,
     component_matrix,
     depth_profile,
-    matrix_correlation,
     source_regions,
     stream_sites,
     writer_sites,
 )
 from refusal_lens.attribution.lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
+from refusal_lens.geometry import matrix_correlation
 from refusal_lens.records import Record
 from refusal_lens.selection import LayerCurve
 from refusal_lens.sites import Site
@@ -224,9 +224,7 @@ def stages(
         "attribution": {
             "decomposition": whole,
             "matrix": matrix,
-            "correlation": matrix_correlation(
-                matrix.similarity, matrix.similarity, permutations=99
-            ),
+            "correlation": matrix_correlation(matrix.similarity, matrix.similarity),
         },
         "attribution_control": {"decomposition": decomposition(categories, 1)},
         "patching": {"patches": real, "fast": fast, "agreement": agreement(among, real)},

@@ -22,12 +22,10 @@ from refusal_lens.attribution import (
     Component,
     ComponentMatrix,
     DepthProfile,
-    MatrixCorrelation,
     component_matrix,
     decompose,
     depth_profile,
     logit_lens,
-    matrix_correlation,
     probe_layers,
     promoted_tokens,
     token_map,
@@ -194,29 +192,6 @@ def test_rows_are_the_attributions_and_must_fit(tiny_llama, three_categories):
         component_matrix([own[0], attributions(tiny_llama, three_categories, layer=1)[1]])
     with pytest.raises(InputError, match="two or more different"):
         component_matrix([own[0], own[0]])
-
-
-def test_matrices_that_agree_are_told_from_those_that_do_not(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(8, 20, generator=generator)
-    first = x @ x.T
-    noise = torch.randn(8, 8, generator=generator)
-    found = matrix_correlation(first, first + 0.5 * (noise + noise.T), permutations=999)
-    alike = found.correlation
-    assert alike.value > 0.8 and found.p <= 0.01 and alike.low < alike.value < alike.high
-    save_record(found, tmp_path / "found")
-    assert load_record(MatrixCorrelation, tmp_path / "found") == found
-    assert abs(alike.control) < 0.2
-    y = torch.randn(8, 20, generator=generator)
-    rejected = 0
-    for seed in range(40):
-        z = torch.randn(8, 20, generator=torch.Generator().manual_seed(seed))
-        rejected += matrix_correlation(y @ y.T, z @ z.T, permutations=99, seed=seed).p <= 0.05
-    assert rejected <= 6  # 40 nulls at the 5% level: at most 6 with probability .986
-    with pytest.raises(InputError, match="four or more"):
-        matrix_correlation(first[:3, :3], first[:3, :3])
-    with pytest.raises(InputError, match="undefined entries"):
-        matrix_correlation(first, first.clone().fill_diagonal_(float("nan")))
 
 
 def test_maps_stand_side_by_side_and_go_on_into_the_answer(tiny, three_categories):

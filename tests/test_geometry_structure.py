@@ -15,6 +15,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
     Frame,
+    MatrixCorrelation,
     PairProducts,
     PairReadings,
     change_over_layers,
@@ -33,6 +34,7 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.maps import plane_map
 from refusal_lens.geometry.structure import best_clustering, dendrogram_links, together
+from refusal_lens.records import load_record, save_record
 from refusal_lens.sites import Site
 
 
@@ -259,7 +261,7 @@ def test_subspaces_need_pairs_and_one_space():
         principal_angles(a, b)
 
 
-def test_agreement_needs_no_common_space():
+def test_agreement_needs_no_common_space(tmp_path):
     """The same cosines in 40 and in 70 dimensions; other cosines agree no more than chance."""
     random = np.random.default_rng(1)
     vectors = random.standard_normal((8, 6))
@@ -268,13 +270,16 @@ def test_agreement_needs_no_common_space():
     theirs = PairProducts.of(
         draw(with_cosines(unit @ unit.T + 1e-6 * np.eye(8), 70), 40, 0.3, generator(7))
     )
-    a, b = (p.estimate().corrected[0].numpy() for p in (ours, theirs))
-    agreement, p = matrix_correlation(a, b)
-    assert agreement.value > 0.9 and p < 0.001 and agreement.low > 0.5
+    a, b = (p.estimate().corrected[0] for p in (ours, theirs))
+    found = matrix_correlation(a, b)
+    agreement = found.correlation
+    assert agreement.value > 0.9 and found.p < 0.001 and agreement.low > 0.5
     assert abs(agreement.control) < 0.1 and agreement.n == 28
-    order = random.permutation(8)
-    assert matrix_correlation(a, b[np.ix_(order, order)])[1] > 0.01
-    for bad, words in ((b[:4, :4], "shapes"), (b * np.nan, "undefined")):
+    save_record(found, tmp_path / "found")
+    assert load_record(MatrixCorrelation, tmp_path / "found").correlation == agreement
+    order = torch.from_numpy(random.permutation(8))
+    assert matrix_correlation(a, b[order][:, order]).p > 0.01
+    for bad, words in ((b[:4, :4], "shapes"), (b * torch.nan, "undefined")):
         with pytest.raises(InputError, match=words):
             matrix_correlation(a, bad)
 
@@ -283,9 +288,10 @@ def test_the_permutation_p_is_uniform_without_agreement():
     found = []
     for seed in range(60):
         a, b = (
-            np.corrcoef(np.random.default_rng([seed, k]).standard_normal((6, 9))) for k in (0, 1)
+            torch.from_numpy(np.corrcoef(np.random.default_rng([seed, k]).standard_normal((6, 9))))
+            for k in (0, 1)
         )
-        found.append(matrix_correlation(a, b)[1])
+        found.append(matrix_correlation(a, b).p)
     assert scipy_stats.kstest(found, "uniform").pvalue > 0.01
 
 

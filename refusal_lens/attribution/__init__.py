@@ -1,9 +1,7 @@
 """Attribution: which tokens, layers, heads and MLPs carry, write and cause a direction."""
 
 from refusal_lens.attribution.across import ComponentMatrix as ComponentMatrix
-from refusal_lens.attribution.across import MatrixCorrelation as MatrixCorrelation
 from refusal_lens.attribution.across import component_matrix as component_matrix
-from refusal_lens.attribution.across import matrix_correlation as matrix_correlation
 from refusal_lens.attribution.anatomy import Anatomy as Anatomy
 from refusal_lens.attribution.anatomy import Component as Component
 from refusal_lens.attribution.attribution_patching import Agreement as Agreement

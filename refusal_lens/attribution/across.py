@@ -4,20 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.base import Attribution
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
 from refusal_lens.linalg import cosine_matrix
-from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.records import Provenance, Record
 
-PERMUTATIONS: Final = 9999
 LEAST_SHARE: Final = 0.01  # of the whole difference: below it a part is one among hundreds
 
 
@@ -73,18 +69,6 @@ class ComponentMatrix(Record):
         return tuple(sorted(kept, key=size))
 
 
-@final
-@dataclass(frozen=True)
-class MatrixCorrelation(Record):
-    """How alike two similarity matrices of the same categories are, and a permutation p."""
-
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    correlation: Estimate
-    p: float
-    permutations: int
-
-
 def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
     """Put class-difference attributions of several categories, at one layer, side by side.
 
@@ -119,58 +103,3 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
         n=tuple(a.n for a in attributions),
         provenance=first.provenance,
     )
-
-
-def matrix_correlation(
-    first: Float[Tensor, "category category"],
-    second: Float[Tensor, "category category"],
-    *,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-) -> MatrixCorrelation:
-    """Correlation of two similarity matrices off the diagonal, and its permutation p.
-
-    Mantel's test: the categories of the second are permuted; p = (b + 1)/(B + 1), one-sided
-    (more alike than chance). The interval is a delete-one-category jackknife, as pairs that share
-    a category are not independent; the control is the permutations' mean.
-
-    Raises:
-        InputError: matrices of different shape, undefined entries, or fewer than four categories.
-    """
-    n = len(first)
-    if first.shape != second.shape or n < 4:
-        raise InputError(
-            f"matrices of {tuple(first.shape)} and {tuple(second.shape)} can't be compared; "
-            "expected the same four or more categories in both"
-        )
-    if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
-        raise InputError(
-            "a matrix has undefined entries (NaN); leave out the categories without a direction"
-        )
-    a, b = first.double().numpy(), second.double().numpy()
-    observed = _off_diagonal_correlation(a, b)
-    generator = np.random.default_rng(seed)
-    null = np.array(
-        [
-            _off_diagonal_correlation(a, b[np.ix_(order, order)])
-            for order in (generator.permutation(n) for _ in range(permutations))
-        ]
-    )
-    left_out = [
-        _off_diagonal_correlation(a[np.ix_(kept, kept)], b[np.ix_(kept, kept)])
-        for kept in ([i for i in range(n) if i != k] for k in range(n))
-    ]
-    p = (int((null >= observed - 1e-12).sum()) + 1) / (permutations + 1)
-    spread = float(np.sqrt((n - 1) * np.var(left_out)))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * spread
-    method = (
-        f"Pearson over {n * (n - 1) // 2} pairs of categories, jackknife over categories; "
-        f"control: mean of {permutations} permutations"
-    )
-    estimate = Estimate(observed, observed - half, observed + half, n, method, float(null.mean()))
-    return MatrixCorrelation(estimate, p, permutations)
-
-
-def _off_diagonal_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    above = np.triu_indices(len(a), 1)
-    return float(np.corrcoef(a[above], b[above])[0, 1])

@@ -1,5 +1,6 @@
 """Geometry: cosines between directions, their reliability, nulls, controls and structure."""
 
+from refusal_lens.geometry.agreement import MatrixCorrelation as MatrixCorrelation
 from refusal_lens.geometry.agreement import cka as cka
 from refusal_lens.geometry.agreement import matrix_correlation as matrix_correlation
 from refusal_lens.geometry.anatomy import PairReadings as PairReadings

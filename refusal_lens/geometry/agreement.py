@@ -8,7 +8,8 @@ Two ways, neither of which needs a common space:
   unbiased HSIC of Song et al. 2012: 0 on average where the two have nothing in common.
 """
 
-from typing import Final
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
 
 import numpy as np
 import torch
@@ -19,34 +20,51 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.products import PairProducts
 from refusal_lens.intervals import LEVEL
-from refusal_lens.records import Estimate
+from refusal_lens.records import Estimate, Record
 
 DRAWS: Final = 9_999
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class MatrixCorrelation(Record):
+    """How alike two matrices of the same categories are, and the one-sided p of `draws` orders."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    correlation: Estimate
+    p: float
+    draws: int
+
+    def __repr__(self) -> str:
+        return f"{self.correlation}, p {self.p:.4f} of {self.draws:,} permutations"
+
+
 def matrix_correlation(
-    a: Float[np.ndarray, "category category"],
-    b: Float[np.ndarray, "other other"],
+    first: Float[Tensor, "category category"],
+    second: Float[Tensor, "other other"],
     *,
     draws: int = DRAWS,
     seed: int = 0,
-) -> tuple[Estimate, float]:
-    """Pearson correlation of two cosine matrices off the diagonal, and its one-sided p.
+) -> MatrixCorrelation:
+    """Pearson correlation of two symmetric matrices off the diagonal, such as cosines.
 
-    The interval leaves out one category at a time (jackknife); the control is the mean over
-    permutations of the categories, and p = (b + 1) / (B + 1).
+    The interval leaves out one category at a time (jackknife), as entries that share a category
+    are not independent; the control is the mean over permutations of the categories of one
+    matrix, and p = (b + 1) / (B + 1), one-sided: more alike than chance. n counts entries.
 
     Raises:
         InputError: different shapes, undefined entries, fewer than five categories or permutations
             fewer than 9,999.
     """
+    a, b = first.double().numpy(), second.double().numpy()
     if a.shape != b.shape or len(a) < 5:
         raise InputError(
-            f"cosine matrices of shapes {a.shape} and {b.shape}; expected equal ones of at least "
+            f"matrices of shapes {a.shape} and {b.shape}; expected equal ones of at least "
             "5 categories"
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError("a cosine matrix has undefined entries; leave those categories out")
+        raise InputError("a matrix has undefined entries; leave those categories out")
     if draws < DRAWS:
         raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
     size = len(a)
@@ -60,16 +78,16 @@ def matrix_correlation(
     left = np.array([_correlations(a[np.ix_(k, k)], b[np.ix_(k, k)], as_it_is)[0] for k in kept])
     error = np.sqrt((size - 1) / size * np.square(left - left.mean()).sum())
     half = stats.t.ppf((1 + LEVEL) / 2, size - 1) * error
-    method = "correlation of cosine matrices, jackknife over categories; control: permuted"
+    method = "correlation of matrices, jackknife over categories; control: permuted"
     estimate = Estimate(
-        float(value),
+        value,
         float(max(-1.0, value - half)),
         float(min(1.0, value + half)),
         size * (size - 1) // 2,
         method,
         float(drawn.mean()),
     )
-    return estimate, float(p)
+    return MatrixCorrelation(estimate, float(p), draws)
 
 
 def cka(a: PairProducts, b: PairProducts) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -118,6 +119,6 @@ def agreements(
         for s, layer in enumerate(layers):
             a, b = matrices[name][s], other[s]
             if np.isfinite(a).all() and np.isfinite(b).all():
-                estimate, p = matrix_correlation(a, b)
-                found.append(Agreement(question, what, layer, estimate, p))
+                alike = matrix_correlation(torch.from_numpy(a), torch.from_numpy(b))
+                found.append(Agreement(question, what, layer, alike.correlation, alike.p))
     return found

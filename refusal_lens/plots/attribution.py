@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from refusal_lens.attribution import Attribution, Component, ComponentMatrix, MatrixCorrelation
+from refusal_lens.attribution import Attribution, Component, ComponentMatrix
+from refusal_lens.geometry import MatrixCorrelation
 from refusal_lens.plots.attribution_grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress

@@ -14,7 +14,6 @@ from refusal_lens.attribution import (
     HeadPath,
     HeadSources,
     KnockOut,
-    MatrixCorrelation,
     NeuronShares,
     PatchMap,
     SourceRegions,
@@ -23,6 +22,7 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.attribution.lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
+from refusal_lens.geometry import MatrixCorrelation
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.study import attribution_paths
 from refusal_lens.study import attribution_stages as stages

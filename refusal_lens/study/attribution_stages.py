@@ -21,7 +21,6 @@ from refusal_lens.attribution import (
     depth_profile,
     head_sites,
     logit_lens,
-    matrix_correlation,
     opening_score_of,
     pairs_of,
     patch,
@@ -36,7 +35,7 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.geometry import Geometry
+from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
