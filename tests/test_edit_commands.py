@@ -12,7 +12,15 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import Decoding
-from refusal_lens.study import Results, Study, effects, evaluation_stages, run_study, stages
+from refusal_lens.study import (
+    Results,
+    Study,
+    effects,
+    evaluation_stages,
+    manner_stages,
+    run_study,
+    stages,
+)
 from refusal_lens.study.opened import FULL, model_of, question_of
 
 
@@ -23,6 +31,7 @@ def finished(tiny_folders, prompts_file, tmp_path_factory):  # noqa: F811
     for module in (stages, effects):
         patch.setattr(module, "PhraseJudge", ByPrompt)
     patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    patch.setattr(manner_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     try:

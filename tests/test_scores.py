@@ -97,7 +97,8 @@ def evaluation(outcomes, labels):
     n = len(outcomes)
     return Evaluation(
         "none", "stand-in", "", tuple(map(str, range(n))), ("red",) * n, labels, ("",) * n,
-        outcomes, (None,) * n, Provenance("m", "", "", "", "", "float32", "cpu"),
+        outcomes, (None,) * n, (None,) * n, ((),) * n,
+        Provenance("m", "", "", "", "", "float32", "cpu"),
     )  # fmt: skip
 
 

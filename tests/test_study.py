@@ -38,6 +38,7 @@ from refusal_lens.study import (
     effects,
     evaluation_stages,
     geometry_stages,
+    manner_stages,
     run_study,
     stages,
 )
@@ -169,6 +170,7 @@ def refusing(monkeypatch):
     monkeypatch.setattr(stages, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(effects, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    monkeypatch.setattr(manner_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr(geometry_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     monkeypatch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -181,6 +183,7 @@ def finished(study, tmp_path_factory):
     patch.setattr(stages, "PhraseJudge", ByPrompt)
     patch.setattr(effects, "PhraseJudge", ByPrompt)
     patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    patch.setattr(manner_stages, "PhraseJudge", Mixed)
     patch.setattr(geometry_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)

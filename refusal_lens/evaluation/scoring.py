@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.judges.first_token import (
     LEAST_A_SIDE,
@@ -69,6 +71,51 @@ def fit_score(
         threshold=threshold,
         auroc=areas,
         opening_auroc=opening_areas,
+    )
+
+
+def calibrate_score(
+    model: LensModel, prompts: PromptSet, read: Evaluation, trust: ScoreTrust
+) -> ScoreTrust:
+    """The same scores on another version of the model, by its own read answers.
+
+    A model that refuses less opens its refusals less surely: thresholds of the first would count
+    too few of them. First-token scores get one threshold, over all categories together, an opening
+    that of its own category (largest Youden index). A category stays trusted where its area is at
+    least .90, or, where too little was refused in it for an area of its own, that of all together.
+
+    Raises:
+        InputError: nothing of what has a score was refused, or all of it.
+    """
+    prompts = scored(_read(prompts, read), trust)
+    refused = _refused(prompts, read)
+    if not len(prompts) or not bool(refused.any()) or bool(refused.all()):
+        raise InputError(
+            f"{int(refused.sum())} of {len(prompts)} prompts with a score were refused by "
+            f"{model.name}; thresholds need some that were and some that were not"
+        )
+    scores = refusal_scores(model, prompts, trust)
+    mode: dict[str, Mode] = dict.fromkeys(trust.mode, "generation only")
+    areas: dict[Mode, dict[str, Estimate]] = {"first token": {}, "opening": {}}
+    threshold: dict[str, float] = {}
+    first = torch.tensor([trust.mode[p.category] == "first token" for p in prompts])
+    together = auroc(scores[first], refused[first]) if bool(first.any()) else None
+    for category in prompts.categories:
+        own = torch.tensor([p.category == category for p in prompts])
+        area, how = auroc(scores[own], refused[own]), trust.mode[category]
+        areas[how][category] = area
+        judged_by = together if area.value is None and how == "first token" else area
+        if judged_by is not None and _enough(judged_by):
+            mode[category] = how
+            used = first if how == "first token" else own
+            threshold[category] = best_threshold(scores[used], refused[used])
+    return replace(
+        trust,
+        mode=mode,
+        threshold=threshold,
+        openings={c: o for c, o in trust.openings.items() if c in threshold},
+        auroc=areas["first token"],
+        opening_auroc=areas["opening"],
     )
 
 
