@@ -80,9 +80,9 @@ def calibrate_score(
     """The same scores on another version of the model, by its own read answers.
 
     A model that refuses less opens its refusals less surely: thresholds of the first would count
-    too few of them. First-token scores get one threshold, over all categories together, an opening
-    that of its own category (largest Youden index). A category stays trusted where its area is at
-    least .90, or, where too little was refused in it for an area of its own, that of all together.
+    too few of them. A category stays trusted where its area is at least .90, or, where too little
+    was refused in it for an area of its own, that of all these together. Their first-token scores
+    get one threshold, an opening's category has its own (largest Youden index).
 
     Raises:
         InputError: nothing of what has a score was refused, or all of it.
@@ -95,27 +95,28 @@ def calibrate_score(
             f"{model.name}; thresholds need some that were and some that were not"
         )
     scores = refusal_scores(model, prompts, trust)
+    rows = {c: torch.tensor([p.category == c for p in prompts]) for c in prompts.categories}
+    areas = {c: auroc(scores[own], refused[own]) for c, own in rows.items()}
+    first = torch.zeros(len(prompts), dtype=torch.bool)
+    for c, own in rows.items():
+        if trust.mode[c] == "first token" and (areas[c].value is None or _enough(areas[c])):
+            first |= own
+    together = auroc(scores[first], refused[first])
     mode: dict[str, Mode] = dict.fromkeys(trust.mode, "generation only")
-    areas: dict[Mode, dict[str, Estimate]] = {"first token": {}, "opening": {}}
     threshold: dict[str, float] = {}
-    first = torch.tensor([trust.mode[p.category] == "first token" for p in prompts])
-    together = auroc(scores[first], refused[first]) if bool(first.any()) else None
-    for category in prompts.categories:
-        own = torch.tensor([p.category == category for p in prompts])
-        area, how = auroc(scores[own], refused[own]), trust.mode[category]
-        areas[how][category] = area
-        judged_by = together if area.value is None and how == "first token" else area
-        if judged_by is not None and _enough(judged_by):
-            mode[category] = how
-            used = first if how == "first token" else own
-            threshold[category] = best_threshold(scores[used], refused[used])
+    for c, own in rows.items():
+        pooled = trust.mode[c] == "first token"
+        if _enough(together if pooled and areas[c].value is None else areas[c]):
+            used = first if pooled else own
+            mode[c] = trust.mode[c]
+            threshold[c] = best_threshold(scores[used], refused[used])
     return replace(
         trust,
         mode=mode,
         threshold=threshold,
         openings={c: o for c, o in trust.openings.items() if c in threshold},
-        auroc=areas["first token"],
-        opening_auroc=areas["opening"],
+        auroc={c: a for c, a in areas.items() if trust.mode[c] == "first token"},
+        opening_auroc={c: a for c, a in areas.items() if trust.mode[c] == "opening"},
     )
 
 
