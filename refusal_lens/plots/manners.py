@@ -35,7 +35,7 @@ def plot_manners(models: Sequence[Matrices], *, titles: Mapping[str, str]) -> go
         rows=len(shown),
         cols=max(map(len, shown)),
         horizontal_spacing=0.04,
-        vertical_spacing=0.5 / (1 + len(names)) if len(shown) > 1 else 0.1,
+        vertical_spacing=0.9 / (1 + len(names)) if len(shown) > 1 else 0.1,
         shared_yaxes=True,
         shared_xaxes=True,
         subplot_titles=[f"{_SIDES[s][0]}<br>{escape(m.model)}" for row in shown for s, m in row],
@@ -45,7 +45,7 @@ def plot_manners(models: Sequence[Matrices], *, titles: Mapping[str, str]) -> go
         for column, (side, m) in enumerate(panels, 1):
             figure.add_trace(_heat(side, m, names, manners, ticks), row=row, col=column)
             figure.add_trace(_squares(m, names, manners, ticks), row=row, col=column)
-    dress(figure, 130 + len(shown) * (60 + 26 * len(names)), WIDTH)
+    dress(figure, 130 + len(shown) * (70 + 26 * len(names)), WIDTH)
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(type="category", tickangle=-35)
     figure.update_layout(margin={"l": 170, "r": 20, "t": 48, "b": 110}, showlegend=False)
@@ -191,7 +191,8 @@ def dependence_table(models: Sequence[Matrices]) -> Table:
         "information that clusters of cosines hold",
     )
     caption = (
-        "Intervals resample prompts. Controls: directions permuted within prompts; the same "
+        "Intervals resample prompts; the n of a share counts refusals, that of the information "
+        "prompts. Controls: directions permuted within prompts; the same "
         "manners dealt to the directions at random; clusters dealt at random."
     )
     return Table(caption, head, tuple(rows))

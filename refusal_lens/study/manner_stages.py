@@ -40,7 +40,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     records = _matrices(bench, read, taught, _clusters(bench))
     if planted:
         model = _deranged(bench)
-        stats = model.residual_stats(bench.train, sites=(Site(layer),), offsets=(-1,))
+        fitting = bench.split("train", bench.study.sizes.contrast_pairs)
+        stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
         own = defined_at(fit_mean_difference(stats), layer)
         read = _steered(bench, model, own, pairs, tick)
         found = _matrices(bench, read, Taught(moved, usual), {})
