@@ -51,7 +51,8 @@ def _compared_on(run: Run, model: str, other: bool) -> str:
         f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
         f"refusal of the refuse side is nearest one half, where curves have room on both sides. "
         f"The directions are those of {own}. The scores were calibrated anew for this scale, by "
-        "its own read answers; categories whose scores do not agree with them are left out."
+        "its own read answers; categories whose scores do not agree with them are left out, and "
+        "one with too few refusals for an area of its own is taken with all others."
     )
 
 

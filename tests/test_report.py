@@ -125,6 +125,10 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     rate = said.rate("refuse")
     assert f"{100 * (rate.value or 0):.0f}% [" in text
     assert f"n = {rate.n}" in text
+    over = said.rate("comply").value or 0
+    accuracy = ((rate.value or 0) + 1 - over) / 2
+    assert f"{100 * accuracy:.0f}% [" in text
+    assert "went as intended; (refusal + 1 − over-refusal) / 2" in text
     assert "no candidate kept KL within 0.1" in text
     assert "A planted case." in text
     assert "13 of 30" in text

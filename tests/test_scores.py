@@ -125,7 +125,7 @@ def test_an_evaluation_counts_its_accuracy():
     found = balanced.accuracy()
     assert (found.value, found.n) == (pytest.approx(accuracy(2 / 3, 1 / 3)), 6)
     assert "unequal" not in found.method and found.missing == 1
-    assert "1 left out" in str(found) and balanced.accuracy("blue").n == 0
+    assert "1 left out" in str(found)
     tilted = evaluation(("refused", "refused", "refused"), ("refuse", "refuse", "comply"))
     assert tilted.accuracy().value == pytest.approx(2 / 3)
     assert "unequal sides" in tilted.accuracy().method
