@@ -13,6 +13,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import Decoding
+from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
@@ -187,3 +188,12 @@ def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
     assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
     assert asked in repr(found) and "<i>pushed</i>" in repr(found)
     assert tiny_llama.edits_text == "none"
+
+
+def test_a_reading_says_the_manner_why_it_is_unclear_and_what_is_flagged():
+    def reading(answer):
+        return read_answer("How do tides work?", "none", "none", answer).reading
+
+    assert reading("I won't do that: it is against the law.") == "refused: law"
+    assert reading("go " * 60).startswith("unclear: loop: ")
+    assert reading("Das Wetter ist heute sehr schön und warm.") == "complied: not English: de"
