@@ -4,7 +4,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from refusal_lens.attribution import Agreement, Attribution, Decomposition
-from refusal_lens.plots.text import interval, number, told, visible
+from refusal_lens.plots.attribution_patches import told_pairs
+from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.attribute import Explained
 from refusal_lens.study.results import Results
 
@@ -63,6 +64,6 @@ def found_in(results: Results, category: str | None) -> list[Table | str]:
             agreement = results.get(stage, "agreement", Agreement)
             found.append(
                 f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
-                f"over pairs: {told(agreement.overall)}"
+                f"of one correlation a pair, interval over pairs: {told_pairs(agreement.overall)}"
             )
     return found

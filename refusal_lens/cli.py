@@ -192,8 +192,9 @@ def attribute(
 ) -> None:
     """Measure which parts write and cause refusal in a finished run, and write its report again.
 
-    Without a category, the first whose score can be trusted is knocked out; a prompt is read along
-    the pooled direction. Stopped at any moment, the same command goes on from there.
+    Without a category, the first whose score can be trusted is knocked out and its strongest heads
+    are followed; a prompt is read along the pooled direction. The plan with its estimate comes
+    first. Stopped at any moment, the same command goes on from there.
 
     Examples:
 
@@ -206,6 +207,9 @@ def attribute(
     from refusal_lens.study import explain_prompt, run_attribution
 
     if prompt is not None:
+        if full or not prompt.strip():
+            what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
+            raise InputError(f"{what}; give a prompt to take apart, without --full")
         told = explain_prompt(run, prompt, category=category)
         out.print(tables.parts_table(told.attribution), tables.sources_table(told))
         return

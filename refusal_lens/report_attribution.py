@@ -1,6 +1,5 @@
 """The report's figures of attribution: what writes refusal, what causes it, at which depth."""
 
-from functools import partial
 from typing import Final
 
 from refusal_lens import plots
@@ -11,18 +10,23 @@ from refusal_lens.attribution import (
     ComponentMatrix,
     Decomposition,
     DepthProfile,
+    HeadPath,
+    HeadSources,
     KnockOut,
     MatrixCorrelation,
+    NeuronShares,
     PatchMap,
+    SourceRegions,
     TokenMap,
 )
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots.attribution import serving_table
 from refusal_lens.plots.attribution_depth import promoted_table
 from refusal_lens.plots.attribution_patches import agreement_table
+from refusal_lens.plots.attribution_paths import regions_table, seen_in
 from refusal_lens.plots.text import visible
 from refusal_lens.report_figure import Figure, Part
-from refusal_lens.report_run import Run
+from refusal_lens.report_run import R, Run
 
 _STAGES: Final = ("attribution", "patching", "patching_full", "depth", "depth_full")
 _NAMES: Final = (
@@ -35,9 +39,15 @@ _NAMES: Final = (
     ("estimates", "patching"),
     ("patch_agreement", "patching"),
     ("knock_outs", "knock_out"),
+    ("head_paths", "paths"),
+    ("head_sources", "paths"),
+    ("head_regions", "paths"),
+    ("mlp_neurons", "paths"),
     ("depth", "depth"),
     ("promoted", "depth"),
 )
+_NOT_BY_TOKEN: Final = "this model's heads are no sums over the tokens that they read"
+_NO_NEURONS: Final = "this model's MLPs are no sums over neurons, or there are fewer than two pairs"
 _FINER: Final = "_full"
 _ASKED: Final = "asked_"  # before the name of a map: the prompt that it shows
 
@@ -51,9 +61,11 @@ def attribution_parts(run: Run) -> dict[str, Part]:
     found: dict[str, Part] = {
         "attribution_none": "",
         "written_gap": "",
+        "head_paths_seen": "",
         **_written(run),
         **_patched(run),
         **_knocked_out(run),
+        **_followed(run),
         **_deep(run),
         **_answered(run),
         "unscored": _unscored(run),
@@ -121,9 +133,10 @@ def _patched(run: Run) -> dict[str, Part]:
 
 
 def _knocked_out(run: Run) -> dict[str, Part]:
+    stages = [s for cut in ("", "_zero", "_resample") for s in _numbered(run, f"knock_out{cut}")]
     curves = [
         k
-        for stage in _numbered(run, "knock_out")
+        for stage in (*stages, "knock_out_pooled")
         if (k := run.get(stage, "curve", KnockOut)) is not None
     ]
     if not curves:
@@ -133,12 +146,58 @@ def _knocked_out(run: Run) -> dict[str, Part]:
     return {"knock_outs": Figure(figure, label)}
 
 
+def _followed(run: Run) -> dict[str, Part]:
+    """Ways of the strongest heads, the words they read, and the neurons of the strongest MLPs."""
+    stages = list(dict.fromkeys(_finest(run, stage) for stage in _numbered(run, "paths")))
+    paths, seen = dict[str, list[HeadPath]](), ""
+    neurons: list[NeuronShares] = []
+    sources: list[tuple[HeadSources, HeadSources, SourceRegions]] = []
+    for stage in stages:
+        own = _series(run, stage, "path", HeadPath)
+        regions = run.get(stage, "regions", SourceRegions)
+        read = [run.get(stage, name, HeadSources) for name in ("sources", "sources_twin")]
+        if own:
+            category = own[0].target.category
+            paths[category] = own
+            seen = seen or f"{_title(run, category).capitalize()}: {seen_in(own, regions)}"
+        if regions is not None and read[0] is not None and read[1] is not None:
+            sources.append((read[0], read[1], regions))
+        neurons += _series(run, stage, "neurons", NeuronShares)
+    n = f"a menu of {len(paths)} categories" if len(paths) > 1 else "one category"
+    found: dict[str, Part] = {}
+    if paths:
+        found["head_paths"] = Figure(
+            plots.plot_paths(paths, titles=run.titles),
+            f"What each strongest head changes, directly and through later parts; {n}",
+        )
+        found["head_paths_seen"] = seen
+        found["head_sources"] = run.lacking(stages[0], _NOT_BY_TOKEN)
+        found["head_regions"] = run.lacking(stages[0], _NOT_BY_TOKEN)
+        found["mlp_neurons"] = run.lacking(stages[0], _NO_NEURONS)
+    if sources:
+        found["head_sources"] = Figure(
+            plots.plot_sources(sources, titles=run.titles),
+            f"Words of one prompt and of its twin that the strongest heads read; {n}",
+        )
+        found["head_regions"] = regions_table([r for *_, r in sources], titles=run.titles)
+    if neurons:
+        found["mlp_neurons"] = Figure(
+            plots.plot_neurons(neurons, titles=run.titles),
+            f"The neurons that write most in the strongest MLP; {n}",
+        )
+    return found
+
+
+def _series(run: Run, stage: str, stem: str, cls: type[R]) -> list[R]:
+    """Numbered records of a stage, from 0 on."""
+    found: list[R] = []
+    while (record := run.get(stage, f"{stem}_{len(found)}", cls)) is not None:
+        found.append(record)
+    return found
+
+
 def _deep(run: Run) -> dict[str, Part]:
-    stage = _finest(run, "depth")
-    read = partial(run.get, stage, cls=DepthProfile)
-    profiles: list[DepthProfile] = []
-    while (profile := read(name=f"profile_{len(profiles)}")) is not None:
-        profiles.append(profile)
+    profiles = _series(run, _finest(run, "depth"), "profile", DepthProfile)
     if not profiles:
         return {}
     return {
@@ -155,10 +214,7 @@ def _answered(run: Run) -> dict[str, Part]:
     """A figure for each prompt that was read, under its stage's name, with the prompt."""
     found: dict[str, Part] = {}
     for stage in _numbered(run, "answer_map"):
-        maps: list[TokenMap] = []
-        while (read := run.get(stage, f"map_{len(maps)}", TokenMap)) is not None:
-            maps.append(read)
-        if maps:
+        if maps := _series(run, stage, "map", TokenMap):
             label = f"Tokens of one prompt and its answer by layer, along {len(maps)} directions"
             found[stage] = Figure(plots.plot_answer_maps(maps, titles=run.titles), label)
             found[f"{_ASKED}{stage}"] = visible(maps[0].prompt)
@@ -166,21 +222,21 @@ def _answered(run: Run) -> dict[str, Part]:
 
 
 def _unscored(run: Run) -> str:
-    """Which categories can't be patched, and why."""
+    """Which categories have no first-token score, and what reads them instead."""
     trust = run.get("score", "trust", ScoreTrust)
     modes = {} if trust is None else trust.mode
-    left_out = [
-        f"{visible(run.titles.get(c, c))} ({mode})"
-        for c, mode in modes.items()
-        if mode != "first token"
-    ]
+    left_out = [f"{_title(run, c)} ({mode})" for c, mode in modes.items() if mode != "first token"]
     return (
         ""
         if not left_out
-        else f"Not patched, knocked out or profiled by depth: {', '.join(left_out)}. These "
-        "measurements read the first-token score, which stands for a read answer only where it "
-        "agrees with one; in brackets, what does so in the category."
+        else f"No first token stands for a read answer in: {', '.join(left_out)}; in brackets, "
+        "what does. Where openings of four tokens do, patches and knock-outs read how likely they "
+        "are; a category of generation only has neither, and none of these a profile by depth."
     )
+
+
+def _title(run: Run, category: str) -> str:
+    return visible(run.titles.get(category, category))
 
 
 def _attributions(found: Decomposition) -> list[Attribution]:
@@ -196,11 +252,14 @@ def _finest(run: Run, stage: str) -> str:
 def _numbered(run: Run, stem: str) -> list[str]:
     """Stages of each category that are there, in order."""
     found = [f"{stem}_{i}" for i in range(len(run.question.get("categories") or run.titles))]
-    return [stage for stage in found if run.results.digest(stage)]
+    return [s for s in found if run.results.digest(s) or run.results.digest(s + _FINER)]
 
 
 def _gap_of(run: Run, stage: str) -> str:
     """The stage that says why something is missing."""
-    if stage in ("knock_out", "answer_map"):
-        return next(iter(_numbered(run, stage)), stage)
-    return _finest(run, stage)
+    if stage not in ("knock_out", "answer_map", "paths"):
+        return _finest(run, stage)
+    found = _numbered(run, stage)
+    if not found:
+        return stage
+    return found[0] if run.results.digest(found[0]) else found[0] + _FINER

@@ -12,7 +12,10 @@ from refusal_lens.attribution import (
     Cuts,
     Decomposition,
     DepthProfile,
+    HeadPath,
+    HeadSources,
     KnockOut,
+    NeuronShares,
     PatchMap,
     PatchSite,
     Placebo,
@@ -22,6 +25,7 @@ from refusal_lens.attribution import (
     component_matrix,
     depth_profile,
     matrix_correlation,
+    source_regions,
     stream_sites,
     writer_sites,
 )
@@ -90,6 +94,7 @@ def patched(
         names,
         rows,
         alignment * len(rows),
+        ("first token",) * len(rows),
         corrupt[:, None] + change,
         placebo,
         clean,
@@ -121,8 +126,52 @@ def knock_out(category: str = CATEGORIES[0]) -> KnockOut:
         torch.full((3, 4, 6), 5.0),
         -2.0,
         -6.0,
+        "first token",
         FROM,
     )
+
+
+def head_path(head: Component, category: str = CATEGORIES[0]) -> HeadPath:
+    """One unit a pair directly and two through L9's MLP; the placebo moves a tenth as much."""
+    parts = components()
+    change = torch.zeros(PAIRS, len(parts), dtype=torch.float64)
+    change[:, parts.index(head)] = 1.0 + 0.1 * torch.arange(PAIRS)
+    change[:, parts.index(Component(9, "MLP"))] = 2.0
+    return HeadPath(
+        head,
+        Target(category, Site(LAYER), -1, 10.0),
+        parts,
+        tuple(f"pair {i}" for i in range(PAIRS)),
+        ("equal length",) * PAIRS,
+        change,
+        change / 10,
+        change.sum(1),
+        change.sum(1) / 10,
+        1e-7,
+        Placebo(PAIRS, 0),
+        FROM,
+    )
+
+
+def followed(category: str = CATEGORIES[0], text: str = "") -> dict[str, Record]:
+    """Two heads; the first reads the third of four tokens, on the refuse side only."""
+    target = Target(category, Site(LAYER), -1, 10.0)
+    heads = (Component(7, "head", 2), Component(8, "head", 0))
+    scores = torch.tensor([[0.1, 0.2, 3.0, 0.0], [0.0, 0.5, 0.5, 0.0]], dtype=torch.float64)
+    tokens = ("<|im_start|>", "Why", text or "!", "<|im_end|>")
+    asked = text or "Why!"
+    refuse = HeadSources(asked, target, heads, (-4, -3, -2, -1), tokens, scores, 1e-7, FROM)
+    twin = replace(refuse, prompt="Why?", scores=torch.zeros_like(scores))
+    regions = source_regions(
+        [refuse, refuse], [twin, twin], heads, category=category, template=(1, 1)
+    )
+    sizes = torch.tensor([3.0, -1.0], dtype=torch.float64)
+    shares = NeuronShares(
+        target, category, 9, (11, 5), sizes, sizes - 0.5, sizes + 0.5, 4.0, 2.0, 48, 10, FROM
+    )
+    paths = {f"path_{i}": head_path(h, category) for i, h in enumerate(heads)}
+    both = {"sources": refuse, "sources_twin": twin, "regions": regions, "neurons_0": shares}
+    return paths | both
 
 
 def profiles(
@@ -182,6 +231,7 @@ def stages(
         "attribution_control": {"decomposition": decomposition(categories, 1)},
         "patching": {"patches": real, "fast": fast, "agreement": agreement(among, real)},
         "knock_out_0": {"curve": knock_out(categories[0])},
+        "paths_0": followed(categories[0], text),
         "depth": {f"profile_{i}": p for i, p in enumerate(told)},
         "answer_map_0": {
             f"map_{i}": replace(answered, category=c) for i, c in enumerate(categories[:3])

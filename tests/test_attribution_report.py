@@ -15,6 +15,8 @@ from synthetic_attribution import (
     OFFSETS,
     PAIRS,
     decomposition,
+    followed,
+    head_path,
     hostile,
     knock_out,
     patched,
@@ -26,7 +28,7 @@ from synthetic_run import Page, run
 from synthetic_run import trust as trust
 from test_plots import token_map
 
-from refusal_lens.attribution import agreement, component_matrix
+from refusal_lens.attribution import Component, agreement, component_matrix
 from refusal_lens.attribution_tables import found_in
 from refusal_lens.plots import (
     plot_answer_maps,
@@ -36,13 +38,18 @@ from refusal_lens.plots import (
     plot_estimates,
     plot_heads,
     plot_knock_outs,
+    plot_neurons,
     plot_patches,
+    plot_paths,
+    plot_sources,
     plot_writers,
 )
+from refusal_lens.plots.attribution_paths import regions_table, seen_in
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
 from refusal_lens.report import write_report
 
+SEEN = Component(7, "head", 2)
 FIGURES = (
     "plot-writers",
     "plot-heads",
@@ -51,6 +58,9 @@ FIGURES = (
     "plot-blocks",
     "plot-estimates",
     "plot-knock_outs",
+    "plot-head_paths",
+    "plot-head_sources",
+    "plot-mlp_neurons",
     "plot-depth",
     "plot-answer_map_0",
     "plot-answer_map_3",
@@ -74,9 +84,17 @@ def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
         "blocks": plot_blocks(real, **shared),
         "estimates": plot_estimates(fast, **shared),
         "knock-outs": plot_knock_outs([knock_out()], **shared),
+        "paths": plot_paths({CATEGORIES[0]: [head_path(SEEN)]}, **shared),
+        "sources": plot_sources([read(text)], **shared),
+        "neurons": plot_neurons([followed()["neurons_0"]], **shared),
         "depth": plot_depth(profiles(token=text), **shared),
         "answer maps": plot_answer_maps([token_map(text)], **shared),
     }
+
+
+def read(text: str = "") -> tuple[Any, Any, Any]:
+    found = followed(CATEGORIES[0], text)
+    return found["sources"], found["sources_twin"], found["regions"]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +154,25 @@ def test_heads_stand_at_their_layer_with_the_control_beside(drawn: dict[str, go.
     assert ours.customdata[7][2].startswith("<b>L7H2</b>") and "n = 30" in ours.customdata[7][2]
 
 
+def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
+    """Its heatmap has one row: the menu stands far above it, in panel heights."""
+    whole = decomposition(CATEGORIES[:2])
+    own = [whole.attribution(c) for c in whole.categories]
+    kept = [i for i, c in enumerate(own[0].components) if c.layer == 0]
+    first = [
+        replace(
+            a,
+            components=tuple(a.components[i] for i in kept),
+            scores=a.scores[kept],
+            low=a.low[kept],
+            high=a.high[kept],
+        )
+        for a in own
+    ]
+    figure = plot_heads(first, {}, titles=TITLES, names=("a", "b"))
+    assert len(shown(figure)[0].z) == 1 and figure.layout.updatemenus[0].y <= 3
+
+
 def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figure]) -> None:
     real, _ = patched()
     figure = drawn["patches"]
@@ -162,6 +199,55 @@ def test_a_knock_out_names_what_is_gone_beside_random_parts(drawn: dict[str, go.
         a.text.removeprefix("<b>").removesuffix("</b>")
         for a in drawn["knock-outs"].layout.annotations
     }
+
+
+def test_what_takes_a_writers_place_has_a_row_of_its_own() -> None:
+    mean, other = knock_out(), knock_out(CATEGORIES[1])
+    zero = replace(mean, cuts=replace(mean.cuts, replacement="zero"), score=mean.score + 40)
+    pooled = replace(mean, category="pooled")
+    figure = plot_knock_outs([zero, mean, other, pooled], titles=TITLES)
+    headings = [a.text for a in figure.layout.annotations]
+    assert headings[1] == "refusal score (nats); replaced by the benign mean"
+    assert headings[3] == "refusal score (nats); replaced by nothing (zero)"
+    assert figure.layout.yaxis4.range == figure.layout.yaxis2.range
+    assert figure.layout.yaxis4.range[1] > float(zero.score.max())
+    assert figure.layout.yaxis3.range == figure.layout.yaxis.range != figure.layout.yaxis2.range
+    buttons = figure.layout.updatemenus[0].buttons
+    names = [TITLES[CATEGORIES[0]], TITLES[CATEGORIES[1]], "pooled over categories"]
+    assert sorted(b.label for b in buttons) == sorted(map(escape, names))
+    own = next(b for b in buttons if b.label == escape(names[0]))
+    assert sum(own.args[0]["visible"]) == 16  # both rows, both panels, four traces
+    assert "scored by the first token" in figure.data[5].customdata[0]
+
+
+def test_a_way_is_told_by_route_with_placebo_and_carriers(drawn: dict[str, go.Figure]) -> None:
+    bars, placebo = shown(drawn["paths"])
+    assert list(bars.x) == pytest.approx([3.15, 1.15, 0.0, 2.0])
+    assert list(placebo.x) == pytest.approx([0.315, 0.115, 0.0, 0.2])
+    assert bars.error_x.array[1] > 0 and bars.error_x.array[3] == pytest.approx(0)
+    assert drawn["paths"].layout.yaxis.ticktext[0] == "<b>L7H2</b>, total"
+    assert "L9 MLP 2.00" in bars.customdata[3] and f"n = {PAIRS}" in bars.customdata[0]
+
+
+def test_words_stand_beside_those_of_the_twin(drawn: dict[str, go.Figure]) -> None:
+    refuse, twin = shown(drawn["sources"])
+    assert [list(row) for row in refuse.z] == [[0.1, 0.2, 3.0, 0.0], [0.0, 0.5, 0.5, 0.0]]
+    assert not any(map(any, twin.z))
+    assert drawn["sources"].layout.xaxis.ticktext[:3] == ("…", "Why", " sorry".replace(" ", "␣"))
+    assert refuse.customdata[0][2].startswith("<b>L7H2</b> from ␣sorry: 3.00<br>position -2")
+    table = regions_table([read()[2]], titles=TITLES)
+    assert table.rows[0][2].text == "3.20 [3.20, 3.20], n = 2, control 0.00"
+    text = seen_in([head_path(SEEN)], read()[2])
+    assert "L7H2 moves the projection by 3.15" in text and "2.00 [2.00, 2.00] through MLPs" in text
+    assert "From the request's own words it carries 3.20 [3.20, 3.20]" in text
+
+
+def test_neurons_stand_beside_what_chance_would_show(drawn: dict[str, go.Figure]) -> None:
+    bars, *chance = shown(drawn["neurons"])
+    assert list(bars.x) == [3.0, -1.0] and [t.x[0] for t in chance] == [2.0, -2.0]
+    (note,) = (a.text for a in drawn["neurons"].layout.annotations if "whole" in a.text)
+    assert note == "whole MLP 6.00 = 2 neurons 2.00 + 46 others 4.00, n = 10 pairs"
+    assert "n = 10 pairs; largest by chance 2.00" in bars.customdata[0]
 
 
 def test_a_menu_does_not_move_the_axes() -> None:
@@ -210,6 +296,8 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     told = agreement(replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real)
     assert f"{told.n_sites} patched sites" in section
     assert "Heads that serve all 11" in section and "equal length" in section
+    assert f"n = {len(real.pairs)} pairs, control 0.00" in section and "never sites" in section
+    assert "L7H2 moves the projection by 3.15" in section
 
 
 def test_without_attribution_one_note_names_the_command(tmp_path: Path) -> None:
@@ -264,4 +352,6 @@ def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
     assert own.writers()[0].name in text and "remainder" in text
-    assert "sites correlate, mean over pairs: 1.00" in " ".join(text.split())
+    words = " ".join(text.split())
+    assert "mean of one correlation a pair, interval over pairs: 1.00 [1.00, 1.00]" in words
+    assert f"n = {4 * PAIRS} pairs, control 0.00" in words

@@ -13,16 +13,19 @@ from refusal_lens.attribution import Component, decompose, decompose_prompt
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.knock_out import Cuts, KnockOut, knock_out
 from refusal_lens.attribution.pairs import pairs_of
-from refusal_lens.attribution.path import HeadPath, head_path
+from refusal_lens.attribution.path import HeadPath, head_path, head_paths
+from refusal_lens.attribution.regions import source_regions
 from refusal_lens.attribution.sources import HeadSources, NeuronShares, head_sources, mlp_neurons
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import load_record, save_record
 from refusal_lens.sites import Site
 
 TOLERANCE = 1e-4
 PLANTED = Component(LAYER, "head", HEAD)
+OTHER = {"refuse": "comply", "comply": "refuse"}
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +135,76 @@ def test_neurons_sum_to_their_mlp(tiny, three_categories):
     everything = mlp_neurons(tiny, reds, d, 1, most=48)
     assert everything.neurons[:5] == found.neurons and abs(everything.rest) < 1e-9
     assert bool((found.low < found.scores).all() and (found.scores < found.high).all())
+    assert 0 < found.control < 100 * float(sizes.max())
     with pytest.raises(InputError, match="no neurons that write before"):
         mlp_neurons(tiny, reds, d, 2)
+
+
+def test_neurons_are_told_from_what_swapped_sides_would_show(tiny_llama, three_categories):
+    """Pairs that all point one way beat their sign flips; the same pairs turned at random do not.
+
+    With five pairs a flip repeats the sides in 2 of 32 draws, more than one in twenty: there the
+    control is the largest score itself. Eight pairs (2 of 256) leave it below.
+    """
+    d = fitted(tiny_llama, three_categories, "red")
+    five = three_categories.only(category="red")
+    few = mlp_neurons(tiny_llama, five, d, 1)
+    assert few.control >= float(few.scores.abs().max()) * (1 - 1e-9)
+    eight = paired("red", 8)
+    found = mlp_neurons(tiny_llama, eight, d, 1)
+    assert found.control < float(found.scores.abs().max())
+    turned = PromptSet(
+        tuple(replace(p, label=OTHER[p.label]) if int(p.pair[-1]) % 2 else p for p in eight)
+    )
+    other = mlp_neurons(tiny_llama, turned, d, 1)
+    assert other.control == pytest.approx(found.control, rel=0.2)  # 500 draws of the same flips
+    assert float(other.scores.abs().max()) < other.control
+    assert found.control == mlp_neurons(tiny_llama, eight, d, 1).control
+
+
+def paired(category, n):
+    """Pairs that differ in one word, so that their differences are alike."""
+    return PromptSet(
+        tuple(
+            Prompt(f"{i}-{label}", f"{i} {word}", category, label, "train", "test", f"p{i}")
+            for i in range(n)
+            for label, word in (("refuse", "alarm"), ("comply", "quiet"))
+        )
+    )
+
+
+def test_regions_hold_all_that_a_head_reads(tiny, three_categories):
+    d = fitted(tiny, three_categories, "red")
+    reds = list(three_categories.only(category="red"))
+    sides = {label: [p for p in reds if p.label == label] for label in OTHER}
+    read = {label: [head_sources(tiny, p, d) for p in own] for label, own in sides.items()}
+    chat = tiny.chat
+    template = (len(chat.prefix_ids), chat.n_post)
+    heads = read["refuse"][0].heads[1:3]
+    found = source_regions(read["refuse"], read["comply"], heads, category="red", template=template)
+    for i, prompt in enumerate(sides["refuse"]):
+        whole = decompose_prompt(tiny, prompt, d)
+        for h, head in enumerate(heads):
+            assert abs(float(found.refuse[i, h].sum()) - whole.score_of(head)) < TOLERANCE
+        request = len(chat.ids(prompt)) - sum(template)
+        shares = read["refuse"][i].scores[1, template[0] : template[0] + request]
+        assert found.refuse[i, 0, 1] == pytest.approx(float(shares.sum()), abs=1e-9)
+    told = found.estimate(heads[0], "request")
+    assert told.n == 5 and told.value == pytest.approx(float(found.refuse[:, 0, 1].mean()))
+    assert told.control == pytest.approx(float(found.comply[:, 0, 1].mean()))
+    with pytest.raises(InputError, match="as many of either"):
+        source_regions(read["refuse"], [], heads, category="red", template=template)
+
+
+def test_the_planted_head_reads_the_request(planted):
+    d = planted_direction(planted)
+    sides = [[head_sources(planted, f"Tell me {x}{m}", d) for x in "ab"] for m in "!?"]
+    template = (len(planted.chat.prefix_ids), planted.chat.n_post)
+    found = source_regions(*sides, [PLANTED], category="red", template=template)
+    assert found.estimate(PLANTED, "request").value > 1
+    assert found.estimate(PLANTED, "request").control == pytest.approx(0, abs=1e-6)
+    for region in ("template before", "template's end"):
+        assert found.estimate(PLANTED, region).value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_path_sums_to_its_effect(tiny, three_categories):
@@ -152,6 +223,33 @@ def test_a_path_sums_to_its_effect(tiny, three_categories):
     direct = found.change[:, found.components.index(head)]
     later = found.change.sum(1) - direct
     assert direct.abs().max() > 1e-3 and later.abs().max() > 1e-3
+    routes = found.routes()
+    total = routes.pop("total")
+    assert total.value == pytest.approx(float(found.total.mean()))
+    assert sum(r.value for r in routes.values()) == pytest.approx(total.value, abs=TOLERANCE)
+    assert sum(r.control for r in routes.values()) == pytest.approx(total.control, abs=TOLERANCE)
+    assert routes["direct"].value == pytest.approx(float(direct.mean()))
+    assert abs(routes["direct"].control) > 1e-6
+    first, second = found.carriers(2)
+    size = found.change.mean(0).abs()
+    assert head not in (first, second)
+    assert size[found.components.index(first)] >= size[found.components.index(second)]
+
+
+def test_heads_that_are_followed_together_do_not_mix(tiny, three_categories):
+    """Each equals its own run, up to float32 in a batch of another size."""
+    pairs = pairs_of(tiny, three_categories, equal_length=False, most=1)
+    d = fitted(tiny, three_categories, "red")
+    heads = [Component(1, "head", 2), Component(0, "head", 1)]
+    for found, head in zip(head_paths(tiny, pairs, heads, d), heads, strict=True):
+        alone = head_path(tiny, pairs, head, d)
+        assert found.head == head
+        assert torch.allclose(found.change, alone.change, atol=TOLERANCE)
+        assert torch.allclose(found.placebo_change, alone.placebo_change, atol=TOLERANCE)
+        assert torch.allclose(found.placebo, found.placebo_change.sum(1), atol=TOLERANCE)
+        assert found.placebo.abs().max() > 1e-3
+    with pytest.raises(InputError, match="no pair"):
+        head_paths(tiny, [], heads, d)
 
 
 def test_the_planted_path_is_direct(planted, tmp_path):
@@ -163,6 +261,8 @@ def test_the_planted_path_is_direct(planted, tmp_path):
     )
     save_record(found, tmp_path / "path")
     assert torch.equal(load_record(HeadPath, tmp_path / "path").change, found.change)
+    assert found.carriers(3) == ()
+    assert found.routes()["through later MLPs"].value == pytest.approx(0, abs=TOLERANCE)
     idle = head_path(planted, pairs, Component(0, "head", 0), planted_direction(planted))
     assert idle.total.abs().max() < 1e-6
     with pytest.raises(InputError, match="not a head that writes before"):

@@ -24,6 +24,9 @@ from refusal_lens.attribution.lens import LensProfile as LensProfile
 from refusal_lens.attribution.lens import PromotedTokens as PromotedTokens
 from refusal_lens.attribution.lens import logit_lens as logit_lens
 from refusal_lens.attribution.lens import promoted_tokens as promoted_tokens
+from refusal_lens.attribution.opening import OpeningScore as OpeningScore
+from refusal_lens.attribution.opening import Score as Score
+from refusal_lens.attribution.opening import opening_score_of as opening_score_of
 from refusal_lens.attribution.pairs import Metric as Metric
 from refusal_lens.attribution.pairs import Pair as Pair
 from refusal_lens.attribution.pairs import pairs_of as pairs_of
@@ -38,8 +41,11 @@ from refusal_lens.attribution.patching import Placebo as Placebo
 from refusal_lens.attribution.patching import patch as patch
 from refusal_lens.attribution.path import HeadPath as HeadPath
 from refusal_lens.attribution.path import head_path as head_path
+from refusal_lens.attribution.path import head_paths as head_paths
 from refusal_lens.attribution.probe import ProbeProfile as ProbeProfile
 from refusal_lens.attribution.probe import probe_layers as probe_layers
+from refusal_lens.attribution.regions import SourceRegions as SourceRegions
+from refusal_lens.attribution.regions import source_regions as source_regions
 from refusal_lens.attribution.sources import HeadSources as HeadSources
 from refusal_lens.attribution.sources import NeuronShares as NeuronShares
 from refusal_lens.attribution.sources import head_sources as head_sources

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Component
-from refusal_lens.attribution.pairs import Metric
+from refusal_lens.attribution.opening import Score, read_scores
 from refusal_lens.attribution.passes import Tap, feed_of, ids_of, positions_of
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite
 from refusal_lens.directions import Direction
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Batch, Feed, last_token_logits
+from refusal_lens.model.forward import Batch, Feed
 from refusal_lens.prompts import PromptSet
 
 
@@ -32,7 +32,7 @@ class AblatedRuns:
     Arguments of the methods are rows of prompts at the offsets of the template's end.
     """
 
-    def __init__(self, model: LensModel, direction: Direction, metric: Metric) -> None:
+    def __init__(self, model: LensModel, direction: Direction, metric: Score) -> None:
         self.model, self.direction, self.metric = model, direction, metric
         self.offsets = tuple(sorted({*model.chat.offsets, direction.offset}))
 
@@ -84,5 +84,5 @@ class AblatedRuns:
                 hooks.write(i, site_of(component), values[row])
         tap = Tap([d.site.hook_name], positions_of(batch, [d.offset], n_prefix))
         with feed.backend.hooks([*hooks.hooks(), *tap.hooks()]):
-            logits, _ = last_token_logits(feed.prefix, batch)
-        return tap.seen[d.site.hook_name][:, 0] @ d.vector, self.metric(logits).float().cpu()
+            score = read_scores(self.metric, feed.prefix, batch)
+        return tap.seen[d.site.hook_name][:, 0] @ d.vector, score

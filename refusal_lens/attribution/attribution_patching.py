@@ -5,8 +5,9 @@ Syed et al. 2023, equation 2): two forward passes and a backward one a pair, wha
 of sites. It is a guess about patching, so its agreement with real patches is measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isnan
 from typing import Any, ClassVar, final
 
@@ -14,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.pairs import Metric, Pair
+from refusal_lens.attribution.opening import OpeningScore, Score, opening_log_p, score_for
+from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchSite, check_patch_sites, value_at
 from refusal_lens.attribution.patching import LEAST_GAP, PatchMap
@@ -62,7 +64,7 @@ def attribution_patch(
     model: LensModel,
     pairs: Sequence[Pair],
     sites: Sequence[PatchSite],
-    metric: Metric,
+    metric: Score | Mapping[str, Score],
     *,
     offsets: Sequence[int] | None = None,
     progress: Progress = silent,
@@ -80,10 +82,8 @@ def attribution_patch(
         feed = feed_of(model, ids)
         estimate = torch.zeros(len(pairs), len(sites))
         scores = torch.zeros(len(ids))
-        units = [[2 * i, 2 * i + 1] for i in range(len(pairs))]
-        batches = make_batches(ids, units, len(feed.prefix.ids), feed.batch_size)
-        for batch in map(feed.prefix.prepare, batches):
-            x, gradient, found = _both(feed, batch, names, chosen, metric)
+        for batch, score in _batches(feed, pairs, metric):
+            x, gradient, found = _both(feed, feed.prefix.prepare(batch), names, chosen, score)
             scores[list(batch.rows)] = found
             place = {row: i for i, row in enumerate(batch.rows)}
             for k in sorted({row // 2 for row in batch.rows}):
@@ -110,8 +110,11 @@ def attribution_patch(
 class Agreement(Record):
     """Pearson correlation over `n_sites` sites of estimated and real change of the score.
 
-    The mean over pairs with its t interval; 0 (control) is what sites in random order would give.
-    Pairs in which nothing changes have no correlation and are left out.
+    One correlation a pair; `n` of an estimate counts pairs, never sites: those of a pair share
+    its two prompts, so they are no observations of their own. The mean over pairs with its t
+    interval, which speaks of more pairs of these categories, not of other categories; 0 (control)
+    is what sites in random order would give. Pairs in which nothing changes have no correlation
+    and are left out.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -146,22 +149,57 @@ def agreement(fast: AttributionPatch, real: PatchMap) -> Agreement:
 
 
 def _mean(correlations: Sequence[float]) -> Estimate:
-    found = mean_estimate([r for r in correlations if not isnan(r)], control=0.0)
-    return replace(found, method="mean correlation, t interval over pairs; control: random order")
+    kept = [r for r in correlations if not isnan(r)]
+    method = (
+        "mean over pairs of each pair's correlation over sites, t interval over pairs; "
+        f"{len(correlations) - len(kept)} without a change left out; control: sites in random order"
+    )
+    return replace(mean_estimate(kept, control=0.0), method=method)
+
+
+def _batches(
+    feed: Feed, pairs: Sequence[Pair], metric: Score | Mapping[str, Score]
+) -> list[tuple[Batch, Score]]:
+    """Batches of whole pairs that share a score."""
+    scores = [score_for(metric, p.category) for p in pairs]
+    found: list[tuple[Batch, Score]] = []
+    for score in {id(s): s for s in scores}.values():
+        units = [[2 * i, 2 * i + 1] for i, own in enumerate(scores) if own is score]
+        batches = make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size)
+        found += [(batch, score) for batch in batches]
+    return found
 
 
 def _both(
-    feed: Feed, batch: Batch, names: Sequence[str], offsets: Sequence[int], metric: Metric
+    feed: Feed, batch: Batch, names: Sequence[str], offsets: Sequence[int], score: Score
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Activations and gradients of the score by hook point at the offsets, and the scores."""
-    tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)), live=True)
-    with torch.enable_grad(), feed.backend.hooks([_leaf(), *tap.hooks()]):
-        logits, _ = last_token_logits(feed.prefix, batch)
-        scores = metric(logits)
-        live = [tap.seen[name] for name in names]
-        gradients = torch.autograd.grad(scores.sum(), live)
-    x = {name: tap.at_positions(t) for name, t in zip(names, live, strict=True)}
-    found = {name: tap.at_positions(g) for name, g in zip(names, gradients, strict=True)}
+    """Activations and gradients of the score by hook point at the offsets, and the scores.
+
+    Each opening has a pass of its own, in which the prompt's activations are the same: their
+    gradients add up.
+    """
+    positions = positions_of(batch, offsets, len(feed.prefix.ids))
+    taps: list[Tap] = []
+
+    def tapped(run: Callable[[], Tensor]) -> Tensor:
+        taps.append(Tap(names, positions, live=True))
+        with feed.backend.hooks([_leaf(), *taps[-1].hooks()]):
+            return run()
+
+    with torch.enable_grad():
+        if isinstance(score, OpeningScore):
+            passes = [partial(opening_log_p, feed.prefix, batch, o) for o in score.openings]
+            scores = score.of([tapped(run) for run in passes])
+        else:
+            scores = score(tapped(lambda: last_token_logits(feed.prefix, batch)[0]))
+        live = [[tap.seen[name] for name in names] for tap in taps]
+        flat = torch.autograd.grad(scores.sum(), [x for row in live for x in row])
+    n = len(names)
+    x = {name: taps[0].at_positions(t) for name, t in zip(names, live[0], strict=True)}
+    found = {
+        name: torch.stack([taps[0].at_positions(g) for g in flat[k::n]]).sum(0)
+        for k, name in enumerate(names)
+    }
     return x, found, scores.detach().float().cpu()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from refusal_lens.attribution.ablated import AblatedRuns
 from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.base import Attribution, Target
-from refusal_lens.attribution.pairs import Metric
+from refusal_lens.attribution.opening import Score, name_of
 from refusal_lens.attribution.passes import check_unedited, silent
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -63,10 +63,11 @@ class KnockOut(Record):
 
     The first `cuts.counts[i]` of `order` are out in row i; the `random_` tensors hold the same
     numbers of random parts of the same kinds. `benign_projection` and `benign_score` are the
-    unedited means of the benign prompts: where nothing of the difference is left.
+    unedited means of the benign prompts: where nothing of the difference is left. `scored_by`
+    says which log-odds the score is: of a refusal token, or of a refusal opening.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     target: Target
     category: str
@@ -79,6 +80,7 @@ class KnockOut(Record):
     random_score: Float[Tensor, "draw count prompt"]
     benign_projection: float
     benign_score: float
+    scored_by: str
     provenance: Provenance
 
     def curve(self, of: Literal["projection", "score"]) -> tuple[Estimate, ...]:
@@ -100,7 +102,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
     prompts: PromptSet,
     direction: Direction,
     attribution: Attribution,
-    metric: Metric,
+    metric: Score,
     *,
     cuts: Cuts = Cuts(),
     progress: Progress = silent,
@@ -146,6 +148,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         random_score=torch.stack([r[1] for r in random]),
         benign_projection=float(benign[0].mean()),
         benign_score=float(benign[1].mean()),
+        scored_by=name_of(metric),
         provenance=model.provenance(prompts, cuts.seed),
     )
 

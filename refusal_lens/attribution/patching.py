@@ -6,7 +6,7 @@ recovery is (patched - corrupt) / (clean - corrupt) in refusal score: 0 nothing,
 was: those run once a pair, and many sites share a batch, one a row, behind that cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import ClassVar, Final, final
@@ -16,13 +16,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from refusal_lens.attribution.endings import Endings
-from refusal_lens.attribution.pairs import Metric, Pair
+from refusal_lens.attribution.opening import Score, name_of, read_scores, score_for
+from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress, last_token_logits
+from refusal_lens.model.forward import Progress
 from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST_GAP: Final = 1.0  # nats; over a smaller gap between clean and corrupt a share means nothing
@@ -48,11 +49,11 @@ class PatchMap(Record):
 
     `patched[pair, site]` stands between `corrupt[pair]` (the benign prompt as it is) and
     `clean[pair]` (the refuse-side prompt). `placebo` is NaN for pairs without one. `alignment`
-    says for each pair what its positions were compared with; `tokens` are the benign prompts' at
-    `offsets`, "…" where they differ.
+    says for each pair what its positions were compared with, and `scored_by` which log-odds its
+    score is; `tokens` are the benign prompts' at `offsets`, "…" where they differ.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     sites: tuple[PatchSite, ...]
     offsets: tuple[int, ...]
@@ -60,6 +61,7 @@ class PatchMap(Record):
     pairs: tuple[str, ...]
     categories: tuple[str, ...]
     alignment: tuple[str, ...]
+    scored_by: tuple[str, ...]
     patched: Float[Tensor, "pair site"]
     placebo: Float[Tensor, "pair site"]
     clean: Float[Tensor, " pair"]
@@ -96,7 +98,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
     model: LensModel,
     pairs: Sequence[Pair],
     sites: Sequence[PatchSite],
-    metric: Metric,
+    metric: Score | Mapping[str, Score],
     *,
     offsets: Sequence[int] | None = None,
     placebo: Placebo = Placebo(),
@@ -104,7 +106,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
 ) -> PatchMap:
     """Patch every site of every pair; `offsets` are by default the template's end.
 
-    Progress counts pairs.
+    `metric` is one score, or one for each category. Progress counts pairs.
 
     Raises:
         InputError: a site or offset that the model or a pair does not have; offsets before the
@@ -115,7 +117,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
     alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)
     with torch.inference_mode():
         runs = [
-            _Run(model, pair, sites, chosen, metric).scores(seed)
+            _Run(model, pair, sites, chosen, score_for(metric, pair.category)).scores(seed)
             for pair, seed in _with_seeds(pairs, placebo, progress)
         ]
     return PatchMap(
@@ -125,6 +127,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
         pairs=tuple(p.name for p in pairs),
         categories=tuple(p.category for p in pairs),
         alignment=alignment,
+        scored_by=tuple(name_of(score_for(metric, p.category)) for p in pairs),
         patched=torch.stack([r.patched for r in runs]),
         placebo=torch.stack([r.placebo for r in runs]),
         clean=torch.tensor([r.clean for r in runs]),
@@ -152,7 +155,7 @@ class Tapped:
         pair: Pair,
         names: Sequence[str],
         offsets: Sequence[int],
-        metric: Metric,
+        metric: Score,
     ) -> "Tapped":
         """Run both prompts and read the hook points `names`."""
         feed = feed_of(model, [pair.clean, pair.corrupt])
@@ -161,10 +164,9 @@ class Tapped:
         for batch in map(feed.prefix.prepare, feed.batches()):
             tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)))
             with feed.backend.hooks(tap.hooks()):
-                logits, _ = last_token_logits(feed.prefix, batch)
+                scores[list(batch.rows)] = read_scores(metric, feed.prefix, batch)
             for i, row in enumerate(batch.rows):
                 found[row] = {name: x[i] for name, x in tap.seen.items()}
-                scores[row] = metric(logits[i : i + 1])[0].float().cpu()
         seen = {name: torch.stack([found[0][name], found[1][name]]) for name in found[0]}
         return cls(seen, scores)
 
@@ -199,7 +201,7 @@ class _Run:
         pair: Pair,
         sites: Sequence[PatchSite],
         offsets: tuple[int, ...],
-        metric: Metric,
+        metric: Score,
     ) -> None:
         self.sites, self.offsets, self.metric = sites, offsets, metric
         self.names = tuple(dict.fromkeys(s.hook_name for s in sites))
@@ -230,8 +232,7 @@ class _Run:
                 hooks = PatchHooks(self.offsets, first)
                 for row, i in enumerate(chunk.tolist()):
                     hooks.write(row, self.sites[i], values[i])
-                logits = self.endings.logits(start, len(chunk), hooks.hooks())
-                found[chunk] = self.metric(logits).float().cpu()
+                found[chunk] = self.endings.scores(self.metric, start, len(chunk), hooks.hooks())
         return found
 
 

@@ -6,8 +6,8 @@ every other part is what later heads and MLPs make of it. The parts of the chang
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float64
@@ -28,6 +28,8 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.forward import Batch, Progress, SharedPrefix
 from refusal_lens.records import Estimate, Provenance, Record
 
+Route = Literal["total", "direct", "through later heads", "through later MLPs"]
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -35,11 +37,11 @@ class HeadPath(Record):
     """Change of every part of r . x when one head writes what it writes for the refuse side.
 
     `change[pair, component]` sums over components to `total[pair]` (up to rounding, which is
-    `remainder`); the head's own entry is the direct path. `placebo` is the total when a random
-    vector as long as the difference is patched in.
+    `remainder`); the head's own entry is the direct path. `placebo_change` and `placebo` are the
+    same when a random vector as long as the difference is patched in.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     head: Component
     target: Target
@@ -47,6 +49,7 @@ class HeadPath(Record):
     pairs: tuple[str, ...]
     alignment: tuple[str, ...]
     change: Float64[Tensor, "pair component"]
+    placebo_change: Float64[Tensor, "pair component"]
     total: Float64[Tensor, " pair"]
     placebo: Float64[Tensor, " pair"]
     remainder: float
@@ -54,10 +57,34 @@ class HeadPath(Record):
     provenance: Provenance
 
     def estimate(self, component: Component | None = None) -> Estimate:
-        """Mean change of a part, or the total (control: placebo), t interval over pairs."""
+        """Mean change of a part, or the total; t interval over pairs; control: the placebo."""
         if component is None:
-            return mean_estimate(self.total.tolist(), float(self.placebo.mean()))
-        return mean_estimate(self.change[:, self.components.index(component)].tolist())
+            return _mean(self.total, self.placebo)
+        return self._over([component])
+
+    def routes(self) -> dict[Route, Estimate]:
+        """The total, its direct part, and what other heads and MLPs make of it; parts add up."""
+        later = {
+            kind: [c for c in self.components if c != self.head and _kind(c) == kind]
+            for kind in ("head", "MLP")
+        }
+        return {
+            "total": self.estimate(),
+            "direct": self._over([self.head]),
+            "through later heads": self._over(later["head"]),
+            "through later MLPs": self._over(later["MLP"]),
+        }
+
+    def carriers(self, most: int) -> tuple[Component, ...]:
+        """The other parts whose mean change is largest, of either sign."""
+        size = self.change.mean(0).abs()
+        order: list[int] = size.argsort(descending=True).tolist()
+        others = [self.components[i] for i in order if float(size[i]) > 0]
+        return tuple([c for c in others if c != self.head][:most])
+
+    def _over(self, components: Sequence[Component]) -> Estimate:
+        own = [self.components.index(c) for c in components]
+        return _mean(self.change[:, own].sum(1), self.placebo_change[:, own].sum(1))
 
 
 def head_path(
@@ -72,53 +99,84 @@ def head_path(
     """Follow one head's difference, at the template's end, to a direction.
 
     Raises:
-        InputError: not a head, one that writes after the direction's site, or an edit that is on.
+        InputError: as `head_paths`.
+    """
+    return head_paths(model, pairs, [head], direction, seed=seed, progress=progress)[0]
+
+
+def head_paths(
+    model: LensModel,
+    pairs: Sequence[Pair],
+    heads: Sequence[Component],
+    direction: Direction,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[HeadPath, ...]:
+    """Follow each head by itself; a pair's prompts run once for all of them.
+
+    Progress counts pairs.
+
+    Raises:
+        InputError: no pair, not a head, one that writes after the direction's site, or an edit
+            that is on.
     """
     check_unedited(model)
-    anatomy = Anatomy(model.backend)
-    projections = Projections(anatomy, [direction])
-    if head.kind != "head" or head not in projections.components:
-        raise InputError(f"{head.name} is not a head that writes before {direction.site}")
+    if not pairs:
+        raise InputError("no pair was given; expected at least one")
+    projections = Projections(Anatomy(model.backend), [direction])
+    for head in heads:
+        if head.kind != "head" or head not in projections.components:
+            raise InputError(f"{head.name} is not a head that writes before {direction.site}")
     changes: list[Tensor] = []
     totals: list[Tensor] = []
     for i, pair in enumerate(pairs):
         with torch.inference_mode():
-            parts, whole = _three_runs(model, pair, head, projections, seed * 1_000_003 + i)
-        changes.append(parts[1] - parts[0])
+            parts, whole = _runs(model, pair, heads, projections, seed * 1_000_003 + i)
+        changes.append(parts[1:] - parts[0])
         totals.append(whole[1:] - whole[0])
         progress(1)
     change, total = torch.stack(changes), torch.stack(totals)
     n_post = model.chat.n_post
-    return HeadPath(
-        head=head,
-        target=Target(direction.category, direction.site, direction.offset, direction.scale),
-        components=projections.components,
-        pairs=tuple(p.name for p in pairs),
-        alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
-        change=change,
-        total=total[:, 0],
-        placebo=total[:, 1],
-        remainder=float((total[:, 0] - change.sum(1)).abs().max()),
-        control=Placebo(len(pairs), seed),
-        provenance=model.provenance(),
+    return tuple(
+        HeadPath(
+            head=head,
+            target=Target(direction.category, direction.site, direction.offset, direction.scale),
+            components=projections.components,
+            pairs=tuple(p.name for p in pairs),
+            alignment=tuple(p.alignment(n_post, n_post) for p in pairs),
+            change=change[:, k].clone(),
+            placebo_change=change[:, k + 1].clone(),
+            total=total[:, k].clone(),
+            placebo=total[:, k + 1].clone(),
+            remainder=float((total - change.sum(2))[:, k : k + 2].abs().max()),
+            control=Placebo(len(pairs), seed),
+            provenance=model.provenance(),
+        )
+        for head, k in zip(heads, range(0, 2 * len(heads), 2), strict=True)
     )
 
 
-def _three_runs(
-    model: LensModel, pair: Pair, head: Component, projections: Projections, seed: int
-) -> tuple[Float64[Tensor, "3 component"], Float64[Tensor, " 3"]]:
-    """Parts and whole of r . x for the benign prompt as it is, patched, and with the placebo."""
-    offsets = model.chat.offsets
-    site = PatchSite("head", head.layer, None, head.head)
-    seen = Tapped.read(model, pair, [site.hook_name], offsets, _no_score).seen
-    generator = torch.Generator().manual_seed(seed)
-    hooks = PatchHooks(offsets, torch.zeros(3, dtype=torch.int64))
-    hooks.write(1, site, value_at(site, seen, 0, offsets))
-    hooks.write(2, site, random_value(site, seen, offsets, generator))
+def _runs(
+    model: LensModel, pair: Pair, heads: Sequence[Component], projections: Projections, seed: int
+) -> tuple[Float64[Tensor, "row component"], Float64[Tensor, " row"]]:
+    """Parts and whole of r . x for the benign prompt as it is, then each head patched and placebo.
+
+    Every head's placebo is drawn anew from the seed, so that it does not depend on the others.
+    """
+    offsets, n_rows = model.chat.offsets, 1 + 2 * len(heads)
+    sites = [PatchSite("head", h.layer, None, h.head) for h in heads]
+    names = tuple(dict.fromkeys(s.hook_name for s in sites))
+    seen = Tapped.read(model, pair, names, offsets, _no_score).seen
+    hooks = PatchHooks(offsets, torch.zeros(n_rows, dtype=torch.int64))
+    for k, site in enumerate(sites):
+        generator = torch.Generator().manual_seed(seed)
+        hooks.write(2 * k + 1, site, value_at(site, seen, 0, offsets))
+        hooks.write(2 * k + 2, site, random_value(site, seen, offsets, generator))
     prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
-    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(3, -1)
-    length = torch.full((3,), end.shape[1])
-    batch = prefix.prepare(Batch((0, 1, 2), end, length, prompt=length))
+    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(n_rows, -1)
+    length = torch.full((n_rows,), end.shape[1])
+    batch = prefix.prepare(Batch(tuple(range(n_rows)), end, length, prompt=length))
     tap = Tap(projections.names, length[:, None] + torch.tensor(projections.offsets))
     with model.backend.hooks([*hooks.hooks(), *tap.hooks()]):
         prefix.run(batch, keep=(0,))
@@ -127,3 +185,13 @@ def _three_runs(
 
 def _no_score(logits: Tensor) -> Tensor:
     return torch.zeros(len(logits))
+
+
+def _kind(component: Component) -> str:
+    """Whose write a part belongs to: a bias to its block's heads or MLP."""
+    return "MLP" if component.kind.startswith("MLP") else "head"
+
+
+def _mean(change: Float64[Tensor, " pair"], placebo: Float64[Tensor, " pair"]) -> Estimate:
+    found = mean_estimate(change.tolist(), float(placebo.mean()))
+    return replace(found, method="mean over pairs, t interval; control: placebo of equal length")

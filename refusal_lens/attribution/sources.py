@@ -25,6 +25,7 @@ from refusal_lens.residuals import twins
 
 _TOLERANCE: Final = 1e-3  # of a head's largest write; half precision rounds the weights themselves
 _HALF_TOLERANCE: Final = 5e-2
+_DRAWS: Final = 500  # sign flips of the pairs
 
 
 @final
@@ -54,10 +55,12 @@ class NeuronShares(Record):
     """The neurons of one MLP that write the class difference most, of either sign.
 
     `scores` (refuse minus comply, over pairs) with 95% t intervals in order of size; `rest` is
-    what all other neurons of the layer add up to, and `n_neurons` how many there are.
+    what all other neurons of the layer add up to, and `n_neurons` how many there are. `control`
+    is the largest score of any neuron when the sides of each pair are swapped at random, exceeded
+    in one of twenty draws: as they are picked by size, scores below it show nothing.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     target: Target
     category: str
@@ -67,6 +70,7 @@ class NeuronShares(Record):
     low: Float64[Tensor, " neuron"]
     high: Float64[Tensor, " neuron"]
     rest: float
+    control: float
     n_neurons: int
     n: int
     provenance: Provenance
@@ -105,13 +109,14 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
     )
 
 
-def mlp_neurons(
+def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
     model: LensModel,
     prompts: PromptSet,
     direction: Direction,
     layer: int,
     *,
     most: int = 10,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> NeuronShares:
     """The `most` neurons of a layer's MLP that write a direction's class difference.
@@ -146,10 +151,18 @@ def mlp_neurons(
         low=(mean - half)[top],
         high=(mean + half)[top],
         rest=float(mean.sum() - mean[top].sum()),
+        control=_largest_by_chance(each, seed),
         n_neurons=len(mean),
         n=n,
         provenance=model.provenance(prompts),
     )
+
+
+def _largest_by_chance(each: Float64[Tensor, "pair neuron"], seed: int) -> float:
+    """The 95% quantile over sign flips of the largest absolute mean over all neurons."""
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(2, (_DRAWS, len(each)), generator=generator).double() * 2 - 1
+    return float((signs @ each / len(each)).abs().amax(1).quantile(0.95))
 
 
 def _by_token(

@@ -12,6 +12,9 @@ from refusal_lens.plots.attribution_depth import plot_knock_outs as plot_knock_o
 from refusal_lens.plots.attribution_patches import plot_blocks as plot_blocks
 from refusal_lens.plots.attribution_patches import plot_estimates as plot_estimates
 from refusal_lens.plots.attribution_patches import plot_patches as plot_patches
+from refusal_lens.plots.attribution_paths import plot_neurons as plot_neurons
+from refusal_lens.plots.attribution_paths import plot_paths as plot_paths
+from refusal_lens.plots.attribution_paths import plot_sources as plot_sources
 from refusal_lens.plots.clusters import plot_clusters as plot_clusters
 from refusal_lens.plots.clusters import plot_map as plot_map
 from refusal_lens.plots.contrasts import plot_contrasts as plot_contrasts

@@ -18,6 +18,13 @@ from refusal_lens.plots.tokens import plot_tokens
 
 _TOKENS: Final = 8
 _OWN: Final = "strongest writers"
+_READ: Final = ("projection (stream units)", "refusal score (nats)")
+REPLACED: Final = {
+    "mean": "the benign mean",
+    "zero": "nothing (zero)",
+    "resample": "one benign prompt's",
+}
+_POOLED: Final = {"pooled": "pooled over categories"}
 _ROWS: Final = (
     "found by a probe",
     "read out of the layer",
@@ -30,30 +37,37 @@ _UNITS: Final = ("accuracy", "refusal score (nats)", "refusal score (nats)", "st
 def plot_knock_outs(found: Sequence[KnockOut], *, titles: Mapping[str, str]) -> go.Figure:
     """Projection and refusal score as the strongest writers go out, beside random parts.
 
-    Bands are 95% t intervals over prompts; the dotted line is the benign prompts' unedited mean.
+    A row for each thing that takes a writer's place. Bands are 95% t intervals over prompts; the
+    dotted line is the benign prompts' unedited mean.
     """
+    kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in found)]
+    headings = [f"{unit}; replaced by {REPLACED[r]}" for r in kinds for unit in _READ]
     figure = make_subplots(
-        rows=1,
+        rows=len(kinds),
         cols=2,
         horizontal_spacing=0.09,
-        subplot_titles=["projection (stream units)", "refusal score (nats)"],
+        vertical_spacing=0.34 / max(len(kinds), 2),
+        subplot_titles=headings,
     )
     owners: list[str] = []
     for k in found:
-        name = escape(titles.get(k.category, k.category))
+        name = escape(titles.get(k.category, _POOLED.get(k.category, k.category)))
+        row = 1 + kinds.index(k.cuts.replacement)
         for column in (1, 2):
-            for trace in _curves(k, column == 2, legend=column == 1):
-                figure.add_trace(trace, row=1, col=column)
+            for trace in _curves(k, column == 2, legend=(row, column) == (1, 1)):
+                figure.add_trace(trace, row=row, col=column)
                 owners.append(name)
         counts = list(map(str, k.cuts.counts))
         figure.update_xaxes(tickmode="array", tickvals=list(range(len(counts))), ticktext=counts)
-    dress(figure, 430, 1000)
-    figure.update_xaxes(title={"text": "writers replaced", "standoff": 4})
+    height, top = 130 + 300 * len(kinds), MENU_TOP + 24
+    dress(figure, height, 1000)
+    figure.update_xaxes(title={"text": "writers replaced", "standoff": 4}, row=len(kinds))
     figure.update_layout(
-        margin={"l": 62, "r": 20, "t": MENU_TOP + 24, "b": 46},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09, "yanchor": "bottom"},
+        margin={"l": 62, "r": 20, "t": top, "b": 46},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        legend_y=1 + 24 / (height - top - 46),
     )
-    hold_ranges(figure)
+    hold_ranges(figure, columns=2)
     choose(figure, owners)
     return figure
 
@@ -62,6 +76,7 @@ def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
     curve = k.curve("score" if scored else "projection")
     benign = k.benign_score if scored else k.benign_projection
     x = list(range(len(curve)))
+    scale = f", scored by the {k.scored_by}" if scored else ""
     replaced = ["none", *(", ".join(c.name for c in k.order[:n]) for n in k.cuts.counts[1:])]
     own = go.Scatter(
         x=x,
@@ -69,7 +84,7 @@ def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
         mode="lines+markers",
         name=_OWN,
         line={"color": REFUSE, "width": 2},
-        customdata=[f"{told(e)}<br>{_cut(r)}" for e, r in zip(curve, replaced, strict=True)],
+        customdata=[f"{told(e)}{scale}<br>{_cut(r)}" for e, r in zip(curve, replaced, strict=True)],
         hovertemplate="%{customdata}<extra></extra>",
     )
     random = go.Scatter(

@@ -13,6 +13,7 @@ from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.text import number
 
 MENU_TOP: Final = 84  # the menu, and headings under it
+_LEAST: Final = 48  # plotly places a menu at most two panel heights above its panel
 
 
 @final
@@ -55,7 +56,8 @@ def plot_grids(grids: Mapping[str, Sequence[Grid]], frame: Frame) -> go.Figure:
     left, right, under = 64, 112, 24 + 7 * max(map(_shown_length, frame.across))
     wide = min(WIDTH, left + right + n * len(frame.across) * frame.cell[0] + (n - 1) * 36)
     wide = max(wide, 520)
-    dress(figure, MENU_TOP + under + 20 + len(frame.up) * frame.cell[1], wide)
+    high = max(len(frame.up) * frame.cell[1], _LEAST)
+    dress(figure, MENU_TOP + under + 20 + high, wide)
     ticks: dict[str, Any] = {"tickmode": "array", "showgrid": False, "ticks": ""}
     figure.update_xaxes(
         **ticks,
@@ -122,15 +124,21 @@ def choose(
     figure.update_layout(updatemenus=[menu])
 
 
-def hold_ranges(figure: go.Figure) -> None:
-    """One range for each vertical axis over all its lines, so that a menu does not move it."""
-    ends: dict[str, list[float]] = {}
+def hold_ranges(figure: go.Figure, columns: int | None = None) -> None:
+    """One range for each vertical axis over all its lines, so that a menu does not move it.
+
+    With `columns`, one for all panels under each other in a grid of so many columns.
+    """
+    ends: dict[int, list[float]] = {}
     traces: Any = figure.data
-    for trace in (t for t in traces if t.type == "scatter"):
-        ends.setdefault(trace.yaxis or "y", []).extend(v for v in trace.y or () if v is not None)
-    for axis, values in ends.items():
+    lines = [(t, int((t.yaxis or "y")[1:] or 1)) for t in traces if t.type == "scatter"]
+    for trace, axis in lines:
+        key = axis if columns is None else (axis - 1) % columns
+        ends.setdefault(key, []).extend(v for v in trace.y or () if v is not None)
+    for axis in {axis for _, axis in lines}:
+        values = ends[axis if columns is None else (axis - 1) % columns]
         room = 0.05 * (max(values) - min(values)) or 1.0
-        name = axis.replace("y", "yaxis")
+        name = f"yaxis{'' if axis == 1 else axis}"
         figure.update_layout({f"{name}.range": [min(values) - room, max(values) + room]})
 
 

@@ -9,7 +9,7 @@ from refusal_lens.plots.attribution_grid import MENU_TOP, Frame, Grid, choose, p
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, token, told, visible
+from refusal_lens.plots.text import escape, interval, number, token, told, visible
 from refusal_lens.records import Estimate
 
 ALL = "all pairs"
@@ -149,15 +149,25 @@ def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.F
 def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
     """How well the estimates foretold real patches, by category, with what was compared."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
-    rows = [(Cell("all pairs"), Cell(told(found.overall)))]
-    rows += [(Cell(visible(titles.get(c, c))), Cell(told(e))) for c, e in found.by_category.items()]
+    rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
+    rows += [
+        (Cell(visible(titles.get(c, c))), Cell(told_pairs(e))) for c, e in found.by_category.items()
+    ]
     return Table(
-        f"Correlation of estimated and real change of the refusal score over {found.n_sites} "
-        "patched sites, mean over pairs with its 95% interval; control: sites in random order. "
-        f"Positions: {aligned}.",
-        ("category", "correlation"),
+        "Estimated against real change of the refusal score: each pair of prompts gives one "
+        f"correlation over its {found.n_sites} patched sites; shown is the mean over pairs. n and "
+        "the 95% t interval count pairs, never sites, as those of a pair share its prompts; the "
+        "interval of all pairs holds for these categories and says nothing of others. Control: "
+        f"sites in random order. Positions: {aligned}.",
+        ("category", "mean correlation"),
         tuple(rows),
     )
+
+
+def told_pairs(e: Estimate) -> str:
+    """An estimate over pairs with its interval, n and control."""
+    ends = interval(e.value, e.low, e.high)
+    return f"{ends}, n = {e.n} pairs, control {number(e.control)}"
 
 
 def _choices(categories: Iterable[str], titles: Mapping[str, str]) -> list[tuple[str, str | None]]:

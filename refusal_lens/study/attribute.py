@@ -7,6 +7,7 @@ from typing import final
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import load_prompts
 from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.question import Study
@@ -59,12 +60,11 @@ def explain_prompt(folder: Path | str, prompt: str, *, category: str | None = No
 
 def _bench(folder: Path | str, category: str | None) -> Bench:
     study = Study.of(Results.open(folder).manifest.get("question"))
-    bench = begin(study, folder)
-    if category is not None and category not in bench.prompts.categories:
-        raise InputError(
-            f"category {category!r} is not in this run; it has {list(bench.prompts.categories)}"
-        )
-    return bench
+    if category is not None:  # before the model is loaded, which takes long
+        held = study.categories or load_prompts(study.prompts).categories
+        if category not in held:
+            raise InputError(f"category {category!r} is not in this run; it has {list(held)}")
+    return begin(study, folder)
 
 
 def _direction(bench: Bench, category: str | None) -> Direction:

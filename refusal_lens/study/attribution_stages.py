@@ -3,6 +3,7 @@
 They are no part of the study's own plan: `refusal_lens.study.attribute` runs them in its folder.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -10,18 +11,18 @@ from typing import Final, final
 from refusal_lens.attribution import (
     AttributionPatch,
     Decomposition,
-    Metric,
     Pair,
     PatchSite,
+    Score,
     agreement,
     attribution_patch,
     component_matrix,
     decompose,
     depth_profile,
     head_sites,
-    knock_out,
     logit_lens,
     matrix_correlation,
+    opening_score_of,
     pairs_of,
     patch,
     probe_layers,
@@ -97,7 +98,7 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     """Patches between refuse-side prompts and their twins, real ones and first-order estimates."""
     pairs, model = patch_pairs(bench, reach), bench.model
     offsets = patch_offsets(bench, reach)
-    metric = refusal_metric(_trust(bench), [p.category for p in pairs])
+    metric = scores_of(bench, [p.category for p in pairs])
     heads = head_sites(Anatomy(model.backend), range(model.n_layers))
     others = patch_sites(bench, reach)
     sites = (*heads, *others) if not reach.whole else others
@@ -108,23 +109,6 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
         "patches": real,
         "agreement": agreement(_at(fast, others), real),
     }
-
-
-def knocked_out(bench: Bench, tick: Progress, *, category: str) -> Records:
-    """One category's strongest writers replaced one after another, on prompts of `test`."""
-    metric = _metric_of(bench, category)
-    direction = _direction_of(bench, category)
-    found = bench.results.get("attribution", "decomposition", Decomposition)
-    prompts = held_out(bench, Reach()).only(category=category)
-    curve = knock_out(
-        bench.model,
-        prompts,
-        direction,
-        found.attribution(category),
-        metric,
-        progress=lambda n: tick(n * len(prompts) // 2),
-    )
-    return {"curve": curve}
 
 
 def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
@@ -197,12 +181,38 @@ def scored_categories(bench: Bench) -> tuple[str, ...]:
     return tuple(c for c in bench.prompts.only(split="test").categories if c in trusted)
 
 
+def patched_categories(bench: Bench) -> tuple[str, ...]:
+    """Categories of the test prompts in which the first token or openings stand for a verdict."""
+    if not bench.results.has("score", "trust"):
+        return ()
+    mode = _trust(bench).mode
+    kept = ("first token", "opening")
+    return tuple(c for c in bench.prompts.only(split="test").categories if mode.get(c) in kept)
+
+
+def scores_of(bench: Bench, categories: Sequence[str]) -> dict[str, Score]:
+    """Each category's score: the first token's or its own openings'.
+
+    Raises:
+        Gap: a category of which only generation can say whether it was refused.
+    """
+    trust = _trust(bench)
+    opened = [c for c in dict.fromkeys(categories) if trust.mode.get(c) == "opening"]
+    rest = [c for c in dict.fromkeys(categories) if c not in opened]
+    found: dict[str, Score] = {c: opening_score_of(trust, c) for c in opened}
+    try:
+        return found | dict.fromkeys(rest, refusal_metric(trust, rest))
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
 def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
     """Test pairs of equal token length; where there is none, pairs that share only their end."""
-    categories = scored_categories(bench)
+    categories = patched_categories(bench)
     if not categories:
         raise Gap(
-            "in no category does the first token tell refusals from answers: patching reads it"
+            "in no category does the first token, or an opening, tell refusals from answers: "
+            "patching reads them"
         )
     test = bench.prompts.only(split="test", category=categories)
     with suppress(InputError):
@@ -251,13 +261,6 @@ def _direction_of(bench: Bench, category: str) -> Direction:
     found = bench.results.get("directions", "directions", DirectionSet)
     try:
         return found.at(category, bench.chosen_layer())
-    except InputError as error:
-        raise Gap(str(error)) from None
-
-
-def _metric_of(bench: Bench, category: str) -> Metric:
-    try:
-        return refusal_metric(_trust(bench), [category])
     except InputError as error:
         raise Gap(str(error)) from None
 
