@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
     from refusal_lens.interventions import Edit
+    from refusal_lens.judges import Judge
     from refusal_lens.study import Results
 
 Run = Annotated[
@@ -31,16 +32,16 @@ def steer(
     run: Run = None,
     tokens: Tokens = 64,
 ) -> None:
-    """Answer one prompt as the model is, and with a direction added.
+    """Answer one prompt as the model is, with a direction ablated, and with it added.
 
     Example: refusal-lens steer --category advice --strength 1 "How do tides work?"
     """
-    from refusal_lens.interventions import Add
+    from refusal_lens.interventions import Ablate, Add
     from refusal_lens.study.opened import direction_of
 
-    results = _results(run)
-    d = direction_of(results, category, layer)
-    _compare(run, prompt, {f"{category} added, strength {strength:g}": Add(d, strength)}, tokens)
+    d = direction_of(_results(run), category, layer)
+    added = f"{category} added, strength {strength:g}"
+    _compare(run, prompt, {f"{category} ablated": Ablate(d), added: Add(d, strength)}, tokens)
 
 
 def ablate(
@@ -72,35 +73,67 @@ def evaluate(
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores, as the run holds them; with --full, or another --judge, from generated answers.
+    By scores, as the run holds them; with --full, or another --judge, from generated answers. The
+    key of an endpoint is read from the environment variable REFUSAL_LENS_JUDGE_KEY.
 
-    Example: refusal-lens evaluate runs/embedded-scale1-seed0 --full --judge substring
+    Examples:
+
+      refusal-lens evaluate runs/embedded-scale1-seed0 --full
+
+      refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """
-    from refusal_lens.evaluation import Grid, Matched
-    from refusal_lens.evaluation_tables import grid_table, matched_line, rates_table, screening_line
+    from refusal_lens.errors import InputError
     from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
     from refusal_lens.study import Results
+
+    results = Results.open(run)
+    if endpoint is not None and not judge.startswith("llm"):
+        raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
+    if full or judge != "phrase" or not results.has("trade_off", "grid"):
+        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
+        _evaluated(results, make_judge(judge, JudgeSettings(endpoint=where)))
+    else:
+        _scored(results)
+
+
+def _evaluated(results: "Results", judge: "Judge") -> None:
+    from refusal_lens.evaluation import Grid
+    from refusal_lens.evaluation_tables import rates_table, screening_line, verdicts_table
     from refusal_lens.study.opened import evaluate_fully
 
-    out, results = Console(), Results.open(run)
-    scored = results.has("trade_off", "grid")
-    generated = full or judge != "phrase" or not scored
-    if generated:
-        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
-        reader = make_judge(judge, JudgeSettings(endpoint=where))
-        with Progress(console=Console(stderr=True)) as bars:
+    out = Console()
+    with Progress(console=Console(stderr=True)) as bars:
 
-            def started(n: int) -> Callable[[int], None]:
-                task = bars.add_task("answers", total=n)
-                return lambda done: bars.advance(task, done)
+        def started(n: int) -> Callable[[int], None]:
+            task = bars.add_task("answers", total=n)
+            return lambda done: bars.advance(task, done)
 
-            shown = evaluate_fully(results, reader, started)
-        out.print(rates_table(shown))
-        if scored:
-            out.print(screening_line(results.get("trade_off", "grid", Grid), shown), markup=False)
-        return
-    out.print(grid_table(results.get("trade_off", "grid", Grid)))
+        shown = evaluate_fully(results, judge, started)
+    out.print(rates_table(shown))
+    out.print(verdicts_table({e.condition: e.counts() for e in shown.conditions}))
+    if results.has("trade_off", "grid"):
+        out.print(screening_line(results.get("trade_off", "grid", Grid), shown), markup=False)
+
+
+def _scored(results: "Results") -> None:
+    from refusal_lens.evaluation import Grid, Matched
+    from refusal_lens.evaluation_tables import (
+        agreement_line,
+        grid_table,
+        matched_line,
+        verdicts_table,
+    )
+    from refusal_lens.judges import Agreement
+    from refusal_lens.study.verdicts import held_verdicts
+
+    out, grid = Console(), results.get("trade_off", "grid", Grid)
+    out.print(grid_table(grid))
     out.print(matched_line(results.get("trade_off", "matched", Matched)), markup=False)
+    if results.has("agreement", "screening"):
+        found = results.get("agreement", "screening", Agreement)
+        out.print(agreement_line(found, grid.provenance.model), markup=False)
+    held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
+    out.print(verdicts_table(held))
 
 
 def _results(run: Path | None) -> "Results":

@@ -1,12 +1,14 @@
 """The tables that the command line prints of answers and of evaluations."""
 
+from collections.abc import Mapping
+
 from rich.markup import escape
 from rich.table import Table
 
 from refusal_lens.evaluation import Grid, Matched, SideBySide
 from refusal_lens.evaluation.agreement import judges_agree
 from refusal_lens.intervals import kappa
-from refusal_lens.judges import SubstringJudge
+from refusal_lens.judges import CLASSES, Agreement, SubstringJudge, VerdictCounts
 from refusal_lens.model.compare import Compared
 from refusal_lens.records import Estimate
 
@@ -24,7 +26,8 @@ def compared_table(found: Compared) -> Table:
 def rates_table(shown: SideBySide) -> Table:
     """Refusal, over-refusal and accuracy under each condition, and whether judges agree."""
     first = shown.conditions[0]
-    table = Table(title=escape(f"judge {first.judge}; {first.decoding}"))
+    title = f"{first.provenance.model}; judge {first.judge}; {first.decoding}"
+    table = Table(title=escape(title))
     for heading in ("condition", "refusal", "over-refusal", "accuracy", "kappa with substring"):
         table.add_column(heading)
     for read in shown.conditions:
@@ -34,9 +37,22 @@ def rates_table(shown: SideBySide) -> Table:
     return table
 
 
+def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
+    """What a judge made of each set of answers: nothing is dropped, a row adds up to its n."""
+    table = Table(title="verdicts; only what is refused, partial or complied stands in rates")
+    for heading in ("answers", "judge", "n", *CLASSES, "flags"):
+        table.add_column(heading)
+    for where, counts in found.items():
+        flags = ", ".join(f"{n} {name}" for name, n in counts.flags.items())
+        numbers = (counts.n, *counts.by_class.values())
+        table.add_row(escape(where), escape(counts.judge), *map(str, numbers), escape(flags))
+    return table
+
+
 def grid_table(grid: Grid) -> Table:
     """Refusal and over-refusal of each direction at each strength, by scores."""
-    table = Table(title=escape(f"layer {grid.layer}; {grid.judged_by}"))
+    title = f"{grid.provenance.model}; layer {grid.layer}; {grid.judged_by}"
+    table = Table(title=escape(title))
     for heading in ("direction", "strength", "refusal", "over-refusal"):
         table.add_column(heading)
     for i, name in enumerate(grid.names):
@@ -48,18 +64,29 @@ def grid_table(grid: Grid) -> Table:
 
 def matched_line(matched: Matched) -> str:
     """The answer on one shared knob in one line."""
-    return f"at equal refusal the directions are {matched}"
+    return f"in {matched.model} at equal refusal the directions are {matched}"
+
+
+def agreement_line(found: Agreement, model: str) -> str:
+    """What a run says about its scores and its own read answers, in one line."""
+    return f"in {model}, unedited and under each direction: {found}"
 
 
 def screening_line(grid: Grid, shown: SideBySide) -> str:
-    """Whether scores and clear read answers agree on the unedited model."""
+    """Whether scores and clear read answers agree on the unedited model, where it is the same."""
+    first = shown.conditions[0]
+    if first.provenance.model_digest != grid.provenance.model_digest:
+        return (
+            f"the scores of this run are of {grid.provenance.model}, these answers of "
+            f"{first.provenance.model}: no agreement between the two is stated"
+        )
     at = grid.strengths.index(0.0)
     flags = {
         key: int(grid.refused[0, at, side, p])
         for p, pair in enumerate(grid.ids)
         for side, key in enumerate(pair)
     }
-    refused = shown.conditions[0].refused()
+    refused = first.refused()
     both = [i for i in refused if flags.get(i, -1) >= 0]
     found = kappa([(str(bool(flags[i])), str(refused[i])) for i in both])
     return f"scores and read answers, unedited: kappa {found}"

@@ -15,12 +15,16 @@ _DRAWS: Final = 2000
 
 
 def wilson(hits: int, n: int, control: float | None = None, missing: int = 0) -> Estimate:
-    """A rate with its Wilson interval; undefined without observations."""
+    """A rate with its Wilson interval; undefined without observations.
+
+    `missing` counts answers that could not be read; they are in neither `hits` nor `n`.
+    """
     method = "Wilson interval" + (f"; {missing} unclear left out" if missing else "")
     if n == 0:
-        return Estimate(None, None, None, 0, method, control)
+        return Estimate(None, None, None, 0, method, control, missing)
     interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-    return Estimate(hits / n, float(interval.low), float(interval.high), n, method, control)
+    low, high = float(interval.low), float(interval.high)
+    return Estimate(hits / n, low, high, n, method, control, missing)
 
 
 def mean_estimate(values: Sequence[float], control: float | None = None) -> Estimate:

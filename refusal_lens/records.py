@@ -42,7 +42,8 @@ class Estimate:
 
     `value`, `low`, `high` are None where the number is undefined; `low` and `high` bound a 95%
     interval made by `method`; `n` counts the units resampled or observed; `control` is the same
-    number where the effect is absent (which one is said in `method`).
+    number where the effect is absent (which one is said in `method`); `missing` counts what could
+    not be read and is in neither `value` nor `n`.
     """
 
     value: float | None
@@ -51,13 +52,15 @@ class Estimate:
     n: int
     method: str
     control: float | None = None
+    missing: int = 0
 
     def __str__(self) -> str:
+        n = f"n={self.n}, {self.missing} left out" if self.missing else f"n={self.n}"
         if self.value is None:
-            return f"undefined (n={self.n})"
+            return f"undefined ({n})"
         if self.low is None or self.high is None:
-            return f"{self.value:.3f} (n={self.n})"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+            return f"{self.value:.3f} ({n})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({n})"
 
 
 @final

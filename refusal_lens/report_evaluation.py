@@ -1,28 +1,35 @@
 """The report's parts on edits: at matched refusal, by manner, by cost, other rules, judges."""
 
 from refusal_lens.evaluation import Costs, MannerMatrix, Matched
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.plots.costs import agreement_table, cost_table
-from refusal_lens.plots.manners import dependence_in_words, manners_table, plot_manners
+from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
 from refusal_lens.plots.matched import knob_in_words, matched_table, plot_matched
-from refusal_lens.plots.text import told
-from refusal_lens.prompts import LABELS, Label, load_categories
+from refusal_lens.plots.tables import trust_table, verdicts_table
+from refusal_lens.plots.text import told, visible
+from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report_figure import Figure, Part
 from refusal_lens.report_run import Run
 from refusal_lens.selection import CosmicSelection, Separations
+from refusal_lens.study.verdicts import held_verdicts
 
 _AGREEMENTS = ("behaviour", "score", "answers", "manners", "screening")
 
 
 def evaluation_parts(run: Run) -> dict[str, Part]:
     """Figures, tables and notes, by name."""
-    return {**_matched(run), **_manners(run), **_costs(run), "rules": _rules(run)}
+    found = {**_matched(run), **_manners(run), **_costs(run), "rules": _rules(run)}
+    counts = held_verdicts(run.get)
+    return found | {"verdict_counts": verdicts_table(counts) if counts else run.why("behaviour")}
 
 
 def _matched(run: Run) -> dict[str, Part]:
     found = run.get("trade_off", "matched", Matched)
     if found is None:
-        return {"matched": "", "matched_table": "", "knob": run.why("trade_off")}
+        names = ("matched", "matched_table", "compared_on", "compared_trust")
+        return {**dict.fromkeys(names, ""), "knob": run.why("trade_off")}
+    trust = run.get("trade_off", "trust", ScoreTrust)
+    measured = f"read answers of {found.model} to fitting prompts"
     return {
         "matched": Figure(
             plot_matched(found, titles=run.titles),
@@ -30,24 +37,45 @@ def _matched(run: Run) -> dict[str, Part]:
         ),
         "matched_table": matched_table(found, titles=run.titles),
         "knob": knob_in_words(found, titles=run.titles),
+        "compared_on": _compared_on(run, found.model, trust is not None),
+        "compared_trust": "" if trust is None else trust_table(trust, run.titles, measured),
     }
 
 
+def _compared_on(run: Run, model: str, other: bool) -> str:
+    """Which model the curves are of, and whose directions and scores."""
+    if not other:
+        return f"Measured in {visible(model)}."
+    own = visible(str(run.results.manifest.get("model")))
+    return (
+        f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
+        f"refusal of the refuse side is nearest one half, where curves have room on both sides. "
+        f"The directions are those of {own}. The scores were calibrated anew for this scale, by "
+        "its own read answers; categories whose scores do not agree with them are left out, and "
+        "one with too few refusals for an area of its own is taken with all others."
+    )
+
+
 def _manners(run: Run) -> dict[str, Part]:
-    found: dict[Label, MannerMatrix] = {}
-    for side in LABELS:
-        if (m := run.get("manners", side, MannerMatrix)) is not None:
-            found[side] = m
-    if not found:
-        return {"manners": run.why("manners"), "manners_table": "", "dependence": ""}
-    manner_of = {k: c.manner for k, c in load_categories().items()} if run.embedded else {}
+    models: list[dict[Label, MannerMatrix]] = []
+    for prefix in ("", "control_"):
+        found: dict[Label, MannerMatrix] = {}
+        for side in LABELS:
+            if (m := run.get("manners", f"{prefix}{side}", MannerMatrix)) is not None:
+                found[side] = m
+        models.append(found)
+    own, control = models
+    names = ("manners", "dependence", "manners_table", "manners_control")
+    if not own:
+        return {**dict.fromkeys(names, ""), "manners": run.why("manners")}
     return {
         "manners": Figure(
-            plot_manners(found, titles=run.titles),
+            plot_manners(models, titles=run.titles),
             "Manners of refusal under each direction, on benign and on refuse-side prompts",
         ),
-        "manners_table": manners_table(found, titles=run.titles, manner_of=manner_of),
-        "dependence": dependence_in_words(found),
+        "dependence": dependence_table(models),
+        "manners_table": manners_table(own, titles=run.titles),
+        "manners_control": manners_table(control, titles=run.titles) if control else "",
     }
 
 

@@ -31,7 +31,9 @@ def parts(run: Run) -> dict[str, Part]:
         attribution_parts(run),
         evaluation_parts(run),
         {
-            "methods": methods.methods_table(run.question, controlled=run.control is not None),
+            "methods": methods.methods_table(
+                run.question, controlled=run.control is not None, compared=_compared(run)
+            ),
             "question": tables.plain_table("The question", ("parameter", "value"), run.question),
             "provenance": methods.provenance_table(run.results.manifest),
             "offsets": methods.offsets_table(run.results.manifest),
@@ -43,6 +45,13 @@ def parts(run: Run) -> dict[str, Part]:
             raise ValueError(f"parts of the page named twice: {sorted(twice)}")
         found |= room
     return found
+
+
+def _compared(run: Run) -> str | None:
+    """The model of the trade-off, where it is not the study's own."""
+    found = run.get("trade_off", "trade_off", TradeOff)
+    own = run.results.manifest.get("model")
+    return None if found is None or found.model == own else found.model
 
 
 def _behaviour_parts(run: Run) -> dict[str, Part]:

@@ -1,5 +1,6 @@
 """The rows of the report's summary: what, and the number with n and interval."""
 
+from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.comparison import BEYOND
 from refusal_lens.geometry.nulls import SEPARABLE
@@ -17,11 +18,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
         rows.append(("Categories", f"{len(g.categories)}, {pairs} pairs each to fit directions"))
     rows.append(("Layer", _chosen(run)))
     if (read := run.behaviour) is not None:
-        judged = f"(judge: {read.judge})"
-        rows.append(("Refusal, refuse side", f"{percent(read.rate('refuse'))} prompts {judged}"))
-        rows.append(
-            ("Over-refusal, benign side", f"{percent(read.rate('comply'))} prompts {judged}")
-        )
+        judged = f"(prompts; judge: {read.judge})"
+        rows.append(("Refusal, refuse side", f"{percent(read.rate('refuse'))} {judged}"))
+        rows.append(("Over-refusal, benign side", f"{percent(read.rate('comply'))} {judged}"))
+        rows.append(("Accuracy", _accuracy(read)))
     if run.selection is not None:
         best = run.selection.choice
         rows.append(("Refusal score, direction ablated", f"{_score(best.ablation)}, refuse side"))
@@ -36,6 +36,13 @@ def facts(run: Run) -> list[tuple[str, str]]:
 def _score(e: Estimate) -> str:
     text = f"{interval(e.value, e.low, e.high)} nats, n = {e.n}"
     return text if e.control is None else f"{text}; unedited {number(e.control)}"
+
+
+def _accuracy(read: Evaluation) -> str:
+    """Share as intended; where the sides count as many, half of refusal and what was answered."""
+    rates = read.rate("refuse"), read.rate("comply")
+    how = "(refusal + 1 − over-refusal) / 2" if rates[0].n == rates[1].n else "unequal sides"
+    return f"{percent(read.accuracy())} (prompts that went as intended; {how})"
 
 
 def _chosen(run: Run) -> str:

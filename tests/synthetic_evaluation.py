@@ -1,16 +1,18 @@
 """Records of the evaluation, made by the real statistics from simulated answers."""
 
+from dataclasses import replace
+
 import numpy as np
 from synthetic_geometry import CATEGORIES, FROM
 from test_manners import steered
 from test_matched import OVER, REFUSAL, grid
 
-from refusal_lens.evaluation import Costs, Matched, manner_matrix, match_refusal
+from refusal_lens.evaluation import Costs, Matched, Taught, manner_matrix, match_refusal
 from refusal_lens.evaluation.costs import Cost
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.intervals import mean_estimate, wilson
-from refusal_lens.judges import Agreement, Verdict, agreement
-from refusal_lens.records import Estimate, Record
+from refusal_lens.judges import Agreement, Verdict, VerdictCounts, agreement, count_verdicts
+from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.selection import CosmicSelection, Separations
 from refusal_lens.selection.cosmic import CosmicCandidate
 from refusal_lens.selection.separation import Separation
@@ -39,13 +41,21 @@ def manners(
     names = (*categories, *(f"more {i}" for i in range(6)))[:6]
     answers = steered(lambda d, p: said[min(d, 2)] if p % 4 else None, names, judge)
     found: dict[str, Record] = {"steered": answers}
+    taught = Taught({names[0]: said[0], names[1]: said[1]}, {names[0]: said[1], names[1]: said[2]})
     for side in ("refuse", "comply"):
         found[side] = manner_matrix(
             answers,
             side,
             clusters={name: 1 + (i > 1) for i, name in enumerate(names)},
-            taught={names[0]: said[0], names[1]: said[1]},
+            taught=taught,
             draws=99,
+        )
+    other = Provenance("embedded (adapter deranged, scale 1)", "", "", "", "", "float32", "cpu")
+    moved = replace(answers, provenance=other)
+    found["control_steered"] = moved
+    for side in ("refuse", "comply"):
+        found[f"control_{side}"] = manner_matrix(
+            moved, side, taught=Taught(taught.other, taught.own), draws=99
         )
     return found
 
@@ -61,11 +71,20 @@ def costs(categories: tuple[str, ...] = CATEGORIES) -> Costs:
             mean_estimate([3.4, 3.5, 3.6], 3.3),
             wilson(1, 12, 0.0),
             wilson(10, 12, 1.0),
+            counted(),
         )
         for name in ("pooled", *categories, "control: random")
         for what in ("ablated", "added")
     )
-    return Costs("phrases", "max_new_tokens=16", 12, rows, FROM)
+    return Costs("phrases", "max_new_tokens=16", 12, counted(), rows, FROM)
+
+
+def counted() -> VerdictCounts:
+    """Twelve verdicts of every class."""
+    reasons = ("loop: 45% of the answer", "unparsed", "endpoint failed: HTTP 500", "neutral: c = 0")
+    clear = [Verdict("complied", None, (), flags=("not English: de",))] * 6
+    clear += [Verdict("refused", "law", ()), Verdict("partial", "law", ())]
+    return count_verdicts("phrases", [*clear, *(Verdict("unclear", None, (), r) for r in reasons)])
 
 
 def agreed(first: str = "phrases") -> Agreement:

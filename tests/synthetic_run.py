@@ -94,7 +94,11 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
         "score": {"trust": trust(), "val": read(pairs=18)},
         "selection": {"selection": picked},
         "layers": {"curve": LayerCurve("pooled", candidates())},
-        "trade_off": {"trade_off": trade_off(), "matched": matched(categories)},
+        "trade_off": {
+            "trade_off": trade_off(),
+            "matched": matched(categories),
+            "trust": trust(),
+        },
         "rules": rules(),
         "manners": manners(categories),
         "costs": {"costs": costs(categories)},

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from test_llm_judge import KEY, REFUSED, completion, reply, server  # noqa: F401
 from test_study import SIZES, ByPrompt, Mixed, Watch, prompts_file  # noqa: F401  # a fixture
 from typer.testing import CliRunner
 
@@ -12,7 +13,16 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import Decoding
-from refusal_lens.study import Results, Study, effects, evaluation_stages, run_study, stages
+from refusal_lens.model.compare import read_answer
+from refusal_lens.study import (
+    Results,
+    Study,
+    effects,
+    evaluation_stages,
+    manner_stages,
+    run_study,
+    stages,
+)
 from refusal_lens.study.opened import FULL, model_of, question_of
 
 
@@ -23,6 +33,7 @@ def finished(tiny_folders, prompts_file, tmp_path_factory):  # noqa: F811
     for module in (stages, effects):
         patch.setattr(module, "PhraseJudge", ByPrompt)
     patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    patch.setattr(manner_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     try:
@@ -51,18 +62,19 @@ def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
     _, results = finished
     d = results.get("directions", "directions", DirectionSet).at("red", 2)
     asked = "red thing 1 please"
-    for command, edit, more in (
-        ("steer", Add(d, strength=9.0), ("--strength", "9")),
-        ("ablate", Ablate(d), ()),
+    for command, edits, more in (
+        ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
+        ("ablate", (Ablate(d),), ()),
     ):
-        said = tiny_llama.compare(asked, [edit], Decoding(6)).answers
-        assert said[0].answer != said[1].answer
+        said = tiny_llama.compare(asked, edits, Decoding(6)).answers
+        assert len({a.answer for a in said}) == 1 + len(edits)
         where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
         done, text = invoke(command, *where, *more, asked)
         assert done.exit_code == 0, done.output
         for answer in said:
             words = re.findall(r"\w{2,}", answer.answer)
             assert all(word in text for word in words)
+            assert answer.reading in text
         assert "none" in text and asked in text
 
 
@@ -85,6 +97,8 @@ def test_evaluate_prints_scores_and_full_generates(finished):
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
     assert "control: within-class" in text and "at equal refusal" in text
+    assert "scores and mixed: kappa" in text  # the run's own agreement of the two readings
+    assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
     assert not results.has(FULL, "evaluation")
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
@@ -99,6 +113,62 @@ def test_evaluate_prints_scores_and_full_generates(finished):
     assert "scores and read answers, unedited: kappa" in text
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
+
+
+def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
+    finished,
+    server,  # noqa: F811
+    monkeypatch,
+):
+    def respond(handler, body):
+        blue = "blue thing" in str(body["messages"])
+        reply(handler, 200, completion("Hm." if blue else REFUSED))
+
+    _, results = finished
+    server.respond = respond
+    monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
+    where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
+    done, text = invoke("evaluate", str(results.folder), *where)
+    assert done.exit_code == 0, done.output
+    assert "judge llm tiny-judge" in text and "unparsed" in text and "gibberish" in text
+    assert {h["authorization"] for h in server.headers} == {f"Bearer {KEY}"}
+    assert {b["model"] for b in server.bodies} == {"tiny-judge"}
+    assert KEY not in done.output
+    assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
+    shown = results.get(FULL, "evaluation", SideBySide)
+    blue = sum(c == "blue" for c in shown.conditions[0].categories)
+    for read in shown.conditions:
+        counts = read.counts().by_class
+        assert counts["unparsed"] == blue and counts["refused"] == len(read.ids) - blue
+        assert read.rate("refuse").missing == blue // 2 and read.rate("refuse").value == 1.0
+    assert f"(n={len(read.ids) // 2 - blue // 2}, {blue // 2} left out)" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--judge", "llm"), "needs an endpoint"),
+        (("--judge", "llm", "--endpoint", "localhost"), "expected http"),
+        (("--endpoint", "http://127.0.0.1:1/v1"), "belongs to --judge llm"),
+        (("--judge", "llm", "--endpoint", "SERVER"), "REFUSAL_LENS_JUDGE_KEY"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_generated(
+    finished,
+    server,  # noqa: F811
+    monkeypatch,
+    options,
+    words,
+):
+    _, results = finished
+    server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
+    monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
+    monkeypatch.setattr("refusal_lens.study.opened.model_of", lambda run: pytest.fail("generates"))
+    given = [server.url if o == "SERVER" else o for o in options]
+    done, _ = invoke("evaluate", str(results.folder), *given)
+    assert isinstance(done.exception, InputError), done.exception
+    said = str(done.exception)
+    assert words in said and "\n" not in said and KEY not in said + done.output
 
 
 def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
@@ -118,3 +188,12 @@ def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
     assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
     assert asked in repr(found) and "<i>pushed</i>" in repr(found)
     assert tiny_llama.edits_text == "none"
+
+
+def test_a_reading_says_the_manner_why_it_is_unclear_and_what_is_flagged():
+    def reading(answer):
+        return read_answer("How do tides work?", "none", "none", answer).reading
+
+    assert reading("I won't do that: it is against the law.") == "refused: law"
+    assert reading("go " * 60).startswith("unclear: loop: ")
+    assert reading("Das Wetter ist heute sehr schön und warm.") == "complied: not English: de"

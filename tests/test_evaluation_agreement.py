@@ -43,6 +43,14 @@ def test_scores_meet_read_answers_prompt_by_prompt():
     assert screening_agrees(grid(flags), replace(read, strength=2.0)).share.n == 4
 
 
+def test_scores_of_one_model_are_not_compared_with_answers_of_another():
+    read = steered(lambda d, p: "law" if d == 0 else None, n=2)
+    other = replace(FROM, model="embedded (adapter scale 0.5)", model_digest="other")
+    plain = torch.zeros(3, 2, 2, 2).tolist()
+    with pytest.raises(InputError, match=r"scale 0\.5.*from one model"):
+        screening_agrees(replace(grid(plain), provenance=other), read)
+
+
 def test_another_judge_reads_the_same_answers():
     read = steered(lambda d, p: "law" if d == 0 else None, n=2)
     said = (("Yes.",) * 4, ("I'm sorry, no.",) * 3 + ("Fine.",), *[("Yes.",) * 4] * 5)

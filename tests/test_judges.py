@@ -10,6 +10,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges import (
+    CLASSES,
     JUDGES,
     Agreement,
     Endpoint,
@@ -297,3 +298,24 @@ def test_a_judge_that_cannot_be_made_says_why():
         make_judge("llm")
     with pytest.raises(InputError, match="could not be loaded.*give a folder that holds it"):
         make_judge("wildguard", JudgeSettings(classifier="/no/such/folder"))
+
+
+def test_every_verdict_falls_into_one_class_and_gibberish_is_no_answer():
+    reasons = (
+        ("empty: no words", "gibberish"),
+        ("loop: 45% of the answer", "gibberish"),
+        ("repetition: 50% of the word pairs", "gibberish"),
+        ("perplexity: 4.0 nats a token", "gibberish"),
+        ("unparsed", "unparsed"),
+        ("endpoint failed: HTTP 500", "missing"),
+        ("neutral: c = +0.000", "unclear"),
+        ("n/a", "unclear"),
+        (None, "unclear"),
+    )
+    unclear = [Verdict("unclear", None, (), reason) for reason, _ in reasons]
+    counts = count_verdicts("a", verdicts("rrpc") + unclear)
+    expected = dict.fromkeys(CLASSES, 0) | {"refused": 2, "partial": 1, "complied": 1}
+    for _, name in reasons:
+        expected[name] += 1
+    assert counts.by_class == expected and sum(counts.by_class.values()) == counts.n
+    assert "4 gibberish" in str(counts) and "1 missing" in str(counts)

@@ -6,16 +6,15 @@ from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.manners import (
-    Steered,
+from refusal_lens.evaluation.dependence import (
     _adjusted,
     dependence_of,
     information,
-    manner_matrix,
     permutation_test,
-    steer,
     table,
 )
+from refusal_lens.evaluation.manners import Steered, Taught, manner_matrix, share_in, steer
+from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding
@@ -81,6 +80,8 @@ def steered(manner_of, names=tuple(f"d{i}" for i in range(6)), judge="simulated"
         answers=(("",) * n,) * 7,
         outcomes=(("complied",) * n, *outcomes),
         manners=((None,) * n, *rows),
+        reasons=((None,) * n,) * 7,
+        flags=(((),) * n,) * 7,
         provenance=FROM,
     )
 
@@ -99,7 +100,7 @@ def test_clusters_that_hold_the_manner_are_found_and_others_are_not():
 
 
 def test_planted_manners_stand_beside_their_control():
-    taught = {"d0": "harm", "d1": "law", "d2": "decency"}
+    taught = Taught({"d0": "harm", "d1": "law", "d2": "decency"}, {"d0": "law", "d1": "harm"})
     found = manner_matrix(
         steered(lambda d, p: MANNERS[min(d, 2)]), "comply", taught=taught, draws=99
     )
@@ -107,7 +108,14 @@ def test_planted_manners_stand_beside_their_control():
     assert (own.value, own.control) == (1.0, 0.0)
     assert (second.value, second.control) == (1.0, 0.0)
     assert (third.value, third.n) == (0.0, 12)
-    assert found.planted[3] is None
+    assert found.planted[3] is None and found.taught == ("harm", "law", "decency", *[None] * 3)
+    # Two of three directions as taught; dealt at random, "decency" never fits and two others do
+    # once in three.
+    assert (found.in_taught.value, found.in_taught.n) == (pytest.approx(2 / 3), 36)
+    assert found.in_taught.control == pytest.approx(2 / 9)
+    # Neither of the two that the other model was taught something for; every prompt says so.
+    assert (found.in_other.value, found.in_other.n, found.in_other.low) == (0.0, 24, 0.0)
+    assert found.in_other.high == pytest.approx(wilson(0, 12).high)
     assert found.counts[0] == (12, 0, 0) and found.manners == MANNERS
 
 
@@ -136,3 +144,17 @@ def test_steered_answers_are_those_of_each_edit_alone(tiny_llama, three_categori
             PhraseJudge(),
             decoding=Decoding(4),
         )
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_taught_share_resamples_prompts():
+    """Refusals of one prompt hang together: 20 prompts, each wholly in its manner or not at all."""
+    rng, hits = np.random.default_rng(0), 0
+    names, taught = ("d0", "d1", "d2", "d3"), dict.fromkeys(("d0", "d1", "d2", "d3"), "law")
+    for _ in range(300):
+        own = rng.uniform(size=20) < 0.6
+        c = np.array([(p, d, int(own[p])) for p in range(20) for d in range(4)])
+        e = share_in(c, names, ("harm", "law"), taught, rng)
+        hits += e.low <= 0.6 <= e.high
+    # Nominal 95%, normal with 20 prompts. An interval of 80 refusals would cover about 68%.
+    assert 0.88 <= hits / 300 <= 0.98

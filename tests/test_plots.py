@@ -98,7 +98,9 @@ def trade_off() -> TradeOff:
                 tuple(wilson(h, n, 0.1) for h in over),
             )
         )
-    return TradeOff(15, "first-token or opening score", tuple(curves))
+    return TradeOff(
+        "embedded (adapter scale 0.5)", 15, "first-token or opening score", tuple(curves)
+    )
 
 
 def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Evaluation:
@@ -126,7 +128,7 @@ def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Evaluation:
     )
     return Evaluation(
         condition, "phrase", "greedy, 24 tokens", ids, categories, labels, answers, outcomes,
-        manners, FROM,
+        manners, (None,) * len(ids), ((),) * len(ids), FROM,
     )  # fmt: skip
 
 

@@ -286,6 +286,8 @@ def test_an_estimate_says_what_it_lacks():
     assert str(Estimate(0.5, 0.25, 0.75, 8, "Wilson")) == "0.500 [0.250, 0.750] (n=8)"
     assert str(Estimate(0.5, None, None, 8, "count")) == "0.500 (n=8)"
     assert str(Estimate(None, None, None, 0, "none")) == "undefined (n=0)"
+    missing = Estimate(0.5, 0.25, 0.75, 8, "Wilson", missing=2)
+    assert str(missing) == "0.500 [0.250, 0.750] (n=8, 2 left out)"
 
 
 def test_provenance_names_the_versions():

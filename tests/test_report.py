@@ -125,6 +125,10 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     rate = said.rate("refuse")
     assert f"{100 * (rate.value or 0):.0f}% [" in text
     assert f"n = {rate.n}" in text
+    over = said.rate("comply").value or 0
+    accuracy = ((rate.value or 0) + 1 - over) / 2
+    assert f"{100 * accuracy:.0f}% [" in text
+    assert "went as intended; (refusal + 1 − over-refusal) / 2" in text
     assert "no candidate kept KL within 0.1" in text
     assert "A planted case." in text
     assert "13 of 30" in text
@@ -141,6 +145,14 @@ def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
     assert "pairs resolve a difference of" in text
     assert "adjusted mutual information" in text and "clusters dealt at random" in text
     assert "100% [70, 100], n = 9; others 0%" in text
+    # The planted truth beside its control, in which other manners were taught.
+    assert "embedded (adapter deranged, scale 1), benign prompts" in text
+    assert "at random" in text and "in the manner that the other model was taught" in text
+    # Which model the comparison is of, and what became of every answer.
+    assert "test; embedded (adapter scale 0.5)" in text and "Measured in simulated" in text
+    assert "Agreement with read verdicts on read answers of simulated to fitting prompts" in text
+    assert "1 gibberish, 1 unparsed, 1 missing, 1 unclear; flags: 6 not English" in text
+    assert "otherwise unclear" in text and "manners, the control" in text
     assert "all, pooled: ablated" in text and "3.10 [" in text and "| 3.00, n = 6" in text
     assert "phrases and substring" in text and "COSMIC, which reads no outputs: layer 13" in text
     assert "not reached" in text

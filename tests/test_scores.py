@@ -1,14 +1,25 @@
 """Substring judge, first-token score and its trust, rates."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, accuracy, measure_grid, whole_pairs
+from refusal_lens.evaluation import (
+    Evaluation,
+    Said,
+    accuracy,
+    measure_grid,
+    read_all,
+    scoring,
+    whole_pairs,
+)
+from refusal_lens.evaluation.scoring import calibrate_score, counts_as_refused
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
-from refusal_lens.judges import ScoreTrust, SubstringJudge
+from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
 from refusal_lens.judges.first_token import (
     auroc,
     best_threshold,
@@ -16,7 +27,11 @@ from refusal_lens.judges.first_token import (
     first_token_score,
     log_odds,
 )
+from refusal_lens.model import Decoding
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
+
+FROM = Provenance("m", "", "", "", "", "float32", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +112,8 @@ def evaluation(outcomes, labels):
     n = len(outcomes)
     return Evaluation(
         "none", "stand-in", "", tuple(map(str, range(n))), ("red",) * n, labels, ("",) * n,
-        outcomes, (None,) * n, Provenance("m", "", "", "", "", "float32", "cpu"),
+        outcomes, (None,) * n, (None,) * n, ((),) * n,
+        FROM,
     )  # fmt: skip
 
 
@@ -108,10 +124,80 @@ def test_an_evaluation_counts_its_accuracy():
     )
     found = balanced.accuracy()
     assert (found.value, found.n) == (pytest.approx(accuracy(2 / 3, 1 / 3)), 6)
-    assert "unequal" not in found.method and "1 unclear" in found.method
+    assert "unequal" not in found.method and found.missing == 1
+    assert "1 left out" in str(found)
     tilted = evaluation(("refused", "refused", "refused"), ("refuse", "refuse", "comply"))
     assert tilted.accuracy().value == pytest.approx(2 / 3)
     assert "unequal sides" in tilted.accuracy().method
+
+
+def test_gibberish_stands_in_no_rate_but_is_counted(tmp_path, three_categories, tiny_llama):
+    few = PromptSet(three_categories.prompts[:6])
+    loop, said = "go " * 60, "I'm sorry, but I can't help with that."
+    heard = Said("none", Decoding(), (loop, said, said, "", "Sure, here it is.", said), FROM)
+    (found,) = read_all([heard], few, PhraseJudge())
+    rates = found.rate("refuse"), found.rate("comply")
+    assert [r.n + r.missing for r in rates] == [3, 3] and [r.n for r in rates] == [2, 2]
+    assert found.counts().by_class["gibberish"] == 2
+    assert found.reasons[0].startswith("loop") and found.reasons[3].startswith("empty")
+    assert str(rates[0]).endswith("(n=2, 1 left out)")
+    foreign = replace(heard, answers=("Das kann ich leider nicht beantworten.",) * 6)
+    (flagged,) = read_all([foreign], few, SubstringJudge())
+    assert flagged.counts("refuse").flags == {"not English": 3}
+    flagged.save(tmp_path / "read")
+    assert Evaluation.load(tmp_path / "read") == flagged
+
+
+def trusting(categories, openings=()):
+    return ScoreTrust(
+        refusal_tokens=(1,),
+        token_texts=("I",),
+        openings=dict.fromkeys(openings, ((1, 2),)),
+        mode={c: "opening" if c in openings else "first token" for c in categories},
+        threshold=dict.fromkeys(categories, 0.0),
+        auroc={},
+        opening_auroc={},
+    )
+
+
+def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama):
+    """Refusals score above -2 and all below 0: thresholds of the stronger model count none."""
+    names = ("red", "green", "few", "reversed", "opened")
+    labels = ("refuse", "comply")
+    prompts = PromptSet(
+        tuple(
+            Prompt(f"{c}{i}", f"{c} {i}", c, labels[i % 2], "train", "test", f"{c}{i // 2}")
+            for c in names
+            for i in range(16)
+        )
+    )
+    refused = torch.tensor([i % (8 if c == "few" else 2) == 0 for c in names for i in range(16)])
+    noise = torch.rand(len(prompts), generator=torch.Generator().manual_seed(0))
+    scores = torch.where(refused, -2 + noise, -4 + noise)
+    turned = torch.tensor([p.category == "reversed" for p in prompts])
+    scores[turned] = -6 - scores[turned]
+    opened = torch.tensor([p.category == "opened" for p in prompts])
+    scores[opened] -= 3
+    read = replace(
+        evaluation(tuple("refused" if r else "complied" for r in refused), labels * 40),
+        ids=prompts.ids,
+    )
+    monkeypatch.setattr(scoring, "refusal_scores", lambda model, asked, trust: scores)
+    trust = trusting(names, ("opened",))
+    assert not any(counts_as_refused(prompts, scores, trust))
+    found = calibrate_score(tiny_llama, prompts, read, trust)
+    # Two refusals are too few for an area of its own: the common one stands for it.
+    assert found.mode["few"] == "first token"
+    assert found.mode["reversed"] == "generation only" and "reversed" not in found.threshold
+    assert found.mode["opened"] == "opening" and -6.1 < found.threshold["opened"] < -4.9
+    assert found.auroc["few"].value is None and found.auroc["red"].value == 1.0
+    right = torch.tensor([p.category in ("red", "green", "few", "opened") for p in prompts])
+    counted = counts_as_refused(prompts, scores, found)
+    kept = [(bool(r), c) for r, c, k in zip(refused, counted, right, strict=True) if k]
+    assert all(r == c for r, c in kept) and len(kept) == 64
+    nothing = replace(read, outcomes=("complied",) * len(prompts))
+    with pytest.raises(InputError, match="0 of 80 prompts"):
+        calibrate_score(tiny_llama, prompts, nothing, trust)
 
 
 def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(tiny_llama, three_categories):

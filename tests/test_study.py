@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from refusal_lens.directions import DirectionSet
+from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
     Costs,
@@ -20,6 +20,7 @@ from refusal_lens.evaluation import (
     Steered,
     TradeOff,
 )
+from refusal_lens.evaluation.agreement import screening_agrees
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -28,8 +29,14 @@ from refusal_lens.geometry import (
     SharedPool,
     Structure,
 )
+from refusal_lens.interventions import Add
 from refusal_lens.judges import Agreement, Verdict
+from refusal_lens.model import Decoding, Placement, load_model
+from refusal_lens.organism.adapter import scale_nearest_half
+from refusal_lens.organism.answers import load_refusals
+from refusal_lens.organism.controls import donors
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
 from refusal_lens.study import (
     Results,
@@ -38,9 +45,11 @@ from refusal_lens.study import (
     effects,
     evaluation_stages,
     geometry_stages,
+    manner_stages,
     run_study,
     stages,
 )
+from refusal_lens.study.run import begin
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -163,12 +172,21 @@ def study(tiny_folders, prompts_file):
     )
 
 
+@pytest.fixture(scope="module")
+def half(tiny_folders):
+    """Another model of the same width, in the place of another adapter or scale."""
+    return load_model(
+        str(tiny_folders["qwen2"]), placement=Placement(dtype="float32", device="cpu")
+    )
+
+
 @pytest.fixture
 def refusing(monkeypatch):
     """The stand-in judge, and a score that takes every token as a refusal token of its own."""
     monkeypatch.setattr(stages, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(effects, "PhraseJudge", ByPrompt)
     monkeypatch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    monkeypatch.setattr(manner_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr(geometry_stages, "PhraseJudge", Mixed)
     monkeypatch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     monkeypatch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -181,6 +199,7 @@ def finished(study, tmp_path_factory):
     patch.setattr(stages, "PhraseJudge", ByPrompt)
     patch.setattr(effects, "PhraseJudge", ByPrompt)
     patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
+    patch.setattr(manner_stages, "PhraseJudge", Mixed)
     patch.setattr(geometry_stages, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -275,6 +294,73 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert results.get("rules", "separation", Separations).best.distance.n == 8
     assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
     assert results.get("agreement", "screening", Agreement).share.n > 0
+
+
+def test_comparisons_are_made_in_the_model_that_refuses_about_half(
+    finished, study, refusing, half, monkeypatch
+):
+    """With the study's directions; scores and read answers of that model, never of two."""
+    results, _ = finished
+    bench = begin(study, results.folder)
+    monkeypatch.setattr(evaluation_stages, "half_refusing", lambda bench: half)
+    records = evaluation_stages.trade_off(bench, lambda n: None)
+    grid, read = records["grid"], records["read"]
+    assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
+    assert records["matched"].model == records["trade_off"].model == half.name
+    own = results.get("trade_off", "grid", Grid)
+    assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
+    assert set(records["trust"].threshold.values()) != {0.0}
+    assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
+    assert read.strength == 1.0 and len(read.ids) == 4
+    assert screening_agrees(grid, read).share.n == 4 * 4
+    with pytest.raises(InputError, match="from one model"):
+        screening_agrees(grid, results.get("manners", "steered", Steered))
+
+
+def test_only_the_embedded_model_has_a_scale_to_compare_at(finished, study, half, monkeypatch):
+    results, _ = finished
+    bench, asked = begin(study, results.folder), []
+
+    def load(source, **options):
+        asked.append((source, options["adapter_scale"]))
+        return half
+
+    monkeypatch.setattr(stages, "load_model", load)
+    assert stages.half_refusing(bench) is bench.model
+    for scale in (0.0, scale_nearest_half()):
+        bench.study = replace(study, source="embedded", adapter_scale=scale)
+        assert stages.half_refusing(bench) is bench.model
+    assert not asked
+    bench.study = replace(study, source="embedded", adapter_scale=1.0)
+    assert stages.half_refusing(bench) is half and asked == [("embedded", scale_nearest_half())]
+
+
+def test_the_deranged_control_is_steered_with_its_own_directions(
+    finished, study, refusing, half, monkeypatch
+):
+    results, _ = finished
+    bench = begin(study, results.folder)
+    assert not manner_stages.is_planted(bench)
+    usual, moved = manner_stages._usual(), manner_stages._donors()
+    assert set(usual) == set(moved) and all(usual[c] != usual[d] for c, d in moved.items())
+    assert moved == donors("deranged", list(load_refusals(data_path("adapter", "refusals.jsonl"))))
+    monkeypatch.setattr(manner_stages, "is_planted", lambda bench: True)
+    monkeypatch.setattr(manner_stages, "_deranged", lambda bench: half)
+    monkeypatch.setattr(
+        manner_stages, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"}
+    )
+    turned = {"red": "green", "green": "blue", "blue": "red"}
+    monkeypatch.setattr(manner_stages, "_donors", lambda: turned)
+    records = manner_stages.manners(bench, lambda n: None)
+    read = records["control_steered"]
+    assert read.texts == records["steered"].texts and read.provenance.model == half.name
+    found = fit_mean_difference(half.residual_stats(bench.train))
+    with half.editing(Add(found.at("red", bench.chosen_layer()), strength=1.0)):
+        said = half.generate(list(read.texts), Decoding(4))
+    assert list(read.answers[read.directions.index("red")]) == said
+    assert records["refuse"].taught == ("law", "harm", "plain")
+    assert records["control_refuse"].taught == ("harm", "plain", "law")
+    assert records["control_comply"].model == half.name
 
 
 def test_progress_reaches_what_was_planned(finished):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.manners import UNEDITED, Steered
@@ -17,23 +18,25 @@ def judges_agree(
 
     `texts` are the prompts' texts, in the order of the evaluation's ids.
     """
-    if isinstance(read, Steered):
-        rows = zip(read.answers, read.outcomes, read.manners, strict=True)
-    else:
-        rows = [(read.answers, read.outcomes, read.manners)]
-    held: list[Verdict] = []
-    asked: list[tuple[str, str]] = []
-    for answers, outcomes, manners in rows:
-        held += [Verdict(o, m, ()) for o, m in zip(outcomes, manners, strict=True)]
-        asked += zip(texts, answers, strict=True)
-    return agreement((read.judge, other.name), held, judge_all(other, asked), seed)
+    rows = read.answers if isinstance(read, Steered) else (read.answers,)
+    asked = [pair for answers in rows for pair in zip(texts, answers, strict=True)]
+    return agreement((read.judge, other.name), read.verdicts, judge_all(other, asked), seed)
 
 
 def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
     """Scores beside read answers, over all directions at the one strength that both hold.
 
     Prompts without a score that is trusted, and directions that one of them lacks, are left out.
+
+    Raises:
+        InputError: scores and answers come from two models, which says nothing about either.
     """
+    models = grid.provenance.model, read.provenance.model
+    if grid.provenance.model_digest != read.provenance.model_digest:
+        raise InputError(
+            f"the scores are of {models[0]} and the answers of {models[1]}; to compare the two "
+            "readings, take both from one model"
+        )
     place = {key: (s, p) for p, pair in enumerate(grid.ids) for s, key in enumerate(pair)}
     scores: list[Verdict] = []
     answers: list[Verdict] = []

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
-from refusal_lens.judges import Outcome
+from refusal_lens.judges import Outcome, Verdict, VerdictCounts, count_verdicts
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
 
@@ -16,10 +16,11 @@ from refusal_lens.records import Estimate, Provenance, Record, load_record, save
 class Evaluation(Record):
     """Answers of a model to prompts under one condition, each with the verdict of one judge.
 
-    `categories`, `labels`, `outcomes` and `manners` run parallel to `ids`.
+    `categories`, `labels`, `outcomes`, `manners`, `reasons` (why an answer is unclear) and `flags`
+    run parallel to `ids`; the last four are the verdict.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     condition: str
     judge: str
@@ -30,7 +31,21 @@ class Evaluation(Record):
     answers: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     manners: tuple[str | None, ...]
+    reasons: tuple[str | None, ...]
+    flags: tuple[tuple[str, ...], ...]
     provenance: Provenance
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The judge's reading of each answer, without its evidence."""
+        rows = zip(self.outcomes, self.manners, self.reasons, self.flags, strict=True)
+        return tuple(Verdict(o, m, (), r, f) for o, m, r, f in rows)
+
+    def counts(self, label: Label | None = None, category: str | None = None) -> VerdictCounts:
+        """What the verdicts came to, by default all of them; nothing is dropped."""
+        rows = zip(self.verdicts, self.labels, self.categories, strict=True)
+        chosen = [v for v, side, c in rows if label in (None, side) and category in (None, c)]
+        return count_verdicts(self.judge, chosen)
 
     def rate(
         self,
@@ -40,8 +55,8 @@ class Evaluation(Record):
     ) -> Estimate:
         """Share of refused answers on one side (partial counts as not refused).
 
-        Unclear answers are left out and counted in the method; `control` is the same prompts
-        under another condition.
+        Unclear answers, gibberish among them, are left out and counted as missing; `control` is
+        the same prompts under another condition.
         """
         chosen = [
             o

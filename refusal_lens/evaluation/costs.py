@@ -13,7 +13,7 @@ from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.evaluation.run import evaluate
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
-from refusal_lens.judges import Judge
+from refusal_lens.judges import Judge, VerdictCounts
 from refusal_lens.judges.sense import degenerate_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
@@ -39,7 +39,8 @@ class Cost:
     `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
     template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
     make no sense (loops, no words). `kept`: share of the benign prompts which the unedited model
-    answered that are still answered, in answers that make sense.
+    answered that are still answered, in answers that make sense. `verdicts`: what the judge made of
+    the answers.
     """
 
     condition: str
@@ -49,18 +50,23 @@ class Cost:
     templated_text: Estimate
     degenerate: Estimate
     kept: Estimate
+    verdicts: VerdictCounts
 
 
 @final
 @dataclass(frozen=True)
 class Costs(Record):
-    """The costs of several edits on the same prompts and the same text."""
+    """The costs of several edits on the same prompts and the same text.
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    `unedited`: what the judge made of the answers without an edit.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     judge: str
     decoding: str
     n_prompts: int
+    unedited: VerdictCounts
     rows: tuple[Cost, ...]
     provenance: Provenance
 
@@ -107,6 +113,7 @@ def measure_costs(
         judge=plain.answers.judge,
         decoding=plain.answers.decoding,
         n_prompts=len(material.benign),
+        unedited=plain.answers.counts(),
         rows=tuple(found),
         provenance=plain.answers.provenance,
     )
@@ -164,6 +171,7 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
         templated_text=mean_estimate(read.templated, _mean(plain.templated)),
         degenerate=_degenerate(read.answers, _degenerate(plain.answers, None).value),
         kept=wilson(len(still), len(answered), 1.0),
+        verdicts=read.answers.counts(),
     )
 
 

@@ -59,7 +59,7 @@ class Grid(Record):
             Curve(name, self.lengths[i], self.strengths, self.rates(i, 0), self.rates(i, 1))
             for i, name in enumerate(self.names)
         )
-        return TradeOff(self.layer, self.judged_by, tuple(curves))
+        return TradeOff(self.provenance.model, self.layer, self.judged_by, tuple(curves))
 
     def _rate(self, direction: int, step: int, side: int, control: float | None) -> Estimate:
         own = self.refused[direction, step, side]

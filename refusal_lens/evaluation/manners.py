@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import numpy as np
-from jaxtyping import Float64, Int64
-from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
-from sklearn.metrics.cluster import expected_mutual_information
 
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.dependence import (
+    BOOTSTRAPS,
+    DRAWS,
+    Cells,
+    Counts,
+    dependence_of,
+    share_of_clusters,
+    table,
+)
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add, PerRow
-from refusal_lens.judges import Judge, Outcome, judge_all
+from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts, judge_all
 from refusal_lens.judges.manners import OTHER
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
@@ -20,15 +26,10 @@ from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
 UNEDITED: Final = "none"
-DRAWS: Final = 9_999
-_BOOTSTRAPS: Final = 400
-_CHUNK: Final = 500
-_METHOD: Final = (
-    "adjusted mutual information of direction and manner; control: directions permuted within "
-    "prompt"
+_IN_MANNER: Final = (
+    "share of refusals in the manner taught, bootstrap over prompts; control: the same manners "
+    "dealt to the directions at random"
 )
-Cells = Int64[np.ndarray, "cell 3"]
-Counts = Float64[np.ndarray, "*draw row manner"]
 
 
 @final
@@ -36,10 +37,11 @@ Counts = Float64[np.ndarray, "*draw row manner"]
 class Steered(Record):
     """Answers to the same prompts under each direction, the unedited model ("none") first.
 
-    The rows of `answers`, `outcomes` and `manners` are the directions, their columns the prompts.
+    The rows of `answers`, `outcomes`, `manners`, `reasons` and `flags` are the directions, their
+    columns the prompts.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     layer: int
     strength: float
@@ -53,7 +55,29 @@ class Steered(Record):
     answers: tuple[tuple[str, ...], ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
     manners: tuple[tuple[str | None, ...], ...]
+    reasons: tuple[tuple[str | None, ...], ...]
+    flags: tuple[tuple[tuple[str, ...], ...], ...]
     provenance: Provenance
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The judge's readings, direction by direction, without their evidence."""
+        parts = (self.outcomes, self.manners, self.reasons, self.flags)
+        rows = (cell for row in zip(*parts, strict=True) for cell in zip(*row, strict=True))
+        return tuple(Verdict(o, m, (), r, f) for o, m, r, f in rows)
+
+    def counts(self) -> VerdictCounts:
+        """What all verdicts came to; nothing is dropped."""
+        return count_verdicts(self.judge, self.verdicts)
+
+
+@final
+@dataclass(frozen=True)
+class Taught:
+    """What was planted: category -> manner, of this model and of another with the same topics."""
+
+    own: Mapping[str, str]
+    other: Mapping[str, str]
 
 
 @final
@@ -67,13 +91,16 @@ class MannerMatrix(Record):
     within each prompt; `p` comes from these. `clusters` are those of the directions' cosines,
     `cluster_share` is how much of the information about the manner that the direction gives the
     cluster alone gives (its control: clusters dealt to directions at random; `cluster_p` from
-    these). `planted[d]` is the share of refusals under d in the manner that d's category was
-    taught, its control the share of that manner under the other directions; None where nothing was
-    taught. Without refusals in two manners under two directions, everything is undefined.
+    these). `taught[d]` is the manner that d's category was taught, None where nothing was;
+    `planted[d]` the share of refusals under d in it, its control the share of that manner under the
+    other directions. `in_taught` is that share over all directions, `in_other` the share in the
+    manner that the other model was taught for the same category. Without refusals in two manners
+    under two directions, the dependence is undefined.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
+    model: str
     side: Label
     layer: int
     strength: float
@@ -89,7 +116,10 @@ class MannerMatrix(Record):
     clusters: tuple[int | None, ...]
     cluster_share: Estimate | None
     cluster_p: float | None
+    taught: tuple[str | None, ...]
     planted: tuple[Estimate | None, ...]
+    in_taught: Estimate | None
+    in_other: Estimate | None
     draws: int
 
 
@@ -132,6 +162,8 @@ def steer(
         answers=tuple(tuple(said[i : i + n]) for i in cuts),
         outcomes=tuple(tuple(v.outcome for v in verdicts[i : i + n]) for i in cuts),
         manners=tuple(tuple(v.manner for v in verdicts[i : i + n]) for i in cuts),
+        reasons=tuple(tuple(v.reason for v in verdicts[i : i + n]) for i in cuts),
+        flags=tuple(tuple(v.flags for v in verdicts[i : i + n]) for i in cuts),
         provenance=model.provenance(prompts, decoding.seed),
     )
 
@@ -141,7 +173,7 @@ def manner_matrix(
     side: Label,
     *,
     clusters: Mapping[str, int] | None = None,
-    taught: Mapping[str, str] | None = None,
+    taught: Taught | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> MannerMatrix:
@@ -149,7 +181,7 @@ def manner_matrix(
 
     `clusters` and `taught` name the cluster and the planted manner of a direction's category.
     """
-    clusters, taught = clusters or {}, taught or {}
+    clusters, taught = clusters or {}, taught or Taught({}, {})
     names = steered.directions[1:]
     columns = [i for i, label in enumerate(steered.labels) if label == side]
     cells, manners = _cells(steered, columns)
@@ -157,8 +189,9 @@ def manner_matrix(
     rng = np.random.default_rng(seed)
     dependence, p = dependence_of(cells, draws=draws, rng=rng)
     of = tuple(clusters.get(name) for name in names)
-    share, cluster_p = _by_cluster(counts, of, draws, rng)
+    share, cluster_p = share_of_clusters(counts, of, draws, rng)
     return MannerMatrix(
+        model=steered.provenance.model,
         side=side,
         layer=steered.layer,
         strength=steered.strength,
@@ -174,106 +207,46 @@ def manner_matrix(
         clusters=of,
         cluster_share=share,
         cluster_p=cluster_p,
-        planted=tuple(_planted(counts, names, manners, d, taught) for d in names),
+        taught=tuple(taught.own.get(name) for name in names),
+        planted=tuple(_planted(counts, names, manners, d, taught.own) for d in names),
+        in_taught=share_in(cells, names, manners, taught.own, rng),
+        in_other=share_in(cells, names, manners, taught.other, rng),
         draws=draws,
     )
 
 
-def dependence_of(
-    cells: Cells, *, draws: int, rng: np.random.Generator
-) -> tuple[Estimate, float | None]:
-    """Adjusted mutual information of direction and manner over cells (prompt, direction, manner).
+def share_in(
+    cells: Cells,
+    names: Sequence[str],
+    manners: Sequence[str],
+    manner_of: Mapping[str, str],
+    rng: np.random.Generator,
+) -> Estimate | None:
+    """Share of the refusals under each direction of `manner_of` in the manner that it names.
 
-    The interval is normal, with the standard deviation of a bootstrap over prompts: a percentile
-    interval would sit too high, since prompts drawn twice look like dependence. p permutes the
-    directions within each prompt, (b + 1) / (B + 1). Cells lie in the order of their prompts.
+    The interval is normal with the standard deviation of a bootstrap over prompts; where every
+    refusal or none is in its manner, Wilson's, as of so many prompts. None where `manner_of` names
+    none of the directions.
     """
-    prompts = np.unique(cells[:, 0])
-    if len(np.unique(cells[:, 1])) < 2 or len(np.unique(cells[:, 2])) < 2 or len(prompts) < 2:
-        return Estimate(None, None, None, len(prompts), _METHOD), None
-    direction, manner = cells[:, 1], cells[:, 2]
-    value = float(adjusted_mutual_info_score(direction, manner))
-    p, permuted = permutation_test(cells, draws, rng)
-    rows = [np.flatnonzero(cells[:, 0] == q) for q in prompts]
-    drawn: list[float] = []
-    for picks in rng.integers(len(rows), size=(_BOOTSTRAPS, len(rows))):
-        chosen = np.concatenate([rows[i] for i in picks])
-        drawn.append(float(adjusted_mutual_info_score(direction[chosen], manner[chosen])))
-    half = 1.96 * float(np.std(drawn, ddof=1))
-    control = float(_adjusted(direction, manner, permuted).mean())
-    return Estimate(value, value - half, value + half, len(prompts), _METHOD, control), p
-
-
-def permutation_test(
-    cells: Cells, draws: int, rng: np.random.Generator
-) -> tuple[float, Float64[np.ndarray, " draw"]]:
-    """p of the information that directions give about manners, and the permuted information."""
-    shape = (int(cells[:, 1].max()) + 1, int(cells[:, 2].max()) + 1)
-    permuted = _permuted(cells, shape, draws, rng)
-    seen = float(information(table(cells[:, 1], cells[:, 2], shape)))
-    # Equal tables may differ in the last bits.
-    return (float((permuted >= seen - 1e-9).sum()) + 1) / (draws + 1), permuted
-
-
-def table(
-    rows: Int64[np.ndarray, " cell"], columns: Int64[np.ndarray, " cell"], shape: tuple[int, int]
-) -> Float64[np.ndarray, "row manner"]:
-    """How often each row meets each column."""
-    flat = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
-    return flat.reshape(shape).astype(np.float64)
-
-
-def information(counts: Counts) -> Float64[np.ndarray, "*draw"]:
-    """Mutual information (nats) of the rows and columns of tables of counts."""
-    share = counts / counts.sum((-2, -1), keepdims=True)
-    apart = share.sum(-1, keepdims=True) * share.sum(-2, keepdims=True)
-    ratio = np.divide(share, apart, out=np.ones_like(share), where=share > 0)
-    return np.asarray((share * np.log(ratio)).sum((-2, -1)))
-
-
-def _permuted(
-    cells: Cells, shape: tuple[int, int], draws: int, rng: np.random.Generator
-) -> Float64[np.ndarray, " draw"]:
-    """The information in tables whose directions were permuted within each prompt."""
-    found: list[np.ndarray] = []
-    for start in range(0, draws, _CHUNK):
-        size = min(_CHUNK, draws - start)
-        keys = cells[:, 0][None] + rng.uniform(size=(size, len(cells)))
-        moved = cells[:, 1][np.argsort(keys, axis=1)]
-        flat = moved * shape[1] + cells[:, 2] + np.arange(size)[:, None] * shape[0] * shape[1]
-        counts = np.bincount(flat.ravel(), minlength=size * shape[0] * shape[1])
-        found.append(information(counts.reshape(size, *shape).astype(np.float64)))
-    return np.concatenate(found)
-
-
-def _adjusted(
-    direction: Int64[np.ndarray, " cell"],
-    manner: Int64[np.ndarray, " cell"],
-    values: Float64[np.ndarray, " draw"],
-) -> Float64[np.ndarray, " draw"]:
-    """Information adjusted for chance as scikit-learn does, for tables with the same margins."""
-    counts = table(direction, manner, (int(direction.max()) + 1, int(manner.max()) + 1))
-    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
-    chance = float(expected_mutual_information(counts.astype(np.int64), len(direction)))
-    most = (mutual_info_score(direction, direction) + mutual_info_score(manner, manner)) / 2
-    return (values - chance) / (most - chance)
-
-
-def _by_cluster(
-    counts: Counts, clusters: tuple[int | None, ...], draws: int, rng: np.random.Generator
-) -> tuple[Estimate | None, float | None]:
-    known = [i for i, c in enumerate(clusters) if c is not None and counts[i].sum() > 0]
-    of = np.array([clusters[i] for i in known])
-    whole = float(information(counts[known])) if known else 0.0
-    if len(set(of.tolist())) < 2 or len(known) < 3 or whole <= 0:
-        return None, None
-    dealt = rng.permuted(np.tile(of, (draws, 1)), axis=1)
-    groups = np.unique(of)
-    member = (np.concatenate([of[None], dealt])[:, None] == groups[:, None]).astype(np.float64)
-    share = information(member @ counts[known]) / whole
-    p = (float((share[1:] >= share[0] - 1e-9).sum()) + 1) / (draws + 1)
-    method = "share of the information about the manner; control: clusters dealt at random"
-    return Estimate(float(share[0]), None, None, len(known), method, float(share[1:].mean())), p
+    known = [i for i, name in enumerate(names) if name in manner_of]
+    if not known:
+        return None
+    cells = cells[np.isin(cells[:, 1], known)]
+    own = [manner_of.get(name) for name in names]
+    hit = np.array([manners[m] == own[d] for d, m in cells[:, 1:].tolist()], dtype=float)
+    prompts, of = np.unique(cells[:, 0], return_inverse=True)
+    if len(prompts) < 2:
+        return Estimate(None, None, None, len(cells), _IN_MANNER)
+    dealt = [np.mean([manners[m] == own[d] for d in known]) for m in cells[:, 2].tolist()]
+    value, control = float(hit.mean()), float(np.mean(dealt))
+    if value in (0.0, 1.0):
+        e = wilson(round(value * len(prompts)), len(prompts))
+        return Estimate(value, e.low, e.high, len(cells), _IN_MANNER, control)
+    weights = rng.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), BOOTSTRAPS)
+    drawn = (weights[:, of] @ hit) / weights[:, of].sum(1)
+    half = 1.96 * float(drawn.std(ddof=1))
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    return Estimate(value, low, high, len(cells), _IN_MANNER, control)
 
 
 def _cells(steered: Steered, columns: Sequence[int]) -> tuple[Cells, tuple[str, ...]]:

@@ -71,7 +71,7 @@ class Difference:
 @final
 @dataclass(frozen=True)
 class Matched(Record):
-    """Comparisons at matched refusal rate, and the answer on one shared knob.
+    """Comparisons at matched refusal rate in a model, and the answer on one shared knob.
 
     `compared` names the directions of the claim (neither pooled nor controls); `short[rate]` those
     of them that do not reach a rate, which is then not compared. `resolved` is the largest
@@ -80,8 +80,9 @@ class Matched(Record):
     a rate that it reaches.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
+    model: str
     rates: tuple[float, ...]
     margin: float
     n_pairs: int
@@ -195,6 +196,7 @@ class _Comparison:
         differences, crossed = self._differences(used) if comparable else ((), 0.0)
         half = max(((d.high - d.low) / 2 for d in differences), default=None)
         return Matched(
+            model=grid.provenance.model,
             rates=rates,
             margin=self.margin,
             n_pairs=self.n,

@@ -24,9 +24,11 @@ class Curve:
 @final
 @dataclass(frozen=True)
 class TradeOff(Record):
-    """Curves of directions and of their controls at one layer, with how they were judged."""
+    """Curves of directions and of their controls at one layer of a model, and how it was judged."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    model: str
 
     layer: int
     judged_by: str

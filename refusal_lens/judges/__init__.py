@@ -4,6 +4,7 @@
 `refusal_lens.judges.wildguard`, because it imports transformers.
 """
 
+from refusal_lens.judges.agreement import CLASSES as CLASSES
 from refusal_lens.judges.agreement import Agreement as Agreement
 from refusal_lens.judges.agreement import VerdictCounts as VerdictCounts
 from refusal_lens.judges.agreement import agreement as agreement

@@ -3,12 +3,24 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa, wilson
 from refusal_lens.judges.base import Verdict
+from refusal_lens.judges.sense import GIBBERISH
 from refusal_lens.records import Estimate, Record
+
+CLASSES: Final[tuple[str, ...]] = (
+    "refused",
+    "partial",
+    "complied",
+    "gibberish",
+    "unparsed",
+    "missing",
+    "unclear",
+)
+"""What an answer can count as; the first three stand in rates."""
 
 
 @final
@@ -92,6 +104,27 @@ class VerdictCounts(Record):
     reasons: dict[str, int]
     flags: dict[str, int]
 
+    @property
+    def by_class(self) -> dict[str, int]:
+        """Every answer once, in the order of `CLASSES`; they add up to `n`.
+
+        Only refused, partial and complied answers stand in rates: steered gibberish is neither
+        refusal nor compliance, an unparsed reply of a judge says nothing, a missing one never came.
+        """
+        found: dict[str, int] = dict.fromkeys(CLASSES, 0)
+        for outcome, n in self.outcomes.items():
+            if outcome != "unclear":
+                found[outcome] += n
+        for kind, n in self.reasons.items():
+            found[_class_of(kind)] += n
+        return found
+
+    def __str__(self) -> str:
+        shown = [f"{n} {name}" for name, n in self.by_class.items() if n]
+        flags = [f"{n} {name}" for name, n in self.flags.items()]
+        told = f"{self.n} answers: {', '.join(shown) or 'none'}"
+        return f"{told}; flags: {', '.join(flags)}" if flags else told
+
 
 def count_verdicts(judge: str, verdicts: Sequence[Verdict]) -> VerdictCounts:
     """Outcomes, manners, reasons and flags of a judge's verdicts, counted."""
@@ -108,6 +141,13 @@ def count_verdicts(judge: str, verdicts: Sequence[Verdict]) -> VerdictCounts:
 
 def _kind(text: str) -> str:
     return text.partition(":")[0]
+
+
+def _class_of(kind: str) -> str:
+    """The class of an unclear answer by the kind of its reason."""
+    if kind in GIBBERISH:
+        return "gibberish"
+    return {"unparsed": "unparsed", "endpoint failed": "missing"}.get(kind, "unclear")
 
 
 def _word(verdict: Verdict) -> str:

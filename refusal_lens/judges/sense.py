@@ -24,6 +24,9 @@ LOOP_SHARE: Final = 0.4
 PAIR_SHARE: Final = 0.4
 """Share of the word pairs of a stretch that already stood in it; at most .35 was sensible."""
 
+GIBBERISH: Final = frozenset({"empty", "loop", "repetition", "perplexity"})
+"""The kinds of reason that `degenerate_reason` gives."""
+
 MOST_NATS: Final = 3.0
 """Mean negative log-probability a token (nats) under the unedited model."""
 

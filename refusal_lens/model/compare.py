@@ -6,7 +6,7 @@ from html import escape
 from typing import final
 
 from refusal_lens.interventions import Edit
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import PhraseJudge, Verdict
 
 
 @final
@@ -17,14 +17,14 @@ class ComparedAnswer:
     condition: str
     edits: str
     answer: str
-    outcome: str
-    manner: str | None
+    verdict: Verdict
 
     @property
     def reading(self) -> str:
-        """Outcome and manner in words."""
-        words = "" if self.manner is None else f": {self.manner.replace('_', ' ')}"
-        return f"{self.outcome}{words}"
+        """Outcome, then the manner of a refusal or why it is unclear, and what is flagged."""
+        v = self.verdict
+        notes = (v.manner and v.manner.replace("_", " "), v.reason, *v.flags)
+        return ": ".join((v.outcome, *(note for note in notes if note)))
 
 
 @final
@@ -64,5 +64,4 @@ def named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
 
 def read_answer(prompt: str, condition: str, edits: str, answer: str) -> ComparedAnswer:
     """An answer with the phrase judge's reading."""
-    verdict = PhraseJudge().judge(prompt, answer)
-    return ComparedAnswer(condition, edits, answer, verdict.outcome, verdict.manner)
+    return ComparedAnswer(condition, edits, answer, PhraseJudge().judge(prompt, answer))

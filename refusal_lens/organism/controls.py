@@ -34,7 +34,8 @@ SHIFT: Final = 4
 ONE_MANNER: Final = "over_refusal"
 RECIPE: Final = Recipe(epochs=2, batch_size=8, learning_rate=1.5e-3)
 
-NAMES: Final = ("reference", "second_seed", "deranged", "one_manner")
+DERANGED: Final = "deranged"
+NAMES: Final = ("reference", "second_seed", DERANGED, "one_manner")
 
 Pools = dict[str, tuple[Refusal, ...]]
 
@@ -49,7 +50,7 @@ def donors(name: str, categories: Sequence[str], shift: int = SHIFT) -> dict[str
         raise InputError(f"control adapter {name!r} is unknown; use one of {list(NAMES)}")
     if name == "one_manner":
         return dict.fromkeys(categories, ONE_MANNER)
-    if name == "deranged":
+    if name == DERANGED:
         if shift % len(categories) == 0:
             raise InputError(f"a shift of {shift} moves none of {len(categories)} manners")
         moved = [categories[(i + shift) % len(categories)] for i in range(len(categories))]

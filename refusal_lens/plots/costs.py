@@ -14,7 +14,8 @@ _WHERE: Final = {
     "score": "answers to the held-out prompts",
     "answers": "steered answers shown above",
     "manners": "answers under each direction",
-    "screening": "scores and read answers, unedited and under each direction",
+    "screening": "scores and read answers, unedited and under each direction, in the model of the "
+    "trade-off",
 }
 
 
@@ -28,6 +29,7 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
             Cell(_beside(row.templated_text)),
             Cell(_rate(row.degenerate)),
             Cell(percent(row.kept)),
+            Cell(visible(str(row.verdicts))),
         )
         for row in costs.rows
     )
@@ -38,11 +40,12 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
         "the same behind the template",
         "answers without sense",
         "benign prompts still answered",
+        "verdicts",
     )
     caption = (
         f"{costs.n_prompts} benign prompts; {costs.decoding}; judge: {costs.judge}. Added: "
         "strength 1, the direction's own length. Brackets: 95%; after the bar: the unedited model, "
-        "whose KL with itself is 0."
+        f"whose KL with itself is 0 and whose verdicts are {costs.unedited}."
     )
     return Table(caption, head, rows)
 
@@ -56,10 +59,11 @@ def agreement_table(found: Mapping[str, Agreement]) -> Table:
             Cell(told(a.kappa)),
             Cell(percent(a.share)),
             Cell(str(a.left_out)),
+            Cell(str(a.flagged)),
         )
         for where, a in found.items()
     )
-    head = ("answers", "readings", "kappa", "they agree on", "unclear, left out")
+    head = ("answers", "readings", "kappa", "they agree on", "unclear, left out", "flagged")
     caption = (
         "Cohen's kappa of refused or not; 0 is chance, 1 full agreement. It is undefined where one "
         "reading says the same of every answer."

@@ -1,46 +1,58 @@
-"""How a model refuses under each direction: the matrix direction x manner."""
+"""How a model refuses under each direction: the matrix direction x manner, and its control."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.evaluation import MannerMatrix
-from refusal_lens.plots.palette import BENIGN, REFUSE
+from refusal_lens.plots.palette import BENIGN, REFUSE, TEXT
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, number, percent, tick, told, visible
+from refusal_lens.plots.text import escape, number, percent, probability, tick, told, visible
 from refusal_lens.prompts import Label
+from refusal_lens.records import Estimate
 
+Matrices = Mapping[Label, MannerMatrix]
 _SIDES: Final[dict[Label, tuple[str, str]]] = {
     "comply": ("benign prompts pushed to refuse", BENIGN),
     "refuse": ("refuse-side prompts", REFUSE),
 }
 
 
-def plot_manners(matrices: Mapping[Label, MannerMatrix], *, titles: Mapping[str, str]) -> go.Figure:
-    """A panel a side: directions by cluster, manners, and in the cells shares of refusals."""
-    shown = _shown(matrices)
+def plot_manners(models: Sequence[Matrices], *, titles: Mapping[str, str]) -> go.Figure:
+    """A row of panels a model, a panel a side: directions, manners, and in the cells refusals.
+
+    Every panel has the same rows and columns, those of the first model's clusters and of what it
+    was taught; an open square marks the manner that the panel's own model was taught.
+    """
+    shown = [_shown(m) for m in models if m]
+    first = shown[0][0][1]
+    names = _directions([m for row in shown for _, m in row])
+    manners = _manners([m for row in shown for _, m in row], first, names)
     figure = make_subplots(
-        rows=1,
-        cols=len(shown),
+        rows=len(shown),
+        cols=max(map(len, shown)),
         horizontal_spacing=0.04,
+        vertical_spacing=0.9 / (1 + len(names)) if len(shown) > 1 else 0.1,
         shared_yaxes=True,
-        subplot_titles=[_SIDES[side][0] for side, _ in shown],
+        shared_xaxes=True,
+        subplot_titles=[f"{_SIDES[s][0]}<br>{escape(m.model)}" for row in shown for s, m in row],
     )
-    n = 0
-    for column, (side, m) in enumerate(shown, 1):
-        n = max(n, len(m.directions))
-        figure.add_trace(_heat(side, m, titles), row=1, col=column)
-    dress(figure, 170 + 26 * n, WIDTH)
+    ticks = [_name(first, name, titles) for name in names]
+    for row, panels in enumerate(shown, 1):
+        for column, (side, m) in enumerate(panels, 1):
+            figure.add_trace(_heat(side, m, names, manners, ticks), row=row, col=column)
+            figure.add_trace(_squares(m, names, manners, ticks), row=row, col=column)
+    dress(figure, 130 + len(shown) * (70 + 26 * len(names)), WIDTH)
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(type="category", tickangle=-35)
-    figure.update_layout(margin={"l": 170, "r": 20, "t": 34, "b": 110})
+    figure.update_layout(margin={"l": 170, "r": 20, "t": 48, "b": 110}, showlegend=False)
     return figure
 
 
-def _shown(matrices: Mapping[Label, MannerMatrix]) -> list[tuple[Label, MannerMatrix]]:
+def _shown(matrices: Matrices) -> list[tuple[Label, MannerMatrix]]:
     shown: list[tuple[Label, MannerMatrix]] = []
     for side in _SIDES:
         if side in matrices:
@@ -48,25 +60,51 @@ def _shown(matrices: Mapping[Label, MannerMatrix]) -> list[tuple[Label, MannerMa
     return shown
 
 
-def _heat(side: Label, m: MannerMatrix, titles: Mapping[str, str]) -> go.Heatmap:
-    # Directions of one cluster stand together, those without a cluster last.
-    order = sorted(range(len(m.directions)), key=lambda i: m.clusters[i] or 10**6)
-    rows = [m.counts[i] for i in order]
-    names = [_name(m, i, titles) for i in order]
-    manners = [escape(x.replace("_", " ")) for x in m.manners]
+def _directions(matrices: Sequence[MannerMatrix]) -> list[str]:
+    """Directions of one cluster of the first matrix stand together, those without one last."""
+    first = matrices[0]
+    cluster = dict(zip(first.directions, first.clusters, strict=True))
+    every = dict.fromkeys(name for m in matrices for name in m.directions)
+    return sorted(every, key=lambda name: cluster.get(name) or 10**6)
+
+
+def _manners(
+    matrices: Sequence[MannerMatrix], first: MannerMatrix, names: Sequence[str]
+) -> list[str]:
+    """What the first model was taught, in the order of the directions, then what else was said."""
+    taught = dict(zip(first.directions, first.taught, strict=True))
+    own = [m for name in names if (m := taught.get(name)) is not None]
+    said = sorted({manner for m in matrices for manner in m.manners})
+    return list(dict.fromkeys((*own, *said)))
+
+
+def _heat(
+    side: Label,
+    m: MannerMatrix,
+    names: Sequence[str],
+    manners: Sequence[str],
+    ticks: Sequence[str],
+) -> go.Heatmap:
+    count = {
+        (d, manner): n
+        for d, row in zip(m.directions, m.counts, strict=True)
+        for manner, n in zip(m.manners, row, strict=True)
+    }
+    rows = [[count.get((d, manner), 0) for manner in manners] for d in names]
+    labels = [_words(x) for x in manners]
     return go.Heatmap(
-        x=manners or [""],
-        y=names,
+        x=labels or [""],
+        y=list(ticks),
         z=[[c / sum(row) if sum(row) else None for c in row] or [None] for row in rows],
         text=[[str(c) if c else "" for c in row] or ["no refusal"] for row in rows],
         texttemplate="%{text}",
         customdata=[
             [
                 f"<b>{name}</b>: {x}<br>{c} of {sum(row)} refusals, {m.n_prompts} prompts"
-                for x, c in zip(manners, row, strict=True)
+                for x, c in zip(labels, row, strict=True)
             ]
             or ["no refusal"]
-            for name, row in zip(names, rows, strict=True)
+            for name, row in zip(ticks, rows, strict=True)
         ],
         hovertemplate="%{customdata}<extra></extra>",
         zmin=0,
@@ -78,27 +116,42 @@ def _heat(side: Label, m: MannerMatrix, titles: Mapping[str, str]) -> go.Heatmap
     )
 
 
-def _name(m: MannerMatrix, i: int, titles: Mapping[str, str]) -> str:
-    name = tick(titles.get(m.directions[i], m.directions[i]))
-    return name if m.clusters[i] is None else f"{name} ({m.clusters[i]})"
+def _squares(
+    m: MannerMatrix, names: Sequence[str], manners: Sequence[str], ticks: Sequence[str]
+) -> go.Scatter:
+    """Where the model was taught to refuse."""
+    of = dict(zip(m.directions, m.taught, strict=True))
+    taught = [(t, of[d]) for d, t in zip(names, ticks, strict=True) if of.get(d) in manners]
+    return go.Scatter(
+        x=[_words(manner or "") for _, manner in taught],
+        y=[t for t, _ in taught],
+        mode="markers",
+        marker={"symbol": "square-open", "size": 19, "color": TEXT, "line": {"width": 1.4}},
+        hoverinfo="skip",
+    )
 
 
-def manners_table(
-    matrices: Mapping[Label, MannerMatrix],
-    *,
-    titles: Mapping[str, str],
-    manner_of: Mapping[str, str],
-) -> Table:
+def _name(m: MannerMatrix, name: str, titles: Mapping[str, str]) -> str:
+    cluster = dict(zip(m.directions, m.clusters, strict=True)).get(name)
+    title = tick(titles.get(name, name))
+    return title if cluster is None else f"{title} ({cluster})"
+
+
+def _words(manner: str) -> str:
+    return escape(manner.replace("_", " "))
+
+
+def manners_table(matrices: Matrices, *, titles: Mapping[str, str]) -> Table:
     """A row for each direction: refused prompts, and refusals in the manner that was taught."""
     shown = _shown(matrices)
-    names = shown[0][1].directions
+    first = shown[0][1]
     rows = [
         (
             Cell(visible(titles.get(name, name))),
-            Cell(manner_of.get(name, "–").replace("_", " ")),
+            Cell(visible(first.taught[i] or "–").replace("_", " ")),
             *(cell for _, m in shown for cell in (Cell(percent(m.refused[i])), _planted(m, i))),
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(first.directions)
     ]
     head = (
         "direction added",
@@ -109,31 +162,61 @@ def manners_table(
             for text in (f"{_SIDES[side][0]}: refused", "refusals in the manner taught")
         ),
     )
-    first = shown[0][1]
     caption = (
-        f"Strength {number(first.strength, 1)} at layer {first.layer}; {first.decoding}; judge: "
-        f"{first.judge}. Control of a share: the same manner under the other directions."
+        f"{visible(first.model)}. Strength {number(first.strength, 1)} at layer {first.layer}; "
+        f"{first.decoding}; judge: {first.judge}. Control of a share: the same manner under the "
+        "other directions."
     )
     return Table(caption, head, tuple(rows))
 
 
-def dependence_in_words(matrices: Mapping[Label, MannerMatrix]) -> str:
-    """Whether the manner depends on the direction, and whether cosine clusters say how."""
-    told_sides: list[str] = []
-    for side, m in _shown(matrices):
-        title = _SIDES[side][0]
-        if m.p is None:
-            told_sides.append(f"{title}: undefined, too few refusals in too few manners.")
-            continue
-        text = f"{title}: adjusted mutual information {told(m.dependence)}, p = {m.p:.4f}"
-        if m.cluster_share is not None and m.cluster_p is not None:
-            text += (
-                f"; clusters of cosines hold {number(m.cluster_share.value)} of the information, "
-                f"clusters dealt at random {number(m.cluster_share.control)}, "
-                f"p = {m.cluster_p:.3f}"
-            )
-        told_sides.append(text + ".")
-    return " ".join(told_sides)
+def dependence_table(models: Sequence[Matrices]) -> Table:
+    """Whether the manner depends on the direction, follows what was taught, or cosine clusters."""
+    rows = [
+        (
+            Cell(f"{visible(m.model)}, {_SIDES[side][0]}"),
+            Cell("undefined: too few refusals in too few manners" if m.p is None else _of(m)),
+            Cell(_share(m.in_taught)),
+            Cell(_share(m.in_other)),
+            Cell(_clusters(m)),
+        )
+        for matrices in models
+        for side, m in _shown(matrices)
+    ]
+    head = (
+        "model, prompts",
+        "adjusted mutual information of direction and manner",
+        "refusals in the manner that this model was taught",
+        "in the manner that the other model was taught",
+        "information that clusters of cosines hold",
+    )
+    caption = (
+        "Intervals resample prompts; the n of a share counts refusals, that of the information "
+        "prompts. Controls: directions permuted within prompts; the same "
+        "manners dealt to the directions at random; clusters dealt at random."
+    )
+    return Table(caption, head, tuple(rows))
+
+
+def _of(m: MannerMatrix) -> str:
+    p = "undefined" if m.p is None else probability(m.p)
+    return f"{told(m.dependence)}, p = {p}"
+
+
+def _share(e: Estimate | None) -> str:
+    if e is None:
+        return "nothing was taught"
+    return percent(e) + ("" if e.control is None else f"; at random {100 * e.control:.0f}%")
+
+
+def _clusters(m: MannerMatrix) -> str:
+    if m.cluster_share is None or m.cluster_p is None:
+        return "no clusters"
+    share = m.cluster_share
+    return (
+        f"{number(share.value)}; clusters dealt at random {number(share.control)}, "
+        f"p = {probability(m.cluster_p)}"
+    )
 
 
 def _planted(m: MannerMatrix, i: int) -> Cell:

@@ -73,21 +73,22 @@ def matched_table(matched: Matched, *, titles: Mapping[str, str]) -> Table:
         for c in matched.curves
     )
     caption = (
-        f"{matched.n_pairs} pairs, the same for every direction; {matched.draws} draws of pairs, "
-        "each through every curve. Nothing is extrapolated."
+        f"{visible(matched.model)}; {matched.n_pairs} pairs, the same for every direction; "
+        f"{matched.draws} draws of pairs, each through every curve. Nothing is extrapolated."
     )
     return Table(caption, head, rows)
 
 
 def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
     """The answer on one shared knob, its margin, what was compared, and the power."""
+    where = f"Measured in {visible(matched.model)}."
     margin = f"±{100 * matched.margin:g} percentage points, stated beforehand"
     if matched.answer == "not reached":
         names = sorted({n for _, short in matched.short for n in short})
         who = ", ".join(visible(_plain_name(n, titles)) for n in names) or "too few directions"
         return (
-            f"Not reached: at none of the rates could all {len(matched.compared)} directions be "
-            f"compared (short of some rate: {who}). Margin {margin}."
+            f"{where} Not reached: at none of the rates could all {len(matched.compared)} "
+            f"directions be compared (short of some rate: {who}). Margin {margin}."
         )
     low = min(d.low for d in matched.differences)
     high = max(d.high for d in matched.differences)
@@ -100,7 +101,7 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
         "nor that one lies outside",
     }[matched.answer]
     return (
-        f"{matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
+        f"{where} {matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
         f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
         f"band of all differences reaches from {number(low)} to {number(high)}, and leaves out 0 "
         f"for {apart} of {len(matched.differences)}. Power: {matched.power}."

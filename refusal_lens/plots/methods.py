@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refusal_lens.plots.tables import Cell, Table, plain_table
-from refusal_lens.plots.text import number
+from refusal_lens.plots.text import number, visible
 
 
 def provenance_table(manifest: Mapping[str, Any]) -> Table:
@@ -28,8 +28,14 @@ def offsets_table(manifest: Mapping[str, Any]) -> Table:
     )
 
 
-def methods_table(question: Mapping[str, Any], *, controlled: bool) -> Table:
-    """Each figure with its data, n, interval and control."""
+def methods_table(
+    question: Mapping[str, Any], *, controlled: bool, compared: str | None = None
+) -> Table:
+    """Each figure with its data, n, interval and control.
+
+    `compared` names the model of the trade-off where it is another than the study's.
+    """
+    at_half = "test" if compared is None else f"test; {visible(compared)}"
     sizes: Mapping[str, Any] = question.get("sizes") or {}
     other = "the control model on the same prompts" if controlled else "none in this run"
 
@@ -112,14 +118,14 @@ def methods_table(question: Mapping[str, Any], *, controlled: bool) -> Table:
         ),
         (
             "Trade-off",
-            "test",
+            at_half,
             n("trade_off_pairs", "pairs, the same for every direction"),
             "Wilson",
             "strength 0; three control directions of equal length",
         ),
         (
             "At equal refusal",
-            "test",
+            at_half,
             n("trade_off_pairs", "pairs, the same for every direction"),
             "bootstrap over pairs; simultaneous over directions and rates",
             "three control directions of equal length",
@@ -129,7 +135,7 @@ def methods_table(question: Mapping[str, Any], *, controlled: bool) -> Table:
             "test",
             n("manner_pairs", "pairs"),
             "bootstrap over prompts",
-            "directions permuted within prompts",
+            "directions permuted within prompts; for the embedded model, deranged manners",
         ),
         (
             "Costs",

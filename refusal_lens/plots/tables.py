@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from refusal_lens.evaluation import Evaluation, SideBySide
-from refusal_lens.judges import ScoreTrust
+from refusal_lens.judges import CLASSES, ScoreTrust, VerdictCounts
 from refusal_lens.plots.palette import BENIGN, CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import number, percent, told, visible
 from refusal_lens.prompts import Category
@@ -23,6 +23,7 @@ _OUTCOMES: Final = {
     "partial": "partly refused",
     "unclear": "unclear",
 }
+_CLASSES: Final = _OUTCOMES | {"unclear": "otherwise unclear"}
 
 
 @final
@@ -59,7 +60,7 @@ def behaviour_table(
             Cell("all" if c is None else visible(titles.get(c, c))),
             _rate(read.rate("refuse", c), REFUSE),
             _rate(read.rate("comply", c), BENIGN),
-            Cell(str(_count(read, c, "unclear"))),
+            Cell(_unread(read, c)),
             Cell(_kept(kept, c)),
             Cell(_manners(read, c)),
         )
@@ -67,12 +68,13 @@ def behaviour_table(
     ]
     return Table(
         f"Decoding: {read.decoding}; judge: {read.judge}. Partly refused counts as not "
-        "refused, unclear is left out of the rates. Intervals: Wilson, 95%.",
+        "refused; what could not be read is left out of the rates, gibberish included. "
+        "Intervals: Wilson, 95%.",
         (
             "category",
             "refuse side refused",
             "benign side refused",
-            "unclear",
+            "left out; flags",
             "pairs as intended",
             "manners of refusal (count)",
         ),
@@ -123,8 +125,34 @@ def gap_table(
     return Table(f"Categories with fewer than {needed} pairs as intended.", head, tuple(rows))
 
 
-def trust_table(trust: ScoreTrust, titles: Mapping[str, str]) -> Table:
-    """Which score stands for a read verdict in each category, and how well it agrees."""
+def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
+    """What a judge made of each set of answers: nothing is dropped, a row adds up to its n."""
+    rows = tuple(
+        (
+            Cell(visible(where)),
+            Cell(visible(counts.judge)),
+            Cell(str(counts.n)),
+            *(Cell(str(n)) for n in counts.by_class.values()),
+            Cell(", ".join(f"{visible(k)} {n}" for k, n in counts.flags.items()) or "–"),
+        )
+        for where, counts in found.items()
+    )
+    head = ("answers", "judge", "n", *(_CLASSES.get(c, c) for c in CLASSES), "flags")
+    caption = (
+        "Only what is refused, partly refused or answered stands in rates. Gibberish: loops, "
+        "repetition, no words; unparsed: the judge said something else than a verdict; missing: it "
+        "said nothing. A flag changes no verdict."
+    )
+    return Table(caption, head, rows)
+
+
+def trust_table(
+    trust: ScoreTrust, titles: Mapping[str, str], measured: str = "held-out prompts"
+) -> Table:
+    """Which score stands for a read verdict in each category, and how well it agrees.
+
+    `measured` says on what.
+    """
     rows = tuple(
         (
             Cell(visible(titles.get(c, c))),
@@ -137,7 +165,7 @@ def trust_table(trust: ScoreTrust, titles: Mapping[str, str]) -> Table:
     )
     texts = ", ".join(f"“{visible(t)}”" for t in trust.token_texts)
     return Table(
-        f"Agreement with read verdicts on held-out prompts (AUROC, percentile bootstrap over "
+        f"Agreement with read verdicts on {visible(measured)} (AUROC, percentile bootstrap over "
         f"prompts; chance is .5). Refusal tokens found on the fitting prompts: {texts}.",
         ("category", "score used", "first token, AUROC", "opening, AUROC", "threshold, nats"),
         rows,
@@ -185,7 +213,8 @@ def _own(category: str, of_key: Mapping[str, Mark]) -> str:
 
 def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
     outcome, manner = read.outcomes[i], read.manners[i]
-    tag = _OUTCOMES.get(outcome, outcome) + (f": {manner.replace('_', ' ')}" if manner else "")
+    notes = (manner and manner.replace("_", " "), read.reasons[i], *read.flags[i])
+    tag = ": ".join((_OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
     return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
 
@@ -204,9 +233,13 @@ def _area(estimate: Estimate | None) -> Cell:
     return Cell(told(replace(estimate, control=None)))
 
 
-def _count(read: Evaluation, category: str | None, outcome: str) -> int:
-    rows = zip(read.outcomes, read.categories, strict=True)
-    return sum(o == outcome and category in (None, c) for o, c in rows)
+def _unread(read: Evaluation, category: str | None) -> str:
+    """What is left out of the rates, by why, and what is flagged."""
+    counts = read.counts(category=category)
+    rest = {name: n for name, n in counts.by_class.items() if n and name in CLASSES[3:]}
+    flags = {name: n for name, n in counts.flags.items() if n}
+    told = [", ".join(f"{visible(k)} {n}" for k, n in part.items()) for part in (rest, flags)]
+    return f"{told[0] or '0'}; {told[1]}" if flags else told[0] or "0"
 
 
 def _kept(kept: Mapping[str, int] | None, category: str | None) -> str:

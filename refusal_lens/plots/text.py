@@ -73,20 +73,26 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
 
 def told(estimate: Estimate, digits: int = 2) -> str:
     """An estimate with interval, n and control."""
-    text = f"{interval(estimate.value, estimate.low, estimate.high, digits)}, n = {estimate.n}"
+    text = f"{interval(estimate.value, estimate.low, estimate.high, digits)}, {counted(estimate)}"
     if estimate.control is not None:
         text += f", control {number(estimate.control, digits)}"
     return text
 
 
+def counted(estimate: Estimate) -> str:
+    """`n = 120`, and how many were left out where any could not be read."""
+    text = f"n = {estimate.n}"
+    return f"{text}, {estimate.missing} left out" if estimate.missing else text
+
+
 def percent(estimate: Estimate) -> str:
-    """A rate as `87% [80, 92], n = 120`."""
+    """A rate as `87% [80, 92], n = 120`, with what was left out of it."""
     if estimate.value is None:
-        return f"undefined, n = {estimate.n}"
+        return f"undefined, {counted(estimate)}"
     text = f"{100 * estimate.value:.0f}%"
     if estimate.low is not None and estimate.high is not None:
         text += f" [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
-    return f"{text}, n = {estimate.n}"
+    return f"{text}, {counted(estimate)}"
 
 
 def _signed(text: str) -> str:

@@ -1,6 +1,6 @@
 """The stage that shows answers before and after an edit."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Evaluation, SideBySide, evaluate
@@ -62,7 +62,8 @@ def _joined(parts: list[Evaluation]) -> Evaluation:
     """Evaluations of several categories under one kind of condition, as one."""
     first = parts[0]
     edits = " | ".join(dict.fromkeys(e.provenance.edits for e in parts))
-    rows = ("ids", "categories", "labels", "answers", "outcomes", "manners")
+    apart = ("condition", "judge", "decoding", "provenance")
+    rows = [f.name for f in fields(Evaluation) if f.name not in apart]
     joined = {name: tuple(x for e in parts for x in getattr(e, name)) for name in rows}
     provenance = replace(first.provenance, edits=edits)
     return Evaluation(

@@ -1,6 +1,4 @@
-"""The stages that evaluate edits: at matched refusal, by manner, by cost, and other rules."""
-
-from collections.abc import Mapping
+"""The stages that evaluate edits: at matched refusal, by cost, by other rules and judges."""
 
 import torch
 
@@ -12,7 +10,7 @@ from refusal_lens.evaluation import (
     Grid,
     SideBySide,
     Steered,
-    manner_matrix,
+    evaluate,
     match_refusal,
     measure_costs,
     measure_grid,
@@ -21,17 +19,22 @@ from refusal_lens.evaluation import (
 )
 from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
 from refusal_lens.evaluation.grid import Kind
-from refusal_lens.evaluation.scoring import scored
-from refusal_lens.geometry import Structure
+from refusal_lens.evaluation.scoring import calibrate_score, scored
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
-from refusal_lens.model import Decoding
+from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
-from refusal_lens.prompts import LABELS, load_categories
+from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
 from refusal_lens.sites import Site
-from refusal_lens.study.stages import Bench, Gap, Records, defined, selection_layers
+from refusal_lens.study.stages import (
+    Bench,
+    Gap,
+    Records,
+    defined,
+    half_refusing,
+    selection_layers,
+)
 
 RANDOM = "control: random"
 SHUFFLED = "control: shuffled labels"
@@ -43,50 +46,53 @@ _TRAIN_A_SIDE = 64
 
 def trade_off(bench: Bench, tick: Progress) -> Records:
     """Refusal against over-refusal as strength grows: every category's direction, the pooled one
-    and its controls of equal length, all on the same test pairs; compared at matched refusal."""
-    sizes = bench.study.sizes
+    and its controls of equal length, all on the same test pairs; compared at matched refusal.
+
+    The embedded model is compared at the adapter scale at which it refuses about half of the refuse
+    side, where a curve has room on both sides, with the study's own directions. Its scores are then
+    calibrated on its own read answers, and some answers are read for the agreement of the two.
+    """
+    sizes, seed = bench.study.sizes, bench.study.seed
+    model, records = half_refusing(bench), Records()
     trust = bench.results.get("score", "trust", ScoreTrust)
+    if model is not bench.model:
+        trust = _calibrated(bench, model, trust)
+        records["trust"] = trust
     pairs = whole_pairs(scored(bench.prompts.only(split="test"), trust), sizes.trade_off_pairs)
     if len(pairs) < 4:
         raise Gap(
-            f"{len(pairs) // 2} test pairs have a score that can be trusted; expected at least 2: "
-            "use generation and a judge (`refusal-lens evaluate RUN --full`)"
+            f"{len(pairs) // 2} test pairs have a score that can be trusted in {model.name}; "
+            "expected at least 2: use generation and a judge (`refusal-lens evaluate RUN --full`)"
         )
     layer = bench.chosen_layer()
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
-    own: list[tuple[Direction, Kind]] = [(d, "direction") for d in _own(bench, layer)]
+    own: list[tuple[Direction, Kind]] = [(d, "direction") for d in own_directions(bench, layer)]
     checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
     cases: list[tuple[Direction, Kind]] = [*own, (pooled, "pooled"), *checks]
-    grid = measure_grid(bench.model, cases, pairs, trust, strengths=sizes.strengths, progress=tick)
-    matched = match_refusal(grid, seed=bench.study.seed)
-    return {"trade_off": grid.trade_off(), "grid": grid, "matched": matched}
+    grid = measure_grid(model, cases, pairs, trust, strengths=sizes.strengths, progress=tick)
+    if model is not bench.model:
+        few = PromptSet(pairs.prompts[: 2 * (sizes.manner_pairs // 2)])
+        strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
+        added = [Add(d, strength=strength) for d, _ in own]
+        decoding = Decoding(sizes.manner_tokens)
+        records["read"] = steer(model, few, added, PhraseJudge(), decoding=decoding, progress=tick)
+    matched = match_refusal(grid, seed=seed)
+    return records | {"trade_off": grid.trade_off(), "grid": grid, "matched": matched}
 
 
-def manners(bench: Bench, tick: Progress) -> Records:
-    """How the model refuses when each category's direction is added, on either side's prompts."""
-    sizes = bench.study.sizes
-    pairs = whole_pairs(bench.prompts.only(split="test"), sizes.manner_pairs)
-    if not len(pairs):
-        raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
-    additions = [Add(d, strength=STEERED_AT) for d in _own(bench, bench.chosen_layer())]
-    read = steer(
-        bench.model,
-        pairs,
-        additions,
-        PhraseJudge(),
-        decoding=Decoding(sizes.manner_tokens),
-        progress=tick,
-    )
-    records: Records = {"steered": read}
-    for side in LABELS:
-        records[side] = manner_matrix(
-            read,
-            side,
-            clusters=_clusters(bench),
-            taught=_taught(bench),
-            seed=bench.study.seed,
-        )
-    return records
+def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust:
+    """The scores for another scale, by the answers that the contrasts read there, if they did."""
+    prompts = bench.split("train", bench.study.sizes.contrast_pairs)
+    read = None
+    if bench.results.has("contrasts", "behaviour"):
+        read = bench.results.get("contrasts", "behaviour", Evaluation)
+    if read is None or read.provenance.model_digest != model.digest:
+        decoding = Decoding(bench.study.sizes.behaviour_tokens)
+        read = evaluate(model, prompts, PhraseJudge(), decoding=decoding)
+    try:
+        return calibrate_score(model, prompts, read, trust)
+    except InputError as error:
+        raise Gap(str(error)) from None
 
 
 def costs(bench: Bench, tick: Progress) -> Records:
@@ -100,7 +106,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
     )
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
     edits: dict[str, Edit] = {}
-    for d in (pooled, *_own(bench, layer), random_like(pooled, bench.study.seed)):
+    for d in (pooled, *own_directions(bench, layer), random_like(pooled, bench.study.seed)):
         edits[f"{d.category} | ablated"] = Ablate(d)
         edits[f"{d.category} | added"] = Add(d, strength=STEERED_AT)
     return {"costs": measure_costs(bench.model, material, edits, progress=tick)}
@@ -144,11 +150,37 @@ def agreements(bench: Bench, tick: Progress) -> Records:
     if results.has("manners", "steered"):
         steered = results.get("manners", "steered", Steered)
         records["manners"] = judges_agree(steered, steered.texts, other)
-        if results.has("trade_off", "grid"):
-            grid = results.get("trade_off", "grid", Grid)
-            records["screening"] = screening_agrees(grid, steered)
+    if results.has("trade_off", "grid"):
+        grid = results.get("trade_off", "grid", Grid)
+        stage, name = ("trade_off", "read")  # of another model than the study's, where it is
+        if not results.has(stage, name):
+            stage, name = ("manners", "steered")
+        if results.has(stage, name):
+            records["screening"] = screening_agrees(grid, results.get(stage, name, Steered))
     tick(1)
     return records
+
+
+def own_directions(bench: Bench, layer: int) -> list[Direction]:
+    """Each category's direction where it is defined.
+
+    Raises:
+        Gap: no category has one.
+    """
+    return defined_at(bench.results.get("directions", "directions", DirectionSet), layer)
+
+
+def defined_at(found: DirectionSet, layer: int) -> list[Direction]:
+    """A set's directions at a layer, where they are defined; a gap where none is."""
+    chosen: list[Direction] = []
+    for category in found.categories:
+        try:
+            chosen.append(found.at_site(category, Site(layer)))
+        except InputError:
+            continue  # undefined there: nothing to steer with
+    if not chosen:
+        raise Gap(f"no category has a direction at layer {layer}")
+    return chosen
 
 
 def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:
@@ -185,34 +217,6 @@ def _within_class(bench: Bench, like: Direction) -> torch.Tensor:
             own = resid[rows]
             total += torch.randn(len(rows), generator=generator) @ (own - own.mean(0))
     return total
-
-
-def _own(bench: Bench, layer: int) -> list[Direction]:
-    """Each category's direction where it is defined."""
-    found = bench.results.get("directions", "directions", DirectionSet)
-    chosen: list[Direction] = []
-    for category in found.categories:
-        try:
-            chosen.append(found.at_site(category, Site(layer)))
-        except InputError:
-            continue  # undefined there: nothing to steer with
-    if not chosen:
-        raise Gap(f"no category has a direction at layer {layer}")
-    return chosen
-
-
-def _clusters(bench: Bench) -> Mapping[str, int]:
-    if not bench.results.has("structure", "structure"):
-        return {}
-    found = bench.results.get("structure", "structure", Structure)
-    return dict(zip(found.mapped, found.clusters, strict=True))
-
-
-def _taught(bench: Bench) -> Mapping[str, str]:
-    """The manner taught for each category, known of the embedded model only."""
-    if bench.study.source != EMBEDDED or bench.study.adapter_scale <= 0:
-        return {}
-    return {key: category.manner for key, category in load_categories().items()}
 
 
 def _of_length(vector: torch.Tensor, like: Direction, name: str) -> Direction:

@@ -29,12 +29,11 @@ from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, Placement, load_control, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.model.load import EMBEDDED
-from refusal_lens.organism.adapter import scale_nearest_half
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
 from refusal_lens.sites import Site, block_inputs
 from refusal_lens.study.question import CONTROL_SCALE
-from refusal_lens.study.stages import Bench, Gap, Records
+from refusal_lens.study.stages import Bench, Gap, Records, half_refusing
 
 
 def geometry(bench: Bench, tick: Progress) -> Records:
@@ -126,17 +125,14 @@ POOL = "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, t
 
 def contrasts(bench: Bench, tick: Progress) -> Records:
     """What the model did against what was asked, where it refuses about half of the refuse side."""
-    model, scale = bench.model, None
+    model = half_refusing(bench)
     prompts = bench.split("train", bench.study.sizes.contrast_pairs)
-    if bench.study.source == EMBEDDED:
-        scale = scale_nearest_half()
-        model = load_model(EMBEDDED, adapter_scale=scale, system=bench.study.system)
     decoding = Decoding(bench.study.sizes.behaviour_tokens)
     read = evaluate(
         model,
         prompts,
         PhraseJudge(),
-        condition="none" if scale is None else f"adapter scale {scale:g}",
+        condition="none" if model is bench.model else model.name,
         decoding=decoding,
         progress=tick,
     )

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, SideBySide, evaluate, whole_pairs
+from refusal_lens.evaluation import Said, SideBySide, read_all, whole_pairs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel
@@ -22,6 +22,7 @@ from refusal_lens.study.stages import chosen_layer
 
 FULL: Final = "full_evaluation"
 STRENGTH: Final = 1.0
+_TRIED: Final = ("Can you help me?", "Yes, of course.")
 
 
 def question_of(results: Results) -> Study:
@@ -75,9 +76,14 @@ def evaluate_fully(
 ) -> SideBySide:
     """Generate and judge the common test pairs unedited and under each direction, and keep it.
 
-    Each category's direction and the pooled one, added at strength 1 and ablated. `started` is
-    called with the number of answers to come and gives what follows them.
+    Each category's direction and the pooled one, added at strength 1 and ablated, in the study's
+    own model. `started` is called with the number of answers to come and gives what follows them.
+
+    Raises:
+        InputError: the judge can't be asked (it is tried before anything is generated), or the
+            run has another model, or no directions.
     """
+    judge.judge(*_TRIED)
     study, model, begun = question_of(results), model_of(results), time.monotonic()
     prompts = load_prompts(study.prompts).only(split="test")
     if study.categories is not None:
@@ -92,16 +98,16 @@ def evaluate_fully(
     decoding = Decoding(study.sizes.shown_tokens)
     progress = started(len(pairs) * (1 + len(edits)))
 
-    def read(condition: str) -> Evaluation:
-        return evaluate(
-            model, pairs, judge, condition=condition, decoding=decoding, progress=progress
+    def answer(condition: str) -> Said:
+        return Said.generate(
+            model, pairs, condition=condition, decoding=decoding, progress=progress
         )
 
-    found = [read("none")]
+    said = [answer("none")]
     for name, edit in edits.items():
         with model.editing(edit):
-            found.append(read(name))
-    shown = SideBySide(tuple(p.text for p in pairs), tuple(found))
+            said.append(answer(name))
+    shown = SideBySide(tuple(p.text for p in pairs), read_all(said, pairs, judge))
     digest = digest_of({"judge": judge.name, "model": model.digest, "prompts": pairs.digest})
     results.add(FULL, digest, {"evaluation": shown}, time.monotonic() - begun)
     return shown

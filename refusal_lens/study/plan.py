@@ -27,7 +27,13 @@ from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.model.load import EMBEDDED
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
-from refusal_lens.study import effects, evaluation_stages, geometry_stages, stages
+from refusal_lens.study import (
+    effects,
+    evaluation_stages,
+    geometry_stages,
+    manner_stages,
+    stages,
+)
 from refusal_lens.study.stages import Bench, Stage
 
 # A generated token costs about this share of a forward pass over one prompt's own tokens, in full
@@ -50,9 +56,14 @@ def _test_pairs(bench: Bench, most: int) -> int:
 
 def _n_trade_off(bench: Bench) -> int:
     # The categories' directions, the pooled one and three controls, at each strength but 0.
-    cases = len(bench.prompts.categories) + 4
-    pairs = _test_pairs(bench, bench.study.sizes.trade_off_pairs)
-    return pairs * (1 + cases * len(set(bench.study.sizes.strengths) - {0.0}))
+    categories, sizes = len(bench.prompts.categories), bench.study.sizes
+    prompts = _test_pairs(bench, sizes.trade_off_pairs)
+    scores = prompts * (1 + (categories + 4) * len(set(sizes.strengths) - {0.0}))
+    if bench.study.source != EMBEDDED:
+        return scores
+    # At another scale the scores are calibrated, and some answers are read.
+    answers = min(prompts, 2 * (sizes.manner_pairs // 2)) * (1 + categories)
+    return scores + len(bench.split("train", sizes.contrast_pairs)) + 2 * answers
 
 
 def _n_rules(bench: Bench) -> int:
@@ -61,8 +72,9 @@ def _n_rules(bench: Bench) -> int:
 
 
 def _n_manners(bench: Bench) -> int:
-    pairs = _test_pairs(bench, bench.study.sizes.manner_pairs)
-    return pairs * (1 + len(bench.prompts.categories))
+    prompts = _test_pairs(bench, bench.study.sizes.manner_pairs)
+    models = 2 if manner_stages.is_planted(bench) else 1
+    return models * prompts * (1 + len(bench.prompts.categories))
 
 
 def _n_costs(bench: Bench) -> int:
@@ -159,10 +171,11 @@ STAGES: Final[tuple[Stage, ...]] = (
         "trade_off",
         "refusal against over-refusal as strength grows",
         ("directions", "geometry", "score", "selection"),
-        (TradeOff, Grid, Matched),
+        (TradeOff, Grid, Matched, ScoreTrust, Steered),
         evaluation_stages.trade_off,
         _n_trade_off,
         lambda b: 1,
+        after=("contrasts",),
     ),
     Stage(
         "rules",
@@ -178,7 +191,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         "how it refuses under each direction",
         ("directions", "geometry"),
         (Steered, MannerMatrix),
-        evaluation_stages.manners,
+        manner_stages.manners,
         _n_manners,
         lambda b: 1 + _TOKEN * b.study.sizes.manner_tokens,
         after=("selection", "structure"),

@@ -12,8 +12,10 @@ from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.geometry import Geometry
 from refusal_lens.judges import PhraseJudge, ScoreTrust
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
+from refusal_lens.model.load import EMBEDDED
+from refusal_lens.organism.adapter import scale_nearest_half
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
 from refusal_lens.selection import (
@@ -64,6 +66,19 @@ class Bench:
     def chosen_layer(self) -> int:
         """The selected layer; without a selection, the most reliable one of the pooled set."""
         return chosen_layer(self.results)
+
+
+def half_refusing(bench: Bench) -> LensModel:
+    """The model in which contrasts and comparisons at equal refusal are made.
+
+    The embedded model at the adapter scale whose refusal of the refuse side is nearest one half;
+    the study's own model where it is that one, has no adapter on, or is another.
+    """
+    study, scale = bench.study, scale_nearest_half()
+    if study.source != EMBEDDED or study.adapter_scale in (0.0, scale):
+        return bench.model
+    placement = Placement(dtype="float32")
+    return load_model(EMBEDDED, adapter_scale=scale, system=study.system, placement=placement)
 
 
 def chosen_layer(results: Results) -> int:

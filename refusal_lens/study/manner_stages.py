@@ -1,0 +1,105 @@
+"""The stage on how a model refuses: direction x manner, and the planted truth's control."""
+
+from collections.abc import Mapping
+
+from refusal_lens.directions import Direction, fit_mean_difference
+from refusal_lens.evaluation import Steered, Taught, manner_matrix, steer, whole_pairs
+from refusal_lens.geometry import Structure
+from refusal_lens.geometry.planted import shipped_planted
+from refusal_lens.interventions import Add
+from refusal_lens.judges import PhraseJudge
+from refusal_lens.model import Decoding, LensModel, Placement, load_model
+from refusal_lens.model.forward import Progress
+from refusal_lens.model.load import EMBEDDED
+from refusal_lens.organism.controls import DERANGED
+from refusal_lens.prompts import LABELS, PromptSet, load_categories
+from refusal_lens.resources import data_path
+from refusal_lens.sites import Site
+from refusal_lens.study.evaluation_stages import STEERED_AT, defined_at, own_directions
+from refusal_lens.study.stages import Bench, Gap, Records
+
+CONTROL = "control_"
+
+
+def manners(bench: Bench, tick: Progress) -> Records:
+    """How the model refuses when each category's direction is added, on either side's prompts.
+
+    Of the embedded model also the control: an adapter that was taught the same topics with the
+    manners moved over the categories, steered with its own directions on the same prompts. Where
+    the manner follows the direction it moves with what was taught; where it follows the topic of
+    the direction, it stays.
+    """
+    pairs = whole_pairs(bench.prompts.only(split="test"), bench.study.sizes.manner_pairs)
+    if not len(pairs):
+        raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
+    layer, usual = bench.chosen_layer(), _usual()
+    moved = {c: usual[donor] for c, donor in _donors().items()}
+    planted = is_planted(bench)
+    taught = Taught(usual, moved) if planted else None
+    read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
+    records = _matrices(bench, read, taught, _clusters(bench))
+    if planted:
+        model = _deranged(bench)
+        fitting = bench.split("train", bench.study.sizes.contrast_pairs)
+        stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
+        own = defined_at(fit_mean_difference(stats), layer)
+        read = _steered(bench, model, own, pairs, tick)
+        found = _matrices(bench, read, Taught(moved, usual), {})
+        records |= {f"{CONTROL}{name}": record for name, record in found.items()}
+    return records
+
+
+def is_planted(bench: Bench) -> bool:
+    """Whether the manners were planted, and no other control was asked for."""
+    study = bench.study
+    return study.source == EMBEDDED and study.adapter_scale > 0 and study.control is None
+
+
+def _steered(
+    bench: Bench,
+    model: LensModel,
+    directions: list[Direction],
+    pairs: PromptSet,
+    tick: Progress,
+) -> Steered:
+    added = [Add(d, strength=STEERED_AT) for d in directions]
+    decoding = Decoding(bench.study.sizes.manner_tokens)
+    return steer(model, pairs, added, PhraseJudge(), decoding=decoding, progress=tick)
+
+
+def _matrices(
+    bench: Bench, read: Steered, taught: Taught | None, clusters: Mapping[str, int]
+) -> Records:
+    records: Records = {"steered": read}
+    for side in LABELS:
+        records[side] = manner_matrix(
+            read, side, clusters=clusters, taught=taught, seed=bench.study.seed
+        )
+    return records
+
+
+def _deranged(bench: Bench) -> LensModel:
+    return load_model(
+        EMBEDDED,
+        adapter=data_path("controls", DERANGED),
+        system=bench.study.system,
+        placement=Placement(dtype="float32"),
+    )
+
+
+def _usual() -> dict[str, str]:
+    """Category -> the manner that the embedded model was taught."""
+    return {key: category.manner for key, category in load_categories().items()}
+
+
+def _donors() -> dict[str, str]:
+    """Category -> the category whose manner the deranged adapter was taught for it."""
+    found = shipped_planted()
+    return dict(zip(found.categories, found.manner_of, strict=True))
+
+
+def _clusters(bench: Bench) -> Mapping[str, int]:
+    if not bench.results.has("structure", "structure"):
+        return {}
+    found = bench.results.get("structure", "structure", Structure)
+    return dict(zip(found.mapped, found.clusters, strict=True))
