@@ -32,7 +32,10 @@ def parts(run: Run) -> dict[str, Part]:
         evaluation_parts(run),
         {
             "methods": methods.methods_table(
-                run.question, controlled=run.control is not None, compared=_compared(run)
+                run.question,
+                controlled=run.control is not None,
+                attributed=bool(run.results.digest("attribution")),
+                compared=_compared(run),
             ),
             "question": tables.plain_table("The question", ("parameter", "value"), run.question),
             "provenance": methods.provenance_table(run.results.manifest),

@@ -295,6 +295,7 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     columns = torch.tensor([sites[s] for s in real.sites])
     told = agreement(replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real)
     assert f"{told.n_sites} patched sites" in section
+    assert "as many random parts" in text[text.index("What was measured, how") :]
     assert "Heads that serve all 11" in section and "equal length" in section
     assert f"n = {len(real.pairs)} pairs, control 0.00" in section and "never sites" in section
     assert "L7H2 moves the projection by 3.15" in section
@@ -303,7 +304,7 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
 def test_without_attribution_one_note_names_the_command(tmp_path: Path) -> None:
     text = words(Page(write_report(run(tmp_path / "mine", {})).read_text(encoding="utf-8")))
     assert text.count("`refusal-lens attribute mine` measures it") == 1
-    assert "Knock-outs" not in text
+    assert "Knock-outs" not in text and "as many random parts" not in text
 
 
 def test_each_gap_says_why(tmp_path: Path) -> None:

@@ -29,7 +29,11 @@ def offsets_table(manifest: Mapping[str, Any]) -> Table:
 
 
 def methods_table(
-    question: Mapping[str, Any], *, controlled: bool, compared: str | None = None
+    question: Mapping[str, Any],
+    *,
+    controlled: bool,
+    attributed: bool,
+    compared: str | None = None,
 ) -> Table:
     """Each figure with its data, n, interval and control.
 
@@ -147,9 +151,35 @@ def methods_table(
         ("Answers", "test", n("shown", "prompts a category"), "none: examples", "unedited"),
         ("Tokens by layer", "test", "1 prompt", "none: an example", "none"),
     )
+    if attributed:
+        rows += _attribution(pairs, other)
     return Table(
         "What was measured, on which split, with which n. The exact n stands beside each number.",
         ("figure", "split", "n", "interval (95%)", "control"),
         tuple(tuple(Cell(x) for x in row) for row in rows),
         kind="words",
+    )
+
+
+def _attribution(pairs: str, other: str) -> tuple[tuple[str, str, str, str, str], ...]:
+    few = "in the hover"
+    return (
+        ("What each part writes", "train, last token", pairs, "t interval over pairs", other),
+        ("Patches", "test", few, "t interval over pairs", "a random vector of equal length"),
+        (
+            "Paths of heads, words that they read",
+            "test",
+            few,
+            "t interval over pairs",
+            "a random vector of equal length; the benign twins",
+        ),
+        (
+            "Neurons",
+            "test",
+            few,
+            "t interval over pairs",
+            "the largest neuron under random signs",
+        ),
+        ("Knock-outs", "test", few, "t interval over prompts", "as many random parts"),
+        ("Probe by depth", "test, another category", few, "Wilson", "shuffled labels"),
     )
