@@ -27,6 +27,7 @@ from refusal_lens.model.forward import Progress
 from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST_GAP: Final = 1.0  # nats; over a smaller gap between clean and corrupt a share means nothing
+_A_PASS: Final = 40  # tokens that cost as much as starting one more pass
 
 
 @final
@@ -206,7 +207,7 @@ class _Run:
         self.sites, self.offsets, self.metric = sites, offsets, metric
         self.names = tuple(dict.fromkeys(s.hook_name for s in sites))
         self.tapped = Tapped.read(model, pair, self.names, offsets, metric)
-        self.most = model.batch_size
+        self.most = 2 * model.batch_size  # rows of a few tokens, behind one cache
         self.endings = Endings(model.backend, pair.corrupt)
 
     def scores(self, seed: int | None) -> _Scores:
@@ -225,15 +226,29 @@ class _Run:
     def _patched(self, values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " site"]:
         found = torch.zeros(len(values))
         starts = [self.offsets[0] if s.offset is None else s.offset for s in self.sites]
-        for start in sorted(set(starts)):
-            own = torch.tensor([i for i, s in enumerate(starts) if s == start])
-            for chunk in own.split(self.most):
+        for start, own in _passes(starts).items():
+            for chunk in torch.tensor(own).split(self.most):
                 first = torch.full((len(chunk),), self.offsets[0] - start)
                 hooks = PatchHooks(self.offsets, first)
                 for row, i in enumerate(chunk.tolist()):
                     hooks.write(row, self.sites[i], values[i])
                 found[chunk] = self.endings.scores(self.metric, start, len(chunk), hooks.hooks())
         return found
+
+
+def _passes(starts: Sequence[int]) -> dict[int, list[int]]:
+    """Which rows run together, by the offset that they run from.
+
+    A row may run from before its own site. A few rows do, where the tokens that this costs are
+    fewer than those that a pass of its own does.
+    """
+    passes: dict[int, list[int]] = {}
+    for start in sorted(set(starts)):
+        own = [i for i, s in enumerate(starts) if s == start]
+        before = max(passes, default=start)
+        joined = before if len(own) * (start - before) <= _A_PASS else start
+        passes.setdefault(joined, []).extend(own)
+    return passes
 
 
 def _window(offsets: Sequence[int]) -> tuple[int, ...]:

@@ -34,8 +34,8 @@ FULL: Final = "_full"  # stands behind the names of stages that measure the whol
 _REACH: Final = {"": Reach(), FULL: Reach.full()}
 _TRAIL: Final = {"": Trail(), FULL: Trail.full()}
 _CUTS: Final = {"": "mean"} | {f"_{r}": r for r in REPLACEMENTS if r != "mean"}
-_GRADIENT: Final = 4  # passes for a prompt's forward and backward pass with every site read
-_A_SITE: Final = 0.9  # passes for one patch of one pair at the template's end
+_GRADIENT: Final = 8  # passes for a prompt's forward and backward pass with every site read
+_A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, placebos included
 _PART: Final = 4  # passes for a pair's paths, a prompt's sources or its neurons: small batches
 _CURVE: Final = 28  # counts times (own order and three random ones) of a knock-out
 
@@ -107,7 +107,7 @@ def _patching(suffix: str, reach: Reach) -> Stage:
         (AttributionPatch, PatchMap, Agreement),
         partial(stages.patching, reach=reach),
         lambda b: 2 * _n_pairs(b, reach),
-        lambda b: (2 * _GRADIENT + _A_SITE * _n_sites(b, reach)) / 2,
+        lambda b: (2 * _GRADIENT + _A_TOKEN * _n_tokens(b, reach)) / 2,
         sizes=asdict(reach),
     )
 
@@ -194,9 +194,9 @@ def _n_pairs(bench: Bench, reach: Reach) -> int:
         return 0
 
 
-def _n_sites(bench: Bench, reach: Reach) -> int:
+def _n_tokens(bench: Bench, reach: Reach) -> int:
     try:
-        return len(stages.patch_sites(bench, reach))
+        return len(stages.patch_sites(bench, reach)) * len(stages.patch_offsets(bench, reach))
     except Gap:
         return 0
 
