@@ -54,14 +54,14 @@ def matrix_correlation(
     matrix, and p = (b + 1) / (B + 1), one-sided: more alike than chance. n counts entries.
 
     Raises:
-        InputError: different shapes, undefined entries, fewer than five categories or permutations
+        InputError: different shapes, undefined entries, fewer than four categories or permutations
             fewer than 9,999.
     """
     a, b = first.double().numpy(), second.double().numpy()
-    if a.shape != b.shape or len(a) < 5:
+    if a.shape != b.shape or len(a) < 4:
         raise InputError(
             f"matrices of shapes {a.shape} and {b.shape}; expected equal ones of at least "
-            "5 categories"
+            "4 categories"
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError("a matrix has undefined entries; leave those categories out")

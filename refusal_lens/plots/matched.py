@@ -42,7 +42,7 @@ def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
-    dress(figure, 440, 900)
+    dress(figure, 520, 900)
     figure.update_xaxes(
         title="refuse side refused (matched)", tickformat=".0%", tickvals=list(matched.rates)
     )
