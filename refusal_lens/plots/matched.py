@@ -1,13 +1,12 @@
 """Directions compared at matched refusal: curves with bands, and what they come to in words."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
 from refusal_lens.evaluation import Matched
-from refusal_lens.plots.palette import faded, mark_of
-from refusal_lens.plots.panels import dress
+from refusal_lens.plots.palette import mark_of
+from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, told, visible
 from refusal_lens.records import Estimate
@@ -25,10 +24,12 @@ def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
         reached = [
             (rate, e) for rate, e in zip(matched.rates, curve.over_refusal, strict=True) if e
         ]
-        figure.add_trace(_band(reached, mark.colour, name))
+        at = [rate for rate, _ in reached]
+        low, high = [e.low for _, e in reached], [e.high for _, e in reached]
+        figure.add_trace(band(at, low, high, mark.colour, name, opacity=0.1))
         figure.add_trace(
             go.Scatter(
-                x=[rate for rate, _ in reached] or [None],
+                x=at or [None],
                 y=[e.value for _, e in reached] or [None],
                 mode="lines+markers",
                 name=name if reached else f"{name}: not reached",
@@ -105,22 +106,6 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
         f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
         f"band of all differences reaches from {number(low)} to {number(high)}, and leaves out 0 "
         f"for {apart} of {len(matched.differences)}. Power: {matched.power}."
-    )
-
-
-def _band(reached: Sequence[tuple[float, Estimate]], colour: str, name: str) -> go.Scatter:
-    x = [rate for rate, _ in reached]
-    low, high = [e.low for _, e in reached], [e.high for _, e in reached]
-    shape: dict[str, Any] = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]]}
-    return go.Scatter(
-        **shape,
-        fill="toself",
-        mode="lines",
-        line={"width": 0},
-        fillcolor=faded(colour, 0.1),
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=name,
     )
 
 

@@ -95,7 +95,14 @@ def place(i: int) -> tuple[int, int]:
     return i // COLUMNS + 1, i % COLUMNS + 1
 
 
-def band(x: Sequence[int], low: Numbers, high: Numbers, colour: str, group: str) -> go.Scatter:
+def band(
+    x: Sequence[int] | Sequence[float],
+    low: Numbers,
+    high: Numbers,
+    colour: str,
+    group: str,
+    opacity: float = 0.16,
+) -> go.Scatter:
     """A band between two lines, in one trace; pieces with an undefined end are left out."""
     pieces: list[list[int]] = [[]]
     for i, ends in enumerate(zip(low, high, strict=True)):
@@ -103,7 +110,7 @@ def band(x: Sequence[int], low: Numbers, high: Numbers, colour: str, group: str)
             pieces.append([])
         else:
             pieces[-1].append(i)
-    xs: list[int | None] = []
+    xs: list[float | None] = []
     ys: Numbers = []
     for piece in (p for p in pieces if p):
         there_and_back = piece + piece[::-1]
@@ -116,7 +123,7 @@ def band(x: Sequence[int], low: Numbers, high: Numbers, colour: str, group: str)
         fill="toself",
         mode="lines",
         line={"width": 0},
-        fillcolor=faded(colour, 0.16),
+        fillcolor=faded(colour, opacity),
         hoverinfo="skip",
         showlegend=False,
         legendgroup=group,
