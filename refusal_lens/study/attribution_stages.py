@@ -42,7 +42,7 @@ from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.selection import LayerCurve
 from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.stages import Bench, Gap, Records
+from refusal_lens.study.stages import Bench, Gap, Records, own_directions
 
 ANSWER_TOKENS: Final = 24
 
@@ -69,7 +69,7 @@ class Reach:
 
 def attribution(bench: Bench, tick: Progress) -> Records:
     """Every part's share in each category's direction at the chosen layer, and across them."""
-    directions = directions_at(bench, bench.chosen_layer())
+    directions = own_directions(bench, bench.chosen_layer())
     found = decompose(bench.model, bench.train, directions, progress=tick)
     records: Records = {"decomposition": found}
     # One category only, or too few of them to permute: the report says so.
@@ -89,7 +89,7 @@ def attribution_control(bench: Bench, tick: Progress) -> Records:
     plain, model = control_model(bench), bench.model
     if (plain.d_model, plain.n_layers) != (model.d_model, model.n_layers):
         raise Gap("the control model has another width or depth: it has no such directions")
-    directions = directions_at(bench, bench.chosen_layer())
+    directions = own_directions(bench, bench.chosen_layer())
     return {"decomposition": decompose(plain, bench.train, directions, progress=tick)}
 
 
@@ -158,18 +158,6 @@ def answer_maps(bench: Bench, tick: Progress, *, category: str) -> Records:
     maps = token_maps(bench.model, prompt, found, order, answer=answer)
     tick(1)
     return {f"map_{i}": m for i, m in enumerate(maps)}
-
-
-def directions_at(bench: Bench, layer: int) -> list[Direction]:
-    """Each category's direction at a layer, without those that are undefined there."""
-    found = bench.results.get("directions", "directions", DirectionSet)
-    defined: list[Direction] = []
-    for category in found.categories:
-        with suppress(InputError):
-            defined.append(found.at(category, layer))
-    if not defined:
-        raise Gap(f"no category has a direction at layer {layer}")
-    return defined
 
 
 def scored_categories(bench: Bench) -> tuple[str, ...]:

@@ -26,13 +26,13 @@ from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
-from refusal_lens.sites import Site
 from refusal_lens.study.stages import (
     Bench,
     Gap,
     Records,
     defined,
     half_refusing,
+    own_directions,
     selection_layers,
 )
 
@@ -159,28 +159,6 @@ def agreements(bench: Bench, tick: Progress) -> Records:
             records["screening"] = screening_agrees(grid, results.get(stage, name, Steered))
     tick(1)
     return records
-
-
-def own_directions(bench: Bench, layer: int) -> list[Direction]:
-    """Each category's direction where it is defined.
-
-    Raises:
-        Gap: no category has one.
-    """
-    return defined_at(bench.results.get("directions", "directions", DirectionSet), layer)
-
-
-def defined_at(found: DirectionSet, layer: int) -> list[Direction]:
-    """A set's directions at a layer, where they are defined; a gap where none is."""
-    chosen: list[Direction] = []
-    for category in found.categories:
-        try:
-            chosen.append(found.at_site(category, Site(layer)))
-        except InputError:
-            continue  # undefined there: nothing to steer with
-    if not chosen:
-        raise Gap(f"no category has a direction at layer {layer}")
-    return chosen
 
 
 def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:

@@ -15,8 +15,8 @@ from refusal_lens.organism.controls import DERANGED
 from refusal_lens.prompts import LABELS, PromptSet, load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
-from refusal_lens.study.evaluation_stages import STEERED_AT, defined_at, own_directions
-from refusal_lens.study.stages import Bench, Gap, Records
+from refusal_lens.study.evaluation_stages import STEERED_AT
+from refusal_lens.study.stages import Bench, Gap, Records, defined_at, own_directions
 
 CONTROL = "control_"
 

@@ -1,6 +1,7 @@
 """The stages of a study: what each measures, from which prompts, and what it needs before."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
@@ -220,6 +221,26 @@ def _asked(bench: Bench, label: Label, n: int) -> PromptSet:
             f"only {len(chosen)} {label}-side prompts of `val` are treated as intended in a "
             "category whose score can be trusted; at least 2 are needed"
         )
+    return chosen
+
+
+def own_directions(bench: Bench, layer: int) -> list[Direction]:
+    """Each category's direction where it is defined.
+
+    Raises:
+        Gap: no category has one.
+    """
+    return defined_at(bench.results.get("directions", "directions", DirectionSet), layer)
+
+
+def defined_at(found: DirectionSet, layer: int) -> list[Direction]:
+    """A set's directions at a layer, where they are defined; a gap where none is."""
+    chosen: list[Direction] = []
+    for category in found.categories:
+        with suppress(InputError):  # undefined there
+            chosen.append(found.at(category, layer))
+    if not chosen:
+        raise Gap(f"no category has a direction at layer {layer}")
     return chosen
 
 
