@@ -368,8 +368,8 @@ def arguments() -> argparse.Namespace:
         "--memory-prompts", type=int, default=128, help="prompts, once and four times"
     )
     parser.add_argument("--memory-repeats", type=int, default=2, help="processes a size")
-    parser.add_argument("--answers", type=int, default=32, help="prompts (generation)")
-    parser.add_argument("--tokens", type=int, default=32, help="new tokens (generation, rows)")
+    parser.add_argument("--answers", type=int, default=16, help="prompts (generation)")
+    parser.add_argument("--tokens", type=int, default=64, help="new tokens (generation, rows)")
     parser.add_argument("--conditions", type=int, default=16, help="edits in a batch (rows)")
     parser.add_argument("--row-prompts", type=int, default=4, help="prompts an edit (rows)")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
