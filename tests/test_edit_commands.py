@@ -4,7 +4,7 @@ import re
 
 import pytest
 from test_llm_judge import KEY, REFUSED, completion, reply, server  # noqa: F401
-from test_study import SIZES, ByPrompt, Mixed, Watch, prompts_file  # noqa: F401  # a fixture
+from test_study import SIZES, Watch, let_it_refuse, prompts_file  # noqa: F401  # a fixture
 from typer.testing import CliRunner
 
 from refusal_lens.cli import app
@@ -17,11 +17,7 @@ from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
-    effects,
-    evaluation_stages,
-    manner_stages,
     run_study,
-    stages,
 )
 from refusal_lens.study.opened import FULL, model_of, question_of
 
@@ -30,12 +26,7 @@ from refusal_lens.study.opened import FULL, model_of, question_of
 def finished(tiny_folders, prompts_file, tmp_path_factory):  # noqa: F811
     study = Study(source=str(tiny_folders["llama"]), prompts=str(prompts_file), sizes=SIZES)
     patch = pytest.MonkeyPatch()
-    for module in (stages, effects):
-        patch.setattr(module, "PhraseJudge", ByPrompt)
-    patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
-    patch.setattr(manner_stages, "PhraseJudge", Mixed)
-    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    let_it_refuse(patch)
     try:
         return study, run_study(study, tmp_path_factory.mktemp("runs") / "a", Watch())
     finally:
@@ -97,7 +88,9 @@ def test_evaluate_prints_scores_and_full_generates(finished):
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
     assert "control: within-class" in text and "at equal refusal" in text
-    assert "scores and mixed: kappa" in text  # the run's own agreement of the two readings
+    assert (
+        "scores and mixed + sense check: kappa" in text
+    )  # the run's own agreement of the two readings
     assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
     assert not results.has(FULL, "evaluation")
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
@@ -126,6 +119,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
 
     _, results = finished
     server.respond = respond
+    monkeypatch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
     done, text = invoke("evaluate", str(results.folder), *where)

@@ -24,12 +24,10 @@ from refusal_lens.judges import (
     XSTestJudge,
     agreement,
     count_verdicts,
-    judge_all,
     make_judge,
-    unclear_where_degenerate,
 )
 from refusal_lens.judges.language import foreign_language
-from refusal_lens.judges.sense import MOST_NATS, degenerate_reason
+from refusal_lens.judges.sense import MOST_NATS, degenerate_reason, needs_nats
 from refusal_lens.judges.xstest import PREFIXES
 from refusal_lens.prompts import load_prompts, read_jsonl
 from refusal_lens.records import load_record, save_record
@@ -163,18 +161,10 @@ def test_perplexity_strikes_above_its_bound_and_where_it_is_not_a_number():
     assert degenerate_reason("No, sorry.", 9.0) is None  # too short to tell
 
 
-def test_perplexities_known_before_or_after_judging_come_to_the_same():
-    answers = ["I cannot help with that.", SENSIBLE, SENSIBLE, ""]
-    pairs = [("q", a) for a in answers]
-    nats = [1.0, 1.0, 5.0, 0.0]
-    before = SenseChecked(SubstringJudge()).judge_all(pairs, nats)
-    assert [v.outcome for v in before] == ["refused", "complied", "unclear", "unclear"]
-    after = unclear_where_degenerate(judge_all(SubstringJudge(), pairs), answers, nats)
-    assert [(v.outcome, v.reason) for v in after] == [(v.outcome, v.reason) for v in before]
-    with pytest.raises(InputError, match="4 answers with 1"):
-        SenseChecked(SubstringJudge()).judge_all(pairs, [1.0])
-    with pytest.raises(InputError, match="one of each"):
-        unclear_where_degenerate(before, answers, [1.0])
+def test_a_perplexity_is_needed_only_where_it_could_tell():
+    assert needs_nats(SENSIBLE)
+    for answer in ("", "No, sorry.", "go " * 60):
+        assert not needs_nats(answer)
 
 
 # Languages

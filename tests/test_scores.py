@@ -11,8 +11,10 @@ from refusal_lens.evaluation import (
     Evaluation,
     Said,
     accuracy,
+    answer_under,
     measure_grid,
     read_all,
+    run,
     scoring,
     whole_pairs,
 )
@@ -146,6 +148,69 @@ def test_gibberish_stands_in_no_rate_but_is_counted(tmp_path, three_categories, 
     assert flagged.counts("refuse").flags == {"not English": 3}
     flagged.save(tmp_path / "read")
     assert Evaluation.load(tmp_path / "read") == flagged
+
+
+def test_answers_under_conditions_in_common_batches_are_those_of_each_alone(
+    three_categories, tiny_llama
+):
+    few = PromptSet(three_categories.prompts[:6])
+    d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
+    strong, weak = Add(d, strength=3.0), Add(d, strength=-3.0)
+    conditions = [("none", None), ("strong", strong), ("each", [strong, weak, None] * 2)]
+    said = answer_under(tiny_llama, few, conditions, decoding=Decoding(5))
+    assert [s.condition for s in said] == ["none", "strong", "each"]
+    plain = tiny_llama.generate_ids(few, Decoding(5))
+    with tiny_llama.editing(strong):
+        added = tiny_llama.generate_ids(few, Decoding(5))
+    with tiny_llama.editing(weak):
+        taken = tiny_llama.generate_ids(few, Decoding(5))
+    mixed = [(added, taken, plain)[i % 3][i] for i in range(6)]
+    for s, ids in zip(said, (plain, added, mixed), strict=True):
+        assert list(s.answers) == [tiny_llama.chat.answer(row) for row in ids]
+    assert said[0].provenance.edits == "none"
+    assert said[1].provenance.edits == repr(strong)
+    assert said[2].provenance.edits == f"{strong!r} | {weak!r} | none"
+    with pytest.raises(InputError, match="5 edits for 6 prompts"):
+        answer_under(tiny_llama, few, [("short", [None] * 5)], decoding=Decoding(2))
+
+
+def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
+    three_categories, tiny_llama, hugging_face, monkeypatch
+):
+    """Perplexity is that of the unedited model; what it would say itself is never struck."""
+    monkeypatch.setattr(run, "needs_nats", bool)
+    monkeypatch.setattr(run, "MOST_NATS", 0.0)
+    few = PromptSet(three_categories.prompts[:6])
+    d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
+    conditions = [("none", None), ("added", Add(d, strength=9.0))]
+    asked = []
+    monkeypatch.setattr(run, "degenerate_reason", lambda a, n, most: asked.append((a, n, most)))
+    said = answer_under(tiny_llama, few, conditions, decoding=Decoding(14))
+    assert said[0].answers + said[1].answers == tuple(a for a, _, _ in asked)
+    model, _ = hugging_face("llama")
+    plain = tiny_llama.generate_ids(few, Decoding(14))
+    with tiny_llama.editing(conditions[1][1]):
+        added = tiny_llama.generate_ids(few, Decoding(14))
+    for prompt, row, (_, nats, _) in zip([*few, *few], [*plain, *added], asked, strict=True):
+        whole = torch.tensor([[*tiny_llama.chat.ids(prompt), *row]])
+        with torch.no_grad():
+            log_p = model(whole).logits[0, -len(row) - 1 : -1].log_softmax(-1)
+        own = log_p.gather(1, whole[0, -len(row) :, None])
+        assert nats == pytest.approx(-float(own.mean()), abs=1e-4)
+    bounds = {most for _, _, most in asked}
+    assert bounds == {max(nats for _, nats, _ in asked[:6])}
+    assert any(nats > max(bounds) for _, nats, _ in asked[6:])
+
+
+def test_what_makes_no_sense_is_not_put_before_a_judge(three_categories):
+    few = PromptSet(three_categories.prompts[:2])
+    why = "perplexity: 6.5 nats a token"
+    said = Said("added", Decoding(), ("I'm sorry, but I can't.",) * 2, FROM, (None, why))
+    (found,) = read_all([said], few, SubstringJudge())
+    assert found.outcomes == ("refused", "unclear") and found.reasons == (None, why)
+    assert found.judge == "substring + sense check"
+    (unlooked,) = read_all([replace(said, senseless=None)], few, SubstringJudge())
+    assert unlooked.outcomes == ("refused", "refused") and unlooked.judge == "substring"
 
 
 def trusting(categories, openings=()):

@@ -180,29 +180,29 @@ def half(tiny_folders):
     )
 
 
+def let_it_refuse(patch):
+    """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
+    who minds that a random model's answers make no sense."""
+    for module in (stages, effects):
+        patch.setattr(module, "PhraseJudge", ByPrompt)
+    for module in (evaluation_stages, manner_stages, geometry_stages):
+        patch.setattr(module, "PhraseJudge", Mixed)
+    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
+    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    patch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
+
+
 @pytest.fixture
 def refusing(monkeypatch):
-    """The stand-in judge, and a score that takes every token as a refusal token of its own."""
-    monkeypatch.setattr(stages, "PhraseJudge", ByPrompt)
-    monkeypatch.setattr(effects, "PhraseJudge", ByPrompt)
-    monkeypatch.setattr(evaluation_stages, "PhraseJudge", Mixed)
-    monkeypatch.setattr(manner_stages, "PhraseJudge", Mixed)
-    monkeypatch.setattr(geometry_stages, "PhraseJudge", Mixed)
-    monkeypatch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    monkeypatch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    """A model that seems to refuse."""
+    let_it_refuse(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def finished(study, tmp_path_factory):
     """One whole run, with the stand-in judge."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(stages, "PhraseJudge", ByPrompt)
-    patch.setattr(effects, "PhraseJudge", ByPrompt)
-    patch.setattr(evaluation_stages, "PhraseJudge", Mixed)
-    patch.setattr(manner_stages, "PhraseJudge", Mixed)
-    patch.setattr(geometry_stages, "PhraseJudge", Mixed)
-    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    let_it_refuse(patch)
     watch = Watch()
     try:
         results = run_study(study, tmp_path_factory.mktemp("runs") / "a", watch)

@@ -17,6 +17,7 @@ from refusal_lens.evaluation.manners import steer as steer
 from refusal_lens.evaluation.matched import Matched as Matched
 from refusal_lens.evaluation.matched import match_refusal as match_refusal
 from refusal_lens.evaluation.run import Said as Said
+from refusal_lens.evaluation.run import answer_under as answer_under
 from refusal_lens.evaluation.run import evaluate as evaluate
 from refusal_lens.evaluation.run import read_all as read_all
 from refusal_lens.evaluation.scoring import fit_score as fit_score

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
-from refusal_lens.evaluation.run import evaluate
+from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts
-from refusal_lens.judges.sense import degenerate_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import PromptSet
@@ -38,9 +37,9 @@ class Cost:
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
     `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
     template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
-    make no sense (loops, no words). `kept`: share of the benign prompts which the unedited model
-    answered that are still answered, in answers that make sense. `verdicts`: what the judge made of
-    the answers.
+    make no sense (`judges.sense`: no words, loops, or too improbable ones). `kept`: share of the
+    benign prompts which the unedited model answered that are still answered, in answers that make
+    sense. `verdicts`: what the judge made of the answers.
     """
 
     condition: str
@@ -100,14 +99,16 @@ def measure_costs(
     """
     if not len(material.benign):
         raise InputError("no benign prompt was given; costs need at least one")
+    conditions: list[tuple[str, Edit | None]] = [("none", None), *edits.items()]
+    said = answer_under(model, material.benign, conditions, decoding=material.decoding)
+    answers = read_all(said, material.benign, material.judge)
     rows = _windows(model, material)
-    plain = _Reading.take(model, material, rows, "none")
+    plain = _Reading.take(model, material, rows, answers[0])
     progress(1)
     found: list[Cost] = []
-    for name, edit in edits.items():
+    for edit, read in zip(edits.values(), answers[1:], strict=True):
         with model.editing(edit):
-            read = _Reading.take(model, material, rows, name)
-        found.append(_cost(read, plain))
+            found.append(_cost(_Reading.take(model, material, rows, read), plain))
         progress(1)
     return Costs(
         judge=plain.answers.judge,
@@ -142,7 +143,7 @@ class _Reading:
 
     @classmethod
     def take(
-        cls, model: LensModel, material: CostMaterial, rows: Sequence[Ids], condition: str
+        cls, model: LensModel, material: CostMaterial, rows: Sequence[Ids], answers: Evaluation
     ) -> "_Reading":
         size = len(rows[0]) - 1
         templated = model.answer_log_probs([ASKED] * len(rows), [row[1:] for row in rows])
@@ -150,13 +151,7 @@ class _Reading:
             model.logits(material.benign),
             (-model.text_log_probs(rows) / size).tolist(),
             (-templated / size).tolist(),
-            evaluate(
-                model,
-                material.benign,
-                material.judge,
-                condition=condition,
-                decoding=material.decoding,
-            ),
+            answers,
         )
 
 
@@ -176,13 +171,11 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
 
 
 def _answered(read: Evaluation) -> set[str]:
-    rows = zip(read.ids, read.outcomes, read.answers, strict=True)
-    return {i for i, o, a in rows if o == "complied" and degenerate_reason(a) is None}
+    return {i for i, o in zip(read.ids, read.outcomes, strict=True) if o == "complied"}
 
 
 def _degenerate(read: Evaluation, control: float | None) -> Estimate:
-    struck = [degenerate_reason(a) is not None for a in read.answers]
-    return wilson(sum(struck), len(struck), control)
+    return wilson(read.counts().by_class["gibberish"], len(read.ids), control)
 
 
 def _windows(model: LensModel, material: CostMaterial) -> list[Ids]:

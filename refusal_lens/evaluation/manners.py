@@ -16,9 +16,10 @@ from refusal_lens.evaluation.dependence import (
     share_of_clusters,
     table,
 )
+from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.intervals import wilson
-from refusal_lens.interventions import Add, PerRow
-from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts, judge_all
+from refusal_lens.interventions import Add
+from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts
 from refusal_lens.judges.manners import OTHER
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
@@ -134,6 +135,8 @@ def steer(
 ) -> Steered:
     """Generate and judge every prompt unedited and under each addition, in common batches.
 
+    Answers that the unedited model finds most improbable are unclear (`judges.sense`).
+
     Raises:
         InputError: no addition, or additions of several strengths or sites.
     """
@@ -143,28 +146,25 @@ def steer(
             f"directions are compared at one site and one strength; found {len(alike)} kinds of "
             "additions: give each Add the same strength"
         )
-    rows = [(edit, p.text) for edit in (None, *additions) for p in prompts]
-    with model.editing(PerRow(tuple(edit for edit, _ in rows))):
-        said = model.generate([text for _, text in rows], decoding, progress=progress)
-    verdicts = judge_all(judge, [(text, a) for (_, text), a in zip(rows, said, strict=True)])
-    n = len(prompts)
-    cuts = range(0, len(rows), n)
+    conditions = [(UNEDITED, None), *((a.direction.category, a) for a in additions)]
+    said = answer_under(model, prompts, conditions, decoding=decoding, progress=progress)
+    read = read_all(said, prompts, judge)
     return Steered(
         layer=(additions[0].at or additions[0].direction.site).layer,
         strength=additions[0].strength,
-        judge=judge.name,
-        decoding=f"max_new_tokens={decoding.max_new_tokens}, temperature={decoding.temperature}",
-        directions=(UNEDITED, *(a.direction.category for a in additions)),
+        judge=read[0].judge,
+        decoding=read[0].decoding,
+        directions=tuple(e.condition for e in read),
         ids=prompts.ids,
-        labels=tuple(p.label for p in prompts),
-        categories=tuple(p.category for p in prompts),
+        labels=read[0].labels,
+        categories=read[0].categories,
         texts=tuple(p.text for p in prompts),
-        answers=tuple(tuple(said[i : i + n]) for i in cuts),
-        outcomes=tuple(tuple(v.outcome for v in verdicts[i : i + n]) for i in cuts),
-        manners=tuple(tuple(v.manner for v in verdicts[i : i + n]) for i in cuts),
-        reasons=tuple(tuple(v.reason for v in verdicts[i : i + n]) for i in cuts),
-        flags=tuple(tuple(v.flags for v in verdicts[i : i + n]) for i in cuts),
-        provenance=model.provenance(prompts, decoding.seed),
+        answers=tuple(e.answers for e in read),
+        outcomes=tuple(e.outcomes for e in read),
+        manners=tuple(e.manners for e in read),
+        reasons=tuple(e.reasons for e in read),
+        flags=tuple(e.flags for e in read),
+        provenance=read[0].provenance,
     )
 
 

@@ -24,6 +24,5 @@ from refusal_lens.judges.manner import MannerJudge as MannerJudge
 from refusal_lens.judges.manners import MANNERS as MANNERS
 from refusal_lens.judges.phrase import PhraseJudge as PhraseJudge
 from refusal_lens.judges.sense import SenseChecked as SenseChecked
-from refusal_lens.judges.sense import unclear_where_degenerate as unclear_where_degenerate
 from refusal_lens.judges.substring import SubstringJudge as SubstringJudge
 from refusal_lens.judges.xstest import XSTestJudge as XSTestJudge

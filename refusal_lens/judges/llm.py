@@ -145,7 +145,7 @@ class LLMJudge:
 
     def _check_any(self, samples: Sequence[Sequence[Sample | EndpointFailure]]) -> None:
         failures = [s for row in samples for s in row if isinstance(s, EndpointFailure)]
-        if len(failures) == sum(map(len, samples)):
+        if failures and len(failures) == sum(map(len, samples)):
             raise InputError(
                 f"the judge at {self.endpoint.url} answered none of {len(failures)} requests; "
                 f"the first: {failures[0]}; check that it runs and that its address ends in /v1"

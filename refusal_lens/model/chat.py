@@ -108,6 +108,10 @@ class ChatTemplate:
         """The text of each token, for people to read."""
         return [str(self.tokenizer.decode([i])) for i in ids]
 
+    def answer(self, ids: Sequence[int]) -> str:
+        """The text of an answer, special tokens left out."""
+        return str(self.tokenizer.decode([*ids], skip_special_tokens=True))
+
     def _messages(self, text: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
         switch = {} if self.thinking is None else {"enable_thinking": self.thinking}

@@ -246,23 +246,6 @@ def last_token_logits(
     return step.logits[torch.arange(len(at)), at], step.cache
 
 
-def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
-    """Log-probability of each row's answer tokens behind its prompt, summed over the tokens."""
-    found = torch.zeros(len(answers), dtype=torch.float64)
-    for prompts in feed.batches():
-        batch = prompts.extended([answers[row] for row in prompts.rows])
-        size = batch.length - batch.prompt
-        # The logits that predict an answer token stand one position before it.
-        first = int((batch.length - size).min()) - 1
-        keep = range(first, int(batch.length.max()) - 1)
-        log_p = feed.prefix.run(batch, keep=keep).logits.double().log_softmax(-1).cpu()
-        for i, row in enumerate(batch.rows):
-            at = torch.arange(int(size[i])) + int(batch.length[i] - size[i]) - 1 - first
-            found[row] = log_p[i, at, torch.tensor(answers[row])].sum()
-        feed.progress(len(batch.rows))
-    return found.float()
-
-
 def read_batch(
     prefix: SharedPrefix, batch: Batch, sites: tuple[Site, ...], offsets: tuple[int, ...]
 ) -> Float[Tensor, "batch offset site d_model"]:

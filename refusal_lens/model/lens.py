@@ -15,12 +15,12 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.compare import Compared, named, read_answer
+from refusal_lens.model.continuation import continuation_log_probs
 from refusal_lens.model.forward import (
     Feed,
     Ids,
     Progress,
     SharedPrefix,
-    continuation_log_probs,
     last_logits,
     residual_stats,
     residuals,
@@ -195,8 +195,9 @@ class LensModel:
         progress: Progress = _silent,
     ) -> list[str]:
         """The answer to each prompt, special tokens left out."""
-        rows = self.generate_ids(prompts, decoding, progress=progress)
-        return [str(self.chat.tokenizer.decode([*row], skip_special_tokens=True)) for row in rows]
+        return [
+            self.chat.answer(ids) for ids in self.generate_ids(prompts, decoding, progress=progress)
+        ]
 
     @torch.inference_mode()
     def generate_ids(

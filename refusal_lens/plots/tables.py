@@ -7,6 +7,7 @@ from typing import Any, Final, final
 
 from refusal_lens.evaluation import Evaluation, SideBySide
 from refusal_lens.judges import CLASSES, ScoreTrust, VerdictCounts
+from refusal_lens.judges.sense import MOST_NATS
 from refusal_lens.plots.palette import BENIGN, CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import number, percent, told, visible
 from refusal_lens.prompts import Category
@@ -140,8 +141,9 @@ def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
     head = ("answers", "judge", "n", *(_CLASSES.get(c, c) for c in CLASSES), "flags")
     caption = (
         "Only what is refused, partly refused or answered stands in rates. Gibberish: loops, "
-        "repetition, no words; unparsed: the judge said something else than a verdict; missing: it "
-        "said nothing. A flag changes no verdict."
+        "repetition, no words and, under an edit, words too improbable in the unedited model (over "
+        f"{MOST_NATS:g} nats a token); unparsed: the judge said something else than a verdict; "
+        "missing: it said nothing. A flag changes no verdict."
     )
     return Table(caption, head, rows)
 

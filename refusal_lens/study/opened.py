@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Said, SideBySide, read_all, whole_pairs
+from refusal_lens.evaluation import SideBySide, answer_under, read_all, whole_pairs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel
@@ -90,23 +90,18 @@ def evaluate_fully(
         prompts = prompts.only(category=study.categories)
     pairs = whole_pairs(prompts, study.sizes.trade_off_pairs)
     layer = chosen_layer(results)
-    edits: dict[str, Edit] = {}
+    conditions: list[tuple[str, Edit | None]] = [("none", None)]
     for category in ("pooled", *pairs.categories):
         d = direction_of(results, category, layer)
-        edits[f"{category} | added"] = Add(d, strength=STRENGTH)
-        edits[f"{category} | ablated"] = Ablate(d)
-    decoding = Decoding(study.sizes.shown_tokens)
-    progress = started(len(pairs) * (1 + len(edits)))
-
-    def answer(condition: str) -> Said:
-        return Said.generate(
-            model, pairs, condition=condition, decoding=decoding, progress=progress
-        )
-
-    said = [answer("none")]
-    for name, edit in edits.items():
-        with model.editing(edit):
-            said.append(answer(name))
+        conditions.append((f"{category} | added", Add(d, strength=STRENGTH)))
+        conditions.append((f"{category} | ablated", Ablate(d)))
+    said = answer_under(
+        model,
+        pairs,
+        conditions,
+        decoding=Decoding(study.sizes.shown_tokens),
+        progress=started(len(pairs) * len(conditions)),
+    )
     shown = SideBySide(tuple(p.text for p in pairs), read_all(said, pairs, judge))
     digest = digest_of({"judge": judge.name, "model": model.digest, "prompts": pairs.digest})
     results.add(FULL, digest, {"evaluation": shown}, time.monotonic() - begun)

@@ -36,10 +36,8 @@ from refusal_lens.study import (
 )
 from refusal_lens.study.stages import Bench, Stage
 
-# A generated token costs about this share of a forward pass over one prompt's own tokens, in full
-# batches; in batches of two or three prompts six times as much.
+# A generated token costs about this share of a forward pass over one prompt's own tokens.
 _TOKEN: Final = 0.1
-_FEW: Final = 6
 
 
 def _n_train(bench: Bench) -> int:
@@ -193,7 +191,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         (Steered, MannerMatrix),
         manner_stages.manners,
         _n_manners,
-        lambda b: 1 + _TOKEN * b.study.sizes.manner_tokens,
+        lambda b: 2 + _TOKEN * b.study.sizes.manner_tokens,
         after=("selection", "structure"),
     ),
     Stage(
@@ -203,8 +201,8 @@ STAGES: Final[tuple[Stage, ...]] = (
         (Costs,),
         evaluation_stages.costs,
         _n_costs,
-        # The prompts, twice six windows of text of about three prompts' length, the answers.
-        lambda b: 36 + b.study.sizes.cost_prompts * (2 + _TOKEN * b.study.sizes.cost_tokens),
+        # Twice six windows of text of about three prompts' length; the prompts and the answers.
+        lambda b: 36 + b.study.sizes.cost_prompts * (4 + _TOKEN * b.study.sizes.cost_tokens),
         after=("selection",),
     ),
     Stage(
@@ -214,7 +212,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         (SideBySide,),
         effects.answers,
         lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
-        lambda b: 1 + _FEW * _TOKEN * b.study.sizes.shown_tokens,
+        lambda b: 3 + _TOKEN * b.study.sizes.shown_tokens,
     ),
     Stage(
         "agreement",
