@@ -52,8 +52,9 @@ STRONG: Final[dict[str, tuple[str, ...]]] = {
         r"has no)",
         r"^(?:nobody|no one) (?:lives|is home|sits|dwells)|behind (?:this|the|these) (?:screen|"
         r"words)",
-        r"^<any><self> <any>(?:foreign|strange|unknown|i lack|not mine|have none|(?:takes?|needs?|"
-        r"requires?) (?:a|an|some\w+)|are for|beyond me|don't (?:come|reach|visit))",
+        r"^<any><self> <any>(?:foreign|strange|unknown|i lack|not mine|have none|(?<!you\s)"
+        r"(?<!will\s)(?:takes?|needs?|requires?) (?:a|an|some\w+)|are for|"
+        r"beyond me|don't (?:come|reach|visit))",
         r"^(?:an? |the |most |no )?(?:\w+ )?(?:<ai>s?)(?: \w+)? (?:don't|doesn't|do not|does not|"
         r"never|has"
         r" no|have no|cannot|can't|lacks?|without|is not|isn't|are not|aren't)",
