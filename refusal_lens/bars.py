@@ -1,8 +1,10 @@
 """A study on the screen: the plan, then a bar a stage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -10,6 +12,17 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.study.run import PlannedStage
+
+
+@contextmanager
+def bars(out: Console, err: Console) -> Generator["Bars"]:
+    """Who follows a study on the screen; whoever stops it learns how to go on."""
+    try:
+        with Bars(out, err) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from there")
+        raise typer.Exit(130) from None
 
 
 @final
@@ -42,7 +55,7 @@ class Bars:
                 p.stage.name, escape(p.stage.title), "done" if p.done else _minutes(p.seconds)
             )
         self._out.print(table)
-        total = sum(p.seconds for p in stages if not p.done)
+        total = sum((p.seconds for p in stages if not p.done), 0.0)
         self._out.print(
             f"estimate: {_minutes(total)} (from one timed forward pass on this machine)"
         )

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from refusal_lens import __version__
-from refusal_lens.bars import Bars
+from refusal_lens.bars import bars
 from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
 
@@ -105,13 +105,8 @@ def study(
     )
     folder = out_folder or Path(question.default_folder())
     out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
-    try:
-        with Bars(out, err) as bars:
-            results = run_study(question, folder, bars)
-        path = write_report(results)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from there")
-        raise typer.Exit(130) from None
+    with bars(out, err) as shown:
+        path = write_report(run_study(question, folder, shown))
     out.print(f"report: {escape(str(path))}", highlight=False)
 
 
@@ -213,12 +208,8 @@ def attribute(
         told = explain_prompt(run, prompt, category=category)
         out.print(tables.parts_table(told.attribution), tables.sources_table(told))
         return
-    try:
-        with Bars(out, err) as bars:
-            results = run_attribution(run, bars, category=category, full=full)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from there")
-        raise typer.Exit(130) from None
+    with bars(out, err) as shown:
+        results = run_attribution(run, shown, category=category, full=full)
     out.print(*tables.found_in(results, category))
     out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
 

@@ -1,12 +1,13 @@
 """Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+
+from refusal_lens.bars import bars
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
     from refusal_lens.interventions import Edit
@@ -73,8 +74,10 @@ def evaluate(
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores, as the run holds them; with --full, or another --judge, from generated answers. The
-    key of an endpoint is read from the environment variable REFUSAL_LENS_JUDGE_KEY.
+    By scores where they can be trusted, as the run holds them; with --full, or another --judge,
+    from generated answers throughout, which the report then shows, too; the plan with its estimate
+    comes first. The key of an endpoint is read from the environment variable
+    REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
 
@@ -91,49 +94,58 @@ def evaluate(
         raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
     if full or judge != "phrase" or not results.has("trade_off", "grid"):
         where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
-        _evaluated(results, make_judge(judge, JudgeSettings(endpoint=where)))
+        _evaluated(run, make_judge(judge, JudgeSettings(endpoint=where)))
     else:
         _scored(results)
 
 
-def _evaluated(results: "Results", judge: "Judge") -> None:
-    from refusal_lens.evaluation import Grid
-    from refusal_lens.evaluation_tables import rates_table, screening_line, verdicts_table
-    from refusal_lens.study.opened import evaluate_fully
+def _evaluated(run: Path, judge: "Judge") -> None:
+    from refusal_lens import evaluation_tables as tables
+    from refusal_lens.evaluation import Grid, SideBySide
+    from refusal_lens.judges import Agreement
+    from refusal_lens.report import write_report
+    from refusal_lens.study import run_full_evaluation
+    from refusal_lens.study.full_evaluation import GRID, RATES
 
     out = Console()
-    with Progress(console=Console(stderr=True)) as bars:
-
-        def started(n: int) -> Callable[[int], None]:
-            task = bars.add_task("answers", total=n)
-            return lambda done: bars.advance(task, done)
-
-        shown = evaluate_fully(results, judge, started)
-    out.print(rates_table(shown))
-    out.print(verdicts_table({e.condition: e.counts() for e in shown.conditions}))
-    if results.has("trade_off", "grid"):
-        out.print(screening_line(results.get("trade_off", "grid", Grid), shown), markup=False)
+    with bars(out, Console(stderr=True)) as followed:
+        results = run_full_evaluation(run, judge, followed)
+    if results.has(RATES, "evaluation"):
+        shown = results.get(RATES, "evaluation", SideBySide)
+        out.print(tables.rates_table(shown))
+        out.print(tables.verdicts_table({e.condition: e.counts() for e in shown.conditions}))
+    if results.has(GRID, "grid"):
+        _told_of_grid(out, results, GRID)
+    if results.has(GRID, "screening"):
+        found = results.get(GRID, "screening", Agreement)
+        model = results.get(GRID, "grid", Grid).provenance.model
+        out.print(tables.agreement_line(found, model), markup=False)
+    out.print(f"report: {write_report(results)}", markup=False, highlight=False)
 
 
 def _scored(results: "Results") -> None:
-    from refusal_lens.evaluation import Grid, Matched
-    from refusal_lens.evaluation_tables import (
-        agreement_line,
-        grid_table,
-        matched_line,
-        verdicts_table,
-    )
+    from refusal_lens import evaluation_tables as tables
+    from refusal_lens.evaluation import Grid
     from refusal_lens.judges import Agreement
     from refusal_lens.study.verdicts import held_verdicts
 
-    out, grid = Console(), results.get("trade_off", "grid", Grid)
-    out.print(grid_table(grid))
-    out.print(matched_line(results.get("trade_off", "matched", Matched)), markup=False)
+    out = Console()
+    _told_of_grid(out, results, "trade_off")
     if results.has("agreement", "screening"):
         found = results.get("agreement", "screening", Agreement)
-        out.print(agreement_line(found, grid.provenance.model), markup=False)
+        model = results.get("trade_off", "grid", Grid).provenance.model
+        out.print(tables.agreement_line(found, model), markup=False)
     held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
-    out.print(verdicts_table(held))
+    out.print(tables.verdicts_table(held))
+
+
+def _told_of_grid(out: Console, results: "Results", stage: str) -> None:
+    from refusal_lens import evaluation_tables as tables
+    from refusal_lens.evaluation import Grid, Matched
+
+    out.print(tables.grid_table(results.get(stage, "grid", Grid)))
+    if results.has(stage, "matched"):
+        out.print(tables.matched_line(results.get(stage, "matched", Matched)), markup=False)
 
 
 def _results(run: Path | None) -> "Results":

@@ -7,7 +7,6 @@ from rich.table import Table
 
 from refusal_lens.evaluation import Grid, Matched, SideBySide
 from refusal_lens.evaluation.agreement import judges_agree
-from refusal_lens.intervals import kappa
 from refusal_lens.judges import CLASSES, Agreement, SubstringJudge, VerdictCounts
 from refusal_lens.model.compare import Compared
 from refusal_lens.records import Estimate
@@ -50,7 +49,7 @@ def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
 
 
 def grid_table(grid: Grid) -> Table:
-    """Refusal and over-refusal of each direction at each strength, by scores."""
+    """Refusal and over-refusal of each direction at each strength, and how they were judged."""
     title = f"{grid.provenance.model}; layer {grid.layer}; {grid.judged_by}"
     table = Table(title=escape(title))
     for heading in ("direction", "strength", "refusal", "over-refusal"):
@@ -70,26 +69,6 @@ def matched_line(matched: Matched) -> str:
 def agreement_line(found: Agreement, model: str) -> str:
     """What a run says about its scores and its own read answers, in one line."""
     return f"in {model}, unedited and under each direction: {found}"
-
-
-def screening_line(grid: Grid, shown: SideBySide) -> str:
-    """Whether scores and clear read answers agree on the unedited model, where it is the same."""
-    first = shown.conditions[0]
-    if first.provenance.model_digest != grid.provenance.model_digest:
-        return (
-            f"the scores of this run are of {grid.provenance.model}, these answers of "
-            f"{first.provenance.model}: no agreement between the two is stated"
-        )
-    at = grid.strengths.index(0.0)
-    flags = {
-        key: int(grid.refused[0, at, side, p])
-        for p, pair in enumerate(grid.ids)
-        for side, key in enumerate(pair)
-    }
-    refused = first.refused()
-    both = [i for i in refused if flags.get(i, -1) >= 0]
-    found = kappa([(str(bool(flags[i])), str(refused[i])) for i in both])
-    return f"scores and read answers, unedited: kappa {found}"
 
 
 def _told(e: Estimate) -> str:

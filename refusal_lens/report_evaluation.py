@@ -1,24 +1,31 @@
 """The report's parts on edits: at matched refusal, by manner, by cost, other rules, judges."""
 
-from refusal_lens.evaluation import Costs, MannerMatrix, Matched
+from refusal_lens.evaluation import Costs, MannerMatrix, Matched, SideBySide
 from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.plots.costs import agreement_table, cost_table
 from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
 from refusal_lens.plots.matched import knob_in_words, matched_table, plot_matched
+from refusal_lens.plots.rates import rates_table
 from refusal_lens.plots.tables import trust_table, verdicts_table
 from refusal_lens.plots.text import told, visible
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report_figure import Figure, Part
 from refusal_lens.report_run import Run
 from refusal_lens.selection import CosmicSelection, Separations
+from refusal_lens.study.full_evaluation import GRID, RATES
 from refusal_lens.study.verdicts import held_verdicts
 
 _AGREEMENTS = ("behaviour", "score", "answers", "manners", "screening")
+_FEW_VERDICTS = "fewer than two pairs have a verdict under every direction at every strength"
+_NOT_GENERATED = (
+    "Not generated in this run: `refusal-lens evaluate RUN --full` generates and reads the answers "
+    "of the whole grid instead of scoring them."
+)
 
 
 def evaluation_parts(run: Run) -> dict[str, Part]:
     """Figures, tables and notes, by name."""
-    found = {**_matched(run), **_manners(run), **_costs(run), "rules": _rules(run)}
+    found = {**_matched(run), **_full(run), **_manners(run), **_costs(run), "rules": _rules(run)}
     counts = held_verdicts(run.get)
     return found | {"verdict_counts": verdicts_table(counts) if counts else run.why("behaviour")}
 
@@ -27,7 +34,7 @@ def _matched(run: Run) -> dict[str, Part]:
     found = run.get("trade_off", "matched", Matched)
     if found is None:
         names = ("matched", "matched_table", "compared_on", "compared_trust")
-        return {**dict.fromkeys(names, ""), "knob": run.why("trade_off")}
+        return {**dict.fromkeys(names, ""), "knob": run.lacking("trade_off", _FEW_VERDICTS)}
     trust = run.get("trade_off", "trust", ScoreTrust)
     measured = f"read answers of {found.model} to fitting prompts"
     return {
@@ -42,6 +49,26 @@ def _matched(run: Run) -> dict[str, Part]:
     }
 
 
+def _full(run: Run) -> dict[str, Part]:
+    """The evaluation by generated answers, where one was made."""
+    parts: dict[str, Part] = dict.fromkeys(("full", "full_matched", "full_rates"), "")
+    if run.results.digest(GRID) is None and run.results.digest(RATES) is None:
+        return parts | {"full": _NOT_GENERATED}
+    if (shown := run.get(RATES, "evaluation", SideBySide)) is not None:
+        parts["full_rates"] = rates_table(shown, titles=run.titles)
+    found = run.get(GRID, "matched", Matched)
+    if found is None:
+        return parts | {"full": run.lacking(GRID, _FEW_VERDICTS)}
+    return parts | {
+        "full": knob_in_words(found, titles=run.titles),
+        "full_matched": Figure(
+            plot_matched(found, titles=run.titles),
+            f"By generated answers: over-refusal of {len(found.curves)} directions and controls "
+            "at equal refusal rates",
+        ),
+    }
+
+
 def _compared_on(run: Run, model: str, other: bool) -> str:
     """Which model the curves are of, and whose directions and scores."""
     if not other:
@@ -51,8 +78,9 @@ def _compared_on(run: Run, model: str, other: bool) -> str:
         f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
         f"refusal of the refuse side is nearest one half, where curves have room on both sides. "
         f"The directions are those of {own}. The scores were calibrated anew for this scale, by "
-        "its own read answers; categories whose scores do not agree with them are left out, and "
-        "one with too few refusals for an area of its own is taken with all others."
+        "its own read answers; in categories whose scores do not agree with them answers are "
+        "generated and read, and one with too few refusals for an area of its own is taken with "
+        "all others."
     )
 
 
@@ -82,6 +110,7 @@ def _manners(run: Run) -> dict[str, Part]:
 def _costs(run: Run) -> dict[str, Part]:
     costs = run.get("costs", "costs", Costs)
     held = {name: run.get("agreement", name, Agreement) for name in _AGREEMENTS}
+    held["full"] = run.get(GRID, "screening", Agreement)
     agreements = {name: a for name, a in held.items() if a is not None}
     return {
         "costs": run.why("costs") if costs is None else cost_table(costs, titles=run.titles),

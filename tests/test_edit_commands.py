@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from refusal_lens.cli import app
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import SideBySide
+from refusal_lens.evaluation import Grid, SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import Decoding
 from refusal_lens.model.compare import read_answer
@@ -19,7 +19,8 @@ from refusal_lens.study import (
     Study,
     run_study,
 )
-from refusal_lens.study.opened import FULL, model_of, question_of
+from refusal_lens.study.full_evaluation import GRID, RATES
+from refusal_lens.study.opened import model_of
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,13 @@ def invoke(*arguments):
 
 def test_the_run_knows_its_question_and_its_model(finished, tmp_path):
     study, results = finished
-    assert question_of(results) == study
+    assert Study.of(results.manifest.get("question")) == study
     assert model_of(results).digest == results.manifest["model_digest"]
     other = Results(tmp_path, results.manifest | {"model_digest": "0" * 64})
     with pytest.raises(InputError, match="not those of this run"):
         model_of(other)
-    with pytest.raises(InputError, match="no question"):
-        question_of(Results(tmp_path, {}))
+    with pytest.raises(InputError, match="no whole question"):
+        model_of(Results(tmp_path, {}))
 
 
 def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
@@ -83,7 +84,8 @@ def test_wrong_names_are_one_clear_line(finished, arguments, words):
     assert words in str(done.exception) and "\n" not in str(done.exception)
 
 
-def test_evaluate_prints_scores_and_full_generates(finished):
+def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
+    monkeypatch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
     _, results = finished
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
@@ -92,10 +94,12 @@ def test_evaluate_prints_scores_and_full_generates(finished):
         "scores and mixed + sense check: kappa" in text
     )  # the run's own agreement of the two readings
     assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
-    assert not results.has(FULL, "evaluation")
+    assert not results.has(RATES, "evaluation")
+    page = results.folder / "report.html"
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
-    shown = results.get(FULL, "evaluation", SideBySide)
+    assert "estimate:" in text and "report:" in text
+    shown = results.get(RATES, "evaluation", SideBySide)
     assert [e.condition for e in shown.conditions][:3] == [
         "none",
         "pooled | added",
@@ -103,7 +107,18 @@ def test_evaluate_prints_scores_and_full_generates(finished):
     ]
     assert len(shown.conditions) == 9 and shown.conditions[0].judge in text
     assert str(shown.conditions[1].accuracy()) in text
-    assert "scores and read answers, unedited: kappa" in text
+    by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
+    assert read.names == by_scores.names and read.ids == by_scores.ids
+    assert bool(read.generated.all()) and not bool(by_scores.generated.any())
+    assert read.judged_by in text and "scores and generated answers, judge: substring: " in text
+    assert "By generated answers" in page.read_text() and "pooled: ablated" in page.read_text()
+    # Done once; another judge reads anew.
+    done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
+    assert done.exit_code == 0, done.output
+    assert "done" in text and "estimate: 0 s" in text
+    done, text = invoke("evaluate", str(results.folder), "--judge", "xstest")
+    assert done.exit_code == 0, done.output
+    assert results.get(RATES, "evaluation", SideBySide).conditions[0].judge.startswith("xstest")
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
 
@@ -129,7 +144,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(FULL, "evaluation", SideBySide)
+    shown = results.get(RATES, "evaluation", SideBySide)
     blue = sum(c == "blue" for c in shown.conditions[0].categories)
     for read in shown.conditions:
         counts = read.counts().by_class
@@ -157,7 +172,7 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     _, results = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
-    monkeypatch.setattr("refusal_lens.study.opened.model_of", lambda run: pytest.fail("generates"))
+    monkeypatch.setattr("refusal_lens.study.evaluate.begin", lambda *run: pytest.fail("generates"))
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception

@@ -8,7 +8,7 @@ from test_manners import steered
 from test_matched import FROM
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
+from refusal_lens.evaluation.agreement import grids_agree, judges_agree, screening_agrees
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.matched import match_refusal
 from refusal_lens.judges import SubstringJudge
@@ -25,6 +25,7 @@ def grid(flags):
         strengths=(0.0, 1.0),
         pairs=("a", "b"),
         ids=(("p0", "p2"), ("p1", "p3")),
+        generated=torch.zeros(2, dtype=torch.bool),
         refused=torch.tensor(flags, dtype=torch.int8),
         provenance=FROM,
     )
@@ -41,6 +42,32 @@ def test_scores_meet_read_answers_prompt_by_prompt():
     assert found.table == {"complied": {"complied": 7, "refused": 1}, "refused": {"refused": 3}}
     # At a strength that the grid lacks only the unedited answers are left.
     assert screening_agrees(grid(flags), replace(read, strength=2.0)).share.n == 4
+
+
+def test_answers_that_stand_in_a_grid_for_scores_are_not_compared_with_answers():
+    read = steered(lambda d, p: "law" if d == 0 else None, n=2)
+    plain = [[0, 0], [0, 0]]
+    flags = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, 0]]], [plain, plain]]
+    half = replace(grid(flags), generated=torch.tensor([False, True]))
+    found = screening_agrees(half, read)
+    assert found.share.n == 6 and found.share.value == 1.0  # the first pair, three readings
+
+
+def test_two_grids_are_compared_cell_by_cell_and_the_unedited_model_counts_once():
+    plain = [[0, 1], [0, 0]]
+    scored = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, 0]]], [plain, plain]]
+    said = [[plain, [[1, 1], [0, 0]]], [plain, [[0, -1], [0, 0]]], [plain, plain]]
+    read = replace(grid(said), generated=torch.ones(2, dtype=torch.bool), judged_by="answers")
+    found = grids_agree(grid(scored), read)
+    # Four prompts unedited and under each of three; one answer is unclear, one is told apart.
+    assert found.judges == ("scores", "answers")
+    assert (found.share.n, found.left_out) == (15, 1)
+    assert found.share.value == pytest.approx(14 / 15)
+    half = replace(grid(scored), generated=torch.tensor([True, False]))
+    assert grids_agree(half, read).share.n == 7  # the second pair, without the unclear answer
+    other = replace(read, provenance=replace(FROM, model_digest="other"))
+    with pytest.raises(InputError, match="from one model"):
+        grids_agree(grid(scored), other)
 
 
 def test_scores_of_one_model_are_not_compared_with_answers_of_another():

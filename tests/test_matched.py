@@ -38,6 +38,7 @@ def grid(over, n, rng, refusal=None):
         strengths=STRENGTHS,
         pairs=tuple(map(str, range(n))),
         ids=tuple((f"{i}r", f"{i}c") for i in range(n)),
+        generated=torch.zeros(n, dtype=torch.bool),
         refused=torch.tensor(flags, dtype=torch.int8),
         provenance=FROM,
     )
@@ -96,7 +97,9 @@ def test_the_answer_on_one_shared_knob():
     far = match_refusal(grid((OVER, np.minimum(OVER + 0.3, 1)), 400, rng), draws=100)
     assert far.answer == "different"
     # Not one refusal among twelve pairs is no proof that two directions are the same.
-    few = Grid(**{**vars(copies), "refused": copies.refused[..., :12]})
+    few = Grid(
+        **{**vars(copies), "generated": copies.generated[:12], "refused": copies.refused[..., :12]}
+    )
     assert match_refusal(few, draws=100).answer in ("unresolved", "not reached")
 
 

@@ -1,6 +1,6 @@
 """Substring judge, first-token score and its trust, rates."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
     Evaluation,
+    Reading,
     Said,
     accuracy,
     answer_under,
@@ -21,7 +22,7 @@ from refusal_lens.evaluation import (
 from refusal_lens.evaluation.scoring import calibrate_score, counts_as_refused
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
-from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
+from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge, Verdict
 from refusal_lens.judges.first_token import (
     auroc,
     best_threshold,
@@ -265,7 +266,10 @@ def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama
         calibrate_score(tiny_llama, prompts, nothing, trust)
 
 
-def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(tiny_llama, three_categories):
+def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(
+    tiny_llama, three_categories, monkeypatch
+):
+    monkeypatch.setattr(run, "degenerate_reason", lambda *answer: None)
     found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
     cases = [(found.at("red", 1), "direction"), (found.at("green", 1), "control")]
     tokens = tuple(range(0, 300, 2))
@@ -279,19 +283,44 @@ def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(tiny_llama, three_
         opening_auroc={},
     )
     pairs = whole_pairs(three_categories, 9)
-    grid = measure_grid(tiny_llama, cases, pairs, trust, strengths=(20.0, -20.0))
+    strengths = (20.0, -20.0)
+    reading = Reading(trust, ByLength(), Decoding(6))
+    grid = measure_grid(tiny_llama, cases, pairs, reading, strengths=strengths)
     assert grid.strengths == (-20.0, 0.0, 20.0)
-    for (d, _), own in zip(cases, grid.refused, strict=True):
-        for strength, flags in zip(grid.strengths, own, strict=True):
+    # Blue has no score that can be trusted: its answers are generated and read.
+    assert grid.generated.tolist() == [name.startswith("blue/") for name in grid.pairs]
+    assert "; 3 of 9 pairs by generated answers, judge: by length" in grid.judged_by
+    word = {"refused": 1, "complied": 0, "unclear": -1}
+    read = torch.empty_like(grid.refused)
+    for (d, _), own, said in zip(cases, grid.refused, read, strict=True):
+        for strength, flags, told in zip(grid.strengths, own, said, strict=True):
             with tiny_llama.editing(Add(d, strength=strength)):
                 p = tiny_llama.logits(pairs).softmax(-1)[:, list(tokens)].sum(-1)
-            for prompt, refused, flag in zip(pairs, p > 0.5, flags.T.flatten(), strict=True):
-                # Blue has no score that can be trusted.
-                assert int(flag) == (-1 if prompt.category == "blue" else int(refused))
-    assert len(grid.refused.unique()) == 3
+                answers = tiny_llama.generate(pairs, Decoding(6))
+            verdicts = [word[ByLength().judge("", a).outcome] for a in answers]
+            told[:] = torch.tensor(verdicts).reshape(-1, 2).T
+            scores = (p > 0.5).int().reshape(-1, 2).T
+            assert torch.equal(flags, torch.where(grid.generated, told, scores).to(torch.int8))
+    assert set(read.unique().tolist()) == {-1, 0, 1}
     curve = grid.trade_off().curves[0]
     assert (curve.name, curve.length) == ("red", pytest.approx(cases[0][0].scale))
-    assert [r.n for r in curve.refusal] == [6, 6, 6]
+    missing = (read[0, 0, 0] < 0)[grid.generated].sum()
+    assert (curve.refusal[0].n, curve.refusal[0].missing) == (9 - missing, missing)
     assert curve.refusal[0].control == curve.refusal[1].value
+    all_read = replace(reading, trust=None)
+    whole = measure_grid(tiny_llama, cases, pairs, all_read, strengths=strengths)
+    assert bool(whole.generated.all()) and torch.equal(whole.refused, read)
+    assert whole.judged_by == "generated answers, judge: by length"
     with pytest.raises(InputError, match="whole pairs"):
-        measure_grid(tiny_llama, cases, three_categories.only(label="refuse"), trust, strengths=())
+        one_side = three_categories.only(label="refuse")
+        measure_grid(tiny_llama, cases, one_side, reading, strengths=())
+
+
+@dataclass(frozen=True)
+class ByLength:
+    """A stand-in judge: what an answer says doesn't matter, only how many letters it has."""
+
+    name: str = "by length"
+
+    def judge(self, prompt: str, answer: str) -> Verdict:
+        return Verdict(("refused", "complied", "unclear")[len(answer) % 3], None, ())

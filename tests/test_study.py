@@ -429,7 +429,9 @@ def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
     assert watch.gaps["selection"].startswith("score: ")
     assert results.has("geometry", "intended")
     assert results.has("tokens", "tokens")
-    assert results.gap("trade_off")
+    # No score can be trusted: answers are generated and read.
+    assert bool(results.get("trade_off", "grid", Grid).generated.all())
+    assert not results.has("trade_off", "trust") and not results.has("agreement", "screening")
     assert not results.has("geometry", "behaviour")
 
 

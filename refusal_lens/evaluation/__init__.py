@@ -7,6 +7,7 @@ from refusal_lens.evaluation.costs import CostMaterial as CostMaterial
 from refusal_lens.evaluation.costs import Costs as Costs
 from refusal_lens.evaluation.costs import measure_costs as measure_costs
 from refusal_lens.evaluation.grid import Grid as Grid
+from refusal_lens.evaluation.grid import Reading as Reading
 from refusal_lens.evaluation.grid import measure_grid as measure_grid
 from refusal_lens.evaluation.grid import whole_pairs as whole_pairs
 from refusal_lens.evaluation.manners import MannerMatrix as MannerMatrix

@@ -7,6 +7,7 @@ from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.manners import UNEDITED, Steered
 from refusal_lens.judges import Agreement, Judge, Verdict, agreement, judge_all
+from refusal_lens.records import Provenance
 
 SCREENING = "scores"
 
@@ -31,13 +32,13 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
     Raises:
         InputError: scores and answers come from two models, which says nothing about either.
     """
-    models = grid.provenance.model, read.provenance.model
-    if grid.provenance.model_digest != read.provenance.model_digest:
-        raise InputError(
-            f"the scores are of {models[0]} and the answers of {models[1]}; to compare the two "
-            "readings, take both from one model"
-        )
-    place = {key: (s, p) for p, pair in enumerate(grid.ids) for s, key in enumerate(pair)}
+    _same_model(grid.provenance, read.provenance)
+    place = {
+        key: (s, p)
+        for p, pair in enumerate(grid.ids)
+        for s, key in enumerate(pair)
+        if not grid.generated[p]
+    }
     scores: list[Verdict] = []
     answers: list[Verdict] = []
     for d, name in enumerate(read.directions):
@@ -52,3 +53,43 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
                 scores.append(Verdict("refused" if flag else "complied", None, ()))
                 answers.append(Verdict(read.outcomes[d][i], None, ()))
     return agreement((SCREENING, read.judge), scores, answers, seed)
+
+
+def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> Agreement:
+    """Scores beside generated answers on the same prompts under each direction and strength.
+
+    Only cells that both grids hold, one scored and the other generated, are compared; the unedited
+    model counts once.
+
+    Raises:
+        InputError: the grids come from two models.
+    """
+    _same_model(scored.provenance, read.provenance)
+    cells = _cells(read, generated=True)
+    both = [(a, cells[key]) for key, a in _cells(scored, generated=False).items() if key in cells]
+    names = SCREENING, read.judged_by
+    return agreement(names, [a for a, _ in both], [b for _, b in both], seed)
+
+
+def _cells(grid: Grid, *, generated: bool) -> dict[tuple[str, float, str], Verdict]:
+    """A verdict by direction, strength and prompt."""
+    found: dict[tuple[str, float, str], Verdict] = {}
+    for p, pair in enumerate(grid.ids):
+        if bool(grid.generated[p]) != generated:
+            continue
+        for d, name in enumerate(grid.names):
+            for s, strength in enumerate(grid.strengths):
+                for side, key in enumerate(pair):
+                    flag = int(grid.refused[d, s, side, p])
+                    outcome = "unclear" if flag < 0 else "refused" if flag else "complied"
+                    who = UNEDITED if strength == 0 else name
+                    found[who, strength, key] = Verdict(outcome, None, ())
+    return found
+
+
+def _same_model(a: Provenance, b: Provenance) -> None:
+    if a.model_digest != b.model_digest:
+        raise InputError(
+            f"the scores are of {a.model} and the answers of {b.model}; to compare the two "
+            "readings, take both from one model"
+        )

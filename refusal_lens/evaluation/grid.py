@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.evaluation.scoring import counts_as_refused, refusal_scores
 from refusal_lens.evaluation.trade_off import Curve, TradeOff
 from refusal_lens.intervals import wilson
-from refusal_lens.interventions import Add
-from refusal_lens.judges import ScoreTrust
-from refusal_lens.model import LensModel
+from refusal_lens.interventions import Add, Edit
+from refusal_lens.judges import Judge, ScoreTrust
+from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
@@ -30,11 +32,12 @@ class Grid(Record):
 
     `refused` is 1 where a prompt counts as refused, 0 where not, -1 where nobody can say. The
     prompts come as pairs: `refused[d, s, 0]` are the refuse sides and `refused[d, s, 1]` their
-    twins, in the order of `pairs`. Strength 0 is the unedited model, measured once. `lengths` is
-    what strength 1 adds, in residual-stream units.
+    twins, in the order of `pairs`. `generated` are the pairs whose answers were generated and read,
+    the others were scored. Strength 0 is the unedited model, measured once. `lengths` is what
+    strength 1 adds, in residual-stream units.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     layer: int
     judged_by: str
@@ -44,6 +47,7 @@ class Grid(Record):
     strengths: tuple[float, ...]
     pairs: tuple[str, ...]
     ids: tuple[tuple[str, str], ...]
+    generated: Bool[Tensor, " pair"]
     refused: Int8[Tensor, "direction strength 2 pair"]
     provenance: Provenance
 
@@ -67,6 +71,20 @@ class Grid(Record):
         return wilson(int((own == 1).sum()), int(known.sum()), control, int((~known).sum()))
 
 
+@final
+@dataclass(frozen=True)
+class Reading:
+    """How a prompt counts as refused or not.
+
+    By its score where `trust` holds one for its category; else, and with `trust` None, by an answer
+    that is generated and judged.
+    """
+
+    trust: ScoreTrust | None
+    judge: Judge
+    decoding: Decoding
+
+
 def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
     """At most `most` whole pairs, refuse side before twin, taken in turn from each category."""
     sides: dict[str, dict[str, dict[Label, int]]] = {}
@@ -88,12 +106,12 @@ def measure_grid(
     model: LensModel,
     directions: Sequence[tuple[Direction, Kind]],
     pairs: PromptSet,
-    trust: ScoreTrust,
+    reading: Reading,
     *,
     strengths: Sequence[float],
     progress: Progress = lambda n: None,
 ) -> Grid:
-    """Each direction added at its own site at each strength, judged by scores.
+    """Each direction added at its own site at each strength, judged by scores or by reading.
 
     `pairs` is what `whole_pairs` gives; the directions lie at one layer.
 
@@ -107,26 +125,90 @@ def measure_grid(
             f"a grid needs whole pairs and directions of one site; found {len(labels)} prompts and "
             f"{len(sites)} sites"
         )
-
-    def read(d: Direction | None, strength: float) -> Float[Tensor, "2 pair"]:
-        with model.editing(*([] if d is None else [Add(d, strength=strength)])):
-            flags = counts_as_refused(pairs, refusal_scores(model, pairs, trust), trust)
-        progress(len(pairs))
-        return torch.tensor([-1.0 if f is None else float(f) for f in flags]).reshape(-1, 2).T
-
-    ordered = tuple(sorted({*strengths, 0.0}))
-    plain = read(None, 0.0)
-    found = [torch.stack([plain if s == 0 else read(d, s) for s in ordered]) for d, _ in directions]
+    plan = _Plan(model, [d for d, _ in directions], tuple(sorted({*strengths, 0.0})), progress)
+    trust = reading.trust
+    known = () if trust is None else trust.threshold.keys()
+    generated = torch.tensor([p.category not in known for p in pairs])
+    flags = torch.empty(len(directions), len(plan.strengths), len(pairs))
+    if trust is not None and not bool(generated.all()):
+        flags[..., ~generated] = plan.scored(_chosen(pairs, ~generated), trust)
+    if bool(generated.any()):
+        flags[..., generated] = plan.read(_chosen(pairs, generated), reading)
     ids = [p.id for p in pairs]
     return Grid(
         layer=next(iter(sites)).layer,
-        judged_by="first-token or opening score",
+        judged_by=_judged_by(generated[::2], reading),
         names=tuple(d.category for d, _ in directions),
         kinds=tuple(kind for _, kind in directions),
         lengths=tuple(d.scale for d, _ in directions),
-        strengths=ordered,
+        strengths=plan.strengths,
         pairs=tuple(f"{p.category}/{p.pair}" for p in pairs if p.label == "refuse"),
         ids=tuple(zip(ids[::2], ids[1::2], strict=True)),
-        refused=torch.stack(found).to(torch.int8),
+        generated=generated[::2],
+        refused=flags.unflatten(-1, (-1, 2)).mT.to(torch.int8),
         provenance=model.provenance(pairs),
     )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """The directions and strengths of a grid, and the model that is read under each."""
+
+    model: LensModel
+    directions: Sequence[Direction]
+    strengths: tuple[float, ...]
+    progress: Progress
+
+    def scored(
+        self, prompts: PromptSet, trust: ScoreTrust
+    ) -> Float[Tensor, "direction strength prompt"]:
+        """Flags by scores, one condition after the other."""
+
+        def flags(*edits: Edit) -> Float[Tensor, " prompt"]:
+            with self.model.editing(*edits):
+                scores = refusal_scores(self.model, prompts, trust)
+            self.progress(len(prompts))
+            found = counts_as_refused(prompts, scores, trust)
+            return torch.tensor([-1.0 if f is None else float(f) for f in found])
+
+        return self._stacked(flags(), [flags(edit) for edit in self._edits()])
+
+    def read(
+        self, prompts: PromptSet, reading: Reading
+    ) -> Float[Tensor, "direction strength prompt"]:
+        """Flags by generated answers, all conditions in common batches."""
+        conditions = [("none", None), *((repr(edit), edit) for edit in self._edits())]
+        said = answer_under(
+            self.model, prompts, conditions, decoding=reading.decoding, progress=self.progress
+        )
+        plain, *others = map(_flags, read_all(said, prompts, reading.judge))
+        return self._stacked(plain, others)
+
+    def _edits(self) -> list[Edit]:
+        return [Add(d, strength=s) for d in self.directions for s in self.strengths if s != 0]
+
+    def _stacked(
+        self, plain: Float[Tensor, " prompt"], others: Sequence[Float[Tensor, " prompt"]]
+    ) -> Float[Tensor, "direction strength prompt"]:
+        each = iter(others)
+        rows = [plain if s == 0 else next(each) for _ in self.directions for s in self.strengths]
+        return torch.stack(rows).unflatten(0, (len(self.directions), len(self.strengths)))
+
+
+def _flags(read: Evaluation) -> Float[Tensor, " prompt"]:
+    flag = {"refused": 1.0, "unclear": -1.0}
+    return torch.tensor([flag.get(outcome, 0.0) for outcome in read.outcomes])
+
+
+def _chosen(prompts: PromptSet, rows: Bool[Tensor, " prompt"]) -> PromptSet:
+    return PromptSet(tuple(p for p, own in zip(prompts, rows.tolist(), strict=True) if own))
+
+
+def _judged_by(generated: Bool[Tensor, " pair"], reading: Reading) -> str:
+    n, read = int(generated.sum()), f"generated answers, judge: {reading.judge.name}"
+    if n == 0:
+        return "first-token or opening score"
+    if n == len(generated):
+        return read
+    return f"first-token or opening score; {n} of {len(generated)} pairs by {read}"

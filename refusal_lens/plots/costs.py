@@ -6,7 +6,7 @@ from typing import Final
 from refusal_lens.evaluation import Costs
 from refusal_lens.judges import Agreement
 from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import number, percent, told, visible
+from refusal_lens.plots.text import condition_name, number, percent, told, visible
 from refusal_lens.records import Estimate
 
 _WHERE: Final = {
@@ -16,6 +16,7 @@ _WHERE: Final = {
     "manners": "answers under each direction",
     "screening": "scores and read answers, unedited and under each direction, in the model of the "
     "trade-off",
+    "full": "scores and generated answers over the whole grid of the trade-off",
 }
 
 
@@ -23,7 +24,7 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
     """A row for each edit; behind each number what the unedited model has."""
     rows = tuple(
         (
-            Cell(_condition(row.condition, titles)),
+            Cell(condition_name(row.condition, titles)),
             Cell(told(row.kl)),
             Cell(_beside(row.text)),
             Cell(_beside(row.templated_text)),
@@ -69,14 +70,6 @@ def agreement_table(found: Mapping[str, Agreement]) -> Table:
         "reading says the same of every answer."
     )
     return Table(caption, head, rows)
-
-
-def _condition(condition: str, titles: Mapping[str, str]) -> str:
-    name, bar, what = condition.rpartition(" | ")
-    if not bar:
-        return visible(condition)
-    title = "all, pooled" if name == "pooled" else titles.get(name, name)
-    return visible(f"{title}: {what}")
 
 
 def _beside(e: Estimate) -> str:

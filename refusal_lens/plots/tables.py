@@ -59,8 +59,8 @@ def behaviour_table(
     rows = [
         (
             Cell("all" if c is None else visible(titles.get(c, c))),
-            _rate(read.rate("refuse", c), REFUSE),
-            _rate(read.rate("comply", c), BENIGN),
+            rate_cell(read.rate("refuse", c), REFUSE),
+            rate_cell(read.rate("comply", c), BENIGN),
             Cell(_unread(read, c)),
             Cell(_kept(kept, c)),
             Cell(_manners(read, c)),
@@ -221,7 +221,8 @@ def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
     return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
 
 
-def _rate(estimate: Estimate, colour: str) -> Cell:
+def rate_cell(estimate: Estimate, colour: str) -> Cell:
+    """A rate, its interval drawn beside it."""
     e = estimate
     bar = None
     if e.value is not None and e.low is not None and e.high is not None:

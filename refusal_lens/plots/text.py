@@ -6,6 +6,7 @@ before it goes into a figure. HTML pages escape by themselves and take `visible`
 
 import math
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
 from refusal_lens.records import Estimate
@@ -77,6 +78,15 @@ def told(estimate: Estimate, digits: int = 2) -> str:
     if estimate.control is not None:
         text += f", control {number(estimate.control, digits)}"
     return text
+
+
+def condition_name(condition: str, titles: Mapping[str, str]) -> str:
+    """`advice | added` as people say it, control characters written out; to be escaped."""
+    name, bar, what = condition.rpartition(" | ")
+    if not bar:
+        return visible(condition)
+    title = "all, pooled" if name == "pooled" else titles.get(name, name)
+    return visible(f"{title}: {what}")
 
 
 def counted(estimate: Estimate) -> str:

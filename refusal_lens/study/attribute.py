@@ -12,8 +12,8 @@ from refusal_lens.study.attribution_plan import attribution_stages, chosen_stage
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, run_stages, stale
-from refusal_lens.study.stages import Bench, Stage
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.stages import Bench
 
 
 @final
@@ -40,7 +40,7 @@ def run_attribution(
     bench = _bench(folder, category)
     every = {s.name: s for s in attribution_stages(bench.prompts.categories)}
     names = chosen_stages(bench, category, full=full)
-    _check(bench, [every[name] for name in names])
+    check_finished(bench, [every[name] for name in names])
     return run_stages(bench, [every[name] for name in names], watcher)
 
 
@@ -52,7 +52,7 @@ def explain_prompt(folder: Path | str, prompt: str, *, category: str | None = No
     """
     bench = _bench(folder, category)
     layered = {s.name: s for s in STAGES}
-    _check(bench, [layered[name] for name in ("directions", "geometry", "selection")])
+    check_finished(bench, [layered[name] for name in ("directions", "geometry", "selection")])
     direction = _direction(bench, category)
     attribution = decompose_prompt(bench.model, prompt, direction)
     return Explained(attribution, head_sources(bench.model, prompt, direction))
@@ -71,19 +71,3 @@ def _direction(bench: Bench, category: str | None) -> Direction:
     name = "pooled" if category is None else "directions"
     found = bench.results.get("directions", name, DirectionSet)
     return found.at(category or found.categories[0], bench.chosen_layer())
-
-
-def _check(bench: Bench, wanted: list[Stage]) -> None:
-    """Refuse a study whose own stages are not there, or not as they would be made now."""
-    own = {s.name: s for s in STAGES}
-    open_stages, used = list(wanted), dict[str, Stage]()
-    while open_stages:
-        stage = open_stages.pop()
-        needed = [*stage.needs, *stage.after]
-        open_stages += [own[n] for n in needed if n in own and n not in used]
-        used |= {n: own[n] for n in (stage.name, *needed) if n in own}
-    if missing := stale(bench, list(used.values())):
-        raise InputError(
-            f"stages {[s.name for s in missing]} of {str(bench.results.folder)!r} are not finished "
-            "or were made with other versions; run its `refusal-lens study` again first"
-        )

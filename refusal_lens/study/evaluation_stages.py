@@ -1,5 +1,7 @@
 """The stages that evaluate edits: at matched refusal, by cost, by other rules and judges."""
 
+from dataclasses import replace
+
 import torch
 
 from refusal_lens.directions import Direction, DirectionSet
@@ -8,6 +10,7 @@ from refusal_lens.evaluation import (
     CostMaterial,
     Evaluation,
     Grid,
+    Reading,
     SideBySide,
     Steered,
     evaluate,
@@ -19,7 +22,7 @@ from refusal_lens.evaluation import (
 )
 from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
 from refusal_lens.evaluation.grid import Kind
-from refusal_lens.evaluation.scoring import calibrate_score, scored
+from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
 from refusal_lens.model import Decoding, LensModel
@@ -51,37 +54,67 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     The embedded model is compared at the adapter scale at which it refuses about half of the refuse
     side, where a curve has room on both sides, with the study's own directions. Its scores are then
     calibrated on its own read answers, and some answers are read for the agreement of the two.
+    Where a category has no score that can be trusted, its prompts' answers are generated and read.
     """
-    sizes, seed = bench.study.sizes, bench.study.seed
+    sizes = bench.study.sizes
     model, records = half_refusing(bench), Records()
-    trust = bench.results.get("score", "trust", ScoreTrust)
+    trust = None
+    if bench.results.has("score", "trust"):
+        trust = bench.results.get("score", "trust", ScoreTrust)
+        if model is not bench.model:
+            trust = records["trust"] = _calibrated(bench, model, trust)
+    pairs = compared_pairs(bench)
+    cases = compared_directions(bench)
+    reading = Reading(trust, PhraseJudge(), Decoding(sizes.manner_tokens))
+    grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
     if model is not bench.model:
-        trust = _calibrated(bench, model, trust)
-        records["trust"] = trust
-    pairs = whole_pairs(scored(bench.prompts.only(split="test"), trust), sizes.trade_off_pairs)
+        few = PromptSet(pairs.prompts[: 2 * (sizes.manner_pairs // 2)])
+        strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
+        added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
+        records["read"] = steer(
+            model, few, added, reading.judge, decoding=reading.decoding, progress=tick
+        )
+    return records | {"trade_off": grid.trade_off(), "grid": grid} | matched(bench, grid)
+
+
+def compared_pairs(bench: Bench) -> PromptSet:
+    """The test pairs on which directions are compared.
+
+    Raises:
+        Gap: there are fewer than two.
+    """
+    test = bench.prompts.only(split="test")
+    pairs = whole_pairs(test, bench.study.sizes.trade_off_pairs)
     if len(pairs) < 4:
         raise Gap(
-            f"{len(pairs) // 2} test pairs have a score that can be trusted in {model.name}; "
-            "expected at least 2: use generation and a judge (`refusal-lens evaluate RUN --full`)"
+            f"`test` holds {len(pairs) // 2} whole pairs, expected at least 2; give each "
+            "refuse-side prompt its benign twin"
         )
+    return pairs
+
+
+def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
+    """Every category's direction, the pooled one and its controls, at the chosen layer."""
     layer = bench.chosen_layer()
     pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
     own: list[tuple[Direction, Kind]] = [(d, "direction") for d in own_directions(bench, layer)]
     checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
-    cases: list[tuple[Direction, Kind]] = [*own, (pooled, "pooled"), *checks]
-    grid = measure_grid(model, cases, pairs, trust, strengths=sizes.strengths, progress=tick)
-    if model is not bench.model:
-        few = PromptSet(pairs.prompts[: 2 * (sizes.manner_pairs // 2)])
-        strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
-        added = [Add(d, strength=strength) for d, _ in own]
-        decoding = Decoding(sizes.manner_tokens)
-        records["read"] = steer(model, few, added, PhraseJudge(), decoding=decoding, progress=tick)
-    matched = match_refusal(grid, seed=seed)
-    return records | {"trade_off": grid.trade_off(), "grid": grid, "matched": matched}
+    return [*own, (pooled, "pooled"), *checks]
+
+
+def matched(bench: Bench, grid: Grid) -> Records:
+    """The comparison at equal refusal; nothing where too few pairs have a verdict everywhere."""
+    try:
+        return {"matched": match_refusal(grid, seed=bench.study.seed)}
+    except InputError:
+        return {}
 
 
 def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust:
-    """The scores for another scale, by the answers that the contrasts read there, if they did."""
+    """The scores for another scale, by the answers that the contrasts read there, if they did.
+
+    Where nothing was refused there, or all of it, no score can be trusted.
+    """
     prompts = bench.split("train", bench.study.sizes.contrast_pairs)
     read = None
     if bench.results.has("contrasts", "behaviour"):
@@ -91,8 +124,9 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
         read = evaluate(model, prompts, PhraseJudge(), decoding=decoding)
     try:
         return calibrate_score(model, prompts, read, trust)
-    except InputError as error:
-        raise Gap(str(error)) from None
+    except InputError:
+        untrusted = dict.fromkeys(trust.mode, "generation only")
+        return replace(trust, mode=untrusted, threshold={}, openings={}, auroc={}, opening_auroc={})
 
 
 def costs(bench: Bench, tick: Progress) -> Records:
@@ -155,7 +189,7 @@ def agreements(bench: Bench, tick: Progress) -> Records:
         stage, name = ("trade_off", "read")  # of another model than the study's, where it is
         if not results.has(stage, name):
             stage, name = ("manners", "steered")
-        if results.has(stage, name):
+        if results.has(stage, name) and not bool(grid.generated.all()):
             records["screening"] = screening_agrees(grid, results.get(stage, name, Steered))
     tick(1)
     return records

@@ -168,12 +168,12 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         "trade_off",
         "refusal against over-refusal as strength grows",
-        ("directions", "geometry", "score", "selection"),
+        ("directions", "geometry"),
         (TradeOff, Grid, Matched, ScoreTrust, Steered),
         evaluation_stages.trade_off,
         _n_trade_off,
         lambda b: 1,
-        after=("contrasts",),
+        after=("score", "selection", "contrasts"),
     ),
     Stage(
         "rules",

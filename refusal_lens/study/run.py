@@ -13,6 +13,7 @@ from refusal_lens.model.load import EMBEDDED
 from refusal_lens.prompts import PromptSet, load_prompts
 from refusal_lens.records import digest_of, installed_versions
 from refusal_lens.study.attribution_plan import attribution_stages
+from refusal_lens.study.full_evaluation import full_stages
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
@@ -60,7 +61,7 @@ def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
     """
     bench = begin(study, folder)
     bench.results.describe(_description(bench))
-    drop_stale(bench, attribution_stages(bench.prompts.categories))
+    drop_stale(bench, (*attribution_stages(bench.prompts.categories), *full_stages()))
     return run_stages(bench, STAGES, watcher)
 
 
@@ -88,6 +89,26 @@ def stale(bench: Bench, stages: Sequence[Stage]) -> list[Stage]:
     """Those of the stages that are missing, or made with other inputs, versions or schemas."""
     digests = _digests(bench)
     return [s for s in stages if bench.results.digest(s.name) != digests[s.name]]
+
+
+def check_finished(bench: Bench, wanted: Sequence[Stage]) -> None:
+    """Refuse a study whose own stages, as far as these need them, don't hold.
+
+    Raises:
+        InputError: one is not there, or not as it would be made now.
+    """
+    own = {s.name: s for s in STAGES}
+    open_stages, used = list(wanted), dict[str, Stage]()
+    while open_stages:
+        stage = open_stages.pop()
+        needed = [*stage.needs, *stage.after]
+        open_stages += [own[n] for n in needed if n in own and n not in used]
+        used |= {n: own[n] for n in (stage.name, *needed) if n in own}
+    if missing := stale(bench, list(used.values())):
+        raise InputError(
+            f"stages {[s.name for s in missing]} of {str(bench.results.folder)!r} are not finished "
+            "or were made with other versions; run its `refusal-lens study` again first"
+        )
 
 
 def drop_stale(bench: Bench, stages: Sequence[Stage]) -> None:
@@ -131,7 +152,7 @@ def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
 def _digests(bench: Bench) -> dict[str, str]:
     """Digests of every stage there can be, by name."""
     found: dict[str, str] = {}
-    for stage in (*STAGES, *attribution_stages(bench.prompts.categories)):
+    for stage in (*STAGES, *full_stages(), *attribution_stages(bench.prompts.categories)):
         found[stage.name] = _digest(bench, stage, found)
     return found
 
