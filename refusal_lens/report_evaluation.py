@@ -1,6 +1,6 @@
 """The report's parts on edits: at matched refusal, by manner, by cost, other rules, judges."""
 
-from refusal_lens.evaluation import Costs, MannerMatrix, Matched, SideBySide
+from refusal_lens.evaluation import Costs, MannerMatrix, Matched, SideBySide, TradeOff
 from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.plots.costs import agreement_table, cost_table
 from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
@@ -70,9 +70,11 @@ def _full(run: Run) -> dict[str, Part]:
 
 
 def _compared_on(run: Run, model: str, other: bool) -> str:
-    """Which model the curves are of, and whose directions and scores."""
+    """Which model the curves are of, whose directions and scores, and how refusals are told."""
+    curves = run.get("trade_off", "trade_off", TradeOff)
+    judged = "" if curves is None else f" Refusals are told by {visible(curves.judged_by)}."
     if not other:
-        return f"Measured in {visible(model)}."
+        return f"Measured in {visible(model)}.{judged}"
     own = visible(str(run.results.manifest.get("model")))
     return (
         f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
@@ -80,7 +82,7 @@ def _compared_on(run: Run, model: str, other: bool) -> str:
         f"The directions are those of {own}. The scores were calibrated anew for this scale, by "
         "its own read answers; in categories whose scores do not agree with them answers are "
         "generated and read, and one with too few refusals for an area of its own is taken with "
-        "all others."
+        f"all others.{judged}"
     )
 
 

@@ -188,6 +188,27 @@ def test_the_answer_is_the_generated_phase_when_it_is_given(tiny, reference):
     assert (ours - plain).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("case", ["generated", "prompt", "two offsets", "an offset and the answer"])
+def test_answers_behind_one_prompt_are_as_probable_as_each_alone(tiny, reference, case):
+    """Three answers a prompt, of different length: the prompt is read once for all of them."""
+    edit, acts = CASES[case]
+    said = [(70, 71, 72, 73, 74), (75,), (), (76, 77)]
+    rows = [(prompt, said[(i + k) % 4]) for k in range(3) for i, prompt in enumerate(PROMPTS)]
+    ticks = []
+    with tiny.editing(edit):
+        prompts, answers = (list(column) for column in zip(*rows, strict=True))
+        ours = tiny.answer_log_probs(prompts, answers, progress=ticks.append)
+        alone = [tiny.answer_log_probs([p], [a]) for p, a in rows]
+    assert sum(ticks) == len(rows)
+    assert (ours - torch.cat(alone)).abs().max() < TOLERANCE
+    for (prompt, answer), found in zip(rows, ours.tolist(), strict=True):
+        ids = tiny.chat.ids(prompt)
+        logits = steered_logits(reference, [*ids, *answer], len(ids), acts)
+        p = logits.log_softmax(-1)[len(ids) - 1 : -1] if answer else logits[:0]
+        expected = p[torch.arange(len(answer)), torch.tensor(answer, dtype=torch.int64)].sum()
+        assert abs(found - float(expected)) < TOLERANCE
+
+
 def test_three_sites_of_arditi_equal_three_sites_of_joad(tiny):
     plain = tiny.logits(PROMPTS)
     with tiny.editing(Ablate(A)):

@@ -56,7 +56,7 @@ def fit_score(
             mode[category], threshold[category] = "first token", 0.0
             continue
         mode[category] = "generation only"
-        if areas[category].value is None or category not in openings:
+        if areas[category].value is None or not openings.get(category):
             continue
         score = opening_score(model, val.only(category=category), openings[category])
         opening_areas[category] = auroc(score, refused)
@@ -157,9 +157,9 @@ def opening_score(
     model: LensModel, prompts: PromptSet, openings: Sequence[tuple[int, ...]]
 ) -> Float[Tensor, " prompt"]:
     """Log-odds (nats) that the answer begins with one of the openings, teacher-forced."""
-    p = torch.zeros(len(prompts), dtype=torch.float64)
-    for opening in openings:
-        p += model.answer_log_probs(prompts, [opening] * len(prompts)).double().exp()
+    rows = [(p.text, opening) for p in prompts for opening in openings]
+    log_p = model.answer_log_probs([text for text, _ in rows], [opening for _, opening in rows])
+    p = log_p.double().exp().reshape(len(prompts), len(openings)).sum(1)
     return log_odds(p.clamp(max=1.0)).float()
 
 

@@ -56,6 +56,11 @@ class ActiveEdits:
         """Each condition once, in the order in which the parts name them."""
         return tuple(dict.fromkeys(c for part in self._parts for c in part.conditions))
 
+    @property
+    def by_row(self) -> bool:
+        """Whether an edit that is on knows one prompt of a call from another."""
+        return any(part.rows is not None for part in self._parts)
+
     @contextmanager
     def on(self, edits: Sequence[Edit]) -> Generator[None]:
         """Put edits on, behind those that are on, until the context ends, also by an exception.

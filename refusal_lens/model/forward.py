@@ -60,6 +60,12 @@ class Batch:
         longer = _padded(self.rows, [[*a, *b] for a, b in zip(own, tokens, strict=True)])
         return replace(longer, prompt=self.prompt, decided=self.decided)
 
+    def chosen(self, at: Sequence[int]) -> "Batch":
+        """Some of the rows, in this order; a row may stand there several times."""
+        rows = tuple(self.rows[i] for i in at)
+        decided = None if self.decided is None else self.decided[at]
+        return Batch(rows, self.ids[at], self.length[at], self.prompt[at], decided)
+
     def _own(self) -> Bool[Tensor, "batch pos"]:
         return torch.arange(self.ids.shape[1])[None] < self.length[:, None]
 
@@ -116,14 +122,32 @@ class SharedPrefix:
         with self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided)):
             return self.backend.forward(ids, mask, keep=keep, cache=cache, use_cache=use_cache)
 
-    def step(self, batch: Batch, ids: Int64[Tensor, "batch 1"], place: int, cache: Any) -> Step:
-        """One more token of each row, the answers' token number `place`, behind `cache`."""
+    def follow(
+        self,
+        batch: Batch,
+        ids: Int64[Tensor, "batch new"],
+        cache: Any,
+        *,
+        said: int = 0,
+        own: Bool[Tensor, "batch new"] | None = None,
+    ) -> Step:
+        """The next tokens of each row's answer, behind its prompt and `said` tokens in `cache`.
+
+        `own` is False where a row is padded; logits come back at every new token.
+        """
         assert batch.decided is not None
+        n, new = ids.shape
+        own = torch.ones(n, new, dtype=torch.bool) if own is None else own
         mask = batch.mask(len(self.ids))
-        mask = torch.cat([mask, mask.new_ones(len(ids), place + 1)], dim=1).to(self.backend.device)
-        tokens = Tokens(batch.rows, torch.full_like(ids, place), batch.decided)
-        with self.edits.seeing(tokens):
-            return self.backend.forward(ids.to(self.backend.device), mask, cache=cache)
+        mask = torch.cat([mask, mask.new_ones(n, said), own.long()], dim=1)
+        places = torch.where(own, said + torch.arange(new)[None], NOWHERE)
+        with self.edits.seeing(Tokens(batch.rows, places, batch.decided)):
+            return self.backend.forward(
+                ids.to(self.backend.device),
+                mask.to(self.backend.device),
+                keep=range(new),
+                cache=cache,
+            )
 
     def _variants_of(self, batch: Batch) -> list[Variant]:
         assert batch.decided is not None

@@ -133,7 +133,7 @@ def _decode(
         if place == decoding.max_new_tokens - 1:
             break
         if decoding.use_cache:
-            step = prefix.step(batch, answers.newest(), place, cache)
+            step = prefix.follow(batch, answers.newest(), cache, said=place)
             logits, cache = step.logits[:, -1], step.cache
         else:
             logits, _ = last_token_logits(prefix, batch.extended(answers.tokens))
