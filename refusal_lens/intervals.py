@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float, Int64
 from scipy import stats
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
@@ -37,26 +38,68 @@ def mean_estimate(values: Sequence[float], control: float | None = None) -> Esti
     return Estimate(mean, mean - half, mean + half, n, "mean over prompts, t interval", control)
 
 
-def kappa(pairs: Sequence[tuple[str, str]], seed: int = 0) -> Estimate:
-    """Cohen's kappa of two readings, with a percentile bootstrap over answers; control 0.
+def kappa(
+    pairs: Sequence[tuple[str, str]], seed: int = 0, prompts: Sequence[str] | None = None
+) -> Estimate:
+    """Cohen's kappa of two readings of answers, with a percentile bootstrap; control 0.
 
-    Undefined (None) with fewer than two answers, or where a reader gave them all one label.
+    Over answers; over prompts where `prompts` names each answer's: answers to one prompt under many
+    conditions hang together. Undefined (None) with fewer than two answers, or where a reader gave
+    them all one label.
     """
-    method = "Cohen's kappa, percentile bootstrap over answers; control: chance"
+    over = "answers" if prompts is None else "prompts"
+    method = f"Cohen's kappa, percentile bootstrap over {over}; control: chance"
     labels, codes = np.unique(np.array(pairs, dtype=str).reshape(-1, 2), return_inverse=True)
     a, b = codes.reshape(-1, 2).T
     if len(pairs) < 2 or len({*a.tolist()}) < 2 or len({*b.tolist()}) < 2:
         return Estimate(None, None, None, len(pairs), method, 0.0)
-    k, cell = len(labels), a * len(labels) + b
-    values: list[float] = []
-    rng = np.random.default_rng(seed)
-    for rows in rng.integers(len(a), size=(_DRAWS, len(a))):
-        # The same formula as scikit-learn's, from the table of a draw: two thousand calls of
-        # cohen_kappa_score take seconds.
-        share = np.bincount(cell[rows], minlength=k * k).reshape(k, k) / len(a)
-        chance = float(share.sum(0) @ share.sum(1))
-        if chance < 1:
-            values.append((float(np.trace(share)) - chance) / (1 - chance))
+    k = len(labels)
+    tables = _by_group(a * k + b, k * k, prompts)
+    # The same formula as scikit-learn's, from the table of a draw: two thousand calls of
+    # cohen_kappa_score take seconds.
+    share = _drawn(tables, seed).reshape(-1, k, k)
+    chance = (share.sum(1) * share.sum(2)).sum(1)
+    defined = chance < 1
+    agreed = np.trace(share, axis1=1, axis2=2)
+    values = (agreed[defined] - chance[defined]) / (1 - chance[defined])
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = float(cohen_kappa_score(a, b))
     return Estimate(value, float(low), float(high), len(pairs), method, 0.0)
+
+
+def share_over_prompts(
+    hits: Sequence[bool], prompts: Sequence[str], control: float | None = None, seed: int = 0
+) -> Estimate:
+    """A share of answers, several to a prompt, with a percentile bootstrap over prompts.
+
+    Where all or none are hits, Wilson's interval of so many prompts.
+    """
+    method = "share, percentile bootstrap over prompts"
+    value, n = float(np.mean(hits)) if hits else None, len(hits)
+    if value in (None, 0.0, 1.0):
+        groups = len(set(prompts))
+        whole = wilson(groups if value else 0, groups)
+        return Estimate(value, whole.low, whole.high, n, method, control)
+    drawn = _drawn(_by_group(np.array(hits, dtype=np.int64), 2, prompts), seed)
+    low, high = np.quantile(drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high), n, method, control)
+
+
+def _by_group(
+    cells: Int64[np.ndarray, " answer"], n_cells: int, groups: Sequence[str] | None
+) -> Float[np.ndarray, "group cell"]:
+    """How many answers of each group lie in each cell; without groups each is its own."""
+    _, of = np.unique(
+        np.arange(len(cells)) if groups is None else np.array(groups), return_inverse=True
+    )
+    found = np.zeros((int(of.max()) + 1, n_cells))
+    np.add.at(found, (of, cells), 1.0)
+    return found
+
+
+def _drawn(tables: Float[np.ndarray, "group cell"], seed: int) -> Float[np.ndarray, "draw cell"]:
+    """Shares of the cells when groups are drawn again."""
+    n = len(tables)
+    rng = np.random.default_rng(seed)
+    total = np.stack([tables[rng.integers(n, size=n)].sum(0) for _ in range(_DRAWS)])
+    return total / total.sum(1, keepdims=True)

@@ -11,6 +11,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation.agreement import grids_agree, judges_agree, screening_agrees
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.matched import match_refusal
+from refusal_lens.intervals import kappa, share_over_prompts, wilson
 from refusal_lens.judges import SubstringJudge
 
 
@@ -91,3 +92,23 @@ def test_pairs_without_a_verdict_are_left_out_and_too_few_are_an_error():
     flags = torch.full((3, 2, 2, 2), -1).tolist()
     with pytest.raises(InputError, match="0 pairs"):
         match_refusal(grid(flags))
+
+
+def test_many_answers_to_one_prompt_count_as_one_prompt():
+    """Twelve prompts said twenty-five times over tell no more than the twelve."""
+    labels = [("y", "y")] * 5 + [("n", "n")] * 4 + [("y", "n")] * 2 + [("n", "y")]
+    prompts = [str(i) for i in range(12)]
+    once = kappa(labels)
+    often = kappa(labels * 25, prompts=prompts * 25)
+    naive = kappa(labels * 25)
+    assert often.value == pytest.approx(once.value) and often.n == 300
+    assert (often.low, often.high) == pytest.approx((once.low, once.high), abs=0.06)
+    assert naive.high - naive.low < (often.high - often.low) / 3
+    assert "over prompts" in often.method and "over answers" in naive.method
+    same = [a == b for a, b in labels]
+    share = share_over_prompts(same * 25, prompts * 25)
+    assert (share.value, share.n) == (0.75, 300)
+    assert share.high - share.low == pytest.approx(wilson(9, 12).high - wilson(9, 12).low, abs=0.08)
+    # All alike: what twelve prompts can say of it, not three hundred.
+    everything = share_over_prompts([True] * 300, prompts * 25)
+    assert (everything.value, everything.low) == (1.0, wilson(12, 12).low)

@@ -21,7 +21,9 @@ def judges_agree(
     """
     rows = read.answers if isinstance(read, Steered) else (read.answers,)
     asked = [pair for answers in rows for pair in zip(texts, answers, strict=True)]
-    return agreement((read.judge, other.name), read.verdicts, judge_all(other, asked), seed)
+    prompts = read.ids * len(read.answers) if isinstance(read, Steered) else None
+    names = read.judge, other.name
+    return agreement(names, read.verdicts, judge_all(other, asked), seed, prompts)
 
 
 def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
@@ -41,6 +43,7 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
     }
     scores: list[Verdict] = []
     answers: list[Verdict] = []
+    prompts: list[str] = []
     for d, name in enumerate(read.directions):
         strength = 0.0 if name == UNEDITED else read.strength
         row = 0 if name == UNEDITED else grid.names.index(name) if name in grid.names else None
@@ -52,7 +55,8 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
             if flag >= 0:
                 scores.append(Verdict("refused" if flag else "complied", None, ()))
                 answers.append(Verdict(read.outcomes[d][i], None, ()))
-    return agreement((SCREENING, read.judge), scores, answers, seed)
+                prompts.append(key)
+    return agreement((SCREENING, read.judge), scores, answers, seed, prompts)
 
 
 def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> Agreement:
@@ -66,9 +70,15 @@ def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> Agreement:
     """
     _same_model(scored.provenance, read.provenance)
     cells = _cells(read, generated=True)
-    both = [(a, cells[key]) for key, a in _cells(scored, generated=False).items() if key in cells]
-    names = SCREENING, read.judged_by
-    return agreement(names, [a for a, _ in both], [b for _, b in both], seed)
+    by_scores = _cells(scored, generated=False)
+    keys = [key for key in by_scores if key in cells]
+    return agreement(
+        (SCREENING, read.judged_by),
+        [by_scores[key] for key in keys],
+        [cells[key] for key in keys],
+        seed,
+        [prompt for _, _, prompt in keys],
+    )
 
 
 def _cells(grid: Grid, *, generated: bool) -> dict[tuple[str, float, str], Verdict]:

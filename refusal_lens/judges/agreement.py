@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import kappa, wilson
+from refusal_lens.intervals import kappa, share_over_prompts, wilson
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.sense import GIBBERISH
 from refusal_lens.records import Estimate, Record
@@ -35,7 +35,7 @@ class Agreement(Record):
     ones too; `left_out` is how many were unclear to a judge, `flagged` how many carry a flag.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     judges: tuple[str, str]
     kappa: Estimate
@@ -56,30 +56,37 @@ def agreement(
     first: Sequence[Verdict],
     second: Sequence[Verdict],
     seed: int = 0,
+    prompts: Sequence[str] | None = None,
 ) -> Agreement:
     """Agreement of two judges' verdicts on the same answers in the same order.
 
+    `prompts` names each answer's prompt where there are several answers to one: intervals are then
+    over prompts.
+
     Raises:
-        InputError: not the same number of verdicts.
+        InputError: not the same number of verdicts, or of prompts.
     """
     if len(first) != len(second):
         raise InputError(
             f"{names[0]} judged {len(first)} answers and {names[1]} {len(second)}; agreement needs "
             "the verdicts of both on the same answers"
         )
+    if prompts is not None and len(prompts) != len(first):
+        raise InputError(f"{len(first)} verdicts and {len(prompts)} prompts; give each its prompt")
     both = list(zip(first, second, strict=True))
-    clear = [(a, b) for a, b in both if "unclear" not in (a.outcome, b.outcome)]
-    words = [(_word(a), _word(b)) for a, b in clear]
-    refused = [(a, b) for a, b in clear if a.outcome == b.outcome == "refused"]
+    clear = [i for i, (a, b) in enumerate(both) if "unclear" not in (a.outcome, b.outcome)]
+    words = [(_word(both[i][0]), _word(both[i][1])) for i in clear]
+    refused = [i for i in clear if both[i][0].outcome == both[i][1].outcome == "refused"]
+    manners = [(str(both[i][0].manner), str(both[i][1].manner)) for i in refused]
     table: dict[str, dict[str, int]] = {}
     for a, b in both:
         row = table.setdefault(a.outcome, {})
         row[b.outcome] = row.get(b.outcome, 0) + 1
     return Agreement(
         judges=names,
-        kappa=kappa(words, seed),
-        share=wilson(sum(a == b for a, b in words), len(words), _by_chance(words)),
-        manner=kappa([(str(a.manner), str(b.manner)) for a, b in refused], seed),
+        kappa=kappa(words, seed, _of(prompts, clear)),
+        share=_share(words, _of(prompts, clear), seed),
+        manner=kappa(manners, seed, _of(prompts, refused)),
         table=table,
         left_out=len(both) - len(clear),
         flagged=sum(bool(a.flags or b.flags) for a, b in both),
@@ -148,6 +155,17 @@ def _class_of(kind: str) -> str:
     if kind in GIBBERISH:
         return "gibberish"
     return {"unparsed": "unparsed", "endpoint failed": "missing"}.get(kind, "unclear")
+
+
+def _of(prompts: Sequence[str] | None, rows: Sequence[int]) -> list[str] | None:
+    return None if prompts is None else [prompts[i] for i in rows]
+
+
+def _share(words: Sequence[tuple[str, str]], prompts: Sequence[str] | None, seed: int) -> Estimate:
+    same = [a == b for a, b in words]
+    if prompts is None:
+        return wilson(sum(same), len(same), _by_chance(words))
+    return share_over_prompts(same, prompts, _by_chance(words), seed)
 
 
 def _word(verdict: Verdict) -> str:

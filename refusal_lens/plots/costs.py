@@ -67,7 +67,8 @@ def agreement_table(found: Mapping[str, Agreement]) -> Table:
     head = ("answers", "readings", "kappa", "they agree on", "unclear, left out", "flagged")
     caption = (
         "Cohen's kappa of refused or not; 0 is chance, 1 full agreement. It is undefined where one "
-        "reading says the same of every answer."
+        "reading says the same of every answer. Intervals: 95%, over prompts where several answers "
+        "were given to each."
     )
     return Table(caption, head, rows)
 

@@ -31,7 +31,7 @@ from refusal_lens.study.attribution_stages import (
     scored_categories,
     scores_of,
 )
-from refusal_lens.study.stages import Bench, Gap, Records
+from refusal_lens.study.stages import Bench, Gap, Records, direction_at
 
 POOLED: Final = "pooled"
 POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out
@@ -90,10 +90,7 @@ def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str
 def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
     """The strongest writers of the direction pooled over categories, in all scored ones."""
     pooled = bench.results.get("directions", "pooled", DirectionSet)
-    try:
-        direction = pooled.at(pooled.categories[0], bench.chosen_layer())
-    except InputError as error:
-        raise Gap(str(error)) from None
+    direction = direction_at(pooled, pooled.categories[0], bench.chosen_layer())
     renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
     found = decompose(bench.model, renamed, [direction], progress=tick)
     prompts = pooled_prompts(bench)
@@ -139,8 +136,9 @@ def _own(bench: Bench, category: str) -> tuple[Direction, Attribution]:
     """A category's direction at the chosen layer, and what every part writes along it."""
     directions = bench.results.get("directions", "directions", DirectionSet)
     found = bench.results.get("attribution", "decomposition", Decomposition)
+    direction = direction_at(directions, category, bench.chosen_layer())
     try:
-        return directions.at(category, bench.chosen_layer()), found.attribution(category)
+        return direction, found.attribution(category)
     except InputError as error:
         raise Gap(str(error)) from None
 

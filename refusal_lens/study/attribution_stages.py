@@ -33,7 +33,7 @@ from refusal_lens.attribution import (
     writer_sites,
 )
 from refusal_lens.attribution.anatomy import Anatomy
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
@@ -42,7 +42,7 @@ from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.selection import LayerCurve
 from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.stages import Bench, Gap, Records, own_directions
+from refusal_lens.study.stages import Bench, Gap, Records, direction_at, own_directions
 
 ANSWER_TOKENS: Final = 24
 
@@ -135,8 +135,9 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     if bench.results.has("layers", "curve"):
         curve = bench.results.get("layers", "curve", LayerCurve)
     records: Records = {"lens": lens, "probe": probe}
+    directions = bench.results.get("directions", "directions", DirectionSet)
     for i, category in enumerate(categories):
-        direction = _direction_of(bench, category)
+        direction = direction_at(directions, category, bench.chosen_layer())
         records[f"profile_{i}"] = depth_profile(
             category,
             probe=probe,
@@ -242,14 +243,6 @@ def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatc
     """The estimates at these sites only."""
     columns = [fast.sites.index(s) for s in sites]
     return replace(fast, sites=sites, estimate=fast.estimate[:, columns])
-
-
-def _direction_of(bench: Bench, category: str) -> Direction:
-    found = bench.results.get("directions", "directions", DirectionSet)
-    try:
-        return found.at(category, bench.chosen_layer())
-    except InputError as error:
-        raise Gap(str(error)) from None
 
 
 def _trust(bench: Bench) -> ScoreTrust:

@@ -244,6 +244,14 @@ def defined_at(found: DirectionSet, layer: int) -> list[Direction]:
     return chosen
 
 
+def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:
+    """A category's direction at a layer; a gap where it is undefined."""
+    try:
+        return found.at(category, layer)
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
 def defined(
     bench: Bench, found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
 ) -> list[Direction]:
