@@ -56,7 +56,7 @@ class Reach:
     """
 
     patch_pairs: int = 8
-    stream_layers: int = 4
+    stream_layers: int = 3
     probe_pairs: int = 10
     probe_layers: int = 10
     whole: bool = False

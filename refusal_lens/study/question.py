@@ -33,7 +33,8 @@ class Sizes:
     curve_prompts: int = 24
     curve_layers: int = 15
     trade_off_pairs: int = 32
-    strengths: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    # At 2 even a short direction reaches the rates at which directions are compared.
+    strengths: tuple[float, ...] = (-1.0, 0.0, 0.5, 1.0, 2.0)
     manner_pairs: int = 12
     manner_tokens: int = 20
     cost_prompts: int = 12
