@@ -33,6 +33,7 @@ from refusal_lens.model import LensModel, Placement, load_model
 from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.records import installed_versions
+from refusal_lens.study.plan import STAGES
 from refusal_lens.study.results import Results, peak_memory_mib
 
 HERE: Final = Path(__file__).resolve().parent
@@ -277,7 +278,8 @@ def study_section(args: argparse.Namespace) -> str:
     forward_plainly(hf, batches[:1])
     found = take_turns({PLAIN: lambda: forward_plainly(hf, batches)}, args.repeats)[PLAIN]
     one = statistics.median(found.wall)
-    seconds: dict[str, float] = manifest["seconds"]
+    # Only the study's own stages: attribution and the full evaluation are asked for apart.
+    seconds = {s.name: manifest["seconds"][s.name] for s in STAGES}
     total = sum(seconds.values())
     rows = [f"| {name} | {s:.1f} | {s / one:.1f} |" for name, s in seconds.items()]
     return "\n".join(
