@@ -291,7 +291,8 @@ def study_section(args: argparse.Namespace) -> str:
             "CPU). The study may have run under another load than the unit: these ratios are "
             "rough.",
             "",
-            f"Peak memory: {manifest['peak_memory_mib']} MiB, "
+            "Peak memory of whatever ran in its folder, attribution and full evaluation included: "
+            f"{manifest['peak_memory_mib']} MiB, "
             f"{manifest['peak_memory_mib'] / 4096:.2f} of the target of 4 GiB.",
             "",
             "| stage | seconds | forward passes over 64 prompts |",

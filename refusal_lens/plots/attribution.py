@@ -15,6 +15,7 @@ from refusal_lens.plots.text import escape, interval, number, tick, told, visibl
 
 _BARS: Final = 18
 _COLUMNS: Final = 16
+_LEAST_HEIGHT: Final = 110  # pixels of the rows, which the colour bar beside them needs
 _LISTED: Final = 30
 Control = Mapping[str, Attribution]
 
@@ -196,7 +197,7 @@ def plot_component_matrix(
         ("", ""),
         reach_of(grids),
         "share",
-        (25, 25),
+        (25, max(25, _LEAST_HEIGHT // len(matrix.categories))),
     )
     figure = plot_grids(grids, frame)
     layout: Any = figure.layout
