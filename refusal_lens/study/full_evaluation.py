@@ -15,6 +15,7 @@ from refusal_lens.evaluation import (
     answer_under,
     measure_grid,
     read_all,
+    whole_pairs,
 )
 from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.interventions import Ablate, Add, Edit
@@ -47,7 +48,7 @@ def full_stages(judge: Judge | None = None) -> tuple[Stage, ...]:
             ("directions", "geometry"),
             (SideBySide,),
             partial(rates, judge=judge),
-            lambda b: len(compared_pairs(b)) * (3 + 2 * len(b.prompts.categories)),
+            lambda b: _n_prompts(b) * (3 + 2 * len(b.prompts.categories)),
             lambda b: 2 + _TOKEN * b.study.sizes.shown_tokens,
             after=("selection",),
         ),
@@ -99,6 +100,13 @@ def whole_grid(bench: Bench, tick: Progress, *, judge: Judge) -> Records:
     return records
 
 
+def _n_prompts(bench: Bench) -> int:
+    """How many prompts are compared; none where the stages will say that there are too few."""
+    test = bench.prompts.only(split="test")
+    return len(whole_pairs(test, bench.study.sizes.trade_off_pairs))
+
+
 def _n_grid(bench: Bench) -> int:
-    cells = len(compared_directions(bench)) * len(set(bench.study.sizes.strengths) - {0.0})
-    return len(compared_pairs(bench)) * (1 + cells)
+    # The categories' directions, the pooled one and three controls, at each strength but 0.
+    cells = (len(bench.prompts.categories) + 4) * len(set(bench.study.sizes.strengths) - {0.0})
+    return _n_prompts(bench) * (1 + cells)
