@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "refusal_lens"
 LAYERS = (
     ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records", "intervals"),
     ("residuals", "directions", "geometry", "interventions", "judges"),
+    ("embedded",),
     ("model", "organism"),
     ("selection", "evaluation", "attribution"),
     ("study", "plots", "run_tables", "attribution_tables", "evaluation_tables"),

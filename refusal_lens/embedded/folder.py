@@ -1,0 +1,125 @@
+"""An embedded model as an ordinary Hugging Face folder in the cache, made once from its GGUF file.
+
+The folder appears whole or not at all, whichever process is first and wherever one is killed.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from refusal_lens.embedded.disk import alone, cache_root, check_room, flush, telling_disk_errors
+from refusal_lens.embedded.gguf_file import Progress, quiet
+from refusal_lens.embedded.manifest import is_intact, tensors_digest, write_manifest
+from refusal_lens.embedded.weights import Weights
+from refusal_lens.errors import InputError
+
+Dequantise = Callable[[Path, Path], None]
+
+_STALE_SECONDS: Final = 3600.0
+
+
+def dequantise(source: Path, folder: Path) -> None:
+    """Write a GGUF file as an ordinary float32 model folder: weights, tokenizer, chat template."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds, and not always needed
+
+    place = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+    tokenizer = AutoTokenizer.from_pretrained(**place)
+    model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    # The weights are plain float32 now; without this transformers refuses to save them.
+    model.__dict__.update(hf_quantizer=None, is_quantized=False)
+    del model.config.__dict__["quantization_config"]
+    model.save_pretrained(folder, max_shard_size="1TB")  # one file, whatever its size
+    tokenizer.save_pretrained(folder)
+
+
+def ready_folder(weights: Weights, root: Path | None = None) -> Path | None:
+    """The model's folder if it is in the cache and intact; nothing is fetched or converted."""
+    folder = (cache_root() if root is None else root) / weights.folder_name
+    return folder if is_intact(folder, weights.tensors_sha256) else None
+
+
+def embedded_folder(
+    weights: Weights,
+    root: Path | None = None,
+    *,
+    progress: Progress = quiet,
+    convert: Dequantise = dequantise,
+) -> Path:
+    """The model's folder (float32 safetensors, tokenizer, chat template), made on the first call.
+
+    Args:
+        weights: Which model.
+        root: The cache folder, by default :func:`refusal_lens.embedded.disk.cache_root`.
+        progress: Told of downloads and of the conversion.
+        convert: Writes a model folder from a GGUF file.
+
+    Raises:
+        InputError: the file cannot be got, its bytes or tensors are not the pinned ones, or the
+            disk has no room.
+    """
+    root = cache_root() if root is None else root
+    if (ready := ready_folder(weights, root)) is not None:
+        return ready
+    what = f"preparing {weights.title}"
+    found = weights.source.present(weights.gguf, root)
+    fetched = 0 if found is not None else weights.source.bytes_needed(weights.gguf, root)
+    needed = fetched + weights.tensors_bytes
+    with telling_disk_errors(root, needed, what), alone(root, weights.folder_name, progress):
+        if (ready := ready_folder(weights, root)) is not None:  # made while this one waited
+            return ready
+        check_room(root, needed, what)
+        source = weights.source.get(weights.gguf, root, progress)
+        return _made(weights, source, root, progress, convert)
+
+
+def _made(
+    weights: Weights, source: Path, root: Path, progress: Progress, convert: Dequantise
+) -> Path:
+    """The folder, converted beside its place, checked, flushed and renamed."""
+    folder = root / weights.folder_name
+    _remove_stale(root)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+    try:
+        progress(f"dequantising {source.name}", 0, weights.tensors_bytes)
+        convert(source, building)
+        found = tensors_digest(building)
+        if found != weights.tensors_sha256:
+            raise InputError(
+                f"the tensors made from {source.name} have SHA-256 {found}, expected "
+                f"{weights.tensors_sha256}: install the transformers and gguf versions of the "
+                "lock file"
+            )
+        write_manifest(building, weights.tensors_sha256)
+        flush(*building.iterdir(), building)
+        _publish(building, folder, weights.tensors_sha256)
+        progress(f"dequantising {source.name}", weights.tensors_bytes, weights.tensors_bytes)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _publish(building: Path, folder: Path, digest: str) -> None:
+    """Rename a finished folder into place; a valid one put there meanwhile is kept."""
+    building.chmod(0o755)
+    try:
+        building.rename(folder)
+        return
+    except OSError:
+        if is_intact(folder, digest):
+            return
+    damaged = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent)) / "damaged"
+    folder.rename(damaged)
+    building.rename(folder)
+    shutil.rmtree(damaged.parent, ignore_errors=True)
+
+
+def _remove_stale(root: Path) -> None:
+    """Remove what killed conversions left behind more than an hour ago."""
+    for path in root.glob(".building-*"):
+        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
