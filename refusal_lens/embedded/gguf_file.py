@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, and how many bytes of how many are done; the caller shows it."""
+"""Told what is being done, and how many bytes of how many are done; the caller shows it.
+
+Of 0 bytes where there is nothing to count.
+"""
 
 
 class WayFailedError(Exception):
@@ -44,6 +47,7 @@ class GgufFile:
         return f"{size:,} bytes with SHA-256 {found}, expected {self.sha256}"
 
 
+@runtime_checkable
 class Source(Protocol):
     """How a model's GGUF file is got."""
 

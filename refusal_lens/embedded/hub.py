@@ -16,10 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
 
-ANSWER_SECONDS: Final = 5.0
-"""From the look-up of the hub's name to the head of its answer; later it counts as out of reach."""
-_SILENCE: Final = httpx.Timeout(ANSWER_SECONDS, read=20.0)
-_CHUNK: Final = 1 << 18
+_SILENCE: Final = httpx.Timeout(5.0, read=20.0)
 _MENDS: Final = 4
 
 
@@ -32,11 +29,14 @@ class Hub:
         repository: `owner/name`.
         revision: Commit hash.
         endpoint: Address of the hub; by default ``$HF_ENDPOINT`` or huggingface.co.
+        patience: Seconds from the look-up of the hub's name to the head of its answer; a later
+            answer counts as none.
     """
 
     repository: str
     revision: str
     endpoint: str | None = None
+    patience: float = 5.0
 
     @property
     def title(self) -> str:
@@ -101,10 +101,10 @@ class Hub:
         begin = _size(place)
         address = self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         url = f"{address.rstrip('/')}/{self.repository}/resolve/{self.revision}/{file.name}"
-        with _answer(url, begin) as answer:
+        with _answer(url, begin, self.patience) as answer:
             done = _checked_begin(answer, begin, file)
             with place.open("ab" if done else "wb") as out:
-                for chunk in answer.iter_raw(_CHUNK):
+                for chunk in answer.iter_raw():  # as it comes, so that a break loses nothing
                     done += len(chunk)
                     if done > file.n_bytes:
                         break
@@ -130,7 +130,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _answer(url: str, begin: int) -> Generator[httpx.Response]:
+def _answer(url: str, begin: int, patience: float) -> Generator[httpx.Response]:
     """The hub's answer from byte `begin` on, its body unread.
 
     The request runs in a thread: no timeout of httpx bounds the look-up of a name, which takes
@@ -153,9 +153,9 @@ def _answer(url: str, begin: int) -> Generator[httpx.Response]:
     with client:
         threading.Thread(target=ask, daemon=True, name="refusal_lens hub").start()
         try:
-            got = box.get(timeout=ANSWER_SECONDS)
+            got = box.get(timeout=patience)
         except queue.Empty:
-            raise WayFailedError(f"no answer within {ANSWER_SECONDS:.0f} s") from None
+            raise WayFailedError(f"no answer within {patience:.3g} s") from None
         if isinstance(got, Exception):
             raise WayFailedError(_reason(got)) from got
         try:

