@@ -22,6 +22,39 @@ def above_noise(stats: ResidualStats) -> Bool[Tensor, "category offset site"]:
     return stats.difference.norm(dim=-1) > NOISE_FLOOR * rms
 
 
+def fit_within_categories(stats: ResidualStats) -> DirectionSet:
+    """One direction, called "pooled": the mean over categories of their differences in means.
+
+    Each category weighs the same however many of its prompts stand on either side, so that a
+    category that is refused more often does not enter with its topic, as it would if all prompts
+    of a side were averaged at once. `low` and `high` are means over categories of the coordinates.
+    Categories without prompts on both sides are left out.
+    """
+    both = (stats.count > 0).all(1)
+    weight = both.double() / both.sum().clamp(min=1)
+    mean = torch.where(both[:, None, None, None, None], stats.mean, 0.0)
+    centre = torch.einsum("c,closd->losd", weight, mean)
+    pooled = stats.pooled()
+    difference = centre[REFUSE] - centre[COMPLY]
+    length = difference.norm(dim=-1)
+    rms = (pooled.sq_norm.sum(1)[0] / pooled.count.sum().double()).sqrt()
+    defined = (length > NOISE_FLOOR * rms) & both.any()
+    vectors = torch.where(defined[..., None], unit(difference), torch.nan)
+    coordinate = torch.einsum("losd,osd->los", centre, vectors)
+    return DirectionSet(
+        method="mean difference within categories",
+        categories=pooled.categories,
+        offsets=stats.offsets,
+        sites=stats.sites,
+        vectors=vectors[None].float(),
+        scale=torch.where(defined, length, 0.0)[None].float(),
+        low=coordinate[None, COMPLY].float(),
+        high=coordinate[None, REFUSE].float(),
+        count=((int(stats.count[both, REFUSE].sum()), int(stats.count[both, COMPLY].sum())),),
+        provenance=stats.provenance,
+    )
+
+
 def fit_mean_difference(stats: ResidualStats) -> DirectionSet:
     """Unit difference-in-means by category, offset and site (Arditi et al. 2024, section 2.3).
 

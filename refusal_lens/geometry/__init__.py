@@ -12,6 +12,8 @@ from refusal_lens.geometry.comparison import Comparison as Comparison
 from refusal_lens.geometry.comparison import compare as compare
 from refusal_lens.geometry.comparison import verdicts as verdicts
 from refusal_lens.geometry.contrasts import BehaviourContrasts as BehaviourContrasts
+from refusal_lens.geometry.contrasts import contrast_prompts as contrast_prompts
+from refusal_lens.geometry.contrasts import fit_behaviour_geometry as fit_behaviour_geometry
 from refusal_lens.geometry.contrasts import fit_contrasts as fit_contrasts
 from refusal_lens.geometry.dimension import effective_dimension as effective_dimension
 from refusal_lens.geometry.dimension import remainders as remainders
@@ -34,3 +36,5 @@ from refusal_lens.geometry.structure import cluster as cluster
 from refusal_lens.geometry.structure import participation_ratio as participation_ratio
 from refusal_lens.geometry.subspaces import fit_subspace as fit_subspace
 from refusal_lens.geometry.subspaces import principal_angles as principal_angles
+from refusal_lens.geometry.within import WithinTests as WithinTests
+from refusal_lens.geometry.within import fit_within_tests as fit_within_tests

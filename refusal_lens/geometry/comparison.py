@@ -20,6 +20,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry.base import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.geometry.nulls import Separability
+from refusal_lens.geometry.within import WithinTests
 from refusal_lens.records import Record, load_record, save_record
 from refusal_lens.sites import Site
 
@@ -112,11 +113,17 @@ def compare(model: Geometry, control: Geometry) -> Comparison:
     )
 
 
-def verdicts(separability: Separability, comparison: Comparison | None) -> dict[str, Verdict]:
+def verdicts(
+    separability: Separability,
+    comparison: Comparison | None,
+    within: WithinTests | None = None,
+) -> dict[str, Verdict]:
     """What may be said of each category's differences.
 
     "separable": the sides differ in the stream. "refusal direction": they also differ more than
-    in the control model; without a control nothing is called that.
+    in the control model. Without a control model, as of most models that refuse by themselves:
+    the category's harmful prompts differ, beyond exchanged verdicts, by whether this model refused
+    them. Without either nothing is called a refusal direction.
     """
     found: dict[str, Verdict] = {}
     for i, name in enumerate(separability.categories):
@@ -127,6 +134,8 @@ def verdicts(separability: Separability, comparison: Comparison | None) -> dict[
         elif comparison is not None and name in comparison.categories:
             beyond = bool(comparison.q[comparison.categories.index(name)] <= BEYOND)
             found[name] = "refusal direction" if beyond else "separable"
+        elif comparison is None and within is not None and within.differs(name):
+            found[name] = "refusal direction"
         else:
             found[name] = "separable"
     return found

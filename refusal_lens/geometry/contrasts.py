@@ -10,7 +10,7 @@ them errors, which geometry/groups.py takes off.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, final
 
@@ -19,6 +19,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, contrast_table
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Provenance, Record, load_record, save_record
@@ -26,10 +27,13 @@ from refusal_lens.residuals import ResidualCache
 from refusal_lens.sites import Site
 
 Group = tuple[Label, bool]  # label, and whether the model refused
+BOTH: Final = "harmful refused - benign complied"
+WITHIN_HARMFUL: Final = "harmful refused - harmful complied"
+WITHIN_BENIGN: Final = "benign refused - benign complied"
 CONTRASTS: Final[dict[str, tuple[Group, Group]]] = {
-    "harmful refused - benign complied": (("refuse", True), ("comply", False)),
-    "harmful refused - harmful complied": (("refuse", True), ("refuse", False)),
-    "benign refused - benign complied": (("comply", True), ("comply", False)),
+    BOTH: (("refuse", True), ("comply", False)),
+    WITHIN_HARMFUL: (("refuse", True), ("refuse", False)),
+    WITHIN_BENIGN: (("comply", True), ("comply", False)),
 }
 
 
@@ -83,14 +87,7 @@ def fit_contrasts(
     Raises:
         InputError: fewer than two contrasts have enough prompts, or a prompt was not cached.
     """
-    rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in prompts if p.id not in rows]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    sides: dict[tuple[str, Group], list[tuple[str, int]]] = {}
-    for p in prompts:
-        if p.id in refused:
-            group = sides.setdefault((p.category, (p.label, refused[p.id])), [])
-            group.append((p.pair or p.id, rows[p.id]))
+    sides = _cells(cache, prompts, refused)
     enough = {key: members for key, members in sides.items() if len(members) >= LEAST}
     used = {
         name: tuple(c for c in prompts.categories if {(c, a), (c, b)} <= enough.keys())
@@ -104,8 +101,89 @@ def fit_contrasts(
             f"({counts}); give more prompts, or an adapter scale that refuses about half"
         )
     order = list(enough)
-    coefficients = _coefficients(order, {name: used[name] for name in kept})
-    named = {f"{c}, {label}, refused {did}": enough[c, (label, did)] for c, (label, did) in order}
+    coefficients = _coefficients(order, {name: (CONTRASTS[name], used[name]) for name in kept})
+    groups = {key: enough[key] for key in order}
+    return _tables(cache, offset, groups, coefficients, {name: used[name] for name in kept}, sides)
+
+
+def fit_behaviour_geometry(
+    cache: ResidualCache,
+    prompts: PromptSet,
+    refused: Mapping[str, bool],
+    *,
+    offset: int = -1,
+    least: int = LEAST_PAIRS,
+) -> BehaviourContrasts:
+    """Cosines between categories, each by what the model did: harmful refused - benign complied.
+
+    The names are the categories with at least `least` prompts in both groups. The two groups need
+    not be pairs; where a refused prompt's twin was answered, their common noise is taken off.
+
+    Raises:
+        InputError: fewer than two categories have enough, or a prompt was not cached.
+    """
+    sides = _cells(cache, prompts, refused)
+    a, b = CONTRASTS[BOTH]
+    kept = [
+        c for c in prompts.categories if all(len(sides.get((c, g), ())) >= least for g in (a, b))
+    ]
+    if len(kept) < 2:
+        raise InputError(
+            f"{len(kept)} categories have {least} harmful prompts that were refused and {least} "
+            "benign ones that were answered; cosines need at least two: give more prompts"
+        )
+    groups = {(c, g): sides[c, g] for c in kept for g in (a, b)}
+    coefficients = _coefficients(list(groups), {c: ((a, b), (c,)) for c in kept})
+    return _tables(cache, offset, groups, coefficients, {c: (c,) for c in kept}, sides)
+
+
+def contrast_prompts(
+    prompts: PromptSet, refused: Mapping[str, bool], name: str, *, least: int = LEAST
+) -> PromptSet:
+    """The prompts of a contrast, relabelled: "refuse" its first group, "comply" its second.
+
+    Categories with fewer than `least` prompts in either group are left out. Any estimator that
+    takes labelled prompts so fits on what the model did.
+    """
+    sides = dict(zip(CONTRASTS[name], ("refuse", "comply"), strict=True))
+    labels: dict[str, Label] = {}
+    for p in prompts:
+        if p.id in refused and (group := (p.label, refused[p.id])) in sides:
+            labels[p.id] = "refuse" if sides[group] == "refuse" else "comply"
+    found = tuple(replace(p, label=labels[p.id]) for p in prompts if p.id in labels)
+    count = {
+        (c, side): sum(p.category == c and p.label == side for p in found)
+        for c in prompts.categories
+        for side in ("refuse", "comply")
+    }
+    enough = {c for c in prompts.categories if min(count[c, "refuse"], count[c, "comply"]) >= least}
+    return PromptSet(tuple(p for p in found if p.category in enough))
+
+
+def _cells(
+    cache: ResidualCache, prompts: PromptSet, refused: Mapping[str, bool]
+) -> dict[tuple[str, Group], list[tuple[str, int]]]:
+    """(unit, row of the cache) of the prompts with a clear answer, by category and group."""
+    rows = {key: row for row, key in enumerate(cache.ids)}
+    if missing := [p.id for p in prompts if p.id not in rows]:
+        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
+    sides: dict[tuple[str, Group], list[tuple[str, int]]] = {}
+    for p in prompts:
+        if p.id in refused:
+            group = sides.setdefault((p.category, (p.label, refused[p.id])), [])
+            group.append((f"{p.category}/{p.pair}" if p.pair else p.id, rows[p.id]))
+    return sides
+
+
+def _tables(  # noqa: PLR0913 - the parts of one record
+    cache: ResidualCache,
+    offset: int,
+    groups: Mapping[tuple[str, Group], list[tuple[str, int]]],
+    coefficients: Float64[Tensor, "contrast group"],
+    used: Mapping[str, tuple[str, ...]],
+    sides: Mapping[tuple[str, Group], list[tuple[str, int]]],
+) -> BehaviourContrasts:
+    named = {f"{c}, {label}, refused {did}": own for (c, (label, did)), own in groups.items()}
     tables: list[Contrasts] = [
         contrast_table(Groups.of(named, cache.read(site, offset).double()), coefficients)
         for site in cache.sites
@@ -115,8 +193,8 @@ def fit_contrasts(
         return torch.stack([getattr(table, name) for table in tables]).float()
 
     return BehaviourContrasts(
-        names=tuple(kept),
-        used=tuple(used[name] for name in kept),
+        names=tuple(used),
+        used=tuple(used.values()),
         groups=_counts(sides),
         sites=cache.sites,
         offset=offset,
@@ -126,11 +204,11 @@ def fit_contrasts(
 
 
 def _coefficients(
-    order: list[tuple[str, Group]], used: Mapping[str, tuple[str, ...]]
+    order: list[tuple[str, Group]],
+    contrasts: Mapping[str, tuple[tuple[Group, Group], tuple[str, ...]]],
 ) -> Float64[Tensor, "contrast group"]:
-    matrix = torch.zeros(len(used), len(order), dtype=torch.float64)
-    for k, (name, categories) in enumerate(used.items()):
-        a, b = CONTRASTS[name]
+    matrix = torch.zeros(len(contrasts), len(order), dtype=torch.float64)
+    for k, ((a, b), categories) in enumerate(contrasts.values()):
         for c in categories:
             matrix[k, order.index((c, a))] = 1.0 / len(categories)
             matrix[k, order.index((c, b))] = -1.0 / len(categories)

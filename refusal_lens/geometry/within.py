@@ -1,0 +1,172 @@
+"""Refused or answered: do a category's harmful prompts differ by what the model did with them?
+
+Without a control model this is the test of refusal: the prompts of both groups ask for the same
+kind of thing, so that what sets the groups apart is nearer to refusing than to the topic. (Not
+quite: a prompt may be refused for its words. The test says "by what the model did", no more.)
+
+With y = 1 for a refused prompt, the contrast of means is a = y / n_1 - (1 - y) / n_0 and its
+squared length a' K a, K the products of the centred residuals. Its mean and variance when verdicts
+are exchanged within the category come from the permutations themselves, so that layers can be
+compared:
+
+    z = (a' K a - mean) / sd
+
+The category's p is that of its maximum over sites, by the same permutations everywhere (Westfall &
+Young 1993): p = (b + 1) / (B + 1). Over categories: Benjamini & Hochberg 1995.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, final
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from scipy.stats import false_discovery_control
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry.nulls import DRAWS
+from refusal_lens.prompts import PromptSet
+from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.residuals import ResidualCache
+from refusal_lens.sites import Site
+
+DIFFERS: Final = 0.05  # largest q at which the groups are said to differ
+LEAST_A_GROUP: Final = 5  # fewer have too few permutations and no power
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class WithinTests(Record):
+    """Permutation tests of refused against answered harmful prompts, by category.
+
+    `refused` and `answered` count the prompts; a category with fewer than five in either is not
+    tested (NaN). `z` is the statistic by site, `p` that of its maximum over sites, `q` what it is
+    after Benjamini-Hochberg over the tested categories.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    categories: tuple[str, ...]
+    sites: tuple[Site, ...]
+    offset: int
+    refused: tuple[int, ...]
+    answered: tuple[int, ...]
+    draws: int
+    seed: int
+    z: Float[Tensor, "category site"]
+    p: Float[Tensor, " category"]
+    q: Float[Tensor, " category"]
+    provenance: Provenance
+
+    def differs(self, category: str) -> bool:
+        """Whether the category's q is at most .05; False where it was not tested."""
+        if category not in self.categories:
+            return False
+        return bool(self.q[self.categories.index(category)] <= DIFFERS)
+
+    def __repr__(self) -> str:
+        found = sum(self.differs(c) for c in self.categories)
+        return (
+            f"WithinTests({found} of {len(self.categories)} categories differ by what the model "
+            f"did, {len(self.sites)} sites, {self.draws} permutations, {self.provenance.model})"
+        )
+
+    def save(self, stem: Path | str) -> None:
+        """Write `<stem>.json` and `<stem>.safetensors`."""
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "WithinTests":
+        """Read what `save` wrote."""
+        return load_record(cls, stem)
+
+
+def fit_within_tests(
+    cache: ResidualCache,
+    prompts: PromptSet,
+    refused: Mapping[str, bool],
+    *,
+    offset: int = -1,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> WithinTests:
+    """Test every category's harmful prompts; `refused` is what the model did, by prompt id.
+
+    Raises:
+        InputError: fewer permutations than 9,999, or a prompt that was not cached.
+    """
+    if draws < DRAWS:
+        raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
+    place = {key: row for row, key in enumerate(cache.ids)}
+    if missing := [p.id for p in prompts if p.id not in place]:
+        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
+    harmful = [p for p in prompts if p.label == "refuse" and p.id in refused]
+    counts: list[tuple[int, int]] = []
+    z: list[Tensor] = []
+    p_of: list[Tensor] = []
+    for k, c in enumerate(prompts.categories):
+        own = [p for p in harmful if p.category == c]
+        did = torch.tensor([refused[p.id] for p in own], dtype=torch.bool)
+        counts.append((int(did.sum()), int((~did).sum())))
+        if min(counts[-1]) < LEAST_A_GROUP:
+            z.append(torch.full((len(cache.sites),), torch.nan, dtype=torch.float64))
+            p_of.append(torch.tensor(torch.nan, dtype=torch.float64))
+            continue
+        rows = [place[p.id] for p in own]
+        grams = torch.stack([_gram(cache.read(s, offset)[rows].double()) for s in cache.sites])
+        found = _permuted(grams, did, draws, torch.Generator().manual_seed(seed + k))
+        z.append(found[0])
+        p_of.append(found[1])
+    p = torch.stack(p_of)
+    q = torch.full_like(p, torch.nan)
+    tested = torch.isfinite(p)
+    if bool(tested.any()):
+        q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
+    return WithinTests(
+        categories=prompts.categories,
+        sites=cache.sites,
+        offset=offset,
+        refused=tuple(a for a, _ in counts),
+        answered=tuple(b for _, b in counts),
+        draws=draws,
+        seed=seed,
+        z=torch.stack(z).float(),
+        p=p.float(),
+        q=q.float(),
+        provenance=cache.provenance,
+    )
+
+
+def _gram(x: Float64[Tensor, "prompt d_model"]) -> Float64[Tensor, "prompt prompt"]:
+    centred = x - x.mean(0)
+    return centred @ centred.T
+
+
+def _permuted(
+    grams: Float64[Tensor, "site prompt prompt"],
+    did: Bool[Tensor, " prompt"],
+    draws: int,
+    generator: torch.Generator,
+) -> tuple[Float64[Tensor, " site"], Float64[Tensor, ""]]:
+    """z at every site, and p of the maximum over sites."""
+    n = len(did)
+    order = torch.rand(draws, n, generator=generator).argsort(1)
+    flags = torch.cat([did[None], did[order]]).double()  # the data first
+    a = flags / flags.sum(1, keepdim=True) - (1 - flags) / (1 - flags).sum(1, keepdim=True)
+    most = torch.full((draws + 1,), -torch.inf, dtype=torch.float64)
+    own: list[Tensor] = []
+    for gram in grams:
+        squared = ((a @ gram) * a).sum(1)
+        mean, spread = squared[1:].mean(), squared[1:].std()
+        if not bool(spread > 1e-9 * squared[1:].abs().max()):  # the same residuals in all prompts
+            own.append(torch.tensor(torch.nan, dtype=torch.float64))
+            continue
+        scores = (squared - mean) / spread
+        own.append(scores[0])
+        most = torch.maximum(most, scores)
+    if not bool(torch.isfinite(most).all()):
+        return torch.stack(own), torch.tensor(torch.nan, dtype=torch.float64)
+    as_large = (most[1:] >= most[0] - 1e-9).sum()
+    return torch.stack(own), (as_large.double() + 1) / (draws + 1)
