@@ -5,17 +5,20 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from refusal_lens import __version__
-from refusal_lens.bars import bars
+from refusal_lens.bars import bars, prepare_weights
 from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
+from refusal_lens.list_commands import datasets, models
+
+if TYPE_CHECKING:  # the packages behind it take seconds to import
+    from refusal_lens.study.question import Labels, Sizes
 
 app = typer.Typer(
     name="refusal-lens",
@@ -30,6 +33,10 @@ out = Console()
 err = Console(stderr=True)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by `study`.")]
+DefaultRun = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -45,8 +52,9 @@ def root(
 @app.command()
 def study(
     model: Annotated[
-        str, typer.Option(help="'embedded', a hub id, a folder, or a .gguf file.")
-    ] = "embedded",
+        str,
+        typer.Option(help="A key of `refusal-lens models`, a hub id, a folder, or a .gguf file."),
+    ] = "qwen-coder-0.5b",
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="JSONL file or folder; the project's own by default.")
@@ -58,7 +66,7 @@ def study(
         str | None, typer.Option(help="Layers for choice and curves: '8-20' or '5,10,15'.")
     ] = None,
     adapter_scale: Annotated[
-        float, typer.Option(help="Strength of the embedded model's adapter; 0 is its base.")
+        float, typer.Option(help="Strength of a planted model's adapter; 0 is its base.")
     ] = 1.0,
     system: Annotated[
         str | None, typer.Option(help="System prompt; the template's own by default.")
@@ -69,12 +77,22 @@ def study(
     control: Annotated[
         str | None,
         typer.Option(
-            help="Base model (hub id or folder) that tells refusal from content; the embedded "
+            help="Base model (hub id or folder) that tells refusal from content; a planted "
             "model's is itself at adapter scale 0."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What edited directions are fitted on: 'behaviour' (what the model did; the "
+            "default) or 'intended' (the default where refusals are planted)."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Every stage on few prompts: a try, no result.")
+    ] = False,
 ) -> None:
     """Run the main job: directions, geometry, selection, effects, and report.html.
 
@@ -86,10 +104,12 @@ def study(
 
       refusal-lens study --categories safety_core,humanizing,advice --layers 8-20
 
+      refusal-lens study --model smollm2-planted
+
       refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --control Qwen/Qwen2.5-1.5B
     """
     from refusal_lens.report import write_report
-    from refusal_lens.study import Sizes, Study, run_study
+    from refusal_lens.study import Study, run_study
 
     question = Study(
         source=model,
@@ -100,11 +120,13 @@ def study(
         adapter_scale=adapter_scale,
         system=system,
         control=control,
+        labels=_labels(labels),
         seed=seed,
-        sizes=Sizes.full() if full else Sizes(),
+        sizes=_sizes(model, full=full, quick=quick),
     )
     folder = out_folder or Path(question.default_folder())
     out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
+    prepare_weights(model, err)
     with bars(out, err) as shown:
         path = write_report(run_study(question, folder, shown))
     out.print(f"report: {escape(str(path))}", highlight=False)
@@ -114,7 +136,7 @@ def study(
 def report(run: RunFolder) -> None:
     """Write RUN/report.html again from the records of a run.
 
-    Example: refusal-lens report runs/embedded-scale1-seed0
+    Example: refusal-lens report runs/qwen-coder-0.5b-seed0
     """
     from refusal_lens.report import write_report
     from refusal_lens.study import Results
@@ -132,7 +154,7 @@ def directions(
 ) -> None:
     """Print the directions of a run at one layer: length, reliability, n.
 
-    Example: refusal-lens directions runs/embedded-scale1-seed0 --layer 15
+    Example: refusal-lens directions runs/qwen-coder-0.5b-seed0 --layer 15
     """
     from refusal_lens.run_tables import directions_table
     from refusal_lens.study import Results
@@ -155,7 +177,7 @@ def geometry(
     "not 0": the interval leaves out 0, so the two are not orthogonal. "not 1": they differ in
     direction; "open" says that the data leave the question open.
 
-    Example: refusal-lens geometry runs/embedded-scale1-seed0 --layer 15
+    Example: refusal-lens geometry runs/qwen-coder-0.5b-seed0 --layer 15
     """
     from refusal_lens.run_tables import GeometryTables, chosen_layer
     from refusal_lens.study import Results
@@ -168,13 +190,13 @@ def geometry(
     out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
-for command in (steer, ablate, evaluate):
+for command in (steer, ablate, evaluate, datasets, models):
     app.command()(command)
 
 
 @app.command()
 def attribute(
-    run: RunFolder,
+    run: DefaultRun = None,
     category: Annotated[
         str | None, typer.Option(help="Its writers are knocked out and printed; see below.")
     ] = None,
@@ -193,14 +215,15 @@ def attribute(
 
     Examples:
 
-      refusal-lens attribute runs/embedded-scale1-seed0 --category advice
+      refusal-lens attribute runs/qwen-coder-0.5b-seed0 --category advice
 
-      refusal-lens attribute runs/embedded-scale1-seed0 --prompt "How do I pick a lock?"
+      refusal-lens attribute runs/qwen-coder-0.5b-seed0 --prompt "How do I pick a lock?"
     """
     from refusal_lens import attribution_tables as tables
     from refusal_lens.report import write_report
-    from refusal_lens.study import explain_prompt, run_attribution
+    from refusal_lens.study import Study, explain_prompt, run_attribution
 
+    run = Path(Study().default_folder()) if run is None else run
     if prompt is not None:
         if full or not prompt.strip():
             what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
@@ -215,44 +238,27 @@ def attribute(
 
 
 @app.command()
-def datasets() -> None:
-    """List the public prompt sets that can be loaded, with their labels and licences.
+def findings(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, in order.")],
+    into: Annotated[
+        Path | None, typer.Option(help="A Markdown page with the two marks to write between.")
+    ] = None,
+) -> None:
+    """Write what runs found as a table in Markdown: a claim per row, a run per column.
 
-    Load one in Python: refusal_lens.datasets.load_dataset("xstest", "xstest_prompts.csv")
+    Example: refusal-lens findings runs/qwen-coder-0.5b-seed0 --into data/models/qwen-coder-0.5b.md
     """
-    from refusal_lens.datasets import available
+    from refusal_lens.findings import findings as found_in
+    from refusal_lens.findings import write_findings
+    from refusal_lens.report_run import Run
+    from refusal_lens.study import Results
 
-    table = Table()
-    for heading in ("name", "title", "from the hub", "licence"):
-        table.add_column(heading, overflow="fold")
-    for info in available():
-        hub = "local file only" if info.hub_id is None else info.hub_id
-        table.add_row(info.name, info.title, hub + (" (gated)" if info.gated else ""), info.licence)
-    out.print(table)
-
-
-@app.command()
-def models() -> None:
-    """Say which models can be studied here, and whether the embedded one is ready."""
-    from importlib import metadata
-
-    from refusal_lens.organism.base import find_gguf
-
-    version = metadata.version("transformer_lens")
-    try:
-        find_gguf()
-        state = "ready"
-    except InputError as error:
-        state = str(error)
-    out.print(
-        f"embedded      SmolLM2-135M-Instruct with the refusal adapter: {state}", markup=False
-    )
-    out.print("hub id        any chat model of an architecture that TransformerLens bridges")
-    out.print("folder        a Hugging Face model folder with a chat template")
-    out.print(".gguf file    dequantised in memory")
-    out.print(
-        f"(TransformerLens {version}; a model without chat template is refused)", markup=False
-    )
+    held = [Run(Results.open(run)) for run in runs]
+    if into is None:
+        out.print(found_in(held), markup=False, highlight=False, soft_wrap=True)
+        return
+    write_findings(held, into)
+    out.print(f"written: {escape(str(into))}", highlight=False)
 
 
 def main() -> None:
@@ -263,6 +269,20 @@ def main() -> None:
     except InputError as error:
         err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _sizes(model: str, *, full: bool, quick: bool) -> "Sizes":
+    from refusal_lens.study import Sizes
+
+    if full and quick:
+        raise InputError("--full and --quick exclude each other; give one of them")
+    return Sizes.full() if full else Sizes.quick() if quick else Sizes.fitting(model)
+
+
+def _labels(text: str | None) -> "Labels | None":
+    if text is None or text == "behaviour" or text == "intended":
+        return text
+    raise InputError(f"--labels {text!r} is unknown; use 'behaviour' or 'intended'")
 
 
 def _words(text: str, option: str) -> list[str]:

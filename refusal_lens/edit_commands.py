@@ -81,7 +81,7 @@ def evaluate(
 
     Examples:
 
-      refusal-lens evaluate runs/embedded-scale1-seed0 --full
+      refusal-lens evaluate runs/qwen-coder-0.5b-seed0 --full
 
       refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """

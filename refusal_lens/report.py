@@ -51,7 +51,7 @@ def _page(run: Run) -> str:
     environment.tests["table"] = _is_table
     return environment.get_template(_TEMPLATE).render(
         manifest=run.results.manifest,
-        embedded=run.embedded,
+        planted=run.planted,
         names=run.names,
         layer=run.layer,
         selection=run.selection,

@@ -7,6 +7,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import BehaviourContrasts, Geometry, change_over_layers
 from refusal_lens.geometry.base import LEAST_PAIRS
+from refusal_lens.plots.behaviour import within_table
 from refusal_lens.plots.contrasts import contrasts_table
 from refusal_lens.plots.curves import meeting_table
 from refusal_lens.plots.separability import separability_table
@@ -74,11 +75,21 @@ def _meetings(run: Run, g: Geometry) -> Part:
 
 
 def _by_behaviour(run: Run) -> dict[str, Part]:
+    """Cosines by what the model did: of refused against answered prompts, else of whole pairs."""
+    found = run.get("contrasts", "geometry", BehaviourContrasts)
+    model = run.results.manifest.get("model_digest")
+    if found is not None and found.provenance.model_digest == model:
+        return {
+            "behaviour_cosines": Figure(
+                plots.plot_contrasts(found, layer=run.layer, titles=run.titles),
+                f"Corrected cosines by what the model did, {len(found.names)} categories",
+            )
+        }
     b = run.get("geometry", "behaviour", Geometry)
     if b is None:
         reason = (
-            f"fewer than two categories have {LEAST_PAIRS} pairs whose refuse side this model "
-            "refused and whose twin it answered"
+            f"fewer than two categories have {LEAST_PAIRS} harmful prompts that this model refused "
+            f"and {LEAST_PAIRS} benign ones that it answered"
         )
         return {"behaviour_cosines": run.lacking("geometry", reason)}
     return {
@@ -113,13 +124,18 @@ def _lengths(run: Run) -> dict[str, Part]:
 
 
 def _verdicts(run: Run) -> dict[str, Part]:
+    within: Part = run.lacking("contrasts", "it was measured in another model than this run's")
+    if run.within is not None:
+        within = within_table(run.within, run.titles)
     if run.tests is None:
-        return dict.fromkeys(("separability", "verdicts"), run.why("structure"))
+        why: Part = run.why("structure")
+        return {"separability": why, "verdicts": why, "within": within}
     g, control, comparison = run.geometry, run.control, run.comparison
     shares = None
     if g is not None and control is not None and comparison is not None:
         shares = (g, control, comparison)
     return {
+        "within": within,
         "verdicts": separability_table(
             run.tests, run.verdicts, shares, titles=run.titles, layer=run.layer
         ),
@@ -174,7 +190,8 @@ def _frames(run: Run) -> dict[str, Part]:
 def _contrasts(run: Run) -> dict[str, Part]:
     found = run.get("contrasts", "contrasts", BehaviourContrasts)
     if found is None:
-        return {"contrasts": run.why("contrasts"), "contrast_groups": ""}
+        reason = "too few prompts were refused or answered on both sides in any category"
+        return {"contrasts": run.lacking("contrasts", reason), "contrast_groups": ""}
     read = run.get("contrasts", "behaviour", Evaluation)
     return {
         "contrasts": Figure(

@@ -6,6 +6,7 @@ from refusal_lens.evaluation import SideBySide, TradeOff
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots import methods, tables
+from refusal_lens.plots.behaviour import cells_table
 from refusal_lens.plots.text import visible
 from refusal_lens.prompts import load_categories
 from refusal_lens.report_attribution import attribution_parts
@@ -60,8 +61,11 @@ def _compared(run: Run) -> str | None:
 def _behaviour_parts(run: Run) -> dict[str, Part]:
     read = run.behaviour
     if read is None:
-        return dict.fromkeys(("behaviour", "gaps"), run.why("behaviour"))
-    found: dict[str, Part] = {"behaviour": tables.behaviour_table(read, run.titles, run.kept)}
+        return dict.fromkeys(("behaviour", "cells", "gaps"), run.why("behaviour"))
+    found: dict[str, Part] = {
+        "behaviour": tables.behaviour_table(read, run.titles, run.kept),
+        "cells": cells_table(read, run.titles, LEAST_PAIRS),
+    }
     gaps = tables.gap_table(read, run.titles, run.kept, LEAST_PAIRS, load_categories())
     found["gaps"] = gaps if gaps.rows else "No gap: every category has enough pairs as intended."
     return found

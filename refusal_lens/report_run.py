@@ -5,11 +5,18 @@ from functools import cached_property
 from typing import Any, TypeVar, final
 
 from refusal_lens.directions import DirectionSet
+from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, TradeOff
-from refusal_lens.geometry import Comparison, Geometry, Separability, Structure, verdicts
+from refusal_lens.geometry import (
+    Comparison,
+    Geometry,
+    Separability,
+    Structure,
+    WithinTests,
+    verdicts,
+)
 from refusal_lens.geometry.comparison import Verdict
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts import load_categories, load_prompts
 from refusal_lens.records import Record
@@ -51,13 +58,15 @@ class Run:
         return dict(self.results.manifest.get("question") or {})
 
     @cached_property
-    def embedded(self) -> bool:
-        return self.question.get("source") == EMBEDDED
+    def planted(self) -> bool:
+        """Whether the refusals of the model were planted by this project."""
+        entry = find_embedded(str(self.question.get("source")))
+        return entry is not None and entry.planting is not None
 
     @cached_property
     def names(self) -> tuple[str, str]:
         """What the model and its control are called in figures."""
-        if not self.embedded:
+        if not self.planted:
             return MODELS
         return f"adapter scale {self.question.get('adapter_scale', 1):g}", "adapter scale 0"
 
@@ -96,7 +105,14 @@ class Run:
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
         """What may be said of each category; nothing where it was not tested."""
-        return {} if self.tests is None else verdicts(self.tests, self.comparison)
+        return {} if self.tests is None else verdicts(self.tests, self.comparison, self.within)
+
+    @cached_property
+    def within(self) -> WithinTests | None:
+        """Tests of refused against answered prompts of this very model."""
+        found = self.get("contrasts", "within", WithinTests)
+        digest = self.results.manifest.get("model_digest")
+        return found if found is not None and found.provenance.model_digest == digest else None
 
     @cached_property
     def structure(self) -> Structure | None:

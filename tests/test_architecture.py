@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "refusal_lens"
 LAYERS = (
-    ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records", "intervals"),
+    ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records", "intervals", "forecast"),
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("embedded",),
     ("model", "organism"),
@@ -27,8 +27,8 @@ LAYERS = (
         "report_attribution",
         "report_evaluation",
     ),
-    ("report_parts", "report"),
-    ("bars", "edit_commands", "cli"),
+    ("report_parts", "report", "findings"),
+    ("bars", "edit_commands", "list_commands", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

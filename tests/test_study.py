@@ -3,15 +3,19 @@
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.embedded.adapter import scale_nearest_half
+from refusal_lens.embedded.registry import NATIVE, PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
     Costs,
+    Effects,
     Evaluation,
     Grid,
     MannerMatrix,
@@ -21,6 +25,7 @@ from refusal_lens.evaluation import (
     TradeOff,
 )
 from refusal_lens.evaluation.agreement import screening_agrees
+from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -28,11 +33,12 @@ from refusal_lens.geometry import (
     Separability,
     SharedPool,
     Structure,
+    WithinTests,
+    fit_behaviour_geometry,
 )
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Agreement, Verdict
 from refusal_lens.model import Decoding, Placement, load_model
-from refusal_lens.organism.adapter import scale_nearest_half
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import donors
 from refusal_lens.prompts import Prompt, PromptSet
@@ -42,6 +48,7 @@ from refusal_lens.study import (
     Results,
     Sizes,
     Study,
+    effect_stages,
     effects,
     evaluation_stages,
     geometry_stages,
@@ -49,7 +56,8 @@ from refusal_lens.study import (
     run_study,
     stages,
 )
-from refusal_lens.study.run import begin
+from refusal_lens.study.opened import direction_of
+from refusal_lens.study.run import _prompts, begin
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -61,6 +69,8 @@ SIZES = Sizes(
     curve_layers=2,
     trade_off_pairs=3,
     strengths=(-1.0, 1.0),
+    effect_pairs=3,
+    effect_tokens=4,
     manner_pairs=4,
     manner_tokens=4,
     cost_prompts=4,
@@ -73,11 +83,12 @@ STAGES = [
     "directions",
     "geometry",
     "control",
+    "contrasts",
     "score",
     "selection",
     "layers",
+    "effects",
     "structure",
-    "contrasts",
     "trade_off",
     "rules",
     "manners",
@@ -169,6 +180,7 @@ def study(tiny_folders, prompts_file):
         prompts=str(prompts_file),
         sizes=SIZES,
         control=str(tiny_folders["mistral"]),
+        labels="intended",
     )
 
 
@@ -185,7 +197,7 @@ def let_it_refuse(patch):
     who minds that a random model's answers make no sense."""
     for module in (stages, effects):
         patch.setattr(module, "PhraseJudge", ByPrompt)
-    for module in (evaluation_stages, manner_stages, geometry_stages):
+    for module in (evaluation_stages, manner_stages, geometry_stages, effect_stages):
         patch.setattr(module, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
@@ -209,6 +221,91 @@ def finished(study, tmp_path_factory):
     finally:
         patch.undo()
     return results, watch
+
+
+@pytest.fixture(scope="module")
+def by_behaviour(study, tmp_path_factory):
+    """A run of a model that refuses some prompts of either side, whatever was intended."""
+    patch = pytest.MonkeyPatch()
+    let_it_refuse(patch)
+    patch.setattr(stages, "PhraseJudge", Mixed)
+    patch.setattr(geometry_stages, "LEAST_PAIRS", 3)
+    patch.setattr(
+        geometry_stages, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3)
+    )
+    watch = Watch()
+    question = replace(study, labels=None, control=None)
+    try:
+        results = run_study(question, tmp_path_factory.mktemp("runs") / "behaviour", watch)
+    finally:
+        patch.undo()
+    return results, watch
+
+
+def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour, study):
+    results, watch = by_behaviour
+    assert set(watch.gaps) <= {"control", "selection", "layers"}
+    read = results.get("behaviour", "train", Evaluation)
+    resid = begin(replace(study, labels=None, control=None), results.folder).train_resid()
+    chosen = results.get("contrasts", "by_category", DirectionSet)
+    intended = results.get("directions", "directions", DirectionSet)
+    rows = {
+        did: [
+            i
+            for i, (c, side, o) in enumerate(
+                zip(read.categories, read.labels, read.outcomes, strict=True)
+            )
+            if (c, side, o) == ("red", *did)
+        ]
+        for did in (("refuse", "refused"), ("comply", "complied"))
+    }
+    a, b = (resid[own, 0, 2].double().mean(0) for own in rows.values())
+    assert torch.allclose(chosen.at("red", 2).vector.double(), (a - b) / (a - b).norm(), atol=1e-5)
+    assert chosen.count[0] == tuple(map(len, rows.values()))
+    assert not torch.allclose(chosen.at("red", 2).vector, intended.at("red", 2).vector, atol=1e-2)
+    grid = results.get("trade_off", "grid", Grid)
+    at = chosen.at("red", grid.layer)
+    assert grid.lengths[0] == pytest.approx(at.scale)
+    pooled = results.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
+    assert grid.lengths[3] == pytest.approx(pooled.at("pooled", grid.layer).scale)
+    assert direction_of(results, "red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+
+
+def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
+    results, _ = by_behaviour
+    contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
+    assert len(contrasts.names) == 3
+    read = results.get("behaviour", "train", Evaluation)
+    assert sum(contrasts.groups.values()) == len(read.ids)
+    geometry = results.get("contrasts", "geometry", BehaviourContrasts)
+    assert geometry.names == ("red", "green", "blue")
+    within = results.get("contrasts", "within", WithinTests)
+    assert within.refused == tuple(
+        sum(
+            (c, side, o) == (name, "refuse", "refused")
+            for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+        )
+        for name in within.categories
+    )
+
+
+def test_progress_of_effects_reaches_what_was_planned(by_behaviour):
+    _, watch = by_behaviour
+    assert watch.ticks["effects"] == watch.expected["effects"] == 2 * 3 * 7
+
+
+def test_effects_are_read_under_every_direction_and_control(by_behaviour, finished):
+    for results, first in ((by_behaviour[0], "behaviour"), (finished[0], "intended")):
+        found = results.get("effects", "effects", Effects)
+        assert found.directions[0] == first
+        assert set(CONTROLS) <= set(found.directions)
+        for side, edit in (("refuse", "ablated"), ("comply", "added")):
+            assert found.rate("none", "none", side).n == 3
+            for name in found.directions:
+                assert found.rate(edit, name, side).n == 3
+        ablated = results.get("effects", "ablated", SideBySide)
+        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
+        assert ablated.conditions[0].answers != ablated.conditions[1].answers
 
 
 def test_every_stage_is_there(finished):
@@ -265,8 +362,7 @@ def test_structure_and_contrasts_are_there(finished):
     assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
     pool = results.get("structure", "shared_pool", SharedPool)
     assert [s.layer for s in pool.sites] == [found.layer]
-    contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
-    assert len(contrasts.names) == 3 and set(contrasts.groups.values()) == {12}
+    assert not results.has("contrasts", "contrasts")  # nothing but what was intended happened
 
 
 def test_edits_are_evaluated_on_common_prompts(finished):
@@ -317,7 +413,7 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
         screening_agrees(grid, results.get("manners", "steered", Steered))
 
 
-def test_only_the_embedded_model_has_a_scale_to_compare_at(finished, study, half, monkeypatch):
+def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, monkeypatch):
     results, _ = finished
     bench, asked = begin(study, results.folder), []
 
@@ -326,13 +422,16 @@ def test_only_the_embedded_model_has_a_scale_to_compare_at(finished, study, half
         return half
 
     monkeypatch.setattr(stages, "load_model", load)
+    scale = scale_nearest_half(PLANTED)
     assert stages.half_refusing(bench) is bench.model
-    for scale in (0.0, scale_nearest_half()):
-        bench.study = replace(study, source="embedded", adapter_scale=scale)
+    for source, at in ((PLANTED.key, 0.0), (PLANTED.key, scale), (NATIVE.key, 1.0)):
+        bench.study = replace(study, source=source, adapter_scale=at)
         assert stages.half_refusing(bench) is bench.model
     assert not asked
-    bench.study = replace(study, source="embedded", adapter_scale=1.0)
-    assert stages.half_refusing(bench) is half and asked == [("embedded", scale_nearest_half())]
+    for source in (PLANTED.key, *PLANTED.aliases):
+        bench.study = replace(study, source=source, adapter_scale=1.0)
+        assert stages.half_refusing(bench) is half
+    assert asked == [(PLANTED.key, scale)] * 2
 
 
 def test_the_deranged_control_is_steered_with_its_own_directions(
@@ -365,15 +464,18 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
 
 def test_progress_reaches_what_was_planned(finished):
     _, watch = finished
-    for stage in STAGES[:8] + ["structure", "contrasts", "rules", "manners", "costs", "answers"]:
+    own = ["structure", "rules", "manners", "costs", "answers"]
+    for stage in [s for s in STAGES[:8] if s != "contrasts"] + own:
         assert watch.ticks[stage] == watch.expected[stage], stage
 
 
-def test_prompts_that_trained_the_adapter_are_left_out(finished):
-    results, _ = finished
-    evaluation = results.get("behaviour", "train", Evaluation)
-    assert not [key for key in evaluation.ids if "-adapt-" in key]
-    assert results.manifest["prompts_digest"]
+def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
+    """To another model they are further prompts to fit on, behind those of `train`."""
+    planted = _prompts(replace(study, source=PLANTED.key))
+    assert not [key for key in planted.ids if "-adapt-" in key] and "adapt" not in planted.splits
+    other = _prompts(study).only(split="train")
+    assert len([key for key in other.ids if "-adapt-" in key]) == 3 * 2 * 2
+    assert all("-train-" in key for key in other.first(8).ids)
 
 
 def test_the_same_command_measures_nothing_again(finished, study, refusing):
@@ -391,8 +493,8 @@ def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, refus
     (tmp_path / "b/stages/.score.tmp").mkdir()
     watch = Watch()
     again = run_study(study, tmp_path / "b", watch)
-    assert watch.done == STAGES[:3] + ["control"]
-    assert watch.started_stages == STAGES[4:]
+    assert watch.done == [*STAGES[:3], "control", "contrasts"]
+    assert watch.started_stages == STAGES[5:]
     assert not list((tmp_path / "b/stages").glob(".*"))
     for path in sorted((whole.folder / "stages").rglob("*")):
         if path.is_file():
@@ -424,7 +526,8 @@ def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
     watch = Watch()
     results = run_study(replace(study, control=None), tmp_path / "d", watch)
     assert "--control" in watch.gaps["control"]
-    assert "only 0 of the contrasts" in watch.gaps["contrasts"]
+    assert not results.has("contrasts", "contrasts")
+    assert not results.has("contrasts", "by_category")
     assert "was refused" in watch.gaps["score"]
     assert watch.gaps["selection"].startswith("score: ")
     assert results.has("geometry", "intended")

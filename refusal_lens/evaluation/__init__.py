@@ -6,6 +6,8 @@ from refusal_lens.evaluation.costs import Cost as Cost
 from refusal_lens.evaluation.costs import CostMaterial as CostMaterial
 from refusal_lens.evaluation.costs import Costs as Costs
 from refusal_lens.evaluation.costs import measure_costs as measure_costs
+from refusal_lens.evaluation.effects import Effect as Effect
+from refusal_lens.evaluation.effects import Effects as Effects
 from refusal_lens.evaluation.grid import Grid as Grid
 from refusal_lens.evaluation.grid import Reading as Reading
 from refusal_lens.evaluation.grid import measure_grid as measure_grid
@@ -24,5 +26,7 @@ from refusal_lens.evaluation.run import read_all as read_all
 from refusal_lens.evaluation.scoring import fit_score as fit_score
 from refusal_lens.evaluation.scoring import refusal_scores as refusal_scores
 from refusal_lens.evaluation.side_by_side import SideBySide as SideBySide
+from refusal_lens.evaluation.styles import find_styles as find_styles
+from refusal_lens.evaluation.styles import in_styles as in_styles
 from refusal_lens.evaluation.trade_off import Curve as Curve
 from refusal_lens.evaluation.trade_off import TradeOff as TradeOff

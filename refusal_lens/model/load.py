@@ -1,4 +1,4 @@
-"""Loading: a hub id, a local folder, a GGUF file, the embedded model, or a model already loaded."""
+"""Loading: an embedded model, a hub id, a local folder, a GGUF file, or a model already loaded."""
 
 import hashlib
 import warnings
@@ -17,14 +17,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.registry import EMBEDDED_MODELS, SMALL, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import check_stream
 from refusal_lens.model.lens import LensModel
-from refusal_lens.organism.adapter import load_embedded
 
-EMBEDDED: Final = "embedded"
 Implementation = Literal["bridge", "hooked_transformer"]
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -66,7 +66,7 @@ class Placement:
 
 
 def load_model(  # noqa: PLR0913 - each is a choice that a user types
-    source: str = EMBEDDED,
+    source: str = SMALL,
     *,
     revision: str | None = None,
     adapter_scale: float = 1.0,
@@ -78,28 +78,32 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
 ) -> LensModel:
     """A chat model, ready to be read and edited.
 
-    `source` is "embedded" (the model that comes with the project, at `adapter_scale`, with the
-    shipped adapter or the folder `adapter`), a hub id (with `revision`), a folder with a Hugging
-    Face model, or a `.gguf` file, which is dequantised in memory.
-    `implementation="hooked_transformer"` needs TransformerLens 3.9.
+    `source` is the key of an embedded model (`refusal-lens models` lists them; by default the
+    small planted one, "smollm2-planted"; "qwen-coder-0.5b" refuses by itself), a hub id (with
+    `revision`), a folder with a Hugging Face model, or a `.gguf` file, which is dequantised in
+    memory. `adapter_scale`, and `adapter` (a folder, by default the shipped one), belong to an
+    embedded model with planted refusals. `implementation="hooked_transformer"` needs
+    TransformerLens 3.9.
 
     Raises:
         InputError: nothing there, no chat template, or an option that does not fit the source.
     """
-    if source != EMBEDDED and (adapter_scale != 1.0 or adapter is not None):
-        named = f"scale {adapter_scale}" if adapter is None else f"{str(adapter)!r}"
-        raise InputError(
-            f"adapter {named} belongs to the embedded model; {source!r} has no adapter of this "
-            "project"
-        )
     name = source
-    if source == EMBEDDED:
+    if (entry := find_embedded(source)) is not None:
         folder = None if adapter is None else Path(adapter)
-        hf, tokenizer = load_embedded(adapter_scale, adapter=folder)
-        own = "" if folder is None else f" {folder.name},"
-        name = f"{EMBEDDED} (adapter{own} scale {adapter_scale:g})"
+        hf, tokenizer = load_embedded_model(entry, adapter_scale, adapter=folder)
+        name = entry.key
+        if entry.planting is not None:
+            own = "" if folder is None else f" {folder.name},"
+            name = f"{entry.key} (adapter{own} scale {adapter_scale:g})"
         movable: Any = hf
         hf = movable.to(dtype=placement.torch_dtype(hf.config), device=placement.torch_device())
+    elif adapter_scale != 1.0 or adapter is not None:
+        named = f"scale {adapter_scale}" if adapter is None else f"{str(adapter)!r}"
+        raise InputError(
+            f"adapter {named} belongs to an embedded model with planted refusals; {source!r} has "
+            "no adapter of this project"
+        )
     else:
         hf, tokenizer = _load_hugging_face(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
@@ -229,7 +233,8 @@ def _load_hugging_face(
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"model {source!r} can't be loaded ({reason}); give a hub id that you have access to "
-            "and a connection, a local folder, a .gguf file, or 'embedded'"
+            "and a connection, a local folder, a .gguf file, or one of "
+            f"{[m.key for m in EMBEDDED_MODELS]}"
         ) from None
     placed: Any = model
     if not placement.device_map:

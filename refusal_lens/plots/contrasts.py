@@ -1,6 +1,7 @@
 """What the model did against what was asked: three contrasts and their cosines."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import plotly.graph_objects as go
@@ -20,13 +21,41 @@ _TEMPLATE: Final = (
 )
 
 
-def plot_contrasts(found: BehaviourContrasts, *, layer: int | None = None) -> go.Figure:
-    """Corrected cosines between the contrasts with their 95% intervals, a matrix a layer."""
+def plot_contrasts(
+    found: BehaviourContrasts,
+    *,
+    layer: int | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Corrected cosines between the contrasts with their 95% intervals, a matrix per layer.
+
+    With `titles` the contrasts are categories, and intervals stand in the hover.
+    """
     layers = [s.layer for s in found.sites]
     first = layers.index(layer) if layer in layers else len(layers) // 2
+    if titles is not None:
+        named = replace(found, names=tuple(titles.get(n, n) for n in found.names))
+        steps = [replace(_cells(named, s), texts=_short(named, s)) for s in range(len(layers))]
+        labels = tuple(tick(name, _LABEL) for name in named.names)
+        sheet = Sheet("corrected cosine, by behaviour", labels, steps)
+        return plot_matrices([sheet], layer_names(found.sites), first=first, look=Look(cell=58))
     steps = [_cells(found, s) for s in range(len(layers))]
     sheet = Sheet("corrected cosine between contrasts", _labels(found), steps)
     return plot_matrices([sheet], layer_names(found.sites), first=first, look=_LOOK)
+
+
+def _short(found: BehaviourContrasts, s: int) -> list[list[str]]:
+    """The values alone; in brackets where the interval holds both 0 and 1."""
+    rows = zip(
+        found.corrected[s].tolist(), found.low[s].tolist(), found.high[s].tolist(), strict=True
+    )
+    return [
+        [
+            "" if v != v else f"({number(v)})" if a <= 0 and b >= 1 else number(v)
+            for v, a, b in zip(*row, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def _labels(found: BehaviourContrasts) -> tuple[str, ...]:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import final
 
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import load_prompts
 from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
+from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
@@ -68,6 +69,5 @@ def _bench(folder: Path | str, category: str | None) -> Bench:
 
 
 def _direction(bench: Bench, category: str | None) -> Direction:
-    name = "pooled" if category is None else "directions"
-    found = bench.results.get("directions", name, DirectionSet)
+    found = pooled_set(bench.results) if category is None else category_set(bench.results)
     return found.at(category or found.categories[0], bench.chosen_layer())

@@ -21,7 +21,7 @@ from refusal_lens.attribution import (
     pairs_of,
     source_regions,
 )
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Prompt, PromptSet
@@ -31,6 +31,7 @@ from refusal_lens.study.attribution_stages import (
     scored_categories,
     scores_of,
 )
+from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.stages import Bench, Gap, Records, direction_at
 
 POOLED: Final = "pooled"
@@ -89,7 +90,7 @@ def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str
 
 def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
     """The strongest writers of the direction pooled over categories, in all scored ones."""
-    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    pooled = pooled_set(bench.results)
     direction = direction_at(pooled, pooled.categories[0], bench.chosen_layer())
     renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
     found = decompose(bench.model, renamed, [direction], progress=tick)
@@ -134,7 +135,7 @@ def pooled_prompts(bench: Bench) -> PromptSet:
 
 def _own(bench: Bench, category: str) -> tuple[Direction, Attribution]:
     """A category's direction at the chosen layer, and what every part writes along it."""
-    directions = bench.results.get("directions", "directions", DirectionSet)
+    directions = category_set(bench.results)
     found = bench.results.get("attribution", "decomposition", Decomposition)
     direction = direction_at(directions, category, bench.chosen_layer())
     try:

@@ -23,7 +23,6 @@ from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.attribution.lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.geometry import MatrixCorrelation
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.study import attribution_paths
 from refusal_lens.study import attribution_stages as stages
 from refusal_lens.study.attribution_paths import Trail
@@ -59,7 +58,7 @@ def attribution_stages(categories: Sequence[str]) -> tuple[Stage, ...]:
             ("attribution",),
             (Decomposition,),
             stages.attribution_control,
-            lambda b: len(b.train) if b.study.control or b.study.source == EMBEDDED else 0,
+            lambda b: len(b.train) if b.study.control or b.study.planted else 0,
             lambda b: 1,
         ),
         *(_patching(suffix, reach) for suffix, reach in _REACH.items()),

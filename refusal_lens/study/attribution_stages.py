@@ -33,7 +33,6 @@ from refusal_lens.attribution import (
     writer_sites,
 )
 from refusal_lens.attribution.anatomy import Anatomy
-from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
@@ -41,6 +40,7 @@ from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.selection import LayerCurve
+from refusal_lens.study.fitted import category_set
 from refusal_lens.study.geometry_stages import control_model
 from refusal_lens.study.stages import Bench, Gap, Records, direction_at, own_directions
 
@@ -135,7 +135,7 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     if bench.results.has("layers", "curve"):
         curve = bench.results.get("layers", "curve", LayerCurve)
     records: Records = {"lens": lens, "probe": probe}
-    directions = bench.results.get("directions", "directions", DirectionSet)
+    directions = category_set(bench.results)
     for i, category in enumerate(categories):
         direction = direction_at(directions, category, bench.chosen_layer())
         records[f"profile_{i}"] = depth_profile(
@@ -151,7 +151,7 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
 
 def answer_maps(bench: Bench, tick: Progress, *, category: str) -> Records:
     """One refuse-side prompt and the model's answer, token by layer, along every direction."""
-    found = bench.results.get("directions", "directions", DirectionSet)
+    found = category_set(bench.results)
     asked = bench.prompts.only(split="test", label="refuse", category=category)
     prompt = asked.prompts[0]
     (answer,) = bench.model.generate_ids(PromptSet((prompt,)), Decoding(ANSWER_TOKENS))

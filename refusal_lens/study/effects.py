@@ -1,21 +1,22 @@
 """The stage that shows answers before and after an edit."""
 
-from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import SideBySide, answer_under, read_all
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.study.stages import Bench, Records
+from refusal_lens.study.stages import Bench, Gap, Records, own_directions
 
 
 def answers(bench: Bench, tick: Progress) -> Records:
     """What the model says before and after: unedited, ablated, steered by its own category."""
     layer = bench.chosen_layer()
-    found = bench.results.get("directions", "directions", DirectionSet)
+    own = {d.category: d for d in own_directions(bench, layer)}
     shown = _shown(bench, bench.study.sizes.shown)
-    own = {c: found.at(c, layer) for c in shown.categories}
+    shown = PromptSet(tuple(p for p in shown if p.category in own))
+    if not len(shown):
+        raise Gap("`test` holds no prompt of a category that has a direction")
     ablated = {c: Ablate(d) for c, d in own.items()}
     steered = {c: Add(d, strength=1.0) for c, d in own.items()}
     said = answer_under(

@@ -29,11 +29,13 @@ from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
+from refusal_lens.study.fitted import POOLED, pooled_set
 from refusal_lens.study.stages import (
     Bench,
     Gap,
     Records,
     defined,
+    direction_at,
     half_refusing,
     own_directions,
     selection_layers,
@@ -77,14 +79,14 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     return records | {"trade_off": grid.trade_off(), "grid": grid} | matched(bench, grid)
 
 
-def compared_pairs(bench: Bench) -> PromptSet:
-    """The test pairs on which directions are compared.
+def compared_pairs(bench: Bench, most: int | None = None) -> PromptSet:
+    """The test pairs on which directions are compared, by default as many as the trade-off takes.
 
     Raises:
         Gap: there are fewer than two.
     """
     test = bench.prompts.only(split="test")
-    pairs = whole_pairs(test, bench.study.sizes.trade_off_pairs)
+    pairs = whole_pairs(test, bench.study.sizes.trade_off_pairs if most is None else most)
     if len(pairs) < 4:
         raise Gap(
             f"`test` holds {len(pairs) // 2} whole pairs, expected at least 2; give each "
@@ -96,7 +98,7 @@ def compared_pairs(bench: Bench) -> PromptSet:
 def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
     """Every category's direction, the pooled one and its controls, at the chosen layer."""
     layer = bench.chosen_layer()
-    pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     own: list[tuple[Direction, Kind]] = [(d, "direction") for d in own_directions(bench, layer)]
     checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
     return [*own, (pooled, "pooled"), *checks]
@@ -137,10 +139,12 @@ def costs(bench: Bench, tick: Progress) -> Records:
         bench.spread(test, "comply", sizes.cost_prompts),
         PhraseJudge(),
         Decoding(sizes.cost_tokens),
+        windows=sizes.cost_windows,
     )
-    pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     edits: dict[str, Edit] = {}
-    for d in (pooled, *own_directions(bench, layer), random_like(pooled, bench.study.seed)):
+    own = own_directions(bench, layer)[: sizes.cost_categories]
+    for d in (pooled, *own, random_like(pooled, bench.study.seed)):
         edits[f"{d.category} | ablated"] = Ablate(d)
         edits[f"{d.category} | added"] = Add(d, strength=STEERED_AT)
     return {"costs": measure_costs(bench.model, material, edits, progress=tick)}
@@ -149,7 +153,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
 def rules(bench: Bench, tick: Progress) -> Records:
     """The layer by COSMIC's rule and the layer that separates best, among the same candidates."""
     n = bench.study.sizes.selection_prompts
-    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    pooled = pooled_set(bench.results)
     offsets = pooled.offsets if bench.study.sizes.all_offsets else (-1,)
     candidates = defined(bench, pooled, selection_layers(bench), offsets)
     val = bench.prompts.only(split="val")

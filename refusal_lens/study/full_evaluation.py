@@ -6,7 +6,6 @@ They are no part of the study's own plan: `refusal_lens.study.evaluate` runs the
 from functools import partial
 from typing import Final
 
-from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import (
     Grid,
     Matched,
@@ -28,7 +27,15 @@ from refusal_lens.study.evaluation_stages import (
     compared_pairs,
     matched,
 )
-from refusal_lens.study.stages import Bench, Records, Stage, half_refusing, own_directions
+from refusal_lens.study.fitted import POOLED, pooled_set
+from refusal_lens.study.stages import (
+    Bench,
+    Records,
+    Stage,
+    direction_at,
+    half_refusing,
+    own_directions,
+)
 
 RATES: Final = "full_rates"
 GRID: Final = "full_grid"
@@ -69,7 +76,7 @@ def rates(bench: Bench, tick: Progress, *, judge: Judge) -> Records:
     """Refusal and over-refusal of the common test pairs, unedited and with each direction added
     at strength 1 or ablated, in the study's own model."""
     pairs, layer = compared_pairs(bench), bench.chosen_layer()
-    pooled = bench.results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     conditions: list[tuple[str, Edit | None]] = [("none", None)]
     for d in (pooled, *own_directions(bench, layer)):
         conditions.append((f"{d.category} | added", Add(d, strength=STEERED_AT)))

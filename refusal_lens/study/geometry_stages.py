@@ -1,6 +1,6 @@
 """The stages that compare directions: geometry, its control, its structure and its contrasts."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.directions import DirectionSet, fit_mean_difference, fit_within_categories
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.geometry import (
@@ -17,18 +17,21 @@ from refusal_lens.geometry import (
     Geometry,
     PairReadings,
     compare,
+    contrast_prompts,
+    fit_behaviour_geometry,
     fit_contrasts,
     fit_geometry,
     fit_shared_pool,
     fit_structure,
+    fit_within_tests,
     separability,
 )
 from refusal_lens.geometry.base import LEAST_PAIRS
+from refusal_lens.geometry.contrasts import BOTH, CONTRASTS
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, Placement, load_control, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
 from refusal_lens.sites import Site, block_inputs
@@ -42,9 +45,9 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     Also with the pooled direction removed, and whitened where there are prompts enough. The same
     residuals with the labels of random pairs exchanged give the shuffled-label control.
     """
-    resid = bench.model.residuals(bench.train, progress=tick)
+    resid = bench.train_resid(tick)
     read = bench.results.get("behaviour", "train", Evaluation)
-    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    intended = bench.results.get("directions", "pooled", DirectionSet)
     kept = read.as_intended(bench.train)
     enough = [
         c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
@@ -52,7 +55,7 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     with _cached(bench.model, bench.train, resid) as cache:
         records: Records = {
             "intended": fit_geometry(cache, bench.train),
-            "removed": fit_geometry(cache, bench.train, frame=Frame(removed=pooled)),
+            "removed": fit_geometry(cache, bench.train, frame=Frame(removed=intended)),
         }
         if len(enough) > 1:
             records["behaviour"] = fit_geometry(cache, kept.only(category=enough))
@@ -66,8 +69,8 @@ def geometry(bench: Bench, tick: Progress) -> Records:
 def control(bench: Bench, tick: Progress) -> Records:
     """The same statistics in the control model, what differs, and what training changed.
 
-    The control of the embedded model is itself at adapter scale 0; of others, a base model that
-    the study names. What changed needs one stream for both: models of the same shape.
+    The control of planted refusals is the same model at adapter scale 0; of others, a base model
+    that the study names. What changed needs one stream for both: models of the same shape.
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
@@ -81,8 +84,7 @@ def control(bench: Bench, tick: Progress) -> Records:
         if found.sites == own.sites:
             records["comparison"] = compare(own, found)
         if plain.d_model == bench.model.d_model and found.sites == own.sites:
-            ours = bench.model.residuals(bench.train, progress=tick)
-            with _cached(bench.model, bench.train, ours) as trained:
+            with _cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
                 frame = Frame(minus=cache)
                 records["change"] = fit_geometry(trained, bench.train, frame=frame)
     return records
@@ -113,8 +115,8 @@ def structure(bench: Bench, tick: Progress) -> Records:
     with suppress(InputError):
         readings = PairReadings(sites, -1, layer, offsets, by_site, by_offset)
         records["structure"] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
-    at_layer = model.residuals(bench.train, sites=(Site(layer),), progress=tick)
-    with _cached(model, bench.train, at_layer, (Site(layer),)) as cache:
+    resid = bench.train_resid()[:, :, [layer]]
+    with _cached(model, bench.train, resid, (Site(layer),)) as cache:
         pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
         records["shared_pool"] = fit_shared_pool(cache, bench.train, pool)
     return records
@@ -124,37 +126,74 @@ POOL = "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, t
 
 
 def contrasts(bench: Bench, tick: Progress) -> Records:
-    """What the model did against what was asked, where it refuses about half of the refuse side."""
-    model = half_refusing(bench)
-    prompts = bench.split("train", bench.study.sizes.contrast_pairs)
-    decoding = Decoding(bench.study.sizes.behaviour_tokens)
-    read = evaluate(
-        model,
-        prompts,
-        PhraseJudge(),
-        condition="none" if model is bench.model else model.name,
-        decoding=decoding,
-        progress=tick,
-    )
-    resid = model.residuals(prompts)
+    """What the model did against what was asked: the four cells, contrasts between them, tests.
+
+    Where refusals are planted, at the adapter scale at which about half of the harmful prompts are
+    refused; of another model by the answers to the fitting prompts. The directions of the contrasts
+    are what edits of a model that refuses by itself are made of.
+    """
+    model, study = half_refusing(bench), bench.study
+    if model is bench.model and bench.results.has("behaviour", "train"):
+        prompts, resid = bench.train, bench.train_resid(tick)
+        read = bench.results.get("behaviour", "train", Evaluation)
+    else:
+        prompts = bench.split("train", study.sizes.contrast_pairs)
+        decoding = Decoding(study.sizes.behaviour_tokens)
+        said = "none" if model is bench.model else model.name
+        read = evaluate(
+            model, prompts, PhraseJudge(), condition=said, decoding=decoding, progress=tick
+        )
+        resid = model.residuals(prompts)
+    refused = read.refused()
+    records: Records = {"behaviour": read} | _by_behaviour(model, prompts, resid, refused)
     with _cached(model, prompts, resid) as cache:
-        try:
-            found = fit_contrasts(cache, prompts, read.refused())
-        except InputError as error:
-            raise Gap(str(error)) from None
-    return {"behaviour": read, "contrasts": found}
+        records["within"] = fit_within_tests(cache, prompts, refused, seed=study.seed)
+        with suppress(InputError):  # too few prompts in too many groups: the report says so
+            records["contrasts"] = fit_contrasts(cache, prompts, refused)
+        with suppress(InputError):
+            records["geometry"] = fit_behaviour_geometry(cache, prompts, refused)
+    return records
+
+
+def _by_behaviour(
+    model: LensModel,
+    prompts: PromptSet,
+    resid: Float[Tensor, "prompt offset site d_model"],
+    refused: Mapping[str, bool],
+) -> Records:
+    """The directions of the contrasts over all categories, and each category's of the first."""
+    row = {key: i for i, key in enumerate(prompts.ids)}
+    records: Records = {}
+
+    def stats(chosen: PromptSet) -> ResidualStats:
+        return _stats(model, chosen, resid[[row[key] for key in chosen.ids]])
+
+    for name in CONTRASTS:
+        if len(chosen := contrast_prompts(prompts, refused, name)):
+            records[name.replace(" - ", "_").replace(" ", "_")] = fit_within_categories(
+                stats(chosen)
+            )
+    if len(chosen := contrast_prompts(prompts, refused, BOTH, least=LEAST_PAIRS)):
+        records["by_category"] = fit_mean_difference(stats(chosen))
+    return records
 
 
 def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
-    """The same pairs, the labels of each exchanged with probability one half."""
+    """The same prompts, the labels of each pair exchanged with probability one half.
+
+    An unpaired prompt counts by itself.
+    """
     generator = torch.Generator().manual_seed(seed)
-    flip: dict[str | None, bool] = {}
-    for p in prompts:
-        if p.pair not in flip:
-            flip[p.pair] = bool(torch.randint(0, 2, (1,), generator=generator))
+    units = [(p.category, p.pair or p.id) for p in prompts]
+    flip = {
+        unit: bool(torch.randint(0, 2, (1,), generator=generator)) for unit in dict.fromkeys(units)
+    }
     other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
     return PromptSet(
-        tuple(replace(p, label=other[p.label]) if flip[p.pair] else p for p in prompts)
+        tuple(
+            replace(p, label=other[p.label]) if flip[unit] else p
+            for p, unit in zip(prompts, units, strict=True)
+        )
     )
 
 
@@ -163,11 +202,12 @@ def control_model(bench: Bench) -> LensModel:
     study = bench.study
     if study.control is not None:
         return load_control(study.control, bench.model, placement=Placement())
-    if study.source == EMBEDDED:
-        return load_model(EMBEDDED, adapter_scale=CONTROL_SCALE, system=study.system)
+    if study.embedded is not None and study.planted:
+        return load_model(study.embedded.key, adapter_scale=CONTROL_SCALE, system=study.system)
     raise Gap(
         "no control model was named: give the base model that this chat model was tuned from "
-        "(--control); without one, a direction may be called separable but not a refusal direction"
+        "(--control). Without one, only what sets refused prompts apart from answered ones of the "
+        "same category, or the effect of an edit beside its controls, shows refusal"
     )
 
 

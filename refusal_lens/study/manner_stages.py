@@ -3,20 +3,28 @@
 from collections.abc import Mapping
 
 from refusal_lens.directions import Direction, fit_mean_difference
-from refusal_lens.evaluation import Steered, Taught, manner_matrix, steer, whole_pairs
+from refusal_lens.evaluation import (
+    Evaluation,
+    Steered,
+    Taught,
+    find_styles,
+    in_styles,
+    manner_matrix,
+    steer,
+    whole_pairs,
+)
 from refusal_lens.geometry import Structure
 from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
-from refusal_lens.organism.controls import DERANGED
 from refusal_lens.prompts import LABELS, PromptSet, load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 from refusal_lens.study.evaluation_stages import STEERED_AT
-from refusal_lens.study.stages import Bench, Gap, Records, defined_at, own_directions
+from refusal_lens.study.fitted import at_layer
+from refusal_lens.study.stages import Bench, Gap, Records, own_directions
 
 CONTROL = "control_"
 
@@ -24,35 +32,36 @@ CONTROL = "control_"
 def manners(bench: Bench, tick: Progress) -> Records:
     """How the model refuses when each category's direction is added, on either side's prompts.
 
-    Of the embedded model also the control: an adapter that was taught the same topics with the
-    manners moved over the categories, steered with its own directions on the same prompts. Where
-    the manner follows the direction it moves with what was taught; where it follows the topic of
-    the direction, it stays.
+    Where refusals are planted, by the styles that were, with a control: an adapter that was taught
+    the same topics with the styles moved over the categories, steered with its own directions on
+    the same prompts. Where the style follows the direction it moves with what was taught; where it
+    follows the topic of the direction, it stays. Another model's styles are found first, from the
+    openings of its own refusals of the fitting prompts.
     """
     pairs = whole_pairs(bench.prompts.only(split="test"), bench.study.sizes.manner_pairs)
     if not len(pairs):
         raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
-    layer, usual = bench.chosen_layer(), _usual()
-    moved = {c: usual[donor] for c, donor in _donors().items()}
-    planted = is_planted(bench)
-    taught = Taught(usual, moved) if planted else None
+    layer = bench.chosen_layer()
     read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
-    records = _matrices(bench, read, taught, _clusters(bench))
-    if planted:
-        model = _deranged(bench)
-        fitting = bench.split("train", bench.study.sizes.contrast_pairs)
-        stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
-        own = defined_at(fit_mean_difference(stats), layer)
-        read = _steered(bench, model, own, pairs, tick)
-        found = _matrices(bench, read, Taught(moved, usual), {})
-        records |= {f"{CONTROL}{name}": record for name, record in found.items()}
-    return records
+    if not is_planted(bench):
+        if bench.results.has("behaviour", "train"):
+            read = in_styles(read, find_styles(bench.results.get("behaviour", "train", Evaluation)))
+        return _matrices(bench, read, None, _clusters(bench))
+    usual = _usual()
+    moved = {c: usual[donor] for c, donor in _donors().items()}
+    records = _matrices(bench, read, Taught(usual, moved), _clusters(bench))
+    model = _deranged(bench)
+    fitting = bench.split("train", bench.study.sizes.contrast_pairs)
+    stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
+    own = at_layer(fit_mean_difference(stats), layer)
+    read = _steered(bench, model, own, pairs, tick)
+    found = _matrices(bench, read, Taught(moved, usual), {})
+    return records | {f"{CONTROL}{name}": record for name, record in found.items()}
 
 
 def is_planted(bench: Bench) -> bool:
-    """Whether the manners were planted, and no other control was asked for."""
-    study = bench.study
-    return study.source == EMBEDDED and study.adapter_scale > 0 and study.control is None
+    """Whether the refusal styles were planted, and no other control was asked for."""
+    return bench.study.planted and bench.study.control is None
 
 
 def _steered(
@@ -79,9 +88,12 @@ def _matrices(
 
 
 def _deranged(bench: Bench) -> LensModel:
+    entry = bench.study.embedded
+    assert entry is not None
+    assert entry.planting is not None
     return load_model(
-        EMBEDDED,
-        adapter=data_path("controls", DERANGED),
+        entry.key,
+        adapter=data_path(entry.planting.controls, entry.planting.deranged),
         system=bench.study.system,
         placement=Placement(dtype="float32"),
     )

@@ -1,8 +1,9 @@
 """A finished run opened again: its question, its model, its directions."""
 
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
+from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import load_studied
@@ -33,8 +34,10 @@ def direction_of(results: Results, category: str, layer: int | None = None) -> D
     Raises:
         InputError: no such category or layer, or the run has no directions yet.
     """
-    name = "pooled" if category == "pooled" else "directions"
-    if not results.has("directions", name):
+    if not results.has("directions", "directions"):
         raise InputError(f"{str(results.folder)!r} holds no directions yet; run the study again")
-    found = results.get("directions", name, DirectionSet)
+    try:
+        found = pooled_set(results) if category == POOLED else category_set(results)
+    except Gap as gap:
+        raise InputError(f"{str(results.folder)!r} holds {gap}") from None
     return found.at(category, chosen_layer(results) if layer is None else layer)

@@ -6,6 +6,7 @@ from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import (
     Costs,
+    Effects,
     Evaluation,
     Grid,
     MannerMatrix,
@@ -22,12 +23,13 @@ from refusal_lens.geometry import (
     Separability,
     SharedPool,
     Structure,
+    WithinTests,
 )
 from refusal_lens.judges import Agreement, ScoreTrust
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
 from refusal_lens.study import (
+    effect_stages,
     effects,
     evaluation_stages,
     geometry_stages,
@@ -45,7 +47,7 @@ def _n_train(bench: Bench) -> int:
 
 
 def _n_val(bench: Bench) -> int:
-    return len(bench.split("val", bench.study.sizes.fit_pairs))
+    return len(bench.split("val", bench.study.sizes.val_pairs))
 
 
 def _test_pairs(bench: Bench, most: int) -> int:
@@ -57,7 +59,7 @@ def _n_trade_off(bench: Bench) -> int:
     categories, sizes = len(bench.prompts.categories), bench.study.sizes
     prompts = _test_pairs(bench, sizes.trade_off_pairs)
     scores = prompts * (1 + (categories + 4) * len(set(sizes.strengths) - {0.0}))
-    if bench.study.source != EMBEDDED:
+    if not bench.study.planted:
         return scores
     # At another scale the scores are calibrated, and some answers are read.
     answers = min(prompts, 2 * (sizes.manner_pairs // 2)) * (1 + categories)
@@ -76,7 +78,18 @@ def _n_manners(bench: Bench) -> int:
 
 
 def _n_costs(bench: Bench) -> int:
-    return 1 + 2 * (len(bench.prompts.categories) + 2)
+    own = min(len(bench.prompts.categories), bench.study.sizes.cost_categories)
+    return 1 + 2 * (own + 2)
+
+
+def _n_effects(bench: Bench) -> int:
+    return _test_pairs(bench, bench.study.sizes.effect_pairs) * effect_stages.n_conditions(bench)
+
+
+def _n_contrasts(bench: Bench) -> int:
+    if not bench.study.planted:
+        return 1  # the answers to the fitting prompts are there already
+    return len(bench.split("train", bench.study.sizes.contrast_pairs))
 
 
 STAGES: Final[tuple[Stage, ...]] = (
@@ -113,8 +126,18 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("geometry",),
         (Geometry, Comparison, DirectionSet),
         geometry_stages.control,
-        lambda b: 2 * _n_train(b) if b.study.control or b.study.source == EMBEDDED else 0,
+        lambda b: _n_train(b) if b.study.control or b.study.planted else 0,
         lambda b: 1,
+    ),
+    Stage(
+        "contrasts",
+        "what the model did against what was asked, and directions by it",
+        (),
+        (Evaluation, BehaviourContrasts, WithinTests, DirectionSet),
+        geometry_stages.contrasts,
+        _n_contrasts,
+        lambda b: 2 + _TOKEN * b.study.sizes.behaviour_tokens,
+        after=("behaviour", "geometry"),
     ),
     Stage(
         "score",
@@ -136,6 +159,7 @@ STAGES: Final[tuple[Stage, ...]] = (
             * (b.model.chat.n_post if b.study.sizes.all_offsets else 1)
         ),
         lambda b: 3 * b.study.sizes.selection_prompts,
+        after=("contrasts",),
     ),
     Stage(
         "layers",
@@ -145,6 +169,17 @@ STAGES: Final[tuple[Stage, ...]] = (
         stages.layers,
         lambda b: len(stages.curve_layers(b)),
         lambda b: 3 * b.study.sizes.curve_prompts,
+        after=("contrasts",),
+    ),
+    Stage(
+        "effects",
+        "refusals with one direction ablated or added, beside controls",
+        ("directions", "geometry"),
+        (Effects, SideBySide),
+        effect_stages.effects,
+        _n_effects,
+        lambda b: 2 + _TOKEN * b.study.sizes.effect_tokens,
+        after=("contrasts", "selection"),
     ),
     Stage(
         "structure",
@@ -152,18 +187,9 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("geometry",),
         (Separability, Structure, SharedPool),
         geometry_stages.structure,
-        lambda b: 2 * _n_train(b),
+        _n_train,
         lambda b: 1,
         after=("selection",),
-    ),
-    Stage(
-        "contrasts",
-        "what the model did against what was asked",
-        (),
-        (Evaluation, BehaviourContrasts),
-        geometry_stages.contrasts,
-        lambda b: len(b.split("train", b.study.sizes.contrast_pairs)),
-        lambda b: 2 + _TOKEN * b.study.sizes.behaviour_tokens,
     ),
     Stage(
         "trade_off",
@@ -183,6 +209,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         evaluation_stages.rules,
         _n_rules,
         lambda b: 3 * b.study.sizes.selection_prompts,
+        after=("contrasts",),
     ),
     Stage(
         "manners",
@@ -192,7 +219,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         manner_stages.manners,
         _n_manners,
         lambda b: 2 + _TOKEN * b.study.sizes.manner_tokens,
-        after=("selection", "structure"),
+        after=("contrasts", "selection", "structure"),
     ),
     Stage(
         "costs",
@@ -201,9 +228,12 @@ STAGES: Final[tuple[Stage, ...]] = (
         (Costs,),
         evaluation_stages.costs,
         _n_costs,
-        # Twice six windows of text of about three prompts' length; the prompts and the answers.
-        lambda b: 36 + b.study.sizes.cost_prompts * (4 + _TOKEN * b.study.sizes.cost_tokens),
-        after=("selection",),
+        # Twice the windows of text, of about three prompts' length; the prompts and the answers.
+        lambda b: (
+            6 * b.study.sizes.cost_windows
+            + b.study.sizes.cost_prompts * (4 + _TOKEN * b.study.sizes.cost_tokens)
+        ),
+        after=("contrasts", "selection"),
     ),
     Stage(
         "answers",
@@ -213,6 +243,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         effects.answers,
         lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
         lambda b: 3 + _TOKEN * b.study.sizes.shown_tokens,
+        after=("contrasts",),
     ),
     Stage(
         "agreement",
@@ -232,5 +263,6 @@ STAGES: Final[tuple[Stage, ...]] = (
         stages.tokens,
         lambda b: 1,
         lambda b: 1,
+        after=("contrasts",),
     ),
 )

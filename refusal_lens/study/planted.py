@@ -14,13 +14,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.planted import BASE, Agreement, Planted, What, agreements
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, load_model
-from refusal_lens.model.load import EMBEDDED
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import NAMES, donors
 from refusal_lens.prompts import PromptSet, load_prompts
@@ -39,14 +39,14 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
     fitted: dict[str, tuple[Geometry, Geometry | None]] = {}
     read: dict[str, Evaluation] = {}
     with TemporaryDirectory() as folder:
-        base = load_model(EMBEDDED, adapter_scale=0.0)
+        base = load_model(PLANTED.key, adapter_scale=0.0)
         plain = _cached(base, train, Path(folder) / BASE)
         for name in (*NAMES, BASE):
             progress(name)
             if name == BASE:
                 model, found = base, (fit_geometry(plain, train), None)
             else:
-                model = load_model(EMBEDDED, adapter=adapters / name)
+                model = load_model(PLANTED.key, adapter=adapters / name)
                 cache = _cached(model, train, Path(folder) / name)
                 change = fit_geometry(cache, train, frame=Frame(minus=plain))
                 found = fit_geometry(cache, train), change

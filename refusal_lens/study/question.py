@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from pydantic import TypeAdapter, ValidationError
 
+from refusal_lens.embedded.model import EmbeddedModel
+from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.model.load import EMBEDDED
 
 CONTROL_SCALE: Final = 0.0
 _ALL: Final = 1_000_000
+
+Labels = Literal["behaviour", "intended"]
 
 
 @final
@@ -18,13 +21,14 @@ _ALL: Final = 1_000_000
 class Sizes:
     """How many prompts, layers, tokens and strengths a study uses.
 
-    Pairs are counted a category, those of `trade_off` and `manner` over all categories in turn (200
-    resolve a difference of about .05); `selection` and `curve` prompts are pooled over the
-    categories, as many of the refuse side as of the benign one, `cost` prompts are benign. Tokens
-    are the length of judged answers.
+    Pairs are counted per category, those of `trade_off`, `manner` and `effect` over all categories
+    in turn (200 resolve a difference of about .05; 99 give a rate to within .10); `selection` and
+    `curve` prompts are pooled over the categories, as many of the refuse side as of the benign one,
+    `cost` prompts are benign. Tokens are the length of judged answers.
     """
 
     fit_pairs: int = 30
+    val_pairs: int = 30
     behaviour_tokens: int = 24
     contrast_pairs: int = 20
     selection_prompts: int = 32
@@ -35,10 +39,14 @@ class Sizes:
     trade_off_pairs: int = 32
     # At 2 even a short direction reaches the rates at which directions are compared.
     strengths: tuple[float, ...] = (-1.0, 0.0, 0.5, 1.0, 2.0)
+    effect_pairs: int = 99
+    effect_tokens: int = 20
     manner_pairs: int = 12
     manner_tokens: int = 20
     cost_prompts: int = 12
     cost_tokens: int = 16
+    cost_windows: int = 6
+    cost_categories: int = _ALL
     shown: int = 3
     shown_tokens: int = 40
 
@@ -47,6 +55,7 @@ class Sizes:
         """The whole grid: every prompt, layer and offset."""
         return cls(
             fit_pairs=_ALL,
+            val_pairs=_ALL,
             behaviour_tokens=48,
             contrast_pairs=_ALL,
             selection_prompts=64,
@@ -56,13 +65,47 @@ class Sizes:
             curve_layers=_ALL,
             trade_off_pairs=200,
             strengths=(-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+            effect_pairs=297,
+            effect_tokens=48,
             manner_pairs=44,
             manner_tokens=48,
             cost_prompts=44,
             cost_tokens=48,
+            cost_categories=_ALL,
             shown=6,
             shown_tokens=64,
         )
+
+    @classmethod
+    def quick(cls) -> "Sizes":
+        """Every stage on few prompts: enough to see that it runs, not to say what it found."""
+        return cls(
+            fit_pairs=40,  # of a few categories; fewer leave no direction by behaviour
+            behaviour_tokens=16,
+            val_pairs=16,
+            contrast_pairs=8,
+            selection_prompts=8,
+            selection_layers=4,
+            curve_prompts=6,
+            curve_layers=4,
+            trade_off_pairs=6,
+            strengths=(0.0, 1.0, 2.0),
+            effect_pairs=9,
+            manner_pairs=4,
+            manner_tokens=16,
+            cost_prompts=3,
+            cost_tokens=12,
+            cost_windows=2,
+            cost_categories=1,
+            shown=2,
+            shown_tokens=24,
+        )
+
+    @classmethod
+    def fitting(cls, source: str) -> "Sizes":
+        """The default sizes for a model: an embedded one may bring its own."""
+        entry = find_embedded(source)
+        return cls() if entry is None else cls(**entry.sizes)
 
 
 @final
@@ -72,10 +115,12 @@ class Study:
 
     `categories` and `layers` None mean all. `layers` are the inputs of blocks at which selection
     and layer curves may look. `control` names the model that tells content from refusal, by default
-    the embedded model's own at adapter scale 0, and none for other models.
+    that of planted refusals without its adapter, and none for other models. `labels` says what
+    tells the two sides of a direction that is used in an edit: what the model did, by default, or
+    what was intended, by default where refusals are planted. Cosines are shown of both.
     """
 
-    source: str = EMBEDDED
+    source: str = STUDIED
     revision: str | None = None
     prompts: str | None = None
     categories: tuple[str, ...] | None = None
@@ -83,12 +128,31 @@ class Study:
     adapter_scale: float = 1.0
     system: str | None = None
     control: str | None = None
+    labels: Labels | None = None
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes)
+
+    @property
+    def embedded(self) -> EmbeddedModel | None:
+        """The embedded model that is studied; None for another."""
+        return find_embedded(self.source)
+
+    @property
+    def planted(self) -> bool:
+        """Whether refusals are planted in the model, and on."""
+        entry = self.embedded
+        return entry is not None and entry.planting is not None and self.adapter_scale > 0
+
+    @property
+    def fitted_on(self) -> Labels:
+        """Which labels fit the directions that are used in edits."""
+        return self.labels or ("intended" if self.planted else "behaviour")
 
     def plain(self) -> dict[str, Any]:
         """The question as plain JSON values, as it stands in the manifest."""
         values = asdict(self)
+        if self.embedded is not None:
+            values["source"] = self.embedded.key
         values["sizes"]["strengths"] = list(self.sizes.strengths)
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
@@ -114,8 +178,12 @@ class Study:
     def default_folder(self) -> str:
         """`runs/<model>[-scale]-seed<seed>[-full]`: the same question finds its run again."""
         name = self.source.rstrip("/").split("/")[-1]
-        scale = f"-scale{self.adapter_scale:g}" if self.source == EMBEDDED else ""
+        entry = self.embedded
+        if entry is not None:
+            name = entry.key
+        scale = f"-scale{self.adapter_scale:g}" if entry and entry.planting else ""
         full = "-full" if self.sizes == Sizes.full() else ""
+        full = "-quick" if self.sizes == Sizes.quick() else full
         return f"runs/{name}{scale}-seed{self.seed}{full}"
 
     def layers_of(

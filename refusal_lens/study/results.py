@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, cast, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.records import Record, load_record, save_record, write_json
+from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
 R = TypeVar("R", bound=Record)
@@ -68,7 +69,7 @@ class Results:
         folder = Path(folder)
         if (folder / "manifest.json").exists():
             results = cls.open(folder)
-            if results.manifest.get("question") != question:
+            if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
                     "categories, layers, scale, seed or size differ); give another --out"
@@ -133,6 +134,14 @@ class Results:
     def get(self, stage: str, name: str, cls: type[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""
         return load_record(cls, self.folder / "stages" / stage / name)
+
+
+def _same(held: Any, asked: dict[str, Any]) -> bool:
+    """Whether two questions are one; what an earlier version did not ask has its default."""
+    try:
+        return Study.of(held).plain() == Study.of(asked).plain()
+    except InputError:
+        return False
 
 
 def peak_memory_mib() -> int:

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
-from refusal_lens.prompts import PromptSet, load_prompts
+from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.records import digest_of, installed_versions
 from refusal_lens.study.attribution_plan import attribution_stages
 from refusal_lens.study.full_evaluation import full_stages
@@ -20,18 +20,24 @@ from refusal_lens.study.results import SCHEMA_VERSION, Results
 from refusal_lens.study.stages import Bench, Gap, Stage
 
 _CALIBRATION_PROMPTS: Final = 16
+_CALIBRATION_PASSES: Final = 5
+_ADAPT: Final = "adapt"  # the split that trained the planted model's adapter
 
 
 @final
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage and its size on this model; `done` if an earlier run's result is used again."""
+    """A stage and its size on this model; `done` if an earlier run's result is used again.
+
+    `seconds` is the estimate, `took` what a stage that is done really took (None if unknown).
+    """
 
     stage: Stage
     digest: str
     ticks: int
     seconds: float
     done: bool
+    took: float | None = None
 
 
 @runtime_checkable
@@ -144,6 +150,7 @@ def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
             s.ticks(bench),
             s.ticks(bench) * s.cost(bench) * a_pass,
             s.name not in missing,
+            None if s.name in missing else bench.results.manifest["seconds"].get(s.name),
         )
         for s in stages
     ]
@@ -175,15 +182,15 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
 
 
 def _seconds_a_pass(bench: Bench) -> float:
-    """Measured seconds for one prompt's forward pass, on a batch, warmed up."""
+    """Seconds for one prompt's forward pass: the median of several batches, warmed up."""
     few = PromptSet(bench.train.prompts[:_CALIBRATION_PROMPTS])
     bench.model.logits(few)
     timed: list[float] = []
-    for _ in range(3):
+    for _ in range(_CALIBRATION_PASSES):
         started = time.monotonic()
         bench.model.logits(few)
         timed.append(time.monotonic() - started)
-    return min(timed) / len(few)
+    return median(timed) / len(few)
 
 
 def _prompts(study: Study) -> PromptSet:
@@ -196,13 +203,22 @@ def _prompts(study: Study) -> PromptSet:
                 f"the prompts have no split {split!r} (found {list(prompts.splits)}); a study fits "
                 "on `train`, chooses on `val` and reports on `test`"
             )
-    # What trained the adapter is never used to fit or to test.
-    return prompts.only(split=[s for s in prompts.splits if s != "adapt"])
+    if study.embedded is not None and study.embedded.planting is not None:
+        # What trained the adapter is never used to fit or to test.
+        return prompts.only(split=[s for s in prompts.splits if s != _ADAPT])
+    # To another model they are further prompts to fit on, behind those of `train`.
+    return PromptSet(
+        tuple(replace(p, split="train") if p.split == _ADAPT else p for p in _train_first(prompts))
+    )
+
+
+def _train_first(prompts: PromptSet) -> list[Prompt]:
+    return sorted(prompts, key=lambda p: p.split == _ADAPT)
 
 
 def load_studied(study: Study) -> LensModel:
     """The model that a study asks about."""
-    placement = Placement(dtype="float32") if study.source == EMBEDDED else Placement()
+    placement = Placement(dtype="float32") if study.embedded else Placement()
     return load_model(
         study.source,
         revision=study.revision,

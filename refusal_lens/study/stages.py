@@ -1,13 +1,16 @@
 """The stages of a study: what each measures, from which prompts, and what it needs before."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
+from jaxtyping import Float
+from torch import Tensor
+
 from refusal_lens.attribution import token_map
 from refusal_lens.directions import Direction, DirectionSet, fit_mean_difference
+from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.evaluation.scoring import scored
@@ -15,8 +18,6 @@ from refusal_lens.geometry import Geometry
 from refusal_lens.judges import PhraseJudge, ScoreTrust
 from refusal_lens.model import Decoding, LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.model.load import EMBEDDED
-from refusal_lens.organism.adapter import scale_nearest_half
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
 from refusal_lens.selection import (
@@ -26,14 +27,12 @@ from refusal_lens.selection import (
     score_candidates,
     select,
 )
+from refusal_lens.study.fitted import Gap as Gap
+from refusal_lens.study.fitted import at_layer, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 
 Records = dict[str, Record]
-
-
-class Gap(Exception):
-    """Something can't be measured on this model; the message says why and what would help."""
 
 
 @final
@@ -45,6 +44,7 @@ class Bench:
     model: LensModel
     prompts: PromptSet
     results: Results
+    _resid: Tensor | None = None
 
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
@@ -54,6 +54,14 @@ class Bench:
     def train(self) -> PromptSet:
         """The pairs that directions are fitted on."""
         return self.split("train", self.study.sizes.fit_pairs)
+
+    def train_resid(
+        self, tick: Progress = lambda n: None
+    ) -> Float[Tensor, "prompt offset site d_model"]:
+        """Residuals of the fitting prompts' last token at every block's input, read once."""
+        if self._resid is None:
+            self._resid = self.model.residuals(self.train, progress=tick)
+        return self._resid
 
     def spread(self, prompts: PromptSet, label: Label, n: int) -> PromptSet:
         """`n` prompts of one side, taken in turn from each category."""
@@ -75,11 +83,13 @@ def half_refusing(bench: Bench) -> LensModel:
     The embedded model at the adapter scale whose refusal of the refuse side is nearest one half;
     the study's own model where it is that one, has no adapter on, or is another.
     """
-    study, scale = bench.study, scale_nearest_half()
-    if study.source != EMBEDDED or study.adapter_scale in (0.0, scale):
+    study = bench.study
+    if (entry := study.embedded) is None or not study.planted:
+        return bench.model
+    if (scale := scale_nearest_half(entry)) == study.adapter_scale:
         return bench.model
     placement = Placement(dtype="float32")
-    return load_model(EMBEDDED, adapter_scale=scale, system=study.system, placement=placement)
+    return load_model(entry.key, adapter_scale=scale, system=study.system, placement=placement)
 
 
 def chosen_layer(results: Results) -> int:
@@ -140,7 +150,7 @@ def directions(bench: Bench, tick: Progress) -> Records:
 
 def score(bench: Bench, tick: Progress) -> Records:
     """Refusal tokens from `train`; where the scores can be trusted, from `val`."""
-    val = bench.split("val", bench.study.sizes.fit_pairs)
+    val = bench.split("val", bench.study.sizes.val_pairs)
     decoding = Decoding(bench.study.sizes.behaviour_tokens)
     val_read = evaluate(bench.model, val, PhraseJudge(), decoding=decoding, progress=tick)
     read = bench.results.get("behaviour", "train", Evaluation)
@@ -165,7 +175,7 @@ def curve_layers(bench: Bench) -> tuple[int, ...]:
 def selection(bench: Bench, tick: Progress) -> Records:
     """Layer and offset by Arditi's rule, with the direction pooled over categories."""
     sizes = bench.study.sizes
-    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    pooled = pooled_set(bench.results)
     offsets = pooled.offsets if sizes.all_offsets else (-1,)
     found = score_candidates(
         bench.model,
@@ -184,7 +194,7 @@ def selection(bench: Bench, tick: Progress) -> Records:
 def layers(bench: Bench, tick: Progress) -> Records:
     """The refusal score by layer, under ablation and under addition."""
     sizes = bench.study.sizes
-    pooled = bench.results.get("directions", "pooled", DirectionSet)
+    pooled = pooled_set(bench.results)
     found = score_candidates(
         bench.model,
         defined(bench, pooled, curve_layers(bench), (-1,)),
@@ -198,8 +208,11 @@ def layers(bench: Bench, tick: Progress) -> Records:
 
 def tokens(bench: Bench, tick: Progress) -> Records:
     """One prompt's tokens by layer, along its own category's directions."""
-    found = bench.results.get("directions", "directions", DirectionSet)
-    prompt = next(iter(bench.prompts.only(split="test", label="refuse")))
+    found = category_set(bench.results)
+    asked = bench.prompts.only(split="test", label="refuse")
+    prompt = next((p for p in asked if p.category in found.categories), None)
+    if prompt is None:
+        raise Gap("no category with a direction has a harmful prompt in `test`")
     tick(1)
     return {"tokens": token_map(bench.model, prompt, found, prompt.category)}
 
@@ -230,18 +243,7 @@ def own_directions(bench: Bench, layer: int) -> list[Direction]:
     Raises:
         Gap: no category has one.
     """
-    return defined_at(bench.results.get("directions", "directions", DirectionSet), layer)
-
-
-def defined_at(found: DirectionSet, layer: int) -> list[Direction]:
-    """A set's directions at a layer, where they are defined; a gap where none is."""
-    chosen: list[Direction] = []
-    for category in found.categories:
-        with suppress(InputError):  # undefined there
-            chosen.append(found.at(category, layer))
-    if not chosen:
-        raise Gap(f"no category has a direction at layer {layer}")
-    return chosen
+    return at_layer(category_set(bench.results), layer)
 
 
 def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:

@@ -1,0 +1,102 @@
+"""Tables of what the model did against what was asked: the four cells, and tests on them."""
+
+from collections.abc import Mapping
+
+from refusal_lens.evaluation import Evaluation
+from refusal_lens.geometry import WithinTests
+from refusal_lens.geometry.within import DIFFERS, LEAST_A_GROUP
+from refusal_lens.plots.palette import BENIGN, REFUSE
+from refusal_lens.plots.tables import Cell, Table, rate_cell
+from refusal_lens.plots.text import number, probability, visible
+
+
+def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Table:
+    """Harmful and benign prompts, refused and answered, by category.
+
+    The last column says whether a direction can be fitted by what the model did: `needed` harmful
+    prompts that it refused and as many benign ones that it answered.
+    """
+    rows = [
+        (
+            Cell("all" if c is None else visible(titles.get(c, c))),
+            *(Cell(str(n)) for n in _cells(read, c)),
+            rate_cell(read.rate("refuse", c), REFUSE),
+            rate_cell(read.rate("comply", c), BENIGN),
+            Cell("" if c is None else _fitted(_cells(read, c), needed)),
+        )
+        for c in (None, *dict.fromkeys(read.categories))
+    ]
+    head = (
+        "category",
+        "harmful, refused",
+        "harmful, answered",
+        "benign, refused",
+        "benign, answered",
+        "harmful refused",
+        "benign refused",
+        "direction by behaviour",
+    )
+    caption = (
+        "Counts of prompts by intended label and by what this model did; partly refused counts as "
+        f"answered, unclear answers are left out. Judge: {visible(read.judge)}; decoding: "
+        f"{visible(read.decoding)}. Rates with Wilson 95% intervals."
+    )
+    return Table(caption, head, tuple(rows))
+
+
+def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
+    """Whether refused and answered harmful prompts of one category differ inside the model."""
+    rows = [
+        (
+            Cell(visible(titles.get(c, c))),
+            Cell(f"{found.refused[i]} and {found.answered[i]}"),
+            Cell(_largest(found, i)),
+            Cell(probability(found.p[i].item())),
+            Cell(probability(found.q[i].item())),
+            Cell(_verdict(found, i)),
+        )
+        for i, c in enumerate(found.categories)
+    ]
+    head = ("category", "refused and answered", "largest z, layer", "p", "q", "verdict")
+    caption = (
+        "Harmful prompts that were refused against those that were answered, within each category. "
+        f"Verdicts were exchanged {found.draws} times; p is that of the largest z over all layers, "
+        f"q after Benjamini-Hochberg over categories. Fewer than {LEAST_A_GROUP} prompts in a "
+        "group are not tested."
+    )
+    return Table(caption, head, tuple(rows))
+
+
+def _cells(read: Evaluation, category: str | None) -> tuple[int, int, int, int]:
+    rows = [
+        (label, outcome == "refused")
+        for c, label, outcome in zip(read.categories, read.labels, read.outcomes, strict=True)
+        if category in (None, c) and outcome != "unclear"
+    ]
+    sides = (("refuse", True), ("refuse", False), ("comply", True), ("comply", False))
+    a, b, c, d = (rows.count(side) for side in sides)
+    return a, b, c, d
+
+
+def _fitted(cells: tuple[int, int, int, int], needed: int) -> str:
+    refused, _, _, answered = cells
+    if refused >= needed and answered >= needed:
+        return "fitted"
+    lacking = [
+        f"{n} of {needed} {what}"
+        for n, what in ((refused, "harmful refused"), (answered, "benign answered"))
+        if n < needed
+    ]
+    return f"gap: {', '.join(lacking)}"
+
+
+def _largest(found: WithinTests, i: int) -> str:
+    z = found.z[i].nan_to_num(float("-inf"))
+    s = int(z.argmax())
+    return "–" if z[s] == float("-inf") else f"{number(float(z[s]))}, layer {found.sites[s].layer}"
+
+
+def _verdict(found: WithinTests, i: int) -> str:
+    if found.q[i] != found.q[i]:
+        return "not tested: too few in a group"
+    return "differ" if found.q[i] <= DIFFERS else "not shown to differ"
