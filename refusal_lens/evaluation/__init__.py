@@ -6,6 +6,8 @@ from refusal_lens.evaluation.costs import Cost as Cost
 from refusal_lens.evaluation.costs import CostMaterial as CostMaterial
 from refusal_lens.evaluation.costs import Costs as Costs
 from refusal_lens.evaluation.costs import measure_costs as measure_costs
+from refusal_lens.evaluation.effects import Effect as Effect
+from refusal_lens.evaluation.effects import Effects as Effects
 from refusal_lens.evaluation.grid import Grid as Grid
 from refusal_lens.evaluation.grid import Reading as Reading
 from refusal_lens.evaluation.grid import measure_grid as measure_grid
