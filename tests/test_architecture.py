@@ -25,6 +25,7 @@ LAYERS = (
         "report_structure",
         "report_attribution",
         "report_evaluation",
+        "report_front",
     ),
     ("report_parts", "report"),
     ("bars", "edit_commands", "cli"),
