@@ -10,6 +10,7 @@ from refusal_lens.evaluation.effects import CONTROLS, INTENDED, UNEDITED, EditNa
 from refusal_lens.geometry import Geometry, mean_cosine
 from refusal_lens.geometry.base import MEASURABLE
 from refusal_lens.geometry.comparison import BEYOND
+from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.plots.front import largest
 from refusal_lens.plots.front_geometry import BEYOND_CONTROL
 from refusal_lens.plots.text import counted, interval, number, visible
@@ -92,8 +93,11 @@ def _beyond(run: Run) -> str:
     if run.tests is None:
         return f"Whether they are refusal directions was not measured: {run.reason('structure')}."
     if run.comparison is None:
+        tests = run.tests
+        apart = sum(tests.separable(c) for c in tests.categories)
         return (
-            "Without a control model none is called a refusal direction: "
+            f"{apart} of {len(tests.categories)} {'is' if apart == 1 else 'are'} separable (sign "
+            f"flips, q at most {SEPARABLE:g}); none is called a refusal direction: "
             f"{run.lacking_reason('control', 'the control has other layers')}."
         )
     count = list(run.verdicts.values()).count(BEYOND_CONTROL)

@@ -4,6 +4,7 @@ groups that open by themselves without scripts."""
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import synthetic_attribution
@@ -16,11 +17,13 @@ from synthetic_geometry import (
     separability,
     structure,
 )
-from synthetic_run import Page, run, stages
+from synthetic_run import Page, run
+from synthetic_run import stages as every_stage
 
 from refusal_lens.evaluation import Effects
 from refusal_lens.geometry import mean_cosine
 from refusal_lens.plots.text import interval, number
+from refusal_lens.records import Record
 from refusal_lens.report import write_report
 from refusal_lens.report_front import Panel, panels
 from refusal_lens.report_run import Run
@@ -29,21 +32,26 @@ from refusal_lens.study.results import Results
 FEW = CATEGORIES[:4]
 
 
+@cache
+def made() -> dict[str, dict[str, Record]]:
+    return every_stage(FEW)
+
+
+def stages() -> dict[str, dict[str, Record]]:
+    """Every record of four categories, to be changed at will."""
+    return {stage: dict(records) for stage, records in made().items()}
+
+
 def answers(results: Results) -> dict[str, Panel]:
     return {panel.name: panel for panel in panels(Run(results))}
 
 
-def reliable(shift: float = 0.3) -> dict[str, dict[str, object]]:
-    """Geometry in which all but the last category are measurable, and its control."""
-    g = geometry(FEW)
-    low = g.reliability_low + shift
-    low[:, -1] = 0.4
-    return {"intended": replace(g, reliability_low=low)}  # type: ignore[dict-item]
-
-
 def whole(folder: Path) -> Results:
-    held = stages(FEW) | synthetic_attribution.stages(FEW)
-    held["geometry"] |= reliable()  # type: ignore[arg-type]
+    held = stages() | synthetic_attribution.stages(FEW)
+    g = geometry(FEW)
+    low = g.reliability_low + 0.3
+    low[:, -1] = 0.4  # all but the last are measurable
+    held["geometry"]["intended"] = replace(g, reliability_low=low)
     return run(folder, held)
 
 
@@ -89,12 +97,12 @@ def test_what_is_drawn_is_what_is_said(tmp_path: Path) -> None:
 
 
 def test_without_attribution_the_panel_names_the_command(tmp_path: Path) -> None:
-    panel = answers(run(tmp_path / "mine", stages(FEW)))["front_writers"]
+    panel = answers(run(tmp_path / "mine", stages()))["front_writers"]
     assert "refusal-lens attribute mine" in str(panel.shown) and panel.words == ()
 
 
 def test_without_read_rates_scores_stand_in_with_the_reason(tmp_path: Path) -> None:
-    held = stages(FEW)
+    held = stages()
     del held["effects"]
     results = run(tmp_path / "run", held)
     results.add_gap("effects", "d", "too few answers could be read")
@@ -104,23 +112,24 @@ def test_without_read_rates_scores_stand_in_with_the_reason(tmp_path: Path) -> N
 
 
 def test_each_part_may_be_missing(tmp_path: Path) -> None:
-    held = stages(FEW)
+    held = stages()
     del held["control"], held["structure"], held["selection"], held["effects"]
     found = answers(run(tmp_path / "run", held))
     assert "not measured: the stage “structure”" in found["front_directions"].words[1]
     assert "not measured: the stage “structure”" in found["front_cosines"].words[1]
     assert "Not measured: the stage “effects”" in str(found["front_effects"].shown)
-    held = stages(FEW)
+    held = stages()
     del held["control"]
     found = answers(run(tmp_path / "other", held))
-    assert "Without a control model none is called" in found["front_directions"].words[1]
+    beyond = found["front_directions"].words[1]
+    assert beyond.startswith("2 of 4 are separable") and "none is called a refusal" in beyond
     assert all(
         str(p.shown).startswith("Not measured: ") for p in panels(Run(run(tmp_path / "e", {})))
     )
 
 
 def test_one_measurable_direction_has_no_mean_cosine(tmp_path: Path) -> None:
-    held = stages(FEW)
+    held = stages()
     g = geometry(FEW)
     low = g.reliability_low - 1
     low[:, 0] = 0.6
@@ -131,7 +140,7 @@ def test_one_measurable_direction_has_no_mean_cosine(tmp_path: Path) -> None:
 
 
 def test_a_control_that_was_not_measured_is_no_point(tmp_path: Path) -> None:
-    held = stages(FEW)
+    held = stages()
     effects = held["effects"]["effects"]
     assert isinstance(effects, Effects)
     rows = tuple(r for r in effects.rows if not r.direction.startswith("control"))
@@ -159,7 +168,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_every_section_lies_in_a_group_that_opens_without_scripts(tmp_path: Path) -> None:
-    text = write_report(run(tmp_path / "run", stages(FEW))).read_text(encoding="utf-8")
+    text = write_report(run(tmp_path / "run", stages())).read_text(encoding="utf-8")
     groups = re.findall(r'<details class="group" id="([\w-]+)">\s*<summary><h2 id', text)
     assert groups == [f"group-{g}" for g in ("model", "directions", "edits", "parts", "method")]
     outside = re.sub(

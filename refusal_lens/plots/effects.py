@@ -25,7 +25,8 @@ _NAMES: Final = {
     "within": "refuse side: refused − answered",
     **{name: f"{name.removeprefix('control: ')} (control)" for name in CONTROLS},
 }
-_COLOURS: Final[dict[EditName, str]] = {"none": QUIET, "ablated": BENIGN, "added": REFUSE}
+# Red is towards refusal, as everywhere.
+COLOURS: Final[dict[EditName, str]] = {"none": QUIET, "ablated": BENIGN, "added": REFUSE}
 _SYMBOLS: Final[dict[EditName, str]] = {"none": "line-ns", "ablated": "circle", "added": "diamond"}
 
 
@@ -61,9 +62,7 @@ def plot_effects(effects: Effects) -> go.Figure:
     )
     figure.update_layout(
         margin={"l": 230, "r": 16, "t": 66, "b": 36},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
-        legend_yref="container",
-        legend_y=0.93,
+        legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"},
     )
     return figure
 
@@ -88,7 +87,7 @@ def _gap(upper: float | None, lower: float | None) -> float | None:
 def _points(
     rows: list[Estimate | None], edit: EditName, directions: tuple[str, ...], legend: bool
 ) -> go.Scatter:
-    colour, shift = _COLOURS[edit], 0.14 if edit == "added" else -0.14
+    colour, shift = COLOURS[edit], 0.14 if edit == "added" else -0.14
     controls = [d in CONTROLS for d in directions]
     return go.Scatter(
         x=[None if e is None else e.value for e in rows],
@@ -102,7 +101,7 @@ def _points(
             "symbol": [_SYMBOLS[edit] + ("-open" if c else "") for c in controls],
             "size": 9,
             "color": [CONTROL if c else colour for c in controls],
-            "line": {"width": 1.6},
+            "line": {"width": 1.6, "color": [CONTROL if c else colour for c in controls]},
         },
         customdata=[
             f"<b>{escape(direction_name(d))}</b>, {edit}<br>"

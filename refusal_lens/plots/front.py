@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from refusal_lens.attribution import Component
 from refusal_lens.evaluation import Effects
 from refusal_lens.evaluation.effects import CONTROLS, INTENDED, UNEDITED, EditName
-from refusal_lens.plots.effects import error_bars
+from refusal_lens.plots.effects import COLOURS, error_bars
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, TEXT
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import number, percent, told
@@ -86,7 +86,7 @@ def plot_front_effects(effects: Effects) -> go.Figure:
     heads: list[tuple[int, str]] = []
     for side, edit, name in sides:
         heads.append((len(rows), name))
-        colour = REFUSE if side == "refuse" else BENIGN
+        colour = COLOURS[edit]
         rows.append(("", None, colour))
         rows.append(("unedited", effects.rate("none", UNEDITED, side), TEXT))
         rows.append((edit, effects.rate(edit, INTENDED, side), colour))
@@ -105,8 +105,8 @@ def plot_front_scores(choice: Candidate) -> go.Figure:
     rows: list[Row] = []
     heads: list[tuple[int, str]] = []
     for name, edit, e, colour in (
-        ("refuse side", "ablated", choice.ablation, REFUSE),
-        ("benign side", "added", choice.addition, BENIGN),
+        ("refuse side", "ablated", choice.ablation, COLOURS["ablated"]),
+        ("benign side", "added", choice.addition, COLOURS["added"]),
     ):
         heads.append((len(rows), name))
         plain = Estimate(e.control, None, None, e.n, "unedited")
