@@ -19,6 +19,7 @@ from refusal_lens.plots.tables import Table
 from refusal_lens.plots.text import visible
 from refusal_lens.records import write_atomic
 from refusal_lens.report_figure import Figure
+from refusal_lens.report_front import panels
 from refusal_lens.report_parts import parts
 from refusal_lens.report_run import Run
 from refusal_lens.report_summary import facts
@@ -55,6 +56,7 @@ def _page(run: Run) -> str:
         names=run.names,
         layer=run.layer,
         selection=run.selection,
+        front=panels(run),
         facts=facts(run),
         parts=parts(run),
         plotly=get_plotlyjs().replace("\r\n", "\n"),

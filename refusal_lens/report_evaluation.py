@@ -1,8 +1,16 @@
 """The report's parts on edits: at matched refusal, by manner, by cost, other rules, judges."""
 
-from refusal_lens.evaluation import Costs, MannerMatrix, Matched, SideBySide, TradeOff
+from refusal_lens.evaluation import (
+    Costs,
+    Effects,
+    MannerMatrix,
+    Matched,
+    SideBySide,
+    TradeOff,
+)
 from refusal_lens.judges import Agreement, ScoreTrust
 from refusal_lens.plots.costs import agreement_table, cost_table
+from refusal_lens.plots.effects import effects_table, plot_effects
 from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
 from refusal_lens.plots.matched import knob_in_words, matched_table, plot_matched
 from refusal_lens.plots.rates import rates_table
@@ -25,9 +33,24 @@ _NOT_GENERATED = (
 
 def evaluation_parts(run: Run) -> dict[str, Part]:
     """Figures, tables and notes, by name."""
-    found = {**_matched(run), **_full(run), **_manners(run), **_costs(run), "rules": _rules(run)}
+    found = {
+        **_effects(run),
+        **_matched(run),
+        **_full(run),
+        **_manners(run),
+        **_costs(run),
+        "rules": _rules(run),
+    }
     counts = held_verdicts(run.get)
     return found | {"verdict_counts": verdicts_table(counts) if counts else run.why("behaviour")}
+
+
+def _effects(run: Run) -> dict[str, Part]:
+    found = run.get("effects", "effects", Effects)
+    if found is None:
+        return {"effects": run.why("effects"), "effects_table": ""}
+    label = f"Refusal rates with {len(found.directions)} directions ablated and added, either side"
+    return {"effects": Figure(plot_effects(found), label), "effects_table": effects_table(found)}
 
 
 def _matched(run: Run) -> dict[str, Part]:

@@ -44,14 +44,22 @@ class Run:
             return None
 
     def why(self, stage: str) -> str:
-        """Why something of a stage is missing."""
-        reason = self.damaged.get(stage) or self.results.gap(stage)
-        return f"Not shown: {reason or f'the stage “{stage}” has not finished in this run'}."
+        """Why something of a stage is missing, as a note."""
+        return f"Not shown: {self.reason(stage)}."
 
     def lacking(self, stage: str, reason: str) -> str:
-        """Why a record is missing: what happened to its stage, else `reason`."""
+        """Why a record is missing, as a note: what happened to its stage, else `reason`."""
+        return f"Not shown: {self.lacking_reason(stage, reason)}."
+
+    def reason(self, stage: str) -> str:
+        """Why something of a stage is missing, to stand in a sentence."""
+        unfinished = f"the stage “{stage}” has not finished in this run"
+        return self.damaged.get(stage) or self.results.gap(stage) or unfinished
+
+    def lacking_reason(self, stage: str, reason: str) -> str:
+        """What happened to a record's stage, else `reason`."""
         whole = self.results.digest(stage) is not None and not self.results.gap(stage)
-        return f"Not shown: {reason}." if whole and stage not in self.damaged else self.why(stage)
+        return reason if whole and stage not in self.damaged else self.reason(stage)
 
     @cached_property
     def question(self) -> dict[str, Any]:

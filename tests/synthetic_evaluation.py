@@ -3,15 +3,25 @@
 from dataclasses import replace
 
 import numpy as np
-from synthetic_geometry import CATEGORIES, FROM
+from synthetic_geometry import CATEGORIES, FROM, LAYER
 from test_manners import steered
 from test_matched import OVER, REFUSAL, grid
 
-from refusal_lens.evaluation import Costs, Matched, Taught, manner_matrix, match_refusal
+from refusal_lens.evaluation import (
+    Costs,
+    Effect,
+    Effects,
+    Matched,
+    Taught,
+    manner_matrix,
+    match_refusal,
+)
 from refusal_lens.evaluation.costs import Cost
+from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.judges import Agreement, Verdict, VerdictCounts, agreement, count_verdicts
+from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.selection import CosmicSelection, Separations
 from refusal_lens.selection.cosmic import CosmicCandidate
@@ -103,3 +113,19 @@ def rules() -> dict[str, Record]:
         "cosmic": CosmicSelection((7, 8, 9), (candidate,), (0,), 0),
         "separation": Separations((Separation(13, -1, near), Separation(21, -1, far))),
     }
+
+
+def effects() -> Effects:
+    """Ablation takes refusals away and addition brings them; controls do next to nothing."""
+    n, plain = 60, {"refuse": 45, "comply": 6}
+    rows = [Effect("none", "none", side, wilson(plain[side], n)) for side in LABELS]
+    bite = {"intended": 39, "behaviour": 36, "within": 15, **dict.fromkeys(CONTROLS, 1)}
+    for direction, by in bite.items():
+        for side in LABELS:
+            for edit, hits in (
+                ("ablated", max(0, plain[side] - (by if side == "refuse" else by // 10))),
+                ("added", min(n, plain[side] + by)),
+            ):
+                rate = wilson(hits, n, plain[side] / n)
+                rows.append(Effect(edit, direction, side, rate))
+    return Effects(LAYER, "simulated", "greedy", tuple(rows), FROM)

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from synthetic_evaluation import agreed, costs, manners, matched, rules
+from synthetic_evaluation import agreed, costs, effects, manners, matched, rules
 from synthetic_geometry import (
     CATEGORIES,
     FROM,
@@ -99,6 +99,7 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
             "matched": matched(categories),
             "trust": trust(),
         },
+        "effects": {"effects": effects()},
         "rules": rules(),
         "manners": manners(categories),
         "costs": {"costs": costs(categories)},

@@ -12,7 +12,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "refusal_lens"
 LAYERS = (
-    ("errors", "resources", "sites", "prompts", "datasets", "linalg", "records", "intervals", "forecast"),
+    (
+        "errors",
+        "resources",
+        "sites",
+        "prompts",
+        "datasets",
+        "linalg",
+        "records",
+        "intervals",
+        "forecast",
+    ),
     ("residuals", "directions", "geometry", "interventions", "judges"),
     ("embedded",),
     ("model", "organism"),
@@ -26,6 +36,7 @@ LAYERS = (
         "report_structure",
         "report_attribution",
         "report_evaluation",
+        "report_front",
     ),
     ("report_parts", "report", "findings"),
     ("bars", "edit_commands", "list_commands", "cli"),

@@ -184,9 +184,7 @@ def test_labels_are_exchanged_pair_by_pair_and_unpaired_prompts_one_by_one():
     by_category = {c: [s for d, _, s in sorted(same) if d == c] for c in prompts.categories}
     assert by_category["red"] != by_category["green"]  # two coins for one name
     alone = PromptSet(tuple(replace(p, pair=None) for p in prompts))
-    n = sum(
-        p.label != q.label for p, q in zip(alone, exchange_labels(alone, 0), strict=True)
-    )
+    n = sum(p.label != q.label for p, q in zip(alone, exchange_labels(alone, 0), strict=True))
     assert 40 < n < 120
 
 

@@ -194,6 +194,28 @@ def test_rows_are_the_attributions_and_must_fit(tiny_llama, three_categories):
         component_matrix([own[0], own[0]])
 
 
+def test_mean_shares_are_those_of_the_summed_rows(tiny_llama, three_categories):
+    own = attributions(tiny_llama, three_categories)
+    found = component_matrix(own)
+    halved = {a.category: replace(a, scores=a.scores / 2) for a in own}
+    shares = found.mean_shares(halved)
+    assert {c.kind for c in shares} == {"head", "MLP"}
+    k = len(own)
+    for i, part in enumerate(found.components):
+        if part not in shares:
+            continue
+        e = shares[part]
+        rows = found.share[:, i]
+        assert e.value == pytest.approx(float(rows.sum()) / k) and e.n == sum(found.n)
+        assert e.control == pytest.approx(e.value / 2)
+        errors = found.high[:, i] - rows
+        # Means of independent categories: errors add in quadrature.
+        assert e.high - e.value == pytest.approx(float((errors**2).sum() ** 0.5) / k)
+        assert e.value - e.low == pytest.approx(e.high - e.value)
+    del halved[own[0].category]
+    assert {e.control for e in found.mean_shares(halved).values()} == {None}
+
+
 def test_maps_stand_side_by_side_and_go_on_into_the_answer(tiny, three_categories):
     directions = fit_mean_difference(tiny.residual_stats(three_categories))
     prompt = three_categories.prompts[2]

@@ -1,6 +1,6 @@
 """Across categories: which parts write every kind of refusal, and which only one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
@@ -12,7 +12,7 @@ from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.base import Attribution
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import cosine_matrix
-from refusal_lens.records import Provenance, Record
+from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST_SHARE: Final = 0.01  # of the whole difference: below it a part is one among hundreds
 
@@ -67,6 +67,43 @@ class ComponentMatrix(Record):
             return -mean[component]
 
         return tuple(sorted(kept, key=size))
+
+    def mean_shares(self, controls: Mapping[str, Attribution]) -> dict[Component, Estimate]:
+        """Each head's and MLP's share, averaged over categories; n counts their pairs.
+
+        The categories are taken as they are: the interval is that of drawing other pairs, which
+        differ from category to category, and it is not widened for the number of parts. The
+        control is what the same part writes in `controls`, in shares of this model's differences;
+        None where a category has none.
+        """
+        k = len(self.categories)
+        half = ((self.high - self.low) / 2).square().sum(0).sqrt() / k
+        mean = self.share.mean(0)
+        whole = all(c in controls for c in self.categories)
+        found: dict[Component, Estimate] = {}
+        for i, part in enumerate(self.components):
+            if part.kind not in ("head", "MLP"):
+                continue
+            other = (
+                sum(
+                    controls[c].score_of(part) / float(self.whole[row])
+                    for row, c in enumerate(self.categories)
+                )
+                / k
+                if whole
+                else None
+            )
+            value, error = float(mean[i]), float(half[i])
+            defined = value == value and error == error
+            found[part] = Estimate(
+                value if defined else None,
+                value - error if defined else None,
+                value + error if defined else None,
+                sum(self.n),
+                f"mean share over {k} categories, t intervals in quadrature; control: same part",
+                other,
+            )
+        return found
 
 
 def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:

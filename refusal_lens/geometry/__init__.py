@@ -23,6 +23,7 @@ from refusal_lens.geometry.jackknife import cosine_table as cosine_table
 from refusal_lens.geometry.layers import change_over_layers as change_over_layers
 from refusal_lens.geometry.layers import cosine_difference as cosine_difference
 from refusal_lens.geometry.layers import self_cosines as self_cosines
+from refusal_lens.geometry.mean import mean_cosine as mean_cosine
 from refusal_lens.geometry.nulls import Separability as Separability
 from refusal_lens.geometry.nulls import separability as separability
 from refusal_lens.geometry.products import PairProducts as PairProducts

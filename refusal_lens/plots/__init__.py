@@ -21,6 +21,12 @@ from refusal_lens.plots.contrasts import plot_contrasts as plot_contrasts
 from refusal_lens.plots.cosines import plot_cosines as plot_cosines
 from refusal_lens.plots.cosines import plot_difference as plot_difference
 from refusal_lens.plots.curves import plot_curves as plot_curves
+from refusal_lens.plots.effects import plot_effects as plot_effects
+from refusal_lens.plots.front import plot_front_effects as plot_front_effects
+from refusal_lens.plots.front import plot_front_scores as plot_front_scores
+from refusal_lens.plots.front import plot_front_writers as plot_front_writers
+from refusal_lens.plots.front_geometry import plot_front_cosines as plot_front_cosines
+from refusal_lens.plots.front_geometry import plot_front_directions as plot_front_directions
 from refusal_lens.plots.layers import plot_layers as plot_layers
 from refusal_lens.plots.lengths import plot_lengths as plot_lengths
 from refusal_lens.plots.lengths import plot_separation as plot_separation

@@ -12,7 +12,7 @@ from refusal_lens.records import Estimate
 _WHERE: Final = {
     "behaviour": "answers to the fitting prompts",
     "score": "answers to the held-out prompts",
-    "answers": "steered answers shown above",
+    "answers": "steered answers shown in this report",
     "manners": "answers under each direction",
     "screening": "scores and read answers, unedited and under each direction, in the model of the "
     "trade-off",

@@ -54,7 +54,9 @@ def effects(bench: Bench, tick: Progress) -> Records:
             for e in read
         ]
     provenance = bench.model.provenance(pairs, bench.study.seed)
-    return records | {"effects": Effects(layer, tuple(rows), provenance)}
+    return records | {
+        "effects": Effects(layer, read[0].judge, read[0].decoding, tuple(rows), provenance)
+    }
 
 
 def n_conditions(bench: Bench) -> int:

@@ -1,0 +1,178 @@
+"""The first two figures that a report opens with: how many directions, and how similar."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import plotly.graph_objects as go
+import torch
+
+from refusal_lens.geometry import Geometry
+from refusal_lens.geometry.base import MEASURABLE
+from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.plots.effects import error_bars
+from refusal_lens.plots.front import ROWS, WIDTH, circles, in_rows
+from refusal_lens.plots.palette import DIVERGING, QUIET, TEXT, UNDEFINED, mark_of
+from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.records import Estimate
+from refusal_lens.sites import Site
+
+BEYOND_CONTROL: Final[Verdict] = "refusal direction"
+_NUMBERED: Final = 6  # a matrix of as many categories has room for numbers
+_STAR: Final = 1.12
+
+
+def plot_front_directions(
+    geometry: Geometry,
+    verdicts: Mapping[str, Verdict],
+    *,
+    layer: int,
+    titles: Mapping[str, str],
+    control: Geometry | None = None,
+) -> go.Figure:
+    """A row a category: reliability with its interval, filled where measurable.
+
+    A star: beyond the control model. Open grey circles: the control model's reliability.
+    """
+    s, rows = geometry.sites.index(Site(layer)), range(len(geometry.categories))
+    estimates = [_reliability(geometry, s, i) for i in rows]
+    kept = geometry.measurable()[s].tolist()
+    names = [escape(titles.get(c, c)) for c in geometry.categories]
+    figure = go.Figure()
+    if control is not None and Site(layer) in control.sites:
+        figure.add_trace(_control_reliability(control, geometry.categories, layer))
+    colours = [mark_of(c, titles).colour for c in geometry.categories]
+    figure.add_trace(
+        go.Scatter(
+            x=[e.value for e in estimates],
+            y=list(rows),
+            error_x=error_bars([*estimates], QUIET) | {"width": 0},
+            mode="markers",
+            marker={
+                "color": [c if k else "#ffffff" for c, k in zip(colours, kept, strict=True)],
+                "size": 9,
+                "line": {"width": 1.8, "color": colours},
+            },
+            customdata=[
+                f"<b>{name}</b><br>reliability {told(e)} pairs<br>"
+                f"{'measurable' if k else 'not measurable'}; "
+                f"{escape(verdicts.get(c, 'not tested'))}"
+                for name, e, k, c in zip(names, estimates, kept, geometry.categories, strict=True)
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+    starred = [i for i, c in enumerate(geometry.categories) if verdicts.get(c) == BEYOND_CONTROL]
+    figure.add_trace(
+        go.Scatter(
+            x=[_STAR] * len(starred),
+            y=starred,
+            mode="markers",
+            marker={"symbol": "star", "size": 9, "color": TEXT},
+            hovertemplate="refusal direction: beyond the control model<extra></extra>",
+        )
+    )
+    in_rows(figure, 132, [f"{tick(titles.get(c, c), 17)} {i + 1}" for i, c in _numbered(geometry)])
+    figure.add_vline(x=MEASURABLE, line={"color": QUIET, "width": 1, "dash": "dot"})
+    figure.update_xaxes(range=[-0.06, 1.2], tickvals=[0, 0.5, 1], title_text="reliability")
+    return figure
+
+
+def _numbered(geometry: Geometry) -> list[tuple[int, str]]:
+    return list(enumerate(geometry.categories))
+
+
+def _reliability(g: Geometry, s: int, i: int) -> Estimate:
+    value, low, high = (
+        float(part[s, i]) for part in (g.reliability, g.reliability_low, g.reliability_high)
+    )
+    if value != value:
+        return Estimate(None, None, None, g.n[i], "reliability, jackknife")
+    return Estimate(value, low, high, g.n[i], "reliability, jackknife")
+
+
+def _control_reliability(control: Geometry, categories: Sequence[str], layer: int) -> go.Scatter:
+    s = control.sites.index(Site(layer))
+    held = {c: _reliability(control, s, i) for i, c in _numbered(control)}
+    rows = [(i, held[c]) for i, c in enumerate(categories) if c in held]
+    return circles(
+        [e.value for _, e in rows],
+        [i for i, _ in rows],
+        [f"control model: reliability {told(e)} pairs" for _, e in rows],
+    )
+
+
+def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Mapping[str, str]) -> go.Figure:
+    """Corrected cosines at one layer; rows and columns carry the numbers of the first figure.
+
+    Struck cells belong to a direction that is not measurable, grey ones are undefined.
+    """
+    s, k = geometry.sites.index(Site(layer)), len(geometry.categories)
+    names = [escape(titles.get(c, c)) for c in geometry.categories]
+    values = [[_number(v) for v in row] for row in geometry.corrected[s]]
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            customdata=[
+                [_pair(geometry, s, (i, j), names) for j in range(k)] for i in range(k)
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+            texttemplate="%{z:.2f}" if k <= _NUMBERED else None,
+            colorscale=DIVERGING,
+            zmin=-1,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            colorbar={
+                "thickness": 9, "len": 1, "outlinewidth": 0, "tickvals": [-1, 0, 1],
+                "ticktext": ["−1", "0", "1"], "x": 1.02, "xpad": 2,
+            },
+        )
+    )  # fmt: skip
+    kept = geometry.measurable()[s].tolist()
+    struck = [
+        (i, j)
+        for i in range(k)
+        for j in range(k)
+        if not (kept[i] and kept[j]) and values[i][j] is not None
+    ]
+    figure.add_trace(
+        go.Scatter(
+            x=[j for _, j in struck],
+            y=[i for i, _ in struck],
+            mode="markers",
+            marker={
+                "symbol": "line-ne",
+                "size": ROWS / k - 2,
+                "line": {"width": 1.1, "color": "#8b8b8b"},
+            },
+            hoverinfo="skip",
+        )
+    )
+    numbers = [str(i + 1) for i in range(k)]
+    in_rows(figure, 24, numbers)
+    figure.update_layout(plot_bgcolor=UNDEFINED, margin_r=WIDTH - 24 - ROWS)
+    figure.update_xaxes(
+        range=[-0.5, k - 0.5],
+        tickvals=list(range(k)),
+        ticktext=numbers,
+        title_text="corrected cosine",
+        tickangle=0,
+    )
+    figure.update_xaxes(showgrid=False, ticks="")
+    figure.update_yaxes(range=[k - 0.5, -0.5], ticks="")
+    return figure
+
+
+def _number(value: torch.Tensor) -> float | None:
+    return float(value) if bool(torch.isfinite(value)) else None
+
+
+def _pair(g: Geometry, s: int, at: tuple[int, int], names: Sequence[str]) -> str:
+    i, j = at
+    if i == j:
+        return f"<b>{names[i]}</b> with itself"
+    value, low, high = (_number(part[s, i, j]) for part in (g.corrected, g.low, g.high))
+    return (
+        f"<b>{names[i]}</b> and <b>{names[j]}</b><br>{interval(value, low, high)}, "
+        f"n = {min(g.n[i], g.n[j])} pairs"
+    )
