@@ -19,7 +19,7 @@ PIP_FLAGS = --no-input --disable-pip-version-check --quiet
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-study: .venv/.installed  ## run the study on the embedded model, or on the one named in ARGS
+study: .venv/.installed  ## run the study on the model that refuses by itself, or as ARGS says
 	.venv/bin/refusal-lens study $(ARGS)
 
 test: .venv/.installed  ## run the tests

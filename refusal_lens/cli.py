@@ -243,6 +243,7 @@ def findings(
     into: Annotated[
         Path | None, typer.Option(help="A Markdown page with the two marks to write between.")
     ] = None,
+    short: Annotated[bool, typer.Option("--short", help="The claims of the papers alone.")] = False,
 ) -> None:
     """Write what runs found as a table in Markdown: a claim per row, a run per column.
 
@@ -255,9 +256,9 @@ def findings(
 
     held = [Run(Results.open(run)) for run in runs]
     if into is None:
-        out.print(found_in(held), markup=False, highlight=False, soft_wrap=True)
+        out.print(found_in(held, short=short), markup=False, highlight=False, soft_wrap=True)
         return
-    write_findings(held, into)
+    write_findings(held, into, short=short)
     out.print(f"written: {escape(str(into))}", highlight=False)
 
 

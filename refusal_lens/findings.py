@@ -1,6 +1,6 @@
 """What runs found, as a table in Markdown: a claim per row, a run per column, all from records.
 
-    refusal-lens findings RUN [RUN ...] [--into FILE.md]
+    refusal-lens findings RUN [RUN ...] [--into FILE.md] [--short]
 
 Numbers are never copied by hand: the table replaces what stands between two marks of a page, and
 the same command on the same run folders writes the same text.
@@ -35,12 +35,15 @@ _NEEDED: Final = 20
 _WRITERS: Final = 5
 
 
-def findings(runs: Sequence[Run]) -> str:
-    """The table of claims, the cells of each model, and from which runs they are."""
+def findings(runs: Sequence[Run], *, short: bool = False) -> str:
+    """The table of claims, the cells of each model, and from which runs they are.
+
+    `short` keeps the claims of the papers alone.
+    """
     head = ["question", *(f"`{visible(str(r.results.manifest.get('model')))}`" for r in runs)]
-    rows = [[name, *(row(run) for run in runs)] for name, row in _ROWS]
-    parts = [_table(head, rows)]
-    for run in runs:
+    chosen = [(name, row) for name, row in _ROWS if name in _SHORT or not short]
+    parts = [_table(head, [[name, *(row(run) for run in runs)] for name, row in chosen])]
+    for run in () if short else runs:
         read = run.behaviour
         if read is not None:
             title = f"What `{visible(str(run.results.manifest.get('model')))}` did, by category:"
@@ -49,7 +52,7 @@ def findings(runs: Sequence[Run]) -> str:
     return "\n\n".join(parts)
 
 
-def write_findings(runs: Sequence[Run], page: Path) -> None:
+def write_findings(runs: Sequence[Run], page: Path, *, short: bool = False) -> None:
     """Replace what stands between the two marks of a page.
 
     Raises:
@@ -61,7 +64,7 @@ def write_findings(runs: Sequence[Run], page: Path) -> None:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise InputError(f"{str(page)!r} has no lines {BEGIN} and {END} to write between")
-    write_atomic(page, f"{head}{BEGIN}\n\n{findings(runs)}\n\n{END}{tail}".encode())
+    write_atomic(page, f"{head}{BEGIN}\n\n{findings(runs, short=short)}\n\n{END}{tail}".encode())
 
 
 def _planted(run: Run) -> str:
@@ -237,6 +240,16 @@ def _writers(run: Run) -> str:
     )
 
 
+_SHORT: Final = (
+    "Refusal of the fitting prompts",
+    "Layer by the rule of Arditi et al.",
+    "Ablate one direction: harmful prompts refused",
+    "Add one direction: benign prompts refused",
+    "Separable, and refusal directions",
+    "Effective dimension, intended labels",
+    "Over-refusal at matched refusal: one knob?",
+    "Does the refusal style follow the direction?",
+)
 _ROWS: Final[tuple[tuple[str, Callable[[Run], str]], ...]] = (
     ("Known by construction", _planted),
     ("Refusal of the fitting prompts", _refuses),
