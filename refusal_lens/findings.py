@@ -19,9 +19,9 @@ from refusal_lens.evaluation import Effects, MannerMatrix, Matched
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_HARMFUL
+from refusal_lens.markdown import markdown_rows, markdown_table
 from refusal_lens.plots.behaviour import cells_table
 from refusal_lens.plots.matched import knob_in_words
-from refusal_lens.plots.tables import Table
 from refusal_lens.plots.text import interval, number, percent, probability, told, visible
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.records import Estimate, write_atomic
@@ -42,12 +42,12 @@ def findings(runs: Sequence[Run], *, short: bool = False) -> str:
     """
     head = ["question", *(f"`{visible(str(r.results.manifest.get('model')))}`" for r in runs)]
     chosen = [(name, row) for name, row in _ROWS if name in _SHORT or not short]
-    parts = [_table(head, [[name, *(row(run) for run in runs)] for name, row in chosen])]
+    parts = [markdown_rows(head, [[name, *(row(run) for run in runs)] for name, row in chosen])]
     for run in () if short else runs:
         read = run.behaviour
         if read is not None:
             title = f"What `{visible(str(run.results.manifest.get('model')))}` did, by category:"
-            parts += [title, _plain(cells_table(read, run.titles, _NEEDED))]
+            parts += [title, markdown_table(cells_table(read, run.titles, _NEEDED))]
     parts.append("\n".join(_provenance(run) for run in runs))
     return "\n\n".join(parts)
 
@@ -309,18 +309,3 @@ def _provenance(run: Run) -> str:
         f"seed {m.get('seed')}, {m.get('dtype')} on {m.get('device')}; "
         f"{seconds / 60:.0f} min of stages, at most {m.get('peak_memory_mib')} MiB."
     )
-
-
-def _plain(table: Table) -> str:
-    rows = [[cell.text for cell in row] for row in table.rows]
-    return f"{_table(list(table.head), rows)}\n\n{table.caption}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(x) for x in line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """Text that can't end a cell or act as markup of its own."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

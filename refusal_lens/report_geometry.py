@@ -5,7 +5,7 @@ from typing import Any
 from refusal_lens import plots
 from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Evaluation
-from refusal_lens.geometry import BehaviourContrasts, Geometry, change_over_layers
+from refusal_lens.geometry import BehaviourContrasts, Geometry, WithinTests, change_over_layers
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.plots.behaviour import within_table
 from refusal_lens.plots.contrasts import contrasts_table
@@ -124,9 +124,8 @@ def _lengths(run: Run) -> dict[str, Part]:
 
 
 def _verdicts(run: Run) -> dict[str, Part]:
-    within: Part = run.lacking("contrasts", "it was measured in another model than this run's")
-    if run.within is not None:
-        within = within_table(run.within, run.titles)
+    held = run.get("contrasts", "within", WithinTests)
+    within: Part = run.why("contrasts") if held is None else within_table(held, run.titles)
     if run.tests is None:
         why: Part = run.why("structure")
         return {"separability": why, "verdicts": why, "within": within}

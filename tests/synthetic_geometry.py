@@ -12,6 +12,7 @@ from refusal_lens.geometry import (
     Separability,
     SharedPool,
     Structure,
+    WithinTests,
     compare,
     fit_structure,
 )
@@ -126,6 +127,27 @@ def shared_pool(categories: tuple[str, ...] = CATEGORIES) -> SharedPool:
         matched, pooled, pooled - 0.1, pooled + 0.1, torch.full((1, k, k), 0.1),
         pooled - matched, FROM,
     )  # fmt: skip
+
+
+def within(categories: tuple[str, ...] = CATEGORIES) -> WithinTests:
+    """Half of the categories differ by what the model did; the last one could not be tested."""
+    n = len(categories)
+    q = torch.tensor([0.01 if i % 2 else 0.4 for i in range(n - 1)] + [torch.nan])
+    z = torch.linspace(0, 5, LAYERS).expand(n, LAYERS).clone()
+    z[-1] = torch.nan
+    return WithinTests(
+        categories,
+        block_inputs(LAYERS),
+        -1,
+        (15,) * n,
+        (12,) * (n - 1) + (2,),
+        9999,
+        0,
+        z,
+        q,
+        q,
+        FROM,
+    )
 
 
 def contrasts(names: tuple[str, ...] | None = None) -> BehaviourContrasts:

@@ -16,6 +16,7 @@ from synthetic_geometry import (
     separability,
     shared_pool,
     structure,
+    within,
 )
 from test_plots import (
     candidates,
@@ -90,7 +91,11 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
             "structure": structure(categories),
             "shared_pool": shared_pool(categories),
         },
-        "contrasts": {"contrasts": contrasts(), "behaviour": read("adapter scale 0.5")},
+        "contrasts": {
+            "contrasts": contrasts(),
+            "behaviour": read("adapter scale 0.5"),
+            "within": within(categories),
+        },
         "score": {"trust": trust(), "val": read(pairs=18)},
         "selection": {"selection": picked},
         "layers": {"curve": LayerCurve("pooled", candidates())},

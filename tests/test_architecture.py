@@ -38,7 +38,8 @@ LAYERS = (
         "report_evaluation",
         "report_front",
     ),
-    ("report_parts", "report", "findings"),
+    ("report_parts", "report", "markdown"),
+    ("findings",),
     ("bars", "edit_commands", "list_commands", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}

@@ -65,7 +65,8 @@ def test_datasets_are_listed():
 def test_models_are_told():
     told = run("models")
     assert told.returncode == 0
-    assert "embedded" in told.stdout
+    for word in ("qwen-coder-0.5b", "smollm2-planted", "Apache-2.0", "GB on disk"):
+        assert word in told.stdout
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,11 @@ def test_models_are_told():
         (["attribute", "nowhere", "--category", "mauve", "--full"], "not a run folder"),
         (["attribute", "nowhere", "--prompt", "Why?"], "not a run folder"),
         (["attribute", "nowhere", "--prompt", ""], "is blank"),
-        (["attribute"], "RUN"),
+        (["attribute"], "is not a run folder"),
+        (["study", "--labels", "mauve"], "--labels 'mauve' is unknown"),
+        (["study", "--full", "--quick"], "exclude each other"),
+        (["findings"], "RUN"),
+        (["findings", "nowhere"], "not a run folder"),
         (["study", "--layers", "eight"], "not a number or a range"),
         (["study", "--categories", ","], "is empty"),
         (["study", "--prompts", "nowhere.jsonl"], "does not exist"),

@@ -56,7 +56,7 @@ def test_the_table_names_every_row_and_its_control() -> None:
     table = effects_table(effects())
     by_name = {row[0].text: row for row in table.rows}
     assert by_name["unedited"][1].text == "75% [63, 84], n = 60"
-    assert by_name["ablated: pooled, by intended label"][1].text == "10% [5, 20], n = 60"
+    assert by_name["ablated: harmful − benign, as intended"][1].text == "10% [5, 20], n = 60"
     assert by_name["ablated: random (control)"][2].text.startswith("10%")
     assert "layer 13" in table.caption
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_organism import needs_wheel, tiny_examples, tiny_llama
 
+from refusal_lens.embedded.adapter import check_training_record, merge_adapter
 from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
 from refusal_lens.organism import adapter, base, train
@@ -92,7 +93,7 @@ def test_merged_equals_unmerged_and_scales(tmp_path: Path) -> None:
         bare = tiny_llama()(input_ids=ids).logits
         unmerged = trained(input_ids=ids).logits
         logits = {
-            scale: adapter.merge_adapter(tiny_llama(), tmp_path, scale)(input_ids=ids).logits
+            scale: merge_adapter(tiny_llama(), tmp_path, scale)(input_ids=ids).logits
             for scale in (0.0, 0.5, 1.0)
         }
     torch.testing.assert_close(logits[1.0], unmerged, atol=1e-5, rtol=0)
@@ -128,7 +129,7 @@ def test_shipped_adapter_is_small_and_names_no_path() -> None:
     assert (folder / "adapter_model.safetensors").stat().st_size <= 10_000_000
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == base.BASE_NAME
-    record = adapter.check_training_record(folder)
+    record = check_training_record(folder, base.BASE)
     adapt = train.adapt_prompts()
     assert record["prompts"] == {"split": "adapt", "n": len(adapt), "digest": adapt.digest}
     assert record["refusals_sha256"] == base.file_sha256(folder / "refusals.jsonl")

@@ -59,7 +59,8 @@ def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
     ]
     head = ("category", "refused and answered", "largest z, layer", "p", "q", "verdict")
     caption = (
-        "Harmful prompts that were refused against those that were answered, within each category. "
+        f"{visible(found.provenance.model)}: harmful prompts that were refused against those that "
+        "were answered, within each category. "
         f"Verdicts were exchanged {found.draws} times; p is that of the largest z over all layers, "
         f"q after Benjamini-Hochberg over categories. Fewer than {LEAST_A_GROUP} prompts in a "
         "group are not tested."
