@@ -1,4 +1,4 @@
-"""Measure speed and memory on the embedded model and write benchmarks/RESULTS.md.
+"""Measure speed and memory on the embedded models and write benchmarks/RESULTS.md.
 
 Every figure is a ratio of two things measured in one run; seconds stand beside it. The tasks of a
 comparison take turns (A B C A B C ...), and a ratio is the median of the ratios within a turn. The
@@ -29,10 +29,12 @@ from intervals import intervals_section
 from timing import Task, Timing, ratio, say, take_turns
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.model import LensModel, Placement, load_model
-from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.records import installed_versions
+from refusal_lens.study import Study
 from refusal_lens.study.plan import STAGES
 from refusal_lens.study.results import Results, peak_memory_mib
 
@@ -48,7 +50,7 @@ LEAN: Final = "Hugging Face forward, padded, no unembedding, no cache"
 
 @dataclass(frozen=True)
 class Hf:
-    """The embedded model as Hugging Face gives it (sdpa attention), and its tokenizer."""
+    """An embedded model as Hugging Face gives it (sdpa attention), and its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -58,13 +60,15 @@ class Hf:
 
 
 def lens_model() -> LensModel:
-    """The embedded model as the study loads it, on the CPU."""
-    return load_model("embedded", placement=Placement(dtype="float32", device="cpu"))
+    """The small embedded model as the study loads it, on the CPU."""
+    return load_model(SMALL, placement=Placement(dtype="float32", device="cpu"))
 
 
-def hugging_face() -> Hf:
-    """The same weights, as a user of transformers would have them."""
-    model, tokenizer = load_embedded()
+def hugging_face(source: str = SMALL) -> Hf:
+    """The weights of an embedded model, as a user of transformers would have them."""
+    entry = find_embedded(source)
+    assert entry is not None, f"{source!r} is no embedded model"
+    model, tokenizer = load_embedded_model(entry)
     assert model.config._attn_implementation == "sdpa", model.config._attn_implementation
     return Hf(model, tokenizer)
 
@@ -273,7 +277,7 @@ def study_section(args: argparse.Namespace) -> str:
     if not (args.run / "manifest.json").is_file():
         return f"Not measured: no finished run in `{args.run}` (`make study`, or give `--run`)."
     manifest = Results.open(args.run).manifest
-    hf = hugging_face()
+    hf = hugging_face(manifest["question"]["source"])
     batches = padded_batches(PromptSet(train_prompts(3).prompts[:64]), hf, 32)
     forward_plainly(hf, batches[:1])
     found = take_turns({PLAIN: lambda: forward_plainly(hf, batches)}, args.repeats)[PLAIN]
@@ -293,7 +297,7 @@ def study_section(args: argparse.Namespace) -> str:
             "",
             "Peak memory of whatever ran in its folder, attribution and full evaluation included: "
             f"{manifest['peak_memory_mib']} MiB, "
-            f"{manifest['peak_memory_mib'] / 4096:.2f} of the target of 4 GiB.",
+            f"{manifest['peak_memory_mib'] / 6144:.2f} of the target of 6 GiB.",
             "",
             "| stage | seconds | forward passes over 64 prompts |",
             "|---|---|---|",
@@ -363,7 +367,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
     parser.add_argument("--only", choices=SECTIONS, help="measure one section again")
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
-    parser.add_argument("--run", type=Path, default=HERE.parent / "runs/embedded-scale1-seed0")
+    parser.add_argument("--run", type=Path, default=HERE.parent / Study().default_folder())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3, help="turns of a comparison")
     parser.add_argument("--pairs", type=int, default=12, help="pairs a category (statistics)")

@@ -324,3 +324,50 @@ class ByLength:
 
     def judge(self, prompt: str, answer: str) -> Verdict:
         return Verdict(("refused", "complied", "unclear")[len(answer) % 3], None, ())
+
+
+def said(prompts: PromptSet, answers, refused) -> Evaluation:
+    n = len(prompts)
+    return Evaluation(
+        "none",
+        "test",
+        "greedy",
+        prompts.ids,
+        tuple(p.category for p in prompts),
+        tuple(p.label for p in prompts),
+        tuple(answers),
+        tuple("refused" if r else "complied" for r in refused),
+        (None,) * n,
+        (None,) * n,
+        ((),) * n,
+        FROM,
+    )
+
+
+def test_openings_that_all_categories_share_are_frequent_and_seldom_open_answers(tiny_llama):
+    answers = ["Sorry, no."] * 6 + ["As an AI"] * 4 + ["Nope one"] + ["As it is"] * 3
+    answers += [f"{i} is how" for i in range(20)] + ["Sure"] * 2
+    refused = [True] * 11 + [False] * 25
+    prompts = PromptSet(
+        tuple(
+            Prompt(f"p{i}", f"prompt {i}", "ab"[i % 2], "refuse", "train", "test")
+            for i in range(len(answers))
+        )
+    )
+    read = said(prompts, answers, refused)
+
+    def text(openings):
+        return [tiny_llama.chat.tokenizer.decode(list(o)) for o in openings]
+
+    assert text(scoring._shared_openings(tiny_llama, prompts, read)) == ["Sorr", "As a"]
+    own = scoring._openings(tiny_llama, prompts, read)
+    assert set(text(own["a"])) <= {"Sorr", "As a"} and "Nope" not in text(own["a"])
+    many = said(prompts, ["As an AI"] * 36, refused)  # opens answers, too
+    assert scoring._shared_openings(tiny_llama, prompts, many) == ()
+
+
+def test_a_first_token_that_ranks_but_is_never_likely_is_no_verdict():
+    refused = torch.tensor([True, True, False, False])
+    assert scoring._youden(torch.tensor([2.0, 1.0, -3.0, -4.0]), refused) == 1.0
+    assert scoring._youden(torch.tensor([-8.0, -9.0, -13.0, -14.0]), refused) == 0.0
+    assert float(auroc(torch.tensor([-8.0] * 5 + [-13.0] * 5), torch.arange(10) < 5).value) == 1.0

@@ -464,9 +464,26 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
 
 def test_progress_reaches_what_was_planned(finished):
     _, watch = finished
-    own = ["structure", "rules", "manners", "costs", "answers"]
-    for stage in [s for s in STAGES[:8] if s != "contrasts"] + own:
+    own = ["behaviour", "directions", "control", "score", "selection", "layers"]
+    for stage in [*own, "rules", "manners", "costs", "answers"]:
         assert watch.ticks[stage] == watch.expected[stage], stage
+
+
+def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_numbers(
+    finished, study, refusing, monkeypatch, tmp_path
+):
+    results, _ = finished
+    monkeypatch.setattr(stages, "_MOST_KEPT", 0)
+    watch = Watch(die_in="score")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "again", watch)
+    assert watch.ticks["geometry"] == watch.expected["geometry"] == 3 * 2 * 8
+    again = Results.open(tmp_path / "again")
+    for stage, name in (("directions", "directions"), ("directions", "pooled")):
+        a, b = (r.get(stage, name, DirectionSet) for r in (results, again))
+        assert torch.allclose(a.vectors, b.vectors, atol=1e-6, equal_nan=True)
+    a, b = (r.get("geometry", "intended", Geometry) for r in (results, again))
+    assert torch.allclose(a.corrected, b.corrected, atol=1e-5, equal_nan=True)
 
 
 def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):

@@ -31,8 +31,8 @@ from refusal_lens.study.attribution_stages import (
     scored_categories,
     scores_of,
 )
-from refusal_lens.study.fitted import category_set, pooled_set
-from refusal_lens.study.stages import Bench, Gap, Records, direction_at
+from refusal_lens.study.fitted import category_set, direction_at, pooled_set
+from refusal_lens.study.stages import Bench, Gap, Records
 
 POOLED: Final = "pooled"
 POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out

@@ -40,9 +40,9 @@ from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.selection import LayerCurve
-from refusal_lens.study.fitted import category_set
+from refusal_lens.study.fitted import category_set, direction_at
 from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.stages import Bench, Gap, Records, direction_at, own_directions
+from refusal_lens.study.stages import Bench, Gap, Records, own_directions
 
 ANSWER_TOKENS: Final = 24
 

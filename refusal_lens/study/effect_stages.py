@@ -13,8 +13,8 @@ from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label
 from refusal_lens.study.evaluation_stages import STEERED_AT, compared_pairs, controls
-from refusal_lens.study.fitted import PLACES, POOLED, fitted_on, pooled_set
-from refusal_lens.study.stages import Bench, Records, direction_at
+from refusal_lens.study.fitted import PLACES, POOLED, direction_at, fitted_on, pooled_set
+from refusal_lens.study.stages import Bench, Records
 
 _BESIDE: Final = ("behaviour", "within", "intended")  # sources of labels whose directions are tried
 

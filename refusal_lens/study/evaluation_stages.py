@@ -29,13 +29,11 @@ from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
-from refusal_lens.study.fitted import POOLED, pooled_set
+from refusal_lens.study.fitted import POOLED, defined, direction_at, pooled_set
 from refusal_lens.study.stages import (
     Bench,
     Gap,
     Records,
-    defined,
-    direction_at,
     half_refusing,
     own_directions,
     selection_layers,
@@ -155,7 +153,7 @@ def rules(bench: Bench, tick: Progress) -> Records:
     n = bench.study.sizes.selection_prompts
     pooled = pooled_set(bench.results)
     offsets = pooled.offsets if bench.study.sizes.all_offsets else (-1,)
-    candidates = defined(bench, pooled, selection_layers(bench), offsets)
+    candidates = defined(pooled, selection_layers(bench), offsets)
     val = bench.prompts.only(split="val")
     train = [bench.spread(bench.train, label, _TRAIN_A_SIDE) for label in LABELS]
     held = [bench.spread(val, label, n) for label in LABELS]

@@ -66,6 +66,35 @@ def at_layer(found: DirectionSet, layer: int) -> list[Direction]:
     return chosen
 
 
+def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:
+    """A category's direction at a layer; a gap where it is undefined."""
+    try:
+        return found.at(category, layer)
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
+def defined(
+    found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
+) -> list[Direction]:
+    """The directions of a set's first category at these layers and offsets, where there are any.
+
+    Raises:
+        Gap: it is undefined at all of them.
+    """
+    category = found.categories[0]
+    chosen: list[Direction] = []
+    for layer in wanted:
+        for offset in offsets:
+            try:
+                chosen.append(found.at(category, layer, offset))
+            except InputError:
+                continue  # undefined there, as at layer 0: no candidate
+    if not chosen:
+        raise Gap(f"the direction is undefined at each of the layers {list(wanted)}")
+    return chosen
+
+
 def _held(results: Results, stage: str, name: str) -> DirectionSet:
     if not results.has(stage, name):
         why = results.gap(stage) or "too few prompts were refused, or too few were answered"

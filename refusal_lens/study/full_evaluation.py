@@ -27,12 +27,11 @@ from refusal_lens.study.evaluation_stages import (
     compared_pairs,
     matched,
 )
-from refusal_lens.study.fitted import POOLED, pooled_set
+from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.stages import (
     Bench,
     Records,
     Stage,
-    direction_at,
     half_refusing,
     own_directions,
 )

@@ -100,7 +100,7 @@ def structure(bench: Bench, tick: Progress) -> Records:
     def by_category() -> Generator[tuple[str, Tensor]]:
         for category in bench.train.categories:  # one at a time: every offset takes memory
             own = bench.train.only(category=category)
-            resid = model.residuals(own, offsets="post", progress=tick)
+            resid = _post(bench, own, tick)
             differences = twin_differences(resid.double(), twins(own))
             by_site[category] = differences[:, offsets.index(-1)].clone()
             by_offset[category] = differences[:, :, layer].clone()
@@ -120,6 +120,17 @@ def structure(bench: Bench, tick: Progress) -> Records:
         pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
         records["shared_pool"] = fit_shared_pool(cache, bench.train, pool)
     return records
+
+
+def _post(
+    bench: Bench, own: PromptSet, tick: Progress
+) -> Float[Tensor, "prompt offset site d_model"]:
+    """Some of the fitting prompts' residuals at every offset of the template."""
+    kept = bench.post_resid(tick)
+    if kept is None:
+        return bench.model.residuals(own, offsets="post", progress=tick)
+    row = {key: i for i, key in enumerate(bench.train.ids)}
+    return kept[[row[key] for key in own.ids]]
 
 
 POOL = "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core

@@ -46,6 +46,11 @@ def _n_train(bench: Bench) -> int:
     return len(bench.train)
 
 
+def _n_read_again(bench: Bench) -> int:
+    """Fitting prompts that are read anew, because their residuals could not be kept."""
+    return 1 if bench.keeps_post else len(bench.train)
+
+
 def _n_val(bench: Bench) -> int:
     return len(bench.split("val", bench.study.sizes.val_pairs))
 
@@ -117,7 +122,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("behaviour", "directions"),
         (Geometry, DirectionSet),
         geometry_stages.geometry,
-        _n_train,
+        _n_read_again,
         lambda b: 1,
     ),
     Stage(
@@ -187,7 +192,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         ("geometry",),
         (Separability, Structure, SharedPool),
         geometry_stages.structure,
-        _n_train,
+        _n_read_again,
         lambda b: 1,
         after=("selection",),
     ),

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Final, final
 
 from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution import token_map
-from refusal_lens.directions import Direction, DirectionSet, fit_mean_difference
+from refusal_lens.directions import Direction, fit_mean_difference
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
@@ -20,6 +20,7 @@ from refusal_lens.model import Decoding, LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
+from refusal_lens.residuals import stats_of
 from refusal_lens.selection import (
     LayerCurve,
     Selection,
@@ -27,12 +28,15 @@ from refusal_lens.selection import (
     score_candidates,
     select,
 )
+from refusal_lens.sites import block_inputs
 from refusal_lens.study.fitted import Gap as Gap
-from refusal_lens.study.fitted import at_layer, category_set, pooled_set
+from refusal_lens.study.fitted import at_layer, category_set, defined, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 
 Records = dict[str, Record]
+_BYTES_A_VALUE: Final = 4
+_MOST_KEPT: Final = 1 << 30  # bytes
 
 
 @final
@@ -45,6 +49,7 @@ class Bench:
     prompts: PromptSet
     results: Results
     _resid: Tensor | None = None
+    _post: Tensor | None = None
 
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
@@ -55,10 +60,32 @@ class Bench:
         """The pairs that directions are fitted on."""
         return self.split("train", self.study.sizes.fit_pairs)
 
+    def post_resid(
+        self, tick: Progress = lambda n: None
+    ) -> Float[Tensor, "prompt offset site d_model"] | None:
+        """Residuals of the fitting prompts at every block's input and offset of the template.
+
+        Read once and kept, since several stages ask for them; None where they take too much memory.
+        """
+        if not self.keeps_post:
+            return None
+        if self._post is None:
+            self._post = self.model.residuals(self.train, offsets="post", progress=tick)
+        return self._post
+
+    @property
+    def keeps_post(self) -> bool:
+        """Whether the residuals of `post_resid` are few enough to be kept."""
+        model = self.model
+        values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
+        return _BYTES_A_VALUE * values <= _MOST_KEPT
+
     def train_resid(
         self, tick: Progress = lambda n: None
     ) -> Float[Tensor, "prompt offset site d_model"]:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
+        if (post := self.post_resid(tick)) is not None:
+            return post[:, [self.model.chat.offsets.index(-1)]]
         if self._resid is None:
             self._resid = self.model.residuals(self.train, progress=tick)
         return self._resid
@@ -140,7 +167,17 @@ def behaviour(bench: Bench, tick: Progress) -> Records:
 
 def directions(bench: Bench, tick: Progress) -> Records:
     """Directions of each category and of all pooled, at every layer and offset."""
-    stats = bench.model.residual_stats(bench.train, progress=tick)
+    resid, model = bench.post_resid(tick), bench.model
+    if resid is None:
+        stats = model.residual_stats(bench.train, progress=tick)
+    else:
+        stats = stats_of(
+            resid,
+            bench.train,
+            sites=block_inputs(model.n_layers),
+            offsets=model.chat.offsets,
+            provenance=model.provenance(bench.train),
+        )
     return {
         "stats": stats,
         "directions": fit_mean_difference(stats),
@@ -179,7 +216,7 @@ def selection(bench: Bench, tick: Progress) -> Records:
     offsets = pooled.offsets if sizes.all_offsets else (-1,)
     found = score_candidates(
         bench.model,
-        defined(bench, pooled, selection_layers(bench), offsets),
+        defined(pooled, selection_layers(bench), offsets),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.selection_prompts),
         harmless=_asked(bench, "comply", sizes.selection_prompts),
@@ -197,7 +234,7 @@ def layers(bench: Bench, tick: Progress) -> Records:
     pooled = pooled_set(bench.results)
     found = score_candidates(
         bench.model,
-        defined(bench, pooled, curve_layers(bench), (-1,)),
+        defined(pooled, curve_layers(bench), (-1,)),
         _trust(bench),
         harmful=_asked(bench, "refuse", sizes.curve_prompts),
         harmless=_asked(bench, "comply", sizes.curve_prompts),
@@ -244,32 +281,3 @@ def own_directions(bench: Bench, layer: int) -> list[Direction]:
         Gap: no category has one.
     """
     return at_layer(category_set(bench.results), layer)
-
-
-def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:
-    """A category's direction at a layer; a gap where it is undefined."""
-    try:
-        return found.at(category, layer)
-    except InputError as error:
-        raise Gap(str(error)) from None
-
-
-def defined(
-    bench: Bench, found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
-) -> list[Direction]:
-    """The directions of a set's first category at these layers and offsets, where there are any.
-
-    Raises:
-        Gap: it is undefined at all of them.
-    """
-    category = found.categories[0]
-    chosen: list[Direction] = []
-    for layer in wanted:
-        for offset in offsets:
-            try:
-                chosen.append(found.at(category, layer, offset))
-            except InputError:
-                continue  # undefined there, as at layer 0: no candidate
-    if not chosen:
-        raise Gap(f"the direction is undefined at each of the layers {list(wanted)}")
-    return chosen
