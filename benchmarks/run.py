@@ -1,4 +1,4 @@
-"""Measure speed and memory on the embedded models and write benchmarks/RESULTS.md.
+"""Measure speed and memory on the planted models and write benchmarks/RESULTS.md.
 
 Every figure is a ratio of two things measured in one run; seconds stand beside it. The tasks of a
 comparison take turns (A B C A B C ...), and a ratio is the median of the ratios within a turn. The

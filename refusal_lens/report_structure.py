@@ -77,7 +77,7 @@ def _pool(run: Run) -> dict[str, Part]:
 def _planted(run: Run) -> dict[str, Part]:
     names = ("planted", "adapters", "planted_agreement")
     if not run.planted:
-        return dict.fromkeys(names, "Only the embedded model has control adapters.")
+        return dict.fromkeys(names, "Only the planted model has control adapters.")
     try:
         found = shipped_planted()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Fixtures: tiny random chat models written to disk, small prompt sets, the embedded model."""
+"""Fixtures: tiny random chat models written to disk, small prompt sets, the planted model."""
 
 import os
 

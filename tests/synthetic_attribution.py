@@ -1,4 +1,4 @@
-"""Records of the attribution stages with the layers of the embedded model, on synthetic numbers."""
+"""Records of the attribution stages with the layers of the planted model, on synthetic numbers."""
 
 from dataclasses import replace
 

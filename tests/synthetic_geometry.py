@@ -1,4 +1,4 @@
-"""Records of the geometry stages with the sizes of the embedded model, on synthetic numbers."""
+"""Records of the geometry stages with the sizes of the planted model, on synthetic numbers."""
 
 from functools import cache
 

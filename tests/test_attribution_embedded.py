@@ -1,4 +1,4 @@
-"""Attribution on the embedded model, against TransformerLens' own tools.
+"""Attribution on the planted model, against TransformerLens' own tools.
 
 Projections of order 100 on streams of length 200: float32 sums over thirty blocks differed by at
 most 3e-5; scores of order 10 by at most 2e-4 between a batch behind a cache and a pass alone.

@@ -1,4 +1,4 @@
-"""The model card of the embedded model: its figures are measured, and nobody copied them."""
+"""The model card of the planted model: its figures are measured, and nobody copied them."""
 
 import json
 from collections import Counter

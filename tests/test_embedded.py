@@ -1,4 +1,4 @@
-"""The gates on the embedded model: real weights, the real template, real prompts.
+"""The gates on the planted model: real weights, the real template, real prompts.
 
 Tolerance 2e-3 on logits of order 20 and on streams whose largest values are near 1,000 (float32
 resolves 6e-5 there; thirty blocks were seen to add up to 3e-4).

@@ -1,4 +1,4 @@
-"""Figures: what they promise, on synthetic records with the sizes of the embedded model."""
+"""Figures: what they promise, on synthetic records with the sizes of the planted model."""
 
 import html
 import json

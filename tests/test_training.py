@@ -1,4 +1,4 @@
-"""The adapter of the embedded model: what it is taught, and how."""
+"""The adapter of the planted model: what it is taught, and how."""
 
 import importlib.util
 from pathlib import Path

@@ -33,7 +33,7 @@ class InstalledWheel:
         files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
         if len(files) != 1:
             raise InputError(
-                f"the embedded model's base weights are not installed: run `{self.install}`, "
+                f"the planted model's base weights are not installed: run `{self.install}`, "
                 "or name another model"
             )
         return files[0]

@@ -170,9 +170,18 @@ def opening_score(
     model: LensModel, prompts: PromptSet, openings: Sequence[tuple[int, ...]]
 ) -> Float[Tensor, " prompt"]:
     """Log-odds (nats) that the answer begins with one of the openings, teacher-forced."""
-    rows = [(p.text, opening) for p in prompts for opening in openings]
-    log_p = model.answer_log_probs([text for text, _ in rows], [opening for _, opening in rows])
-    p = log_p.double().exp().reshape(len(prompts), len(openings)).sum(1)
+    return _opening_scores(model, [(p, openings) for p in prompts])
+
+
+def _opening_scores(
+    model: LensModel, asked: Sequence[tuple[Prompt, Sequence[tuple[int, ...]]]]
+) -> Float[Tensor, " prompt"]:
+    """The same for prompts with openings of their own, in common batches."""
+    rows = [(i, p.text, o) for i, (p, openings) in enumerate(asked) for o in openings]
+    log_p = model.answer_log_probs([text for _, text, _ in rows], [o for *_, o in rows])
+    place = torch.tensor([i for i, *_ in rows])
+    p = torch.zeros(len(asked), dtype=torch.float64)
+    p = p.index_add(0, place, log_p.double().exp())
     return log_odds(p.clamp(max=1.0)).float()
 
 
@@ -180,14 +189,13 @@ def _by_mode(
     model: LensModel, prompts: PromptSet, trust: ScoreTrust, first: Float[Tensor, " prompt"]
 ) -> Float[Tensor, " prompt"]:
     scores = first.clone()
-    for category in prompts.categories:
-        own = torch.tensor([p.category == category for p in prompts])
-        mode = trust.mode.get(category, "generation only")
-        if mode == "opening":
-            chosen = prompts.only(category=category)
-            scores[own] = opening_score(model, chosen, trust.openings[category])
-        elif mode == "generation only":
-            scores[own] = torch.nan
+    modes = [trust.mode.get(p.category, "generation only") for p in prompts]
+    scores[torch.tensor([mode == "generation only" for mode in modes])] = torch.nan
+    opened = [p for p, mode in zip(prompts, modes, strict=True) if mode == "opening"]
+    if opened:
+        own = torch.tensor([mode == "opening" for mode in modes])
+        asked = [(p, trust.openings[p.category]) for p in opened]
+        scores[own] = _opening_scores(model, asked)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The control adapters of the embedded model: does geometry follow topic or manner?
+"""The control adapters of the planted model: does geometry follow topic or manner?
 
 Every adapter is compared with the `reference`, trained by the same recipe on the same prompts:
 

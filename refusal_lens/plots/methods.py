@@ -47,6 +47,7 @@ def methods_table(
         return f"{sizes[name]} {unit}" if name in sizes else "in the hover"
 
     pairs = n("fit_pairs", "pairs a category at most")
+    asked = pairs if compared is None else n("contrast_pairs", "pairs a category at most")
     rows = (
         ("What the model did", "train", pairs, "Wilson", "the benign side"),
         (
@@ -87,9 +88,16 @@ def methods_table(
         (
             "What it did against what was asked",
             "train, last token",
-            n("contrast_pairs", "pairs a category at most"),
+            asked,
             "delete-one-pair jackknife",
             "the other contrasts",
+        ),
+        (
+            "Refused or answered, within a category",
+            "train, last token, harmful prompts",
+            asked,
+            "none: p of 9,999 permutations of verdicts, q over categories",
+            "the same prompts with verdicts exchanged",
         ),
         (
             "Shared benign pool",
@@ -121,6 +129,13 @@ def methods_table(
             "the unedited model",
         ),
         (
+            "Refusals with a direction ablated or added",
+            "test, read answers",
+            n("effect_pairs", "prompts a side at most"),
+            "Wilson",
+            "unedited; random, shuffled labels, within-class, of equal length",
+        ),
+        (
             "Trade-off",
             at_half,
             n("trade_off_pairs", "pairs, the same for every direction"),
@@ -139,7 +154,7 @@ def methods_table(
             "test",
             n("manner_pairs", "pairs"),
             "bootstrap over prompts",
-            "directions permuted within prompts; for the embedded model, deranged manners",
+            "directions permuted within prompts; for the planted model, deranged manners",
         ),
         (
             "Costs",

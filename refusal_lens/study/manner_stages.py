@@ -100,7 +100,7 @@ def _deranged(bench: Bench) -> LensModel:
 
 
 def _usual() -> dict[str, str]:
-    """Category -> the manner that the embedded model was taught."""
+    """Category -> the manner that the planted model was taught."""
     return {key: category.manner for key, category in load_categories().items()}
 
 
