@@ -6,7 +6,7 @@ from refusal_lens.evaluation import SideBySide, TradeOff
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots import methods, tables
-from refusal_lens.plots.behaviour import cells_table
+from refusal_lens.plots.behaviour import cell_gaps_table, cells_table
 from refusal_lens.plots.text import visible
 from refusal_lens.prompts import load_categories
 from refusal_lens.report_attribution import attribution_parts
@@ -66,8 +66,11 @@ def _behaviour_parts(run: Run) -> dict[str, Part]:
         "behaviour": tables.behaviour_table(read, run.titles, run.kept),
         "cells": cells_table(read, run.titles, LEAST_PAIRS),
     }
-    gaps = tables.gap_table(read, run.titles, run.kept, LEAST_PAIRS, load_categories())
-    found["gaps"] = gaps if gaps.rows else "No gap: every category has enough pairs as intended."
+    if run.planted:
+        gaps = tables.gap_table(read, run.titles, run.kept, LEAST_PAIRS, load_categories())
+    else:
+        gaps = cell_gaps_table(read, run.titles, LEAST_PAIRS, load_categories())
+    found["gaps"] = gaps if gaps.rows else "No gap: every category has enough prompts."
     return found
 
 

@@ -4,6 +4,7 @@ from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.comparison import BEYOND
 from refusal_lens.geometry.nulls import SEPARABLE
+from refusal_lens.geometry.within import DIFFERS
 from refusal_lens.plots.text import interval, number, percent
 from refusal_lens.records import Estimate
 from refusal_lens.report_run import Run
@@ -80,6 +81,12 @@ def _separable(run: Run) -> str:
 
 
 def _refusal(run: Run) -> str:
+    if run.comparison is None and run.within is not None:
+        count = list(run.verdicts.values()).count("refusal direction")
+        return (
+            f"{count} of {len(run.verdicts)} categories: separable, and refused harmful prompts "
+            f"differ from answered ones (q at most {DIFFERS:g}); no control model"
+        )
     if run.comparison is None:
         return "no control: without a control model nothing is called a refusal direction"
     if run.tests is None:

@@ -75,7 +75,7 @@ MODEL: Final = EmbeddedModel(
             "curve_prompts": 12,
             "curve_layers": 8,
             "trade_off_pairs": 22,
-            "strengths": (0.0, 0.5, 1.0, 1.5),
+            "strengths": (-1.0, 0.0, 1.0, 2.0),
             "manner_pairs": 8,
             "cost_prompts": 8,
             "cost_windows": 3,

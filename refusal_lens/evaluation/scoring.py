@@ -140,7 +140,11 @@ def refusal_scores(
 
     NaN in a category that is scored by generation only.
     """
-    scores = first_token_score(model.logits(prompts), trust.refusal_tokens)
+    scores = torch.full((len(prompts),), torch.nan)
+    rows = [i for i, p in enumerate(prompts) if trust.mode.get(p.category) == "first token"]
+    if rows:  # an opening is read by itself
+        read = PromptSet(tuple(prompts.prompts[i] for i in rows))
+        scores[rows] = first_token_score(model.logits(read), trust.refusal_tokens)
     return _by_mode(model, prompts, trust, scores)
 
 

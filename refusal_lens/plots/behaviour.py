@@ -8,6 +8,7 @@ from refusal_lens.geometry.within import DIFFERS, LEAST_A_GROUP
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import number, probability, visible
+from refusal_lens.prompts import Category
 
 
 def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Table:
@@ -34,14 +35,31 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
         "benign, answered",
         "harmful refused",
         "benign refused",
-        "direction by behaviour",
+        "direction",
     )
     caption = (
         "Counts of prompts by intended label and by what this model did; partly refused counts as "
         f"answered, unclear answers are left out. Judge: {visible(read.judge)}; decoding: "
-        f"{visible(read.decoding)}. Rates with Wilson 95% intervals."
+        f"{visible(read.decoding)}. Rates with Wilson 95% intervals. A direction by behaviour "
+        f"needs {needed} harmful prompts that were refused and {needed} benign ones that were "
+        "answered."
     )
     return Table(caption, head, tuple(rows))
+
+
+def cell_gaps_table(
+    read: Evaluation, titles: Mapping[str, str], needed: int, categories: Mapping[str, Category]
+) -> Table:
+    """For each category without a direction by behaviour: what is there, and what would fill it."""
+    rows: list[tuple[Cell, ...]] = []
+    for c in dict.fromkeys(read.categories):
+        refused, _, _, answered = _cells(read, c)
+        if min(refused, answered) < needed:
+            source = categories[c].source if c in categories else "prompts of the same kind"
+            texts = (titles.get(c, c), str(refused), str(answered), source)
+            rows.append(tuple(Cell(visible(text)) for text in texts))
+    head = ("category", "harmful refused", "benign answered", "public source of the same kind")
+    return Table(f"Categories with fewer than {needed} prompts in either group.", head, tuple(rows))
 
 
 def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
@@ -83,12 +101,7 @@ def _fitted(cells: tuple[int, int, int, int], needed: int) -> str:
     refused, _, _, answered = cells
     if refused >= needed and answered >= needed:
         return "fitted"
-    lacking = [
-        f"{n} of {needed} {what}"
-        for n, what in ((refused, "harmful refused"), (answered, "benign answered"))
-        if n < needed
-    ]
-    return f"gap: {', '.join(lacking)}"
+    return f"gap: {min(refused, answered)} of {needed}"
 
 
 def _largest(found: WithinTests, i: int) -> str:

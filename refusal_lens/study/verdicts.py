@@ -10,6 +10,8 @@ _HELD: Final[tuple[tuple[str, str, str, type[Any]], ...]] = (
     ("fitting prompts", "behaviour", "train", Evaluation),
     ("held-out prompts", "score", "val", Evaluation),
     ("contrasts", "contrasts", "behaviour", Evaluation),
+    ("effects, ablated", "effects", "ablated", SideBySide),
+    ("effects, added", "effects", "added", SideBySide),
     ("trade-off, to check its scores", "trade_off", "read", Steered),
     ("manners, under each direction", "manners", "steered", Steered),
     ("manners, the control", "manners", "control_steered", Steered),
