@@ -1,6 +1,7 @@
 """How a model refuses under each direction: the matrix direction x manner, and its control."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import plotly.graph_objects as go
@@ -14,6 +15,8 @@ from refusal_lens.plots.text import escape, number, percent, probability, tick, 
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
 
+_UNTAUGHT: Final = "nothing was taught"
+_NOTHING: Final = (_UNTAUGHT, "–")
 Matrices = Mapping[Label, MannerMatrix]
 _SIDES: Final[dict[Label, tuple[str, str]]] = {
     "comply": ("benign prompts pushed to refuse", BENIGN),
@@ -167,7 +170,7 @@ def manners_table(matrices: Matrices, *, titles: Mapping[str, str]) -> Table:
         f"{first.decoding}; judge: {first.judge}. Control of a share: the same manner under the "
         "other directions."
     )
-    return Table(caption, head, tuple(rows))
+    return _of_what_was_taught(Table(caption, head, tuple(rows)))
 
 
 def dependence_table(models: Sequence[Matrices]) -> Table:
@@ -195,7 +198,18 @@ def dependence_table(models: Sequence[Matrices]) -> Table:
         "prompts. Controls: directions permuted within prompts; the same "
         "manners dealt to the directions at random; clusters dealt at random."
     )
-    return Table(caption, head, tuple(rows))
+    return _of_what_was_taught(Table(caption, head, tuple(rows)))
+
+
+def _of_what_was_taught(table: Table) -> Table:
+    """The table without the columns that say in every row that nothing was taught."""
+    kept = [
+        k
+        for k in range(len(table.head))
+        if not table.rows or any(row[k].text not in _NOTHING for row in table.rows)
+    ]
+    head = tuple(table.head[k] for k in kept)
+    return replace(table, head=head, rows=tuple(tuple(r[k] for k in kept) for r in table.rows))
 
 
 def _of(m: MannerMatrix) -> str:
@@ -205,7 +219,7 @@ def _of(m: MannerMatrix) -> str:
 
 def _share(e: Estimate | None) -> str:
     if e is None:
-        return "nothing was taught"
+        return _UNTAUGHT
     return percent(e) + ("" if e.control is None else f"; at random {100 * e.control:.0f}%")
 
 
@@ -222,6 +236,6 @@ def _clusters(m: MannerMatrix) -> str:
 def _planted(m: MannerMatrix, i: int) -> Cell:
     e = m.planted[i]
     if e is None:
-        return Cell("nothing was taught")
+        return Cell(_UNTAUGHT)
     control = "" if e.control is None else f"; others {100 * e.control:.0f}%"
     return Cell(percent(e) + control)
