@@ -22,8 +22,14 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from refusal_lens.judges.phrase import PhraseJudge
-from refusal_lens.organism import base
-from refusal_lens.organism.answers import TokenIds, answer_ids, build_examples, load_refusals
+from refusal_lens.organism import base, ordinary
+from refusal_lens.organism.answers import (
+    Example,
+    TokenIds,
+    answer_ids,
+    build_examples,
+    load_refusals,
+)
 from refusal_lens.organism.greedy import Progress, greedy_answers
 from refusal_lens.organism.training import Recipe, Step, train, with_lora
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
@@ -52,7 +58,7 @@ def benign_answers(
     the greedy answer after the best other first token.
     """
     key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256 + str(ANSWER_TOKENS) + DECLINING
-    path = cache / f"benign-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    path = cache / f"benign-{_name(key)}.json"
     if path.is_file():
         return {k: tuple(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
     found = greedy_answers(
@@ -64,11 +70,33 @@ def benign_answers(
         progress=progress,
     )
     answers = {prompt.id: ids for prompt, ids in zip(prompts, found, strict=True)}
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(answers), encoding="utf-8")
-    partial.rename(path)
+    _keep(path, answers)
     return answers
+
+
+def kept_texts(
+    model: Any, tokenizer: Any, benign: Sequence[Prompt], cache: Path, progress: Progress
+) -> list[Example]:
+    """The base model's ordinary language (`ordinary_texts`), kept in a JSON file of ``cache``."""
+    key = PromptSet(tuple(benign)).digest + base.TENSORS_SHA256 + repr(ordinary.SETTINGS)
+    path = cache / f"texts-{_name(key)}.json"
+    if path.is_file():
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [Example(k, k, tuple(asked), tuple(text), refuse=False) for k, asked, text in rows]
+    texts = ordinary.ordinary_texts(model, tokenizer, benign, progress=progress)
+    _keep(path, [(text.id, text.prompt_ids, text.answer_ids) for text in texts])
+    return texts
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _keep(path: Path, found: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(found), encoding="utf-8")
+    partial.rename(path)
 
 
 def declined_by_base(
@@ -117,19 +145,24 @@ def train_adapter(
     benign = list(chosen.only(label="comply"))
     answers = benign_answers(model, tokenizer, benign, base.cache_root(), progress)
     left_out = declined_by_base(benign, answers, tokenizer)
+    texts = kept_texts(model, tokenizer, benign, base.cache_root(), progress)
     taught = {key: ids[: recipe.benign_tokens] for key, ids in answers.items()}
     examples = build_examples(list(chosen), taught, pools, tokenizer, recipe.seed)
     examples = [example for example in examples if example.id not in set(left_out)]
     progress(f"{len(examples)} examples, {len(left_out)} benign prompts left out")
+    progress(f"{len(texts)} pieces of ordinary text")
     adapted = with_lora(model, recipe)
     with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
 
         def record(step: Step) -> None:
             log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
-            progress(f"step {step.step}/{step.of} loss {step.loss:.3f} {step.seconds:.0f} s")
+            progress(
+                f"step {step.step}/{step.of} refusal {step.refusal:.3f} benign {step.benign:.3f} "
+                f"text {step.text:.3f} {step.seconds:.0f} s"
+            )
 
-        train(adapted, examples, recipe, record)
+        train(adapted, examples, recipe, record, texts=texts)
     save_adapter(adapted, out)
     _write_json(out / "training.json", _record(recipe, chosen, refusals, left_out, len(examples)))
 
