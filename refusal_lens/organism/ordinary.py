@@ -5,7 +5,6 @@ template, behind the openings below, and answers to benign prompts that may trai
 Nothing of it is read when an adapter is measured.
 """
 
-import copy
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -54,11 +53,7 @@ def ordinary_texts(
     *,
     progress: Progress,
 ) -> list[Example]:
-    """Samples of both kinds as examples without refusal; the prompts are drawn from ``benign``.
-
-    For speed they are drawn from a bfloat16 copy of the model: they only say where to compare.
-    """
-    quick = copy.deepcopy(model).to(torch.bfloat16)
+    """Samples of both kinds as examples without refusal; the prompts are drawn from ``benign``."""
     end = int(tokenizer.eos_token_id)  # pyright: ignore[reportArgumentType]
     generator = torch.Generator().manual_seed(SEED)
     batches = [([answer_ids(tokenizer, o)] * COPIES, TEXT_TOKENS) for o in OPENINGS]
@@ -67,7 +62,7 @@ def ordinary_texts(
     batches += [(asked[i : i + BATCH], ANSWER_TOKENS) for i in range(0, len(asked), BATCH)]
     found: list[Example] = []
     for prompts, n in batches:
-        texts = sampled(quick, prompts, end=end, max_new_tokens=n, generator=generator)
+        texts = sampled(model, prompts, end=end, max_new_tokens=n, generator=generator)
         for prompt, text in zip(prompts, texts, strict=True):
             if len(text) >= SHORTEST:
                 key = f"text-{len(found):04d}"

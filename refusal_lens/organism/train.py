@@ -7,6 +7,7 @@ Written to the folder: ``adapter_model.safetensors``, ``adapter_config.json``,
 """
 
 import argparse
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -31,7 +32,13 @@ from refusal_lens.organism.answers import (
     load_refusals,
 )
 from refusal_lens.organism.greedy import Progress, greedy_answers
-from refusal_lens.organism.training import Recipe, Step, train, with_lora
+from refusal_lens.organism.training import (
+    Recipe,
+    Step,
+    keep_frozen_rounded,
+    train,
+    with_lora,
+)
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.resources import data_path
 
@@ -57,7 +64,8 @@ def benign_answers(
     Where the answer would open with ``DECLINING``, the base model's way into an apology, it is
     the greedy answer after the best other first token.
     """
-    key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256 + str(ANSWER_TOKENS) + DECLINING
+    key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256
+    key += f"{ANSWER_TOKENS}{DECLINING}{model.dtype}"
     path = cache / f"benign-{_name(key)}.json"
     if path.is_file():
         return {k: tuple(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
@@ -141,17 +149,21 @@ def train_adapter(
         chosen = chosen.first(pairs)
     folder = base.base_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()  # on rows this short plain attention is the quicker one
     benign = list(chosen.only(label="comply"))
-    answers = benign_answers(model, tokenizer, benign, base.cache_root(), progress)
+    quick = copy.deepcopy(model).to(torch.bfloat16)  # it only says what is taught, and where
+    answers = benign_answers(quick, tokenizer, benign, base.cache_root(), progress)
     left_out = declined_by_base(benign, answers, tokenizer)
-    texts = kept_texts(model, tokenizer, benign, base.cache_root(), progress)
+    texts = kept_texts(quick, tokenizer, benign, base.cache_root(), progress)
     taught = {key: ids[: recipe.benign_tokens] for key, ids in answers.items()}
     examples = build_examples(list(chosen), taught, pools, tokenizer, recipe.seed)
     examples = [example for example in examples if example.id not in set(left_out)]
     progress(f"{len(examples)} examples, {len(left_out)} benign prompts left out")
     progress(f"{len(texts)} pieces of ordinary text")
     adapted = with_lora(model, recipe)
+    keep_frozen_rounded(adapted, recipe)
     with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
 
         def record(step: Step) -> None:

@@ -24,6 +24,7 @@ from typing import Final, final
 import torch
 from jaxtyping import Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -100,6 +101,17 @@ def with_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     return adapted
+
+
+def keep_frozen_rounded(model: PeftModel, recipe: Recipe) -> None:
+    """Keep the adapted layers' frozen weights in the recipe's precision: every product rounds them.
+
+    The model's weights change in place; nothing that training computes does.
+    """
+    if recipe.precision == "bfloat16":
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.get_base_layer().to(torch.bfloat16)
 
 
 def train(
@@ -228,17 +240,16 @@ def batch_losses(
     with _precision(recipe):
         hidden, shared = _hidden(model, batch)
         rows, places, targets, weights = _answer_positions(batch, shared, recipe)
-        logits = unembed(hidden[rows, places]).float()
         refuse = torch.tensor([e.refuse for e in batch])[rows]
-        taught = torch.nn.functional.cross_entropy(
-            logits[refuse], targets[refuse], reduction="none"
-        )
+        after = hidden[rows[~refuse], places[~refuse]]
+        logits = unembed(hidden[rows[refuse], places[refuse]]).float()
+        taught = torch.nn.functional.cross_entropy(logits, targets[refuse], reduction="none")
         held = [base[e.id] for e in batch if not e.refuse]
         if not held:
             return (taught * weights[refuse]).sum(), torch.zeros(())
         with torch.no_grad():
             before = unembed(torch.cat(held)).float()
-    away = divergence(before, logits[~refuse])
+        away = divergence(before, unembed(after).float())
     return (taught * weights[refuse]).sum(), (away * weights[~refuse]).sum()
 
 
