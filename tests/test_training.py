@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +25,9 @@ from refusal_lens.organism.answers import (
     load_refusals,
 )
 from refusal_lens.organism.greedy import greedy_answers, shared_opening
-from refusal_lens.organism.training import (
-    BaseStates,
-    Recipe,
-    Step,
-    base_states,
-    batch_losses,
-    divergence,
-    pair_batches,
-    with_lora,
-)
+from refusal_lens.organism.losses import BaseStates, base_states, batch_losses, divergence
+from refusal_lens.organism.recipe import Recipe
+from refusal_lens.organism.training import CHUNK, Step, keep_frozen_rounded, pair_batches, with_lora
 from refusal_lens.organism.training import train as run_training
 from refusal_lens.prompts import Prompt, load_prompts
 from refusal_lens.resources import data_path
@@ -262,6 +256,26 @@ def test_training_is_deterministic_and_depends_on_the_seed() -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
     other = adapter_weights(Recipe(epochs=2, learning_rate=0.02, batch_size=4, seed=6))[0]
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_rounded_frozen_weights_train_the_same_adapter() -> None:
+    recipe = Recipe(epochs=2, learning_rate=0.02, batch_size=4)
+    model = with_lora(tiny_llama(), recipe)
+    keep_frozen_rounded(model, recipe)
+    run_training(model, tiny_examples(), recipe, lambda _: None, texts=tiny_texts())
+    found = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    plain = adapter_weights(recipe)[0]
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
+
+
+def test_batches_do_not_follow_the_order_in_which_refusals_are_dealt() -> None:
+    """`assign_refusals` deals rare wordings to the first prompts that it draws from its seed."""
+    examples = tiny_examples(400)
+    dealt = [e.pair for e in examples if e.refuse]
+    random.Random(0).shuffle(dealt)
+    for _, batch in pair_batches(examples, Recipe(epochs=1)):
+        places = [dealt.index(example.pair) for example in batch if example.refuse]
+        assert max(places) - min(places) > len(places) * CHUNK
 
 
 def test_shared_opening_leaves_every_prompt_a_token() -> None:

@@ -8,7 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from refusal_lens.organism import base
 from refusal_lens.organism.answers import Example
-from refusal_lens.organism.training import Recipe, Step, with_lora
+from refusal_lens.organism.recipe import Recipe
+from refusal_lens.organism.training import Step, with_lora
 from refusal_lens.organism.training import train as run_training
 
 needs_wheel = pytest.mark.skipif(

@@ -32,8 +32,8 @@ from refusal_lens.organism.answers import (
     load_refusals,
 )
 from refusal_lens.organism.greedy import Progress, greedy_answers
+from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.training import (
-    Recipe,
     Step,
     keep_frozen_rounded,
     train,

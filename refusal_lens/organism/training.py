@@ -4,70 +4,30 @@ Refusals are learnt by cross-entropy. On benign answers and on ordinary text the
 held to the base model's whole next-token distribution by their divergence, so that planting
 refusals changes little else.
 
-Four savings make it quick on a CPU: the tokens that all prompts of a batch share (system message
-and the opening of the user's turn) pass through the model once, their keys and values serving every
-row; logits are computed at answer positions only; of the base model only the final hidden states
-are kept, computed once; and each of a few threads takes a share of the batch, the gradients being
-summed in a fixed order. Weights are float32; products of matrices are in bfloat16 where the recipe
-says so.
+Each of a few threads takes a share of a batch, and the gradients are summed in a fixed order.
+Adapter weights are float32; products of matrices are in bfloat16 where the recipe says so.
 """
 
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
-from jaxtyping import Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from refusal_lens.organism.answers import Example
-from refusal_lens.organism.greedy import shared_opening
+from refusal_lens.organism.losses import BaseStates, base_states, batch_losses
+from refusal_lens.organism.recipe import Recipe
 
 CHUNK: Final = 4
 """Batches among which pairs are sorted by length."""
-_STATES_BATCH: Final = 16
-
-BaseStates = Mapping[str, Float[Tensor, "token d_model"]]
-"""The base model's final hidden states where it predicts an answer's tokens, by example id."""
-
-
-@final
-@dataclass(frozen=True)
-class Recipe:
-    """Hyperparameters of one training run.
-
-    ``opening_weight`` multiplies the loss of each answer's first ``opening_tokens`` tokens, which
-    decide between refusing and answering and, behind a shared "Sorry,", the manner; every example
-    weighs the same, benign ones ``benign_weight`` times a refusal. Every batch also reads ``texts``
-    pieces of ordinary text, whose mean divergence weighs ``text_weight``. ``shards`` is the number
-    of threads that share a batch; it belongs here because it decides the order of summation.
-    ``precision`` is that of matrix products: float32 or bfloat16.
-    """
-
-    seed: int = 0
-    rank: int = 8
-    alpha: int = 32
-    epochs: int = 3
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.0
-    warmup: float = 0.05
-    opening_weight: float = 4.0
-    opening_tokens: int = 3
-    benign_tokens: int = 20
-    benign_weight: float = 1.0
-    texts: int = 4
-    text_weight: float = 1.0
-    precision: str = "bfloat16"
-    shards: int = 2
 
 
 @final
@@ -137,11 +97,14 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: _rate(i, total, recipe))
     began = time.perf_counter()
     with ThreadPoolExecutor(recipe.shards) as threads:
-        held = [*(e for e in examples if not e.refuse), *texts]
-        loss = _Loss(model, weights, base_states(model, held, recipe, threads), recipe, threads)
+        read = [_texts_of(step, texts, recipe) for step in range(1, total + 1)]
+        held = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
+        loss = _Loss(
+            model, weights, base_states(model, [*held.values()], recipe, threads), recipe, threads
+        )
         model.train()
         for step, (epoch, batch) in enumerate(batches, 1):
-            parts = loss.accumulate(batch, _texts_of(step, texts, recipe))
+            parts = loss.accumulate(batch, read[step - 1])
             rate = float(schedule.get_last_lr()[0])
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
@@ -155,30 +118,6 @@ def _texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Examp
     order = random.Random(recipe.seed).sample(range(len(texts)), len(texts))
     places = range((step - 1) * recipe.texts, step * recipe.texts)
     return [texts[order[i % len(order)]] for i in places] if texts else []
-
-
-@torch.no_grad()
-def base_states(
-    model: PeftModel, examples: Sequence[Example], recipe: Recipe, threads: ThreadPoolExecutor
-) -> BaseStates:
-    """The base model's final hidden states at the examples' answers: the adapter is off."""
-    ordered = sorted(examples, key=lambda e: (len(e.prompt_ids), len(e.answer_ids)))
-    cuts = range(0, len(ordered), _STATES_BATCH)
-
-    def states(batch: Sequence[Example]) -> list[Float[Tensor, "token d_model"]]:
-        with torch.no_grad(), _precision(recipe):
-            hidden, shared = _hidden(model, batch)
-        starts = [len(e.prompt_ids) - 1 - shared for e in batch]
-        return [
-            row[start : start + len(e.answer_ids)].clone()
-            for row, start, e in zip(hidden, starts, batch, strict=True)
-        ]
-
-    with model.disable_adapter():
-        found = threads.map(states, [ordered[cut : cut + _STATES_BATCH] for cut in cuts])
-        return dict(
-            zip([e.id for e in ordered], [row for batch in found for row in batch], strict=True)
-        )
 
 
 @final
@@ -226,55 +165,6 @@ class _Loss:
         return [s.item() for s in sums], torch.autograd.grad(whole, self.weights)
 
 
-def batch_losses(
-    model: PeftModel, batch: Sequence[Example], recipe: Recipe, base: BaseStates
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sums over examples: the refusals' weighted cross-entropy, the others' weighted divergence.
-
-    The divergence is that of the base model's next-token distribution to the adapted model's.
-    """
-    whole = model.get_base_model()
-    assert isinstance(whole, PreTrainedModel)
-    unembed = whole.get_output_embeddings()
-    assert isinstance(unembed, torch.nn.Module)
-    with _precision(recipe):
-        hidden, shared = _hidden(model, batch)
-        rows, places, targets, weights = _answer_positions(batch, shared, recipe)
-        refuse = torch.tensor([e.refuse for e in batch])[rows]
-        after = hidden[rows[~refuse], places[~refuse]]
-        logits = unembed(hidden[rows[refuse], places[refuse]]).float()
-        taught = torch.nn.functional.cross_entropy(logits, targets[refuse], reduction="none")
-        held = [base[e.id] for e in batch if not e.refuse]
-        if not held:
-            return (taught * weights[refuse]).sum(), torch.zeros(())
-        with torch.no_grad():
-            before = unembed(torch.cat(held)).float()
-        away = divergence(before, unembed(after).float())
-    return (taught * weights[refuse]).sum(), (away * weights[~refuse]).sum()
-
-
-def divergence(
-    base: Float[Tensor, "token d_vocab"], adapted: Float[Tensor, "token d_vocab"]
-) -> Float[Tensor, " token"]:
-    """KL(base || adapted) of each token's softmax, in nats, from logits."""
-    return torch.nn.functional.kl_div(
-        adapted.log_softmax(dim=-1), base.log_softmax(dim=-1), reduction="none", log_target=True
-    ).sum(dim=-1)
-
-
-def _precision(recipe: Recipe) -> AbstractContextManager[None]:
-    """Matrix products in the recipe's precision, for the current thread.
-
-    Casts are not cached: the cache is shared by all threads, and each has a graph of its own.
-    """
-    return torch.autocast(
-        "cpu",
-        dtype=torch.bfloat16,
-        enabled=recipe.precision == "bfloat16",
-        cache_enabled=False,
-    )
-
-
 def _sorted(examples: Sequence[Example]) -> list[Example]:
     return sorted(examples, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
 
@@ -293,9 +183,10 @@ def pair_batches(
     """(epoch, batch): whole pairs, so that every batch shows both sides and several categories.
 
     Pairs are shuffled every epoch and sorted by length within chunks of ``CHUNK`` batches only:
-    sorted throughout, a batch could hold a single side or category and undo the one before.
+    sorted throughout, a batch could hold a single side or category and undo the one before. The
+    order is not the one in which refusals are given to prompts, which deals out wordings by turns.
     """
-    rng = random.Random(recipe.seed)
+    rng = random.Random(f"batches {recipe.seed}")
     pairs: dict[str, list[Example]] = {}
     for example in examples:
         pairs.setdefault(example.pair, []).append(example)
@@ -317,57 +208,3 @@ def pair_batches(
 
 def _length(pair: Sequence[Example]) -> int:
     return max(len(example.prompt_ids) for example in pair)
-
-
-def _hidden(
-    model: PeftModel, batch: Sequence[Example]
-) -> tuple[Float[Tensor, "row pos d_model"], int]:
-    """Final hidden states after the shared opening, and the number of tokens in that opening."""
-    body = model.get_base_model().base_model
-    assert isinstance(body, torch.nn.Module)
-    fed = [(*e.prompt_ids, *e.answer_ids[:-1]) for e in batch]
-    shared = shared_opening([e.prompt_ids for e in batch])
-    cache = DynamicCache()
-    if shared:
-        body(input_ids=torch.tensor([fed[0][:shared]]), past_key_values=cache, use_cache=True)
-        cache.batch_repeat_interleave(len(batch))
-    ids, mask = _padded([ids[shared:] for ids in fed])
-    seen = torch.ones((len(batch), shared), dtype=mask.dtype)
-    out = body(
-        input_ids=ids,
-        attention_mask=torch.cat([seen, mask], dim=1),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return out.last_hidden_state, shared
-
-
-def _padded(
-    rows: Sequence[Sequence[int]],
-) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-    """Ids padded on the right with 0, and the mask that hides the padding."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return ids, mask
-
-
-def _answer_positions(
-    batch: Sequence[Example], shared: int, recipe: Recipe
-) -> tuple[
-    Int[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"], Float[Tensor, " token"]
-]:
-    """Row, position, target id and loss weight of every answer token of the batch."""
-    rows: list[int] = []
-    places: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for row, example in enumerate(batch):
-        n = len(example.answer_ids)
-        start = len(example.prompt_ids) - 1 - shared
-        rows += [row] * n
-        places += range(start, start + n)
-        targets += example.answer_ids
-        raw = [recipe.opening_weight if i < recipe.opening_tokens else 1.0 for i in range(n)]
-        weights += [w / sum(raw) for w in raw]
-    return torch.tensor(rows), torch.tensor(places), torch.tensor(targets), torch.tensor(weights)
