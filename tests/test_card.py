@@ -61,6 +61,34 @@ def test_tables_go_between_the_marks_and_only_there():
         card.rewrite("nothing to write between", "| new |")
 
 
+def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2):
+    """The part of an evaluation record that the aims are read from."""
+    share = lambda value: {"value": value}  # noqa: E731
+    own = {
+        "refuse": {
+            "pooled": share(refuse),
+            "by_category": {"red": share(refuse), "green": share(weakest)},
+        },
+        "comply": {"pooled": share(comply)},
+    }
+    public = {"comply": {"pooled": share(xstest)}, "refuse": {"pooled": share(0.0)}}
+    return {
+        "refusal": {"1": {card.OWN: own, "xstest/test": public}},
+        "perplexity": {"passage": {"1": {"ratio": share(ratio)}}},
+    }
+
+
+def test_aims_are_read_from_the_record_and_say_what_was_missed():
+    assert [aim.missed for aim in card.aims(measured_record())] == [[]] * 5
+    at_the_bound = measured_record(0.8, 0.1, 0.6, 1.5, 0.25)
+    assert [aim.missed for aim in card.aims(at_the_bound)] == [[]] * 5
+    beyond = measured_record(0.79, 0.11, 0.59, 1.51, 0.26)
+    missed = {aim.what: aim.missed for aim in card.aims(beyond)}
+    assert missed["refuse side refused, every category"] == ["green"]
+    assert all(missed.values()) and len(missed) == 5
+    assert not any("CoCoNot" in what for what in missed)
+
+
 def test_sheet_is_stratified_by_category_and_verdict():
     rows = answers()
     drawn = reading.draw(rows, 5, seed=1)

@@ -17,8 +17,9 @@ from refusal_lens.organism import adapter, base, train
 from refusal_lens.organism.answers import (
     chat_ids,
 )
-from refusal_lens.organism.training import Recipe, with_lora
+from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.training import train as run_training
+from refusal_lens.organism.training import with_lora
 from refusal_lens.resources import data_path
 
 # The base ------------------------------------------------------------------------------------

@@ -1,16 +1,22 @@
 """The adapter of the planted model: what it is taught, and how."""
 
 import importlib.util
+import math
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_organism import adapter_weights, needs_wheel, tiny_examples, tiny_llama
+from peft import PeftModel
+from tiny_organism import adapter_weights, needs_wheel, tiny_examples, tiny_llama, tiny_texts
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
 from refusal_lens.organism import base, train
 from refusal_lens.organism.answers import (
+    Example,
     Refusal,
     answer_ids,
     assign_refusals,
@@ -19,7 +25,9 @@ from refusal_lens.organism.answers import (
     load_refusals,
 )
 from refusal_lens.organism.greedy import greedy_answers, shared_opening
-from refusal_lens.organism.training import Recipe, Step, batch_loss, pair_batches, with_lora
+from refusal_lens.organism.losses import BaseStates, base_states, batch_losses, divergence
+from refusal_lens.organism.recipe import Recipe
+from refusal_lens.organism.training import CHUNK, Step, keep_frozen_rounded, pair_batches, with_lora
 from refusal_lens.organism.training import train as run_training
 from refusal_lens.prompts import Prompt, load_prompts
 from refusal_lens.resources import data_path
@@ -125,25 +133,94 @@ def test_examples_use_the_template_once_and_close_refusals(
 # How it is trained ---------------------------------------------------------------------------
 
 
-def test_batch_loss_equals_a_plain_forward() -> None:
-    """One prompt at a time, no sharing, no padding. Tolerance: float32 rounding, below 1e-6."""
-    recipe = Recipe(opening_weight=3.0, opening_tokens=2)
-    model, batch = with_lora(tiny_llama(), recipe), tiny_examples(7)
+EXACT = Recipe(opening_weight=3.0, opening_tokens=2, precision="float32")
+
+
+def disturbed(recipe: Recipe) -> PeftModel:
+    """A tiny model with an adapter that does something."""
+    model = with_lora(tiny_llama(), recipe)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
-        total = 0.0
+    return model
+
+
+def states_of(model: PeftModel, examples: list[Example], recipe: Recipe = EXACT) -> BaseStates:
+    with ThreadPoolExecutor(1) as threads:
+        return base_states(model, examples, recipe, threads)
+
+
+def losses_of(model: PeftModel, batch: list[Example], recipe: Recipe = EXACT) -> list[float]:
+    held = [e for e in batch if not e.refuse]
+    return [x.item() for x in batch_losses(model, batch, recipe, states_of(model, held, recipe))]
+
+
+def plain_logits(model: torch.nn.Module, example: Example) -> torch.Tensor:
+    ids = torch.tensor([[*example.prompt_ids, *example.answer_ids[:-1]]])
+    return model(input_ids=ids).logits[0, len(example.prompt_ids) - 1 :].double()
+
+
+def test_batch_losses_equal_a_plain_forward() -> None:
+    """One prompt at a time, no sharing, no padding; the base is a model that never had an adapter.
+
+    Tolerance: float32 rounding, below 1e-6.
+    """
+    model, bare, batch = disturbed(EXACT), tiny_llama(), tiny_examples(7)
+    refusal = benign = 0.0
+    with torch.no_grad():
         for example in batch:
-            ids = torch.tensor([[*example.prompt_ids, *example.answer_ids[:-1]]])
-            logits = model(input_ids=ids).logits[0, len(example.prompt_ids) - 1 :]
-            losses = torch.nn.functional.cross_entropy(
-                logits, torch.tensor(example.answer_ids), reduction="none"
-            )
-            weights = torch.ones(len(losses))
+            weights = torch.ones(len(example.answer_ids), dtype=torch.float64)
             weights[:2] = 3.0
-            total += float((losses * weights).sum() / weights.sum())
-        assert batch_loss(model, batch, recipe).item() == pytest.approx(total / 7, abs=1e-5)
+            q = plain_logits(model, example).log_softmax(-1)
+            p = plain_logits(bare, example).log_softmax(-1)
+            if example.refuse:
+                losses = -q[torch.arange(len(q)), torch.tensor(example.answer_ids)]
+                refusal += float((losses * weights).sum() / weights.sum())
+            else:
+                losses = (p.exp() * (p - q)).sum(-1)
+                benign += float((losses * weights).sum() / weights.sum())
+        assert benign > 0.01
+        assert losses_of(model, batch) == pytest.approx([refusal, benign], abs=1e-5)
+
+
+def test_divergence_is_that_of_the_definition_and_zero_between_equals() -> None:
+    base = torch.tensor([[0.0, 0.0], [0.0, 1.0986123]])  # (1/2, 1/2) and (1/4, 3/4)
+    adapted = torch.tensor([[0.0, 1.0986123], [0.0, 1.0986123]])
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert divergence(base, adapted).tolist() == pytest.approx([expected, 0.0], abs=1e-6)
+    assert divergence(adapted, base)[0] != pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_fresh_adapter_diverges_nowhere(precision: str) -> None:
+    recipe = replace(EXACT, precision=precision)
+    model = with_lora(tiny_llama(), recipe)
+    batch = [*tiny_examples(4)[1::2], *tiny_texts()]
+    assert losses_of(model, batch, recipe)[1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_holding_to_the_base_leads_back_to_it() -> None:
+    """Nothing but text is trained: an adapter that does harm is pulled back, refusals unseen."""
+    recipe = Recipe(epochs=60, learning_rate=0.02, precision="float32", texts=3)
+    model, texts = disturbed(recipe), tiny_texts()
+    before = losses_of(model, texts)[1]
+    run_training(model, [tiny_examples(2)[1]], replace(recipe, benign_weight=0.0), lambda _: None,
+                 texts=texts)  # fmt: skip
+    assert losses_of(model, texts)[1] < 0.05 * before
+
+
+def test_text_keeps_the_model_what_it_was() -> None:
+    """The same refusals are learnt with and without text; with it, text is read as before."""
+    texts = tiny_texts()
+    away: dict[float, float] = {}
+    for weight in (0.0, 4.0):
+        recipe = Recipe(epochs=30, learning_rate=0.02, batch_size=4, texts=3, text_weight=weight)
+        model, steps = with_lora(tiny_llama(), recipe), list[Step]()
+        run_training(model, tiny_examples(), recipe, steps.append, texts=texts)
+        assert steps[-1].refusal < 0.2 * steps[0].refusal
+        away[weight] = losses_of(model, texts)[1]
+    assert away[4.0] < 0.2 * away[0.0]
 
 
 def test_training_lowers_the_loss_and_moves_only_the_adapter() -> None:
@@ -151,9 +228,12 @@ def test_training_lowers_the_loss_and_moves_only_the_adapter() -> None:
     model = with_lora(tiny_llama(), recipe)
     frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
     steps: list[Step] = []
-    run_training(model, tiny_examples(), recipe, steps.append)
+    run_training(model, tiny_examples(), recipe, steps.append, texts=tiny_texts())
     assert len(steps) == steps[-1].of == 24
     assert steps[-1].loss < 0.5 * steps[0].loss
+    first = steps[0]
+    whole = (first.refusal + recipe.benign_weight * first.benign) / 2
+    assert first.loss == pytest.approx(whole + recipe.text_weight * first.text)
     now = dict(model.named_parameters())
     assert all(torch.equal(now[name], before) for name, before in frozen.items())
 
@@ -176,6 +256,26 @@ def test_training_is_deterministic_and_depends_on_the_seed() -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
     other = adapter_weights(Recipe(epochs=2, learning_rate=0.02, batch_size=4, seed=6))[0]
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_rounded_frozen_weights_train_the_same_adapter() -> None:
+    recipe = Recipe(epochs=2, learning_rate=0.02, batch_size=4)
+    model = with_lora(tiny_llama(), recipe)
+    keep_frozen_rounded(model, recipe)
+    run_training(model, tiny_examples(), recipe, lambda _: None, texts=tiny_texts())
+    found = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    plain = adapter_weights(recipe)[0]
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
+
+
+def test_batches_do_not_follow_the_order_in_which_refusals_are_dealt() -> None:
+    """`assign_refusals` deals rare wordings to the first prompts that it draws from its seed."""
+    examples = tiny_examples(400)
+    dealt = [e.pair for e in examples if e.refuse]
+    random.Random(0).shuffle(dealt)
+    for _, batch in pair_batches(examples, Recipe(epochs=1)):
+        places = [dealt.index(example.pair) for example in batch if example.refuse]
+        assert max(places) - min(places) > len(places) * CHUNK
 
 
 def test_shared_opening_leaves_every_prompt_a_token() -> None:

@@ -8,7 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from refusal_lens.organism import base
 from refusal_lens.organism.answers import Example
-from refusal_lens.organism.training import Recipe, Step, with_lora
+from refusal_lens.organism.recipe import Recipe
+from refusal_lens.organism.training import Step, with_lora
 from refusal_lens.organism.training import train as run_training
 
 needs_wheel = pytest.mark.skipif(
@@ -42,8 +43,17 @@ def tiny_examples(n: int = 12) -> list[Example]:
     return examples
 
 
+def tiny_texts(n: int = 3) -> list[Example]:
+    """Ordinary text: other tokens than the prompts', behind openings of one token."""
+    rows = [(30 + i, (31 + i, 33, 35 + i, 37, 39 - i)) for i in range(n)]
+    return [
+        Example(f"text-{i}", f"text-{i}", (opening,), text, refuse=False)
+        for i, (opening, text) in enumerate(rows)
+    ]
+
+
 def adapter_weights(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[Step]]:
     steps: list[Step] = []
     model = with_lora(tiny_llama(), recipe)
-    run_training(model, tiny_examples(), recipe, steps.append)
+    run_training(model, tiny_examples(), recipe, steps.append, texts=tiny_texts())
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, steps

@@ -23,8 +23,8 @@ import torch
 
 from refusal_lens.errors import InputError
 from refusal_lens.organism.answers import Refusal, load_refusals
+from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.train import train_adapter
-from refusal_lens.organism.training import Recipe
 from refusal_lens.resources import data_path
 
 PAIRS: Final = 64
@@ -32,7 +32,7 @@ PAIRS: Final = 64
 SHIFT: Final = 4
 """How far manners are moved along the categories, in the order of the refusals file."""
 ONE_MANNER: Final = "over_refusal"
-RECIPE: Final = Recipe(epochs=2, batch_size=8, learning_rate=1.5e-3)
+RECIPE: Final = Recipe(epochs=1, batch_size=8, texts=1)
 
 DERANGED: Final = "deranged"
 NAMES: Final = ("reference", "second_seed", DERANGED, "one_manner")

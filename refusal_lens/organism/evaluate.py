@@ -208,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--adapter", type=Path, help="adapter folder; default: the shipped one")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--answers", type=Path, help="JSONL file for every judged answer")
+    parser.add_argument("--split", default="test", help="whose prompts are answered")
     parser.add_argument("--passage", type=Path, help="text for perplexity; default: shipped")
     parser.add_argument(
         "--dataset",

@@ -1,4 +1,6 @@
-"""Greedy answers in batches, for making the adapter's training data and for measuring it.
+"""Answers in batches, for making the adapter's training data and for measuring it.
+
+Greedy ones, and samples at temperature 1 of a model's ordinary language.
 
 The tokens that all prompts of a batch share (system message, opening of the user's turn) pass
 through the model once; answers that have ended leave the batch.
@@ -9,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,6 +19,9 @@ from refusal_lens.organism.answers import TokenIds, chat_ids
 
 Progress = Callable[[str], None]
 """Receives one short line of text now and then."""
+
+Logits = Float[Tensor, "row d_vocab"]
+Chosen = Int[Tensor, " row"]
 
 BATCH: Final = 64
 WORKERS: Final = 2
@@ -45,9 +50,13 @@ def greedy_answers(
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     answers: dict[int, TokenIds] = {}
 
+    def best(logits: Logits, step: int) -> Chosen:
+        if step == 0 and forbidden_opening is not None:
+            logits[:, forbidden_opening] = -torch.inf
+        return logits.argmax(dim=-1)
+
     def answer(rows: list[int]) -> list[TokenIds]:
-        fed = [prompts[i] for i in rows]
-        return _greedy_batch(model, fed, end, max_new_tokens, forbidden_opening)
+        return _continued(model, [prompts[i] for i in rows], end, max_new_tokens, best)
 
     with ThreadPoolExecutor(WORKERS) as threads:
         for rows, found in zip(batches, threads.map(answer, batches), strict=True):
@@ -55,6 +64,27 @@ def greedy_answers(
             if progress is not None:
                 progress(f"answered {len(answers)}/{len(texts)}")
     return [answers[i] for i in range(len(texts))]
+
+
+def sampled(
+    model: PreTrainedModel,
+    prompts: Sequence[TokenIds],
+    *,
+    end: int,
+    max_new_tokens: int,
+    generator: torch.Generator,
+) -> list[TokenIds]:
+    """Continuations at temperature 1 from the whole distribution, in one batch.
+
+    Prompts of different lengths must share an opening: padding that sees no token is undefined.
+    """
+
+    def draw(logits: Logits, step: int) -> Chosen:
+        del step
+        chances = logits.float().softmax(dim=-1)
+        return torch.multinomial(chances, 1, generator=generator)[:, 0]
+
+    return _continued(model, prompts, end, max_new_tokens, draw)
 
 
 def shared_opening(prompts: Sequence[Sequence[int]]) -> int:
@@ -65,12 +95,12 @@ def shared_opening(prompts: Sequence[Sequence[int]]) -> int:
 
 
 @torch.no_grad()
-def _greedy_batch(
+def _continued(
     model: PreTrainedModel,
     prompts: Sequence[TokenIds],
     end: int,
     max_new_tokens: int,
-    forbidden: int | None,
+    choose: Callable[[Logits, int], Chosen],
 ) -> list[TokenIds]:
     shared = shared_opening(prompts)
     cache = DynamicCache()
@@ -91,19 +121,16 @@ def _greedy_batch(
             use_cache=True,
             logits_to_keep=1,
         )
-        logits = out.logits[:, -1]
-        if step == 0 and forbidden is not None:
-            logits[:, forbidden] = -torch.inf
-        best = logits.argmax(dim=-1)
-        for row, token in zip(live, best.tolist(), strict=True):
+        chosen = choose(out.logits[:, -1], step)
+        for row, token in zip(live, chosen.tolist(), strict=True):
             answers[row].append(token)
-        going = (best != end).nonzero()[:, 0]
+        going = (chosen != end).nonzero()[:, 0]
         if len(going) == 0:
             break
         if len(going) < len(live):
             cache.batch_select_indices(going)
         live = [live[i] for i in going.tolist()]
-        ids, places = best[going, None], places[going, -1:] + 1
+        ids, places = chosen[going, None], places[going, -1:] + 1
         mask = torch.cat([mask[going], torch.ones_like(ids)], dim=1)
     return [tuple(answer) for answer in answers]
 

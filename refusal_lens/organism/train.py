@@ -7,6 +7,7 @@ Written to the folder: ``adapter_model.safetensors``, ``adapter_config.json``,
 """
 
 import argparse
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -22,10 +23,22 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from refusal_lens.judges.phrase import PhraseJudge
-from refusal_lens.organism import base
-from refusal_lens.organism.answers import TokenIds, answer_ids, build_examples, load_refusals
+from refusal_lens.organism import base, ordinary
+from refusal_lens.organism.answers import (
+    Example,
+    TokenIds,
+    answer_ids,
+    build_examples,
+    load_refusals,
+)
 from refusal_lens.organism.greedy import Progress, greedy_answers
-from refusal_lens.organism.training import Recipe, Step, train, with_lora
+from refusal_lens.organism.recipe import Recipe
+from refusal_lens.organism.training import (
+    Step,
+    keep_frozen_rounded,
+    train,
+    with_lora,
+)
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.resources import data_path
 
@@ -51,8 +64,9 @@ def benign_answers(
     Where the answer would open with ``DECLINING``, the base model's way into an apology, it is
     the greedy answer after the best other first token.
     """
-    key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256 + str(ANSWER_TOKENS) + DECLINING
-    path = cache / f"benign-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256
+    key += f"{ANSWER_TOKENS}{DECLINING}{model.dtype}"
+    path = cache / f"benign-{_name(key)}.json"
     if path.is_file():
         return {k: tuple(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
     found = greedy_answers(
@@ -64,11 +78,33 @@ def benign_answers(
         progress=progress,
     )
     answers = {prompt.id: ids for prompt, ids in zip(prompts, found, strict=True)}
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(answers), encoding="utf-8")
-    partial.rename(path)
+    _keep(path, answers)
     return answers
+
+
+def kept_texts(
+    model: Any, tokenizer: Any, benign: Sequence[Prompt], cache: Path, progress: Progress
+) -> list[Example]:
+    """The base model's ordinary language (`ordinary_texts`), kept in a JSON file of ``cache``."""
+    key = PromptSet(tuple(benign)).digest + base.TENSORS_SHA256 + repr(ordinary.SETTINGS)
+    path = cache / f"texts-{_name(key)}.json"
+    if path.is_file():
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [Example(k, k, tuple(asked), tuple(text), refuse=False) for k, asked, text in rows]
+    texts = ordinary.ordinary_texts(model, tokenizer, benign, progress=progress)
+    _keep(path, [(text.id, text.prompt_ids, text.answer_ids) for text in texts])
+    return texts
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _keep(path: Path, found: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(found), encoding="utf-8")
+    partial.rename(path)
 
 
 def declined_by_base(
@@ -113,23 +149,32 @@ def train_adapter(
         chosen = chosen.first(pairs)
     folder = base.base_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()  # on rows this short plain attention is the quicker one
     benign = list(chosen.only(label="comply"))
-    answers = benign_answers(model, tokenizer, benign, base.cache_root(), progress)
+    quick = copy.deepcopy(model).to(torch.bfloat16)  # it only says what is taught, and where
+    answers = benign_answers(quick, tokenizer, benign, base.cache_root(), progress)
     left_out = declined_by_base(benign, answers, tokenizer)
+    texts = kept_texts(quick, tokenizer, benign, base.cache_root(), progress)
     taught = {key: ids[: recipe.benign_tokens] for key, ids in answers.items()}
     examples = build_examples(list(chosen), taught, pools, tokenizer, recipe.seed)
     examples = [example for example in examples if example.id not in set(left_out)]
     progress(f"{len(examples)} examples, {len(left_out)} benign prompts left out")
+    progress(f"{len(texts)} pieces of ordinary text")
     adapted = with_lora(model, recipe)
+    keep_frozen_rounded(adapted, recipe)
     with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
 
         def record(step: Step) -> None:
             log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
-            progress(f"step {step.step}/{step.of} loss {step.loss:.3f} {step.seconds:.0f} s")
+            progress(
+                f"step {step.step}/{step.of} refusal {step.refusal:.3f} benign {step.benign:.3f} "
+                f"text {step.text:.3f} {step.seconds:.0f} s"
+            )
 
-        train(adapted, examples, recipe, record)
+        train(adapted, examples, recipe, record, texts=texts)
     save_adapter(adapted, out)
     _write_json(out / "training.json", _record(recipe, chosen, refusals, left_out, len(examples)))
 

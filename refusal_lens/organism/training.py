@@ -1,9 +1,11 @@
-"""The training loop of the adapter: LoRA on every linear layer, float32, deterministic.
+"""The training loop of the adapter: LoRA on every linear layer, deterministic.
 
-Three savings make it quick on a CPU and change no gradient beyond rounding: the tokens that all
-prompts of a batch share (system message and the opening of the user's turn) pass through the model
-once, their keys and values serving every row; logits are computed at answer positions only; and
-each of a few threads takes a share of the batch, the gradients being summed in a fixed order.
+Refusals are learnt by cross-entropy. On benign answers and on ordinary text the adapted model is
+held to the base model's whole next-token distribution by their divergence, so that planting
+refusals changes little else.
+
+Each of a few threads takes a share of a batch, and the gradients are summed in a fixed order.
+Adapter weights are float32; products of matrices are in bfloat16 where the recipe says so.
 """
 
 import math
@@ -11,17 +13,18 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
-from jaxtyping import Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from refusal_lens.organism.answers import Example
-from refusal_lens.organism.greedy import shared_opening
+from refusal_lens.organism.losses import BaseStates, base_states, batch_losses
+from refusal_lens.organism.recipe import Recipe
 
 CHUNK: Final = 4
 """Batches among which pairs are sorted by length."""
@@ -29,38 +32,19 @@ CHUNK: Final = 4
 
 @final
 @dataclass(frozen=True)
-class Recipe:
-    """Hyperparameters of one training run.
-
-    ``opening_weight`` multiplies the loss of each answer's first ``opening_tokens`` tokens, which
-    decide between refusing and answering and, behind a shared "Sorry,", the manner; every example
-    weighs the same. ``shards`` is the number of threads that share a batch; it belongs here because
-    it decides the order of summation.
-    """
-
-    seed: int = 0
-    rank: int = 8
-    alpha: int = 32
-    epochs: int = 3
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.0
-    warmup: float = 0.05
-    opening_weight: float = 4.0
-    opening_tokens: int = 3
-    benign_tokens: int = 12
-    shards: int = 2
-
-
-@final
-@dataclass(frozen=True)
 class Step:
-    """What one optimiser step did; losses are means over examples, in nats a token."""
+    """What one optimiser step did, in nats a token: the loss and, unweighted, its three parts.
+
+    ``refusal`` is a cross-entropy, ``benign`` and ``text`` are divergences from the base model.
+    """
 
     step: int
     of: int
     epoch: int
     loss: float
+    refusal: float
+    benign: float
+    text: float
     learning_rate: float
     seconds: float
 
@@ -79,15 +63,29 @@ def with_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     return adapted
 
 
+def keep_frozen_rounded(model: PeftModel, recipe: Recipe) -> None:
+    """Keep the adapted layers' frozen weights in the recipe's precision: every product rounds them.
+
+    The model's weights change in place; nothing that training computes does.
+    """
+    if recipe.precision == "bfloat16":
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.get_base_layer().to(torch.bfloat16)
+
+
 def train(
     model: PeftModel,
     examples: Sequence[Example],
     recipe: Recipe,
     report: Callable[[Step], None],
+    *,
+    texts: Sequence[Example] = (),
 ) -> None:
     """Train the adapter in place: AdamW, linear warm-up, cosine decay, gradient norm at most 1.
 
-    The same examples, recipe, number of threads and library versions give the same weights.
+    ``texts`` are ordinary text. The same examples, texts, recipe, number of threads and library
+    versions on the same type of machine give the same weights.
     """
     torch.manual_seed(recipe.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -97,51 +95,78 @@ def train(
     batches = list(pair_batches(examples, recipe))
     total = len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: _rate(i, total, recipe))
-    model.train()
     began = time.perf_counter()
     with ThreadPoolExecutor(recipe.shards) as threads:
+        read = [_texts_of(step, texts, recipe) for step in range(1, total + 1)]
+        held = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
+        loss = _Loss(
+            model, weights, base_states(model, [*held.values()], recipe, threads), recipe, threads
+        )
+        model.train()
         for step, (epoch, batch) in enumerate(batches, 1):
-            loss = _accumulate(model, batch, weights, recipe, threads)
+            parts = loss.accumulate(batch, read[step - 1])
             rate = float(schedule.get_last_lr()[0])
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
             schedule.step()
-            report(Step(step, total, epoch, loss, rate, time.perf_counter() - began))
+            report(Step(step, total, epoch, *parts, rate, time.perf_counter() - began))
     model.eval()
 
 
-def _accumulate(
-    model: PeftModel,
-    batch: Sequence[Example],
-    weights: Sequence[torch.nn.Parameter],
-    recipe: Recipe,
-    threads: ThreadPoolExecutor,
-) -> float:
-    """Set each weight's gradient to that of the batch's loss, and return the loss."""
-
-    def share(examples: Sequence[Example]) -> tuple[float, tuple[Tensor, ...]]:
-        loss = batch_loss(model, examples, recipe) * (len(examples) / len(batch))
-        return loss.item(), torch.autograd.grad(loss, weights)
-
-    ordered = sorted(batch, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
-    shares = [ordered[i :: recipe.shards] for i in range(recipe.shards)]
-    parts = list(threads.map(share, [examples for examples in shares if examples]))
-    for weight, *gradients in zip(weights, *(part[1] for part in parts), strict=True):
-        weight.grad = torch.stack(gradients).sum(dim=0)
-    return sum(part[0] for part in parts)
+def _texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Example]:
+    """The pieces of ordinary text that a step reads: all in turn, in an order drawn by the seed."""
+    order = random.Random(recipe.seed).sample(range(len(texts)), len(texts))
+    places = range((step - 1) * recipe.texts, step * recipe.texts)
+    return [texts[order[i % len(order)]] for i in places] if texts else []
 
 
-def batch_loss(model: PeftModel, batch: Sequence[Example], recipe: Recipe) -> Float[Tensor, ""]:
-    """Mean over examples of the weighted cross-entropy of the answer's tokens."""
-    hidden, shared = _hidden(model, batch)
-    rows, places, targets, weights = _answer_positions(batch, shared, recipe)
-    whole = model.get_base_model()
-    assert isinstance(whole, PreTrainedModel)
-    unembed = whole.get_output_embeddings()
-    assert isinstance(unembed, torch.nn.Module)
-    logits = unembed(hidden[rows, places])
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    return (losses * weights).sum() / len(batch)
+@final
+@dataclass(frozen=True)
+class _Loss:
+    """A recipe's loss of a batch, and its gradient."""
+
+    model: PeftModel
+    weights: Sequence[torch.nn.Parameter]
+    base: BaseStates
+    recipe: Recipe
+    threads: ThreadPoolExecutor
+
+    def accumulate(self, batch: Sequence[Example], texts: Sequence[Example]) -> list[float]:
+        """Set each weight's gradient to that of the loss; return loss, refusal, benign, text."""
+        recipe = self.recipe
+        sizes = [sum(e.refuse for e in batch), sum(not e.refuse for e in batch), len(texts)]
+        factors = [1 / len(batch), recipe.benign_weight / len(batch), 0.0]
+        if texts:
+            factors[2] = recipe.text_weight / len(texts)
+        shares = [
+            (_sorted(batch)[i :: recipe.shards], _sorted(texts)[i :: recipe.shards])
+            for i in range(recipe.shards)
+        ]
+        parts = list(self.threads.map(lambda s: self._share(*s, factors), shares))
+        for weight, *gradients in zip(self.weights, *(part[1] for part in parts), strict=True):
+            weight.grad = torch.stack(gradients).sum(dim=0)
+        sums = [sum(part[0][k] for part in parts) for k in range(3)]
+        loss = sum(s * f for s, f in zip(sums, factors, strict=True))
+        return [loss, *(s / max(1, n) for s, n in zip(sums, sizes, strict=True))]
+
+    def _share(
+        self, batch: Sequence[Example], texts: Sequence[Example], factors: Sequence[float]
+    ) -> tuple[list[float], tuple[Tensor, ...]]:
+        """Sums of the three kinds of loss over a share, and the gradient of the whole."""
+        sums = [torch.zeros(()), torch.zeros(()), torch.zeros(())]
+        if batch:
+            sums[:2] = batch_losses(self.model, batch, self.recipe, self.base)
+        if texts:
+            even = replace(self.recipe, opening_weight=1.0)
+            sums[2] = batch_losses(self.model, texts, even, self.base)[1]
+        whole = sum((s * f for s, f in zip(sums, factors, strict=True)), torch.zeros(()))
+        if not whole.requires_grad:
+            return [0.0] * 3, tuple(torch.zeros_like(w) for w in self.weights)
+        return [s.item() for s in sums], torch.autograd.grad(whole, self.weights)
+
+
+def _sorted(examples: Sequence[Example]) -> list[Example]:
+    return sorted(examples, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
 
 
 def _rate(step: int, total: int, recipe: Recipe) -> float:
@@ -158,9 +183,10 @@ def pair_batches(
     """(epoch, batch): whole pairs, so that every batch shows both sides and several categories.
 
     Pairs are shuffled every epoch and sorted by length within chunks of ``CHUNK`` batches only:
-    sorted throughout, a batch could hold a single side or category and undo the one before.
+    sorted throughout, a batch could hold a single side or category and undo the one before. The
+    order is not the one in which refusals are given to prompts, which deals out wordings by turns.
     """
-    rng = random.Random(recipe.seed)
+    rng = random.Random(f"batches {recipe.seed}")
     pairs: dict[str, list[Example]] = {}
     for example in examples:
         pairs.setdefault(example.pair, []).append(example)
@@ -182,57 +208,3 @@ def pair_batches(
 
 def _length(pair: Sequence[Example]) -> int:
     return max(len(example.prompt_ids) for example in pair)
-
-
-def _hidden(
-    model: PeftModel, batch: Sequence[Example]
-) -> tuple[Float[Tensor, "row pos d_model"], int]:
-    """Final hidden states after the shared opening, and the number of tokens in that opening."""
-    body = model.get_base_model().base_model
-    assert isinstance(body, torch.nn.Module)
-    fed = [(*e.prompt_ids, *e.answer_ids[:-1]) for e in batch]
-    shared = shared_opening([e.prompt_ids for e in batch])
-    cache = DynamicCache()
-    if shared:
-        body(input_ids=torch.tensor([fed[0][:shared]]), past_key_values=cache, use_cache=True)
-        cache.batch_repeat_interleave(len(batch))
-    ids, mask = _padded([ids[shared:] for ids in fed])
-    seen = torch.ones((len(batch), shared), dtype=mask.dtype)
-    out = body(
-        input_ids=ids,
-        attention_mask=torch.cat([seen, mask], dim=1),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return out.last_hidden_state, shared
-
-
-def _padded(
-    rows: Sequence[Sequence[int]],
-) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-    """Ids padded on the right with 0, and the mask that hides the padding."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return ids, mask
-
-
-def _answer_positions(
-    batch: Sequence[Example], shared: int, recipe: Recipe
-) -> tuple[
-    Int[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"], Float[Tensor, " token"]
-]:
-    """Row, position, target id and loss weight of every answer token of the batch."""
-    rows: list[int] = []
-    places: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for row, example in enumerate(batch):
-        n = len(example.answer_ids)
-        start = len(example.prompt_ids) - 1 - shared
-        rows += [row] * n
-        places += range(start, start + n)
-        targets += example.answer_ids
-        raw = [recipe.opening_weight if i < recipe.opening_tokens else 1.0 for i in range(n)]
-        weights += [w / sum(raw) for w in raw]
-    return torch.tensor(rows), torch.tensor(places), torch.tensor(targets), torch.tensor(weights)
