@@ -24,7 +24,7 @@ from refusal_lens.organism.answers import (
     chat_ids,
     load_refusals,
 )
-from refusal_lens.organism.greedy import greedy_answers, shared_opening
+from refusal_lens.organism.greedy import greedy_answers, sampled, shared_opening
 from refusal_lens.organism.losses import BaseStates, base_states, batch_losses, divergence
 from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.training import CHUNK, Step, keep_frozen_rounded, pair_batches, with_lora
@@ -282,6 +282,26 @@ def test_shared_opening_leaves_every_prompt_a_token() -> None:
     assert shared_opening([[1, 2, 3, 4], [1, 2, 9]]) == 2
     assert shared_opening([[1, 2, 3], [1, 2, 3]]) == 2
     assert shared_opening([[1], [1, 2]]) == 0
+
+
+def test_samples_follow_the_models_distribution_and_the_generator() -> None:
+    """4000 first tokens of one prompt against its softmax; tolerance: 5 standard errors."""
+    model, n, end = tiny_llama(), 4000, 63
+    prompt = (1, 2, 3)
+
+    def draw(seed: int, tokens: int) -> list[tuple[int, ...]]:
+        generator = torch.Generator().manual_seed(seed)
+        some = [prompt] * (n if tokens == 1 else 64)
+        return sampled(model, some, end=end, max_new_tokens=tokens, generator=generator)
+
+    with torch.no_grad():
+        chances = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
+    found = torch.tensor([ids[0] for ids in draw(0, 1)]).bincount(minlength=64) / n
+    assert bool(((found - chances).abs() <= 5 * (chances * (1 - chances) / n).sqrt() + 1e-4).all())
+    longer = draw(1, 12)
+    assert longer == draw(1, 12) != draw(2, 12)
+    assert all(end not in ids[:-1] for ids in longer)
+    assert {len(ids) for ids in longer if ids[-1] != end} == {12}
 
 
 @needs_wheel

@@ -7,7 +7,6 @@ positions only; of the base model only the final hidden states are kept, compute
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Final
 
 import torch
@@ -62,7 +61,7 @@ def divergence(
     ).sum(dim=-1)
 
 
-def _precision(recipe: Recipe) -> AbstractContextManager[None]:
+def _precision(recipe: Recipe) -> torch.autocast:
     """Matrix products in the recipe's precision, for the current thread.
 
     Casts are not cached: the cache is shared by all threads, and each has a graph of its own.

@@ -153,7 +153,8 @@ def train_adapter(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()  # on rows this short plain attention is the quicker one
     benign = list(chosen.only(label="comply"))
-    quick = copy.deepcopy(model).to(torch.bfloat16)  # it only says what is taught, and where
+    quick = copy.deepcopy(model)  # it only says what is taught, and where
+    torch.nn.Module.to(quick, torch.bfloat16)
     answers = benign_answers(quick, tokenizer, benign, base.cache_root(), progress)
     left_out = declined_by_base(benign, answers, tokenizer)
     texts = kept_texts(quick, tokenizer, benign, base.cache_root(), progress)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -109,7 +109,8 @@ def train(
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
             schedule.step()
-            report(Step(step, total, epoch, *parts, rate, time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            report(Step(step, total, epoch, **parts._asdict(), learning_rate=rate, seconds=seconds))
     model.eval()
 
 
@@ -118,6 +119,15 @@ def _texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Examp
     order = random.Random(recipe.seed).sample(range(len(texts)), len(texts))
     places = range((step - 1) * recipe.texts, step * recipe.texts)
     return [texts[order[i % len(order)]] for i in places] if texts else []
+
+
+class Parts(NamedTuple):
+    """The loss of a batch and its unweighted parts, as `Step` explains them."""
+
+    loss: float
+    refusal: float
+    benign: float
+    text: float
 
 
 @final
@@ -131,23 +141,24 @@ class _Loss:
     recipe: Recipe
     threads: ThreadPoolExecutor
 
-    def accumulate(self, batch: Sequence[Example], texts: Sequence[Example]) -> list[float]:
-        """Set each weight's gradient to that of the loss; return loss, refusal, benign, text."""
+    def accumulate(self, batch: Sequence[Example], texts: Sequence[Example]) -> Parts:
+        """Set each weight's gradient to that of the loss, and return the loss and its parts."""
         recipe = self.recipe
-        sizes = [sum(e.refuse for e in batch), sum(not e.refuse for e in batch), len(texts)]
-        factors = [1 / len(batch), recipe.benign_weight / len(batch), 0.0]
-        if texts:
-            factors[2] = recipe.text_weight / len(texts)
-        shares = [
-            (_sorted(batch)[i :: recipe.shards], _sorted(texts)[i :: recipe.shards])
-            for i in range(recipe.shards)
-        ]
-        parts = list(self.threads.map(lambda s: self._share(*s, factors), shares))
-        for weight, *gradients in zip(self.weights, *(part[1] for part in parts), strict=True):
+        n = [sum(e.refuse for e in batch), sum(not e.refuse for e in batch), len(texts)]
+        factors = [1 / len(batch), recipe.benign_weight / len(batch)]
+        factors += [recipe.text_weight / max(1, len(texts))]
+
+        def share(i: int) -> tuple[list[float], tuple[Tensor, ...]]:
+            some = slice(i, None, recipe.shards)
+            return self._share(_sorted(batch)[some], _sorted(texts)[some], factors)
+
+        found = list(self.threads.map(share, range(recipe.shards)))
+        for weight, *gradients in zip(self.weights, *(part[1] for part in found), strict=True):
             weight.grad = torch.stack(gradients).sum(dim=0)
-        sums = [sum(part[0][k] for part in parts) for k in range(3)]
+        sums = [sum(part[0][k] for part in found) for k in range(3)]
+        refusal, benign, text = (s / max(1, k) for s, k in zip(sums, n, strict=True))
         loss = sum(s * f for s, f in zip(sums, factors, strict=True))
-        return [loss, *(s / max(1, n) for s, n in zip(sums, sizes, strict=True))]
+        return Parts(loss, refusal, benign, text)
 
     def _share(
         self, batch: Sequence[Example], texts: Sequence[Example], factors: Sequence[float]
@@ -159,7 +170,7 @@ class _Loss:
         if texts:
             even = replace(self.recipe, opening_weight=1.0)
             sums[2] = batch_losses(self.model, texts, even, self.base)[1]
-        whole = sum((s * f for s, f in zip(sums, factors, strict=True)), torch.zeros(()))
+        whole = (torch.stack(sums) * torch.tensor(factors)).sum()
         if not whole.requires_grad:
             return [0.0] * 3, tuple(torch.zeros_like(w) for w in self.weights)
         return [s.item() for s in sums], torch.autograd.grad(whole, self.weights)
