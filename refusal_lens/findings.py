@@ -167,7 +167,11 @@ def _dimension(run: Run) -> str:
     if found is None or run.layer is None or Site(run.layer) not in found.sites:
         return run.why("structure")
     e = found.dimension[found.sites.index(Site(run.layer))]
-    return f"{told(e)} of {len(found.categories)}; as many random directions: {number(e.control)}"
+    value = interval(e.value, e.low, e.high)
+    return (
+        f"{value} of {len(found.categories)}, n = {e.n} pairs; as many random directions: "
+        f"{number(e.control)}"
+    )
 
 
 def _verdicts(run: Run) -> str:
@@ -302,10 +306,9 @@ def _maybe(e: Estimate | None) -> str:
 
 def _provenance(run: Run) -> str:
     m = run.results.manifest
-    seconds = sum((m.get("seconds") or {}).values())
     return (
         f"- `{visible(str(m.get('model')))}`: weights {str(m.get('model_digest'))[:16]}, prompts "
         f"{str(m.get('prompts_digest'))[:16]}, template {str(m.get('template_digest'))[:16]}, "
-        f"seed {m.get('seed')}, {m.get('dtype')} on {m.get('device')}; "
-        f"{seconds / 60:.0f} min of stages, at most {m.get('peak_memory_mib')} MiB."
+        f"seed {m.get('seed')}, {m.get('dtype')} on {m.get('device')}, at most "
+        f"{m.get('peak_memory_mib')} MiB."
     )
