@@ -91,7 +91,12 @@ def _layer(run: Run) -> str:
         if s.relaxed
         else f"{len(s.survivors)} of {len(s.candidates)} candidates pass the rule"
     )
-    return f"layer {s.choice.layer} of {n}, offset {s.choice.offset}: {rule}"
+    kl = s.choice.kl
+    return (
+        f"layer {s.choice.layer} of {n}, offset {s.choice.offset}: {rule}; ablated there, the "
+        f"next token of benign prompts moves by KL {interval(kl.value, kl.low, kl.high)} nats, "
+        f"n = {kl.n}"
+    )
 
 
 def _cosmic(run: Run) -> str:

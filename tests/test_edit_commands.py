@@ -25,7 +25,9 @@ from refusal_lens.study.opened import model_of
 
 @pytest.fixture(scope="module")
 def finished(tiny_folders, prompts_file, tmp_path_factory):  # noqa: F811
-    study = Study(source=str(tiny_folders["llama"]), prompts=str(prompts_file), sizes=SIZES)
+    study = Study(
+        source=str(tiny_folders["llama"]), prompts=str(prompts_file), labels="intended", sizes=SIZES
+    )
     patch = pytest.MonkeyPatch()
     let_it_refuse(patch)
     try:

@@ -201,6 +201,7 @@ def let_it_refuse(patch):
         patch.setattr(module, "PhraseJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
+    patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
     patch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import SideBySide, answer_under, read_all
+from refusal_lens.evaluation import Evaluation, SideBySide, answer_under, read_all
 from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge
@@ -37,6 +37,7 @@ def effects(bench: Bench, tick: Progress) -> Records:
         "comply": ("added", _added),
     }
     records, rows = Records(), list[Effect]()
+    read: tuple[Evaluation, ...] = ()
     for label, (name, edit_of) in sides.items():
         prompts = pairs.only(label=label)
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
