@@ -37,13 +37,14 @@ def effects(bench: Bench, tick: Progress) -> Records:
         "comply": ("added", _added),
     }
     records, rows = Records(), list[Effect]()
-    read: tuple[Evaluation, ...] = ()
+    judged: list[Evaluation] = []
     for label, (name, edit_of) in sides.items():
         prompts = pairs.only(label=label)
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
         conditions += [(source, edit_of(d)) for source, d in tried.items()]
         said = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
         read = read_all(said, prompts, PhraseJudge())
+        judged += read
         records[name] = SideBySide(tuple(p.text for p in prompts), read)
         rows += [
             Effect(
@@ -56,7 +57,7 @@ def effects(bench: Bench, tick: Progress) -> Records:
         ]
     provenance = bench.model.provenance(pairs, bench.study.seed)
     return records | {
-        "effects": Effects(layer, read[0].judge, read[0].decoding, tuple(rows), provenance)
+        "effects": Effects(layer, judged[0].judge, judged[0].decoding, tuple(rows), provenance)
     }
 
 
