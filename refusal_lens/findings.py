@@ -18,6 +18,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Effects, MannerMatrix, Matched
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.geometry import BehaviourContrasts
+from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_HARMFUL
 from refusal_lens.markdown import markdown_rows, markdown_table
 from refusal_lens.plots.behaviour import cells_table
@@ -31,7 +32,6 @@ from refusal_lens.sites import Site
 
 BEGIN: Final = "<!-- found: written by `refusal-lens findings` -->"
 END: Final = "<!-- end of found -->"
-_NEEDED: Final = 20
 _WRITERS: Final = 5
 
 
@@ -47,7 +47,7 @@ def findings(runs: Sequence[Run], *, short: bool = False) -> str:
         read = run.behaviour
         if read is not None:
             title = f"What `{visible(str(run.results.manifest.get('model')))}` did, by category:"
-            parts += [title, markdown_table(cells_table(read, run.titles, _NEEDED))]
+            parts += [title, markdown_table(cells_table(read, run.titles, LEAST_PAIRS))]
     parts.append("\n".join(_provenance(run) for run in runs))
     return "\n\n".join(parts)
 
@@ -77,7 +77,7 @@ def _planted(run: Run) -> str:
 def _refuses(run: Run) -> str:
     if (read := run.behaviour) is None:
         return run.why("behaviour")
-    harmful, benign = (_rate(read.rate(label)) for label in LABELS)
+    harmful, benign = (percent(read.rate(label)) for label in LABELS)
     return f"harmful {harmful}, benign {benign}"
 
 
@@ -114,7 +114,7 @@ def _edited(edit: EditName, side: Label) -> Callable[[Run], str]:
         if found is None:
             return run.why("effects")
         plain = found.rate("none", UNEDITED, side)
-        main = found.directions[0]
+        main = found.main
         parts = [
             f"unedited {_maybe(plain)}",
             f"{edit} ({main}) {_maybe(found.rate(edit, main, side))}",
@@ -154,9 +154,9 @@ def _cosines(run: Run) -> str:
 
 
 def _behaviour_cosines(run: Run) -> str:
-    found = run.get("contrasts", "geometry", BehaviourContrasts)
+    found = run.behaviour_geometry
     if found is None or run.layer is None:
-        return f"fewer than two categories have {_NEEDED} prompts in both groups"
+        return f"fewer than two categories have {LEAST_PAIRS} prompts in both groups"
     s = [site.layer for site in found.sites].index(run.layer)
     every = [True] * len(found.names)
     r = found.reliability[s]
@@ -301,12 +301,8 @@ def _spread(
     )
 
 
-def _rate(e: Estimate) -> str:
-    return percent(e)
-
-
 def _maybe(e: Estimate | None) -> str:
-    return "not measured" if e is None else _rate(e)
+    return "not measured" if e is None else percent(e)
 
 
 def _provenance(run: Run) -> str:

@@ -76,9 +76,7 @@ def _meetings(run: Run, g: Geometry) -> Part:
 
 def _by_behaviour(run: Run) -> dict[str, Part]:
     """Cosines by what the model did: of refused against answered prompts, else of whole pairs."""
-    found = run.get("contrasts", "geometry", BehaviourContrasts)
-    model = run.results.manifest.get("model_digest")
-    if found is not None and found.provenance.model_digest == model:
+    if (found := run.behaviour_geometry) is not None:
         return {
             "behaviour_cosines": Figure(
                 plots.plot_contrasts(found, layer=run.layer, titles=run.titles),

@@ -9,6 +9,7 @@ from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, TradeOff
 from refusal_lens.geometry import (
+    BehaviourContrasts,
     Comparison,
     Geometry,
     Separability,
@@ -19,7 +20,7 @@ from refusal_lens.geometry import (
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts import load_categories, load_prompts
-from refusal_lens.records import Record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.selection import Selection
 from refusal_lens.study.results import Results
 
@@ -119,8 +120,17 @@ class Run:
     def within(self) -> WithinTests | None:
         """Tests of refused against answered prompts of this very model."""
         found = self.get("contrasts", "within", WithinTests)
-        digest = self.results.manifest.get("model_digest")
-        return found if found is not None and found.provenance.model_digest == digest else None
+        return found if found is not None and self._own(found.provenance) else None
+
+    @cached_property
+    def behaviour_geometry(self) -> BehaviourContrasts | None:
+        """Cosines between categories by what this very model did."""
+        found = self.get("contrasts", "geometry", BehaviourContrasts)
+        return found if found is not None and self._own(found.provenance) else None
+
+    def _own(self, provenance: Provenance) -> bool:
+        """Whether something was measured in the run's model, not at another adapter scale."""
+        return provenance.model_digest == self.results.manifest.get("model_digest")
 
     @cached_property
     def structure(self) -> Structure | None:

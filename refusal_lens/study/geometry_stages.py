@@ -27,7 +27,7 @@ from refusal_lens.geometry import (
     separability,
 )
 from refusal_lens.geometry.base import LEAST_PAIRS
-from refusal_lens.geometry.contrasts import BOTH, CONTRASTS
+from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, Placement, load_control, load_model
@@ -35,6 +35,7 @@ from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
 from refusal_lens.sites import Site, block_inputs
+from refusal_lens.study.fitted import PLACES
 from refusal_lens.study.question import CONTROL_SCALE
 from refusal_lens.study.stages import Bench, Gap, Records, half_refusing
 
@@ -166,6 +167,9 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     return records
 
 
+_SOURCES = {"behaviour": BOTH, "within": WITHIN_HARMFUL, "over": WITHIN_BENIGN}
+
+
 def _by_behaviour(
     model: LensModel,
     prompts: PromptSet,
@@ -179,11 +183,10 @@ def _by_behaviour(
     def stats(chosen: PromptSet) -> ResidualStats:
         return _stats(model, chosen, resid[[row[key] for key in chosen.ids]])
 
-    for name in CONTRASTS:
+    for source, name in _SOURCES.items():
         if len(chosen := contrast_prompts(prompts, refused, name)):
-            records[name.replace(" - ", "_").replace(" ", "_")] = fit_within_categories(
-                stats(chosen)
-            )
+            _, record = PLACES[source]
+            records[record] = fit_within_categories(stats(chosen))
     if len(chosen := contrast_prompts(prompts, refused, BOTH, least=LEAST_PAIRS)):
         records["by_category"] = fit_mean_difference(stats(chosen))
     return records
