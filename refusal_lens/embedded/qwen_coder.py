@@ -75,7 +75,8 @@ MODEL: Final = EmbeddedModel(
             "curve_prompts": 12,
             "curve_layers": 8,
             "trade_off_pairs": 22,
-            "strengths": (-1.0, 0.0, 1.0, 2.0),
+            "strengths": (-1.0, 0.0, 1.0),  # on both sides of the unedited rates
+            "effect_tokens": 16,
             "manner_pairs": 8,
             "cost_prompts": 8,
             "cost_windows": 3,
