@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from refusal_lens.interventions import When as When
     from refusal_lens.model import Decoding as Decoding
     from refusal_lens.model import LensModel as LensModel
+    from refusal_lens.model import TransferWarning as TransferWarning
+    from refusal_lens.model import allow_transfer as allow_transfer
     from refusal_lens.model import load_model as load_model
     from refusal_lens.model import wrap_model as wrap_model
     from refusal_lens.prompts import PromptSet as PromptSet
@@ -49,7 +51,14 @@ _HOMES: Final = {
         "Rotate",
         "When",
     ),
-    "model": ("Decoding", "LensModel", "load_model", "wrap_model"),
+    "model": (
+        "Decoding",
+        "LensModel",
+        "TransferWarning",
+        "allow_transfer",
+        "load_model",
+        "wrap_model",
+    ),
     "prompts": ("PromptSet", "load_prompts"),
     "sites": ("Site",),
 }

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, final, get_args
 
+from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
 from refusal_lens.resources import data_path
 
@@ -60,6 +61,7 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
 
     def __post_init__(self) -> None:
+        several(self.prompts, Prompt, what="prompt", write="PromptSet((Prompt(...), ...))")
         double = [key for key, n in Counter(p.id for p in self.prompts).items() if n > 1]
         if double:
             raise InputError(f"prompt id {double[0]!r} stands more than once; ids must be distinct")
@@ -176,6 +178,15 @@ def load_prompts(path: Path | str | None = None) -> PromptSet:
                 )
             prompts.append(prompt)
     return PromptSet(tuple(prompts))
+
+
+def labelled(prompts: object) -> PromptSet:
+    """What was given as `prompts`, if it is a prompt set: labels and categories are needed.
+
+    Raises:
+        InputError: it is something else, for example a list of strings.
+    """
+    return one(prompts, PromptSet, what="prompts", write="rl.load_prompts(PATH)")
 
 
 def load_categories() -> dict[str, Category]:

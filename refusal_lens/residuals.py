@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import LABELS, PromptSet
+from refusal_lens.prompts import LABELS, PromptSet, labelled
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.sites import Site
 
@@ -189,6 +189,7 @@ def stats_of(
 
 def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tensor, " prompt"]]:
     """Each prompt's place on the category axis and on the label axis."""
+    labelled(prompts)
     category = torch.tensor([prompts.categories.index(p.category) for p in prompts])
     return category, torch.tensor([LABELS.index(p.label) for p in prompts])
 
@@ -196,7 +197,7 @@ def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tens
 def twins(prompts: PromptSet) -> Int64[Tensor, "pair 2"]:
     """Rows of (refuse, comply) of every pair of which both sides are there."""
     sides: dict[tuple[str, str], dict[str, int]] = {}
-    for row, p in enumerate(prompts):
+    for row, p in enumerate(labelled(prompts)):
         if p.pair is not None:
             sides.setdefault((p.category, p.pair), {}).setdefault(p.label, row)
     both = [(s["refuse"], s["comply"]) for s in sides.values() if len(s) == len(LABELS)]

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "refusal_lens"
 LAYERS = (
     (
         "errors",
+        "arguments",
         "resources",
         "sites",
         "prompts",

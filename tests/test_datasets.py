@@ -632,3 +632,27 @@ def test_xstest_sample_has_nine_pairs_of_two() -> None:
     sides = [(p.pair, p.label) for p in prompts if p.pair]
     assert len(sides) == len(set(sides)) == 18
     assert len({pair for pair, _ in sides}) == 9
+
+
+def test_rows_with_two_answers_are_no_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "caa.json"
+    row = {
+        "question": "Do you like rain? (A) Yes (B) No",
+        "answer_matching_behavior": "(A)",
+        "answer_not_matching_behavior": "(B)",
+    }
+    path.write_text(json.dumps([row]))
+    with pytest.raises(InputError, match=r"caa.json, entry 1: .*answer_matching_behavior"):
+        load_table(path, columns={"text": "question"}, category="x", label="refuse")
+
+
+def test_rows_under_a_key(tmp_path: Path) -> None:
+    path, rows = tmp_path / "t.json", [{"text": "Hi", "category": "advice", "label": "comply"}]
+    path.write_text(json.dumps({"version": 2, "train": rows}))
+    assert [p.text for p in load_table(path)] == ["Hi"]
+    path.write_text(json.dumps({"train": rows, "test": rows}))
+    with pytest.raises(InputError, match=r"keys \['train', 'test'\]"):
+        load_table(path)
+    path.write_text(json.dumps({"text": "Hi"}))
+    with pytest.raises(InputError, match="found an object"):
+        load_table(path)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -193,3 +194,81 @@ def test_pure_functions():
     assert float(cosines[1, 1, 3]) == pytest.approx(float(by_hand), abs=1e-6)
     assert cosine_matrix(x[0])[0].isnan().all() and not cosine_matrix(x[0])[1:, 1:].isnan().any()
     assert (project_out(x, u[1, 1]) @ u[1, 1]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_normalised_in_float32(dtype):
+    place = {"category": "red", "site": Site(1), "offset": -1, "provenance": PROVENANCE}
+    raw = 300 * torch.randn(576, generator=torch.Generator().manual_seed(0))  # squares overflow
+    d = Direction.from_difference(raw.to(dtype), **place)
+    assert d.vector.dtype == torch.float32
+    assert float(d.vector.norm()) == pytest.approx(1, abs=1e-6)
+    assert float(d.vector @ raw / raw.norm()) == pytest.approx(1, abs=1e-4)
+    assert d.scale == pytest.approx(float(raw.norm()), rel=1e-2)
+    half = Direction("red", Site(1), -1, d.vector.to(dtype), 2.0, 0.0, 2.0, PROVENANCE)
+    assert float(half.vector.norm()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"vector": torch.eye(WIDTH)}, "has shape"),
+        ({"vector": torch.ones(WIDTH, dtype=torch.int64)}, "floating-point"),
+        ({"offset": 10}, "offset 10"),
+        ({"offset": 0}, "offset 0"),
+        ({"offset": -1.0}, "offset -1.0"),
+        ({"scale": 0.0}, "scale 0.0"),
+        ({"scale": float("nan")}, "scale nan"),
+    ],
+)
+def test_a_direction_is_checked_when_made(wrong, told, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    vector = torch.eye(WIDTH)[0]
+    given = {"category": "red", "site": Site(1), "offset": -1, "vector": vector, "scale": 2.0}
+    with pytest.raises(InputError, match=told):
+        Direction(**(given | wrong), low=0.0, high=2.0, provenance=PROVENANCE)
+
+
+def a_set(**changed):
+    """Two categories at one offset and three sites."""
+    units = torch.nn.functional.normalize(torch.randn(2, 1, 3, WIDTH), dim=-1)
+    fields = {
+        "method": "test",
+        "categories": ("red", "blue"),
+        "offsets": (-1,),
+        "sites": (Site(0), Site(1), Site(2)),
+        "vectors": units,
+        "scale": torch.ones(2, 1, 3),
+        "low": torch.zeros(2, 1, 3),
+        "high": torch.ones(2, 1, 3),
+        "count": ((3, 3), (4, 4)),
+        "provenance": PROVENANCE,
+    }
+    return DirectionSet(**(fields | changed))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"vectors": 3 * torch.ones(2, 1, 3, WIDTH)}, "has length"),
+        ({"vectors": torch.eye(WIDTH)[:2]}, "vectors of a direction set has shape"),
+        ({"scale": torch.ones(2, 3)}, "scale of a direction set has shape"),
+        ({"offsets": (10,)}, "offset 10"),
+        ({"categories": ("red", "red")}, "category 'red' stands more than once"),
+        ({"sites": (Site(0), Site(1), Site(1))}, "stands more than once"),
+        ({"count": ((3, 3),)}, "counts of prompts"),
+        ({"sites": ("resid_pre[0]", "resid_pre[1]", "resid_pre[2]")}, "write "),
+    ],
+)
+def test_a_direction_set_is_checked_when_made(wrong, told, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    assert a_set().at("blue", 2).scale == 1
+    with pytest.raises(InputError, match=told):
+        a_set(**wrong)
+
+
+def test_a_direction_set_may_hold_undefined_directions():
+    units = torch.nn.functional.normalize(torch.randn(2, 1, 3, WIDTH), dim=-1)
+    units[0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="is undefined"):
+        a_set(vectors=units).at("red", 0)

@@ -33,7 +33,7 @@ from refusal_lens.linalg import orthonormal_basis
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, stream_writes
 
-PROVENANCE = Provenance("tiny", "digest", "template", "prefix", "prompts", "float32", "cpu")
+PROVENANCE = Provenance("tiny", "", "", "prefix", "prompts", "float32", "cpu")
 SIZE = 10.0  # of the coordinates of a random stream
 ATOL = 3e-5  # float32 resolves 1e-7 of numbers up to a few hundred
 

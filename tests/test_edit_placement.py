@@ -34,7 +34,7 @@ from refusal_lens.sites import Site, stream_writes
 TOLERANCE = 1e-4
 D_MODEL = 32
 N_NEW = 5
-PROVENANCE = Provenance("tiny", "digest", "template", "prefix", "prompts", "float32", "cpu")
+PROVENANCE = Provenance("tiny", "", "", "prefix", "prompts", "float32", "cpu")
 PROMPTS = ("Why?", "Name two", "How does a long question about tides end?", "Go on no no")
 ALWAYS = lambda place: True  # noqa: E731
 PRE, MID, POST = "resid_pre", "resid_mid", "resid_post"

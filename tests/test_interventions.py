@@ -14,7 +14,7 @@ from refusal_lens.interventions import Ablate, AblateSubspace, Add, Edit, Residu
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, block_inputs, stream_writes
 
-PROVENANCE = Provenance("tiny", "digest", "template", "prefix", "prompts", "float32", "cpu")
+PROVENANCE = Provenance("tiny", "", "", "prefix", "prompts", "float32", "cpu")
 TOLERANCE = 2e-5  # of logits of order 10: two orders of summation, as in test_gates.py
 
 

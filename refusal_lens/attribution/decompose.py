@@ -18,6 +18,7 @@ from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.base import Attribution, Decomposition, Target
 from refusal_lens.attribution.passes import (
     Tap,
+    check_directions,
     check_unedited,
     feed_of,
     ids_of,
@@ -108,6 +109,7 @@ def decompose(
         InputError: no direction; one outside the stream; an offset before the prompts' own
             tokens; an edit that is on; a model whose parts don't sum to its stream.
     """
+    directions = check_directions(model, directions)
     if not directions:
         raise InputError("no direction was given; expected at least one")
     check_unedited(model)

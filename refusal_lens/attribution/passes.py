@@ -1,17 +1,20 @@
 """Forward passes that read, or write, any hook point at chosen positions of each row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, final
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from refusal_lens.arguments import several
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import HookFunction, Hooks
 from refusal_lens.model.forward import Batch, Feed, Ids, Progress, SharedPrefix
+from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.residuals import twins
 
@@ -27,7 +30,10 @@ def ids_of(model: LensModel, prompts: PromptSet | Sequence[Prompt | str]) -> lis
     Raises:
         InputError: no prompt, or one that is longer than the model's context.
     """
-    ids = [model.chat.ids(p) for p in prompts]
+    asked = several(
+        prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
+    )
+    ids = [model.chat.ids(p) for p in asked]
     if not ids:
         raise InputError("no prompt was given; expected at least one")
     if max(map(len, ids)) > model.backend.n_ctx:
@@ -49,6 +55,17 @@ def check_unedited(model: LensModel) -> None:
             f"{model.edits_text} is on: an edited stream is not the sum of what its parts write; "
             "attribute outside `with model.editing(...)`"
         )
+
+
+def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple[Direction, ...]:
+    """Directions to attribute; one that was fitted on another model brings a warning.
+
+    Raises:
+        InputError: a lone direction, or something else.
+    """
+    chosen = several_directions(directions)
+    warn_of_transfer(chosen, model.provenance(), "if that is meant, use allow_transfer()")
+    return chosen
 
 
 def feed_of(model: LensModel, ids: Sequence[Ids], progress: Progress = silent) -> Feed:

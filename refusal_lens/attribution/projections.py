@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Anatomy, Component
 from refusal_lens.attribution.passes import Tap
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.sites import Site
 
@@ -28,7 +28,7 @@ class Projections:
     """
 
     def __init__(self, anatomy: Anatomy, directions: Sequence[Direction]) -> None:
-        for d in directions:
+        for d in several_directions(directions):
             if d.site.point not in _STREAM:
                 raise InputError(
                     f"the direction of {d.category!r} was fitted at {d.site}, which is one "

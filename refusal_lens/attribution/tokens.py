@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.arguments import several
 from refusal_lens.attribution.passes import feed_of, ids_of
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.model.forward import residuals
+from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
@@ -72,7 +74,8 @@ def token_maps(
     Raises:
         InputError: a category or offset for which there are no directions.
     """
-    for category in categories:
+    warn_of_transfer([directions], model.provenance(), "if that is meant, use allow_transfer()")
+    for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset)
     prompt_ids = ids_of(model, [prompt])[0]
     ids = (*prompt_ids, *answer)

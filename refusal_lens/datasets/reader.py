@@ -196,9 +196,22 @@ def _json(path: Path) -> Iterator[Row]:
             f"{path.name}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}); "
             f"expected a list of objects{lines}"
         ) from None
+    if isinstance(value, dict):
+        value = _only_list(path.name, cast(dict[str, Any], value))
     if not isinstance(value, list):
         raise InputError(f"{path.name}: expected a list of objects, found {_kind(value)}")
     return _objects(path.name, "entry", cast(list[Any], value))
+
+
+def _only_list(name: str, value: dict[str, Any]) -> Any:
+    """The rows of an object that holds them under one of its keys."""
+    lists = [key for key, rows in value.items() if isinstance(rows, list)]
+    if len(lists) > 1:
+        raise InputError(
+            f"{name}: found an object with several lists, under the keys {lists}; expected a list "
+            "of objects: save the one that is meant as a file of its own"
+        )
+    return value[lists[0]] if lists else value
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.prompts import LABELS, Label, Prompt, PromptSet
 
 _FIELDS: Final = ("id", "text", "category", "label", "split", "source", "pair", "language")
+_ANSWERS: Final = ("answer_matching_behavior", "answer_not_matching_behavior")
 
 
 def load_table(
@@ -72,6 +73,12 @@ def _prompts(
 
 def _check(row: Row, columns: Mapping[str, str], given: Mapping[str, str]) -> None:
     """A mapped column must be there; text, category and label must come from somewhere."""
+    if answers := [name for name in row.values if name in _ANSWERS]:
+        raise InputError(
+            f"{row.header}: column {answers[0]!r} holds an answer (contrastive activation "
+            "addition compares two answers to one question), and a prompt set holds no answers; "
+            "take the answers out of the file if its questions alone are meant"
+        )
     for field in _FIELDS:
         needed = field in columns or field in ("text", "category", "label")
         if needed and field not in given and (name := columns.get(field, field)) not in row.values:

@@ -1,17 +1,22 @@
 """`Direction` and `DirectionSet`: what every estimator gives and every edit takes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.sites import Site
+
+_UNIT_WITHIN: Final = 1e-3
+"""How far the length of a stored unit vector may be from 1."""
 
 
 @final
@@ -34,11 +39,28 @@ class Direction:
     provenance: Provenance
 
     def __post_init__(self) -> None:
-        norm = float(self.vector.norm())
-        if not abs(norm - 1.0) < 1e-5:
+        where = f"direction {self.category!r}"
+        one(self.site, Site, what=f"the site of {where}", write="Site(15)")
+        vector = one(self.vector, Tensor, what=f"the vector of {where}", write="a 1-D tensor")
+        if vector.dim() != 1 or not vector.is_floating_point():
             raise InputError(
-                f"direction {self.category!r} at {self.site} must be a unit vector, has norm "
+                f"the vector of {where} at {self.site} has shape {tuple(vector.shape)} and dtype "
+                f"{vector.dtype}; expected [d_model] floating-point numbers"
+            )
+        norm = float(vector.float().norm())
+        exact = vector.dtype in (torch.float32, torch.float64)
+        if not abs(norm - 1.0) < (1e-5 if exact else 1e-2):  # half precision rounds each number
+            raise InputError(
+                f"{where} at {self.site} must be a unit vector, has norm "
                 f"{norm:.4g}; build it with Direction.from_difference"
+            )
+        if vector.dtype != torch.float32:
+            object.__setattr__(self, "vector", vector.float() / norm)
+        _check_offset(self.offset, where)
+        if not self.scale > 0:
+            raise InputError(
+                f"{where} at {self.site} has scale {self.scale}; expected the positive length of "
+                "the difference of means"
             )
 
     @classmethod
@@ -57,14 +79,14 @@ class Direction:
         Raises:
             InputError: the difference is zero or not finite, so that it has no direction.
         """
+        difference = difference.float()  # in half precision squares overflow and unit is not 1
         scale = float(difference.norm())
         if not (scale > 0 and bool(torch.isfinite(difference).all())):
             raise InputError(
                 f"the difference for {category!r} at {site}, offset {offset}, has no direction "
                 f"(length {scale:.4g}); choose another layer or offset"
             )
-        vector = (difference / scale).float()
-        return cls(category, site, offset, vector, scale, low, low + scale, provenance)
+        return cls(category, site, offset, difference / scale, scale, low, low + scale, provenance)
 
     def __repr__(self) -> str:
         return (
@@ -103,6 +125,42 @@ class DirectionSet(Record):
     high: Float[Tensor, "category offset site"]
     count: tuple[tuple[int, int], ...]
     provenance: Provenance
+
+    def __post_init__(self) -> None:
+        several(self.sites, Site, what="site", write="(Site(14), Site(15))")
+        axes = {
+            "category": self.categories,
+            "offset": self.offsets,
+            "site": self.sites,
+        }
+        shape = tuple(map(len, axes.values()))
+        for name in ("vectors", "scale", "low", "high"):
+            found = tuple(getattr(self, name).shape)
+            if found[:3] != shape or len(found) != 3 + (name == "vectors"):
+                raise InputError(
+                    f"{name} of a direction set has shape {list(found)}; expected "
+                    f"{' x '.join(f'{n} {axis}' for n, axis in zip(shape, axes, strict=True))}"
+                    f"{' x d_model' if name == 'vectors' else ''}"
+                )
+        for axis, names in axes.items():
+            if twice := [str(x) for x in dict.fromkeys(names) if names.count(x) > 1]:
+                raise InputError(f"{axis} {twice[0]!r} stands more than once in a direction set")
+        for offset in self.offsets:
+            _check_offset(offset, "a direction set")
+        if len(self.count) != len(self.categories):
+            raise InputError(
+                f"a direction set of {len(self.categories)} categories has {len(self.count)} "
+                "counts of prompts; expected (refuse, comply) of each category"
+            )
+        norm = self.vectors.float().norm(dim=-1)
+        wrong = (torch.isfinite(norm) & ((norm - 1).abs() > _UNIT_WITHIN)).nonzero().tolist()
+        if wrong:
+            c, o, s = wrong[0]
+            raise InputError(
+                f"the vector of {self.categories[c]!r} at {self.sites[s]}, offset "
+                f"{self.offsets[o]}, has length {float(norm[c, o, s]):.4g}; a direction set holds "
+                "unit vectors, and their lengths before normalising in `scale`"
+            )
 
     def at(self, category: str, layer: int, offset: int = -1) -> Direction:
         """The direction of a category at the input of a block (`resid_pre[layer]`).
@@ -160,6 +218,28 @@ class DirectionSet(Record):
             f"<p>{escape(repr(self))}</p><table><tr><th>category</th><th>n refuse + comply</th>"
             f"<th>longest difference, offset {self.offsets[o]}</th></tr>{rows}</table>"
         )
+
+
+def _check_offset(offset: object, where: str) -> None:
+    if not isinstance(offset, int) or offset >= 0:
+        raise InputError(
+            f"offset {offset!r} of {where} must be a negative whole number: -1 is the last token "
+            "of the templated prompt"
+        )
+
+
+def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]:
+    """What was given as `directions`, if it is several `Direction`s.
+
+    Raises:
+        InputError: a lone one, or something else, for example a whole `DirectionSet`.
+    """
+    return several(
+        directions,
+        Direction,
+        what="direction",
+        write="[directions.at(category, layer), ...]",
+    )
 
 
 def _index(held: tuple[object, ...], wanted: object, axis: str) -> int:

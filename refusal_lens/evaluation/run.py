@@ -12,7 +12,7 @@ from refusal_lens.judges.sense import MOST_NATS, degenerate_reason, needs_nats, 
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Ids, Progress
 from refusal_lens.model.generate import GREEDY
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.records import Provenance
 
 Edits = Edit | None | Sequence[Edit | None]
@@ -52,7 +52,8 @@ def answer_under(
     Raises:
         InputError: edits that this model can't have, or not one for each prompt.
     """
-    per_row = [_per_row(name, edits, len(prompts)) for name, edits in conditions]
+    n = len(labelled(prompts))
+    per_row = [_per_row(name, edits, n) for name, edits in conditions]
     rows = [(edit, p.text) for edits in per_row for edit, p in zip(edits, prompts, strict=True)]
     texts = [text for _, text in rows]
     with model.editing(PerRow(tuple(edit for edit, _ in rows))):

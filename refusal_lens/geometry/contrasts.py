@@ -21,7 +21,7 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, contrast_table
-from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.prompts import Label, PromptSet, labelled
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.residuals import ResidualCache
 from refusal_lens.sites import Site
@@ -165,7 +165,7 @@ def _cells(
 ) -> dict[tuple[str, Group], list[tuple[str, int]]]:
     """(unit, row of the cache) of the prompts with a clear answer, by category and group."""
     rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in prompts if p.id not in rows]:
+    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
         raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
     sides: dict[tuple[str, Group], list[tuple[str, int]]] = {}
     for p in prompts:

@@ -13,7 +13,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.directions.mean_difference import NOISE_FLOOR
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import project_out
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.residuals import ResidualCache
 from refusal_lens.sites import Site
 
@@ -55,7 +55,7 @@ def pair_rows(prompts: PromptSet, ids: tuple[str, ...]) -> dict[str, Int64[Tenso
         InputError: a prompt that is not among `ids`, or a category without a pair.
     """
     rows = {key: row for row, key in enumerate(ids)}
-    if missing := [p.id for p in prompts if p.id not in rows]:
+    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
         raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
     found: dict[str, Int64[Tensor, "pair 2"]] = {}
     for category in prompts.categories:

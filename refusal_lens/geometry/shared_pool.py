@@ -31,7 +31,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.groups import Contrasts, Groups, contrast_table
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.residuals import ResidualCache
 from refusal_lens.sites import Site
@@ -96,7 +96,7 @@ def fit_shared_pool(
     if pool not in prompts.categories:
         raise InputError(f"the pool's category {pool!r} is not in {list(prompts.categories)}")
     rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in prompts if p.id not in rows]:
+    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
         raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
     sides = {
         f"{c}/{label}": [

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.nulls import DRAWS
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.residuals import ResidualCache
 from refusal_lens.sites import Site
@@ -100,7 +100,7 @@ def fit_within_tests(
     if draws < DRAWS:
         raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
     place = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in prompts if p.id not in place]:
+    if missing := [p.id for p in labelled(prompts) if p.id not in place]:
         raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
     harmful = [p for p in prompts if p.label == "refuse" and p.id in refused]
     counts: list[tuple[int, int]] = []

@@ -27,6 +27,7 @@ class Add(AlongOne):
     at: Site | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [x for x in (self.strength, self.alpha) if x is not None]
         if len(given) != 1:
             raise InputError(

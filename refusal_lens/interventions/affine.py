@@ -35,6 +35,7 @@ class Affine(AlongOne):
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not math.isfinite(self.given):
             raise InputError(
                 f"Affine({self.direction.category!r}, strength {self.strength}) sets the "

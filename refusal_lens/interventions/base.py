@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.arguments import one, several
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.conditions import Condition
@@ -44,6 +45,11 @@ class ResidualMap(Edit):
     def width(self) -> int:
         """The d_model for which the map is made."""
 
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """The directions that it is made from, if any."""
+        return ()
+
     @abstractmethod
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The named hook points at which the edit acts, in a model of `n_layers` blocks."""
@@ -66,6 +72,14 @@ class AlongOne(ResidualMap):
 
     direction: Direction
 
+    def __post_init__(self) -> None:
+        one(
+            self.direction,
+            Direction,
+            what=f"the direction of {type(self).__name__}",
+            write=f"{type(self).__name__}(directions.at(category, layer))",
+        )
+
     @property
     @abstractmethod
     def taken(self) -> Literal[0, 1]:
@@ -85,6 +99,11 @@ class AlongOne(ResidualMap):
     def width(self) -> int:
         """That of the direction."""
         return len(self.direction.vector)
+
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """The one direction."""
+        return (self.direction,)
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         if not self.taken:
@@ -164,6 +183,7 @@ class Composite(Edit):
     edits: tuple[Edit, ...]
 
     def __post_init__(self) -> None:
+        several(self.edits, Edit, what="edit", write="Composite((a, b)), or a + b")
         if not self.edits:
             raise InputError("a Composite of no edits does nothing; give at least one")
 
@@ -196,12 +216,14 @@ class Only(Edit):
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
             raise InputError(f"phase {self.phase!r} is unknown; use one of {list(PHASES)}")
+        several(self.offsets or (), int, what="offset", write="offsets=(-2, -1)")
         wrong = [o for o in self.offsets or () if o >= 0]
         if wrong:
             raise InputError(
                 f"offset {wrong[0]} must be negative: -1 is the prompt's last token; generated "
                 "tokens are reached by phase='generated'"
             )
+        one(self.edit, Edit, what="the edit of Only", write="Only(Ablate(direction), 'prompt')")
         self.parts()
 
     def parts(self) -> tuple[Part, ...]:
@@ -221,7 +243,8 @@ def check_sites(edit: ResidualMap, n_layers: int) -> tuple[Site, ...]:
             the MLP, of an edit that is no erasure; or an edit that would act twice on one vector
             and is no erasure (`resid_post[l]` and `resid_pre[l + 1]` are the same vector).
     """
-    sites = edit.sites(n_layers)
+    what = f"site of {type(edit).__name__}"
+    sites = several(edit.sites(n_layers), Site, what=what, write="Site(15), in `at`")
     seen: dict[tuple[int, str], Site] = {}
     for site in sites:
         if site.layer >= n_layers:

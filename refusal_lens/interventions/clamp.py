@@ -29,6 +29,7 @@ class Clamp(AlongOne):
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.to, str) and self.to not in ("low", "high"):
             raise InputError(f"Clamp to {self.to!r}: give 'low', 'high' or a number")
         if not math.isfinite(self.given):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import final
 
+from refusal_lens.arguments import one
 from refusal_lens.interventions.base import Edit, Part
 from refusal_lens.interventions.conditions import Condition
 
@@ -20,6 +21,11 @@ class When(Edit):
 
     condition: Condition
     edit: Edit
+
+    def __post_init__(self) -> None:
+        write = "When(Cosine(direction, above=0.2), Ablate(direction))"
+        one(self.condition, Condition, what="the condition of When", write=write)
+        one(self.edit, Edit, what="the edit of When", write=write)
 
     def parts(self) -> tuple[Part, ...]:
         """The parts of the edit, each under the condition."""

@@ -45,6 +45,11 @@ class Condition(ABC):
     def width(self) -> int:
         """The d_model for which the condition is made."""
 
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """The directions that it reads along, if any."""
+        return ()
+
     @abstractmethod
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         """The number that is compared with the threshold."""
@@ -97,6 +102,11 @@ class Cosine(Condition):
     def width(self) -> int:
         """That of the direction."""
         return len(self.direction.vector)
+
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """The one direction."""
+        return (self.direction,)
 
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         """x . r / |x|; NaN for a vector of length zero."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import final
 
+from refusal_lens.arguments import several
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import Edit, Part
 
@@ -19,6 +20,7 @@ class PerRow(Edit):
     edits: tuple[Edit | None, ...]
 
     def __post_init__(self) -> None:
+        several(self.edits, (Edit, type(None)), what="edit", write="PerRow((a, None, b))")
         if not self.edits:
             raise InputError("PerRow of no edits: give one edit, or None, for each prompt")
 

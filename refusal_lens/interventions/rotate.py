@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.arguments import one
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import ResidualMap
@@ -40,6 +41,12 @@ class Rotate(ResidualMap):
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:
+        one(
+            self.direction,
+            Direction,
+            what="the direction of Rotate",
+            write="Rotate(direction, ...)",
+        )
         if not math.isfinite(self.degrees):
             raise InputError(f"Rotate: {self.degrees} degrees is not a finite angle")
         if not bool(torch.isfinite(self.plane).all()):
@@ -66,6 +73,11 @@ class Rotate(ResidualMap):
     def width(self) -> int:
         """That of the direction."""
         return len(self.direction.vector)
+
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """The one that is turned."""
+        return (self.direction,)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the direction's own."""

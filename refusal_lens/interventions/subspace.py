@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import ResidualMap
 from refusal_lens.linalg import orthonormal_basis, project_out
@@ -42,6 +42,7 @@ class AblateSubspace(ResidualMap):
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:
+        several_directions(self.directions)
         if not self.directions:
             raise InputError("AblateSubspace takes at least one direction, found none")
         if self.method not in METHODS:
@@ -68,6 +69,11 @@ class AblateSubspace(ResidualMap):
     def width(self) -> int:
         """That of the directions."""
         return len(self.directions[0].vector)
+
+    @property
+    def directions_used(self) -> tuple[Direction, ...]:
+        """Those that span what is erased."""
+        return self.directions
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the default ones of the method."""

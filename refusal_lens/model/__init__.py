@@ -1,9 +1,11 @@
 """The model: TransformerLens wrapped, templated, read and edited."""
 
 from refusal_lens.model.chat import ChatTemplate as ChatTemplate
+from refusal_lens.model.checkpoint import Placement as Placement
 from refusal_lens.model.generate import Decoding as Decoding
 from refusal_lens.model.lens import LensModel as LensModel
-from refusal_lens.model.load import Placement as Placement
 from refusal_lens.model.load import load_control as load_control
 from refusal_lens.model.load import load_model as load_model
 from refusal_lens.model.load import wrap_model as wrap_model
+from refusal_lens.model.transfer import TransferWarning as TransferWarning
+from refusal_lens.model.transfer import allow_transfer as allow_transfer

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, final
 
@@ -10,6 +11,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
+from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
 from refusal_lens.prompts import Prompt
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
@@ -23,7 +25,8 @@ class ChatTemplate:
 
     `system=None` leaves the template's default, which may insert a system prompt by itself
     (SmolLM2's does); `prefix_text` shows what is really sent. `thinking=None` leaves the
-    template's default; True or False is passed on as `enable_thinking`.
+    template's default; True or False is passed on as `enable_thinking`. `now` is the time of a
+    template that prints it (`dated`): it stands still, so that every prompt gets the same prefix.
 
     Raises:
         InputError: the tokenizer has no chat template, or the template takes no system prompt.
@@ -32,6 +35,7 @@ class ChatTemplate:
     tokenizer: PreTrainedTokenizerBase
     system: str | None = None
     thinking: bool | None = None
+    now: datetime = field(default_factory=datetime.now)
 
     def __post_init__(self) -> None:
         if not self.tokenizer.chat_template:
@@ -39,7 +43,7 @@ class ChatTemplate:
                 f"{self.tokenizer.name_or_path!r} has no chat template: refusal is studied in "
                 "chat models; load the instruction-tuned model, or set tokenizer.chat_template"
             )
-        self._render("probe")
+        self._check_generation_prompt()
 
     def ids(self, prompt: Prompt | str) -> tuple[int, ...]:
         """Token ids of the templated prompt, as they are fed to the model.
@@ -100,9 +104,18 @@ class ChatTemplate:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the template, the system prompt and the thinking switch."""
-        parts = repr((self.tokenizer.chat_template, self.system, self.thinking))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        """SHA-256 of the template, the system prompt, the thinking switch and a date it prints."""
+        parts: tuple[object, ...] = (self.tokenizer.chat_template, self.system, self.thinking)
+        if self.dated:
+            parts = (*parts, self.prefix_text)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @cached_property
+    def dated(self) -> bool:
+        """Whether what is sent depends on the day or the time."""
+        # Every part of a date and a time differs between these two.
+        moments = (datetime(1999, 1, 2, 3, 4, 5), datetime(2026, 12, 31, 16, 57, 48))
+        return len({self._render("probe", moment) for moment in moments}) > 1
 
     def strings(self, ids: Sequence[int]) -> list[str]:
         """The text of each token, for people to read."""
@@ -112,16 +125,43 @@ class ChatTemplate:
         """The text of an answer, special tokens left out."""
         return str(self.tokenizer.decode([*ids], skip_special_tokens=True))
 
+    def _check_generation_prompt(self) -> None:
+        """Refuse a template whose rendering ends before the assistant's turn has been opened."""
+        sent, answer = self._render("probe").rstrip(), "\x00answer\x00"
+        try:
+            whole = self._render("probe", answer=answer)
+        except InputError:  # no assistant's turn can be given: nothing to compare with
+            return
+        before = whole.split(answer)[0].rstrip()
+        if answer in whole and before != sent and before.startswith(sent):
+            raise InputError(
+                f"the chat template of {self.tokenizer.name_or_path!r} has no generation prompt: "
+                f"what it sends ends with {sent[-20:]!r}, and answers begin behind "
+                f"{before[len(sent) :]!r}, which it leaves out; residuals would be read at the end "
+                "of the user's turn: set a tokenizer.chat_template that obeys "
+                "add_generation_prompt"
+            )
+
     def _messages(self, text: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
         switch = {} if self.thinking is None else {"enable_thinking": self.thinking}
         return [*messages, {"role": "user", "content": text}], switch
 
-    def _render(self, text: str) -> str:
+    def _render(self, text: str, now: datetime | None = None, answer: str | None = None) -> str:
+        """What is sent for a prompt; or, with `answer`, the exchange that it would become."""
         messages, switch = self._messages(text)
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+        template: Any = self.tokenizer.get_chat_template()
+        if (still := stopped(template)) != template:
+            switch[VALUES] = time_by_format_code(now or self.now)
         try:
             rendered: Any = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False, **switch
+                messages,
+                chat_template=still,
+                add_generation_prompt=answer is None,
+                tokenize=False,
+                **switch,
             )
         except TemplateError as error:
             raise InputError(

@@ -5,7 +5,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from refusal_lens.model.backend import Backend
+from refusal_lens.errors import InputError
+from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.sites import Point, Site
 
@@ -22,27 +23,42 @@ def check_stream(backend: Backend, chat: ChatTemplate) -> None:
     Bridges of some architectures have shown other tensors under these names.
 
     Raises:
-        RuntimeError: a block whose parts don't add up, so that no attribution or edit there
-            would mean what it says.
+        InputError: a model that can't be run under hooks, or a block whose parts don't add up, so
+            that no attribution or edit there would mean what it says.
     """
+    family = type(hugging_face_of(backend)).__name__
     seen: dict[str, Tensor] = {}
     ids = torch.tensor([chat.ids("How are you?")], device=backend.device)
     points: tuple[Point, ...] = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
     with backend.hooks(_recorders(backend, points, seen)):
-        backend.forward(ids, torch.ones_like(ids))
+        try:
+            backend.forward(ids, torch.ones_like(ids))
+        except Exception as error:  # a bridge that was built need not run
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InputError(
+                f"{family} can't be run under hooks in {backend.name} ({reason}); use a model of "
+                "another family"
+            ) from None
     for layer in range(backend.n_layers):
         pre, attn, mid, mlp, post = (seen.get(Site(layer, p).hook_name) for p in points)
         if pre is None or attn is None or mlp is None or post is None:
-            raise RuntimeError(f"block {layer} of this model has no hooks on its stream")
+            missing = [
+                p for p in points if p != "resid_mid" and Site(layer, p).hook_name not in seen
+            ]
+            raise InputError(
+                f"block {layer} of {family} has no hook on {missing[0]} in {backend.name}: its "
+                "residual stream can't be read; use a model of another family"
+            )
         sums = [("resid_post", (pre + attn if mid is None else mid) + mlp, post)]
         if mid is not None:
             sums.append(("resid_mid", pre + attn, mid))
         for name, total, whole in sums:
             gap = float((total - whole).abs().max() / whole.abs().max())
             if not gap <= _TOLERANCE.get(backend.dtype, _HALF_TOLERANCE):
-                raise RuntimeError(
-                    f"{name}[{layer}] is not the sum of its parts in {backend.name} (relative gap "
-                    f"{gap:.2g}): its hook points don't show the residual stream"
+                raise InputError(
+                    f"{name}[{layer}] of {family} is not the sum of its parts in {backend.name} "
+                    f"(relative gap {gap:.2g}): its hook points don't show the residual stream, "
+                    "and no number of it would be right; use a model of another family"
                 )
 
 

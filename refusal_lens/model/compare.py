@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import final
 
+from refusal_lens.arguments import several
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import PhraseJudge, Verdict
 
@@ -57,9 +58,11 @@ class Compared:
 
 def named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
     """Edits by their names; without names, by what they say of themselves."""
+    write = '[a, b], or {"name": a}'
     if isinstance(edits, Mapping):
+        several(edits.values(), Edit, what="edit", write=write)
         return dict(edits)
-    return {repr(edit): edit for edit in edits}
+    return {repr(edit): edit for edit in several(edits, Edit, what="edit", write=write)}
 
 
 def read_answer(prompt: str, condition: str, edits: str, answer: str) -> ComparedAnswer:

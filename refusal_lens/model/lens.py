@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.arguments import one, several
+from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Edit
+from refusal_lens.interventions import Edit, Part
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
@@ -26,7 +28,8 @@ from refusal_lens.model.forward import (
     residuals,
 )
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
-from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.model.transfer import warn_of_transfer
+from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.sites import Site, block_inputs
@@ -37,6 +40,10 @@ Offsets = Literal["post"] | Sequence[int]
 
 def _silent(n: int) -> None:
     del n
+
+
+def _directions(part: Part) -> list[Direction]:
+    return [d for user in (part.edit, *part.conditions) for d in user.directions_used]
 
 
 @final
@@ -101,16 +108,22 @@ class LensModel:
         return list(zip(range(-len(ids), 0), self.chat.strings(ids), strict=True))
 
     @contextmanager
-    def editing(self, *edits: Edit) -> Generator["LensModel"]:
+    def editing(self, *edits: Edit, transfer: bool = False) -> Generator["LensModel"]:
         """Put edits onto their hook points until the context ends, also by an exception.
 
-        Contexts nest; edits act in the order in which they were put on.
+        Contexts nest; edits act in the order in which they were put on. A direction of another
+        model, or of another chat template, brings a `TransferWarning` unless `transfer` says that
+        it is meant.
 
         Raises:
             InputError: a site that this model does not have or that can't be written, or edits
                 that would act twice on one vector.
         """
-        with self._active.on(edits):
+        acting = several(edits, Edit, what="edit", write="model.editing(a, b), or editing(*edits)")
+        if not transfer:
+            used = [d for edit in acting for part in edit.parts() for d in _directions(part)]
+            warn_of_transfer(used, self.provenance(), "if that is meant, editing(transfer=True)")
+        with self._active.on(acting):
             self._prefix.forget()
             try:
                 yield self
@@ -131,7 +144,7 @@ class LensModel:
         By default at every block's input and every post-instruction token of the template.
         """
         return residual_stats(
-            self._feed(prompts, progress),
+            self._feed(labelled(prompts), progress),
             prompts,
             sites=self._sites(sites),
             offsets=self._offsets(offsets),
@@ -177,6 +190,7 @@ class LensModel:
             InputError: a row of fewer than two tokens, or of more than the model takes.
         """
         for row in rows:
+            one(row, Sequence, what="a row of token ids", write="[[1, 2], [3, 4]]")
             if not 2 <= len(row) <= self.backend.n_ctx:
                 raise InputError(
                     f"a text of {len(row)} tokens; expected 2 to {self.backend.n_ctx} of them"
@@ -235,7 +249,10 @@ class LensModel:
         return Feed(self._prefix_for(ids), ids, self.batch_size, progress)
 
     def _ids(self, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
-        ids = [self.chat.ids(p) for p in prompts]
+        asked = several(
+            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
+        )
+        ids = [self.chat.ids(p) for p in asked]
         if not ids:
             raise InputError("no prompt was given; expected at least one")
         longest = max(map(len, ids))
@@ -258,7 +275,9 @@ class LensModel:
         return SharedPrefix(self._active, ())
 
     def _sites(self, sites: Sequence[Site] | None) -> tuple[Site, ...]:
-        chosen = block_inputs(self.n_layers) if sites is None else tuple(sites)
+        if sites is None:
+            return block_inputs(self.n_layers)
+        chosen = several(sites, Site, what="site", write='[Site(15), Site.parse("resid_post[3]")]')
         for site in chosen:
             if site.layer >= self.n_layers:
                 raise InputError(
@@ -267,7 +286,9 @@ class LensModel:
         return chosen
 
     def _offsets(self, offsets: Offsets) -> tuple[int, ...]:
-        chosen = self.chat.offsets if isinstance(offsets, str) else tuple(offsets)
+        if offsets == "post":
+            return self.chat.offsets
+        chosen = several(offsets, int, what="offset", write='[-1], or "post"')
         for offset in chosen:
             if offset >= 0:
                 raise InputError(f"offset {offset} must be negative: -1 is the last token")

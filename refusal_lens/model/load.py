@@ -2,77 +2,37 @@
 
 import hashlib
 import warnings
-from dataclasses import dataclass
-from importlib import import_module
+from datetime import datetime
+from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal, final
+from typing import Any, Literal
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.embedded.adapter import load_embedded_model
-from refusal_lens.embedded.registry import EMBEDDED_MODELS, SMALL, find_embedded
+from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import check_stream
+from refusal_lens.model.checkpoint import Placement, check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
 
 Implementation = Literal["bridge", "hooked_transformer"]
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
-@final
-@dataclass(frozen=True)
-class Placement:
-    """Where and in which precision a model is loaded.
-
-    `dtype` is "auto" (the checkpoint's own), "float32", "bfloat16" or "float16". Give either
-    `device` or an accelerate `device_map`. Without either: CUDA if there is one, else the CPU
-    (never MPS by itself: it has given silently wrong logits).
-    """
-
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | dict[str, str | int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype != "auto" and self.dtype not in _DTYPES:
-            raise InputError(f"dtype {self.dtype!r} is unknown; use 'auto' or one of {[*_DTYPES]}")
-        if self.device and self.device_map:
-            raise InputError("give either device or device_map, not both")
-
-    def torch_device(self) -> torch.device:
-        """The device named, or the default."""
-        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-    def torch_dtype(self, config: Any) -> torch.dtype:
-        """The dtype named, or the checkpoint's own."""
-        own: Any = getattr(config, "dtype", None)
-        if self.dtype == "auto":
-            return own if isinstance(own, torch.dtype) else torch.float32
-        return _DTYPES[self.dtype]
 
 
 def load_model(  # noqa: PLR0913 - each is a choice that a user types
-    source: str = SMALL,
+    source: str | Path = SMALL,
     *,
     revision: str | None = None,
     adapter_scale: float = 1.0,
     adapter: Path | str | None = None,
     system: str | None = None,
     thinking: bool | None = None,
+    now: datetime | None = None,
     placement: Placement = Placement(),
     implementation: Implementation = "bridge",
 ) -> LensModel:
@@ -80,15 +40,16 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
 
     `source` is the key of an embedded model (`refusal-lens models` lists them; by default the
     small planted one, "smollm2-planted"; "qwen-coder-0.5b" refuses by itself), a hub id (with
-    `revision`), a folder with a Hugging Face model, or a `.gguf` file, which is dequantised in
-    memory. `adapter_scale`, and `adapter` (a folder, by default the shipped one), belong to an
-    embedded model with planted refusals. `implementation="hooked_transformer"` needs
-    TransformerLens 3.9.
+    `revision`), a folder with a Hugging Face model or with a LoRA adapter, which is merged into
+    its base, or a `.gguf` file, which is dequantised in memory. `adapter_scale`, and `adapter` (a
+    folder, by default the shipped one), belong to an embedded model with planted refusals. `now`
+    is what a chat template that prints the date takes for the time, by default that of loading;
+    it stands still. `implementation="hooked_transformer"` needs TransformerLens 3.9.
 
     Raises:
         InputError: nothing there, no chat template, or an option that does not fit the source.
     """
-    name = source
+    source = name = str(source)
     if (entry := find_embedded(source)) is not None:
         folder = None if adapter is None else Path(adapter)
         hf, tokenizer = load_embedded_model(entry, adapter_scale, adapter=folder)
@@ -105,12 +66,13 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
             "no adapter of this project"
         )
     else:
-        hf, tokenizer = _load_hugging_face(source, revision, placement)
+        hf, tokenizer = load_checkpoint(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
     if implementation == "bridge":
-        return wrap_model(hf, tokenizer, name=name, system=system, thinking=thinking)
+        return wrap_model(hf, tokenizer, name=name, system=system, thinking=thinking, now=now)
     backend = _hooked_transformer(hf, tokenizer)
-    return _finish(backend, tokenizer, name, fingerprint(hf), system, thinking)
+    chat = _template(tokenizer, system, thinking, now)
+    return _finish(backend, chat, name, fingerprint(hf))
 
 
 def load_control(source: str, like: LensModel, *, placement: Placement) -> LensModel:
@@ -121,7 +83,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
     Raises:
         InputError: nothing there, or its tokenizer gives other ids to the chat model's tokens.
     """
-    hf, tokenizer = _load_hugging_face(source, None, placement)
+    hf, tokenizer = load_checkpoint(source, None, placement)
     ours, theirs = like.chat.tokenizer.get_vocab(), tokenizer.get_vocab()
     moved = [t for t, i in ours.items() if theirs.get(t, i) != i]
     embedding: Any = hf.get_input_embeddings()
@@ -138,6 +100,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
         name=f"{source} (control)",
         system=like.chat.system,
         thinking=like.chat.thinking,
+        now=like.chat.now,
     )
 
 
@@ -148,6 +111,7 @@ def wrap_model(
     name: str | None = None,
     system: str | None = None,
     thinking: bool | None = None,
+    now: datetime | None = None,
 ) -> LensModel:
     """A model that is already loaded: Hugging Face (with its tokenizer), a bridge, or a
     HookedTransformer without weight processing.
@@ -160,6 +124,11 @@ def wrap_model(
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    if isinstance(model, PeftModel):
+        raise InputError(
+            "a PeftModel keeps its adapter beside the weights, where no hook reads it; merge it: "
+            "wrap_model(model.merge_and_unload(), tokenizer)"
+        )
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise InputError(
@@ -167,21 +136,21 @@ def wrap_model(
             )
         name = name or str(model.config.name_or_path) or type(model).__name__
         digest = fingerprint(model)
+        check_plain(model, name)
         model.eval().requires_grad_(False)
-        _eager(model)
-        bridge = TransformerBridge.boot_transformers(
-            str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
-        )
-        return _finish(BridgeBackend(bridge), tokenizer, name, digest, system, thinking)
+        bridge = _bridge(model, tokenizer)
+        chat = _template(tokenizer, system, thinking, now)
+        return _finish(BridgeBackend(bridge), chat, name, digest)
     tokenizer = tokenizer or model.tokenizer
     name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
     assert tokenizer is not None
+    chat = _template(tokenizer, system, thinking, now)
     if isinstance(model, TransformerBridge):
         digest = fingerprint(model.original_model)
-        return _finish(BridgeBackend(model), tokenizer, name, digest, system, thinking)
+        return _finish(BridgeBackend(model), chat, name, digest)
     if type(model).__name__ == "HookedTransformer":
         backend = HookedTransformerBackend(model)
-        return _finish(backend, tokenizer, name, fingerprint(model), system, thinking)
+        return _finish(backend, chat, name, fingerprint(model))
     raise InputError(f"{type(model).__name__} is not a model that TransformerLens can hook")
 
 
@@ -196,55 +165,43 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _finish(
-    backend: Backend,
+def _template(
     tokenizer: PreTrainedTokenizerBase,
-    name: str,
-    digest: str,
     system: str | None,
     thinking: bool | None,
-) -> LensModel:
-    chat = ChatTemplate(tokenizer, system, thinking)
+    now: datetime | None,
+) -> ChatTemplate:
+    return ChatTemplate(tokenizer, system, thinking, now or datetime.now())
+
+
+def _finish(backend: Backend, chat: ChatTemplate, name: str, digest: str) -> LensModel:
     check_stream(backend, chat)
     return LensModel(backend, chat, name=name, digest=digest)
 
 
-def _load_hugging_face(
-    source: str, revision: str | None, placement: Placement
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    path = Path(source)
-    where: dict[str, Any] = {"revision": revision} if revision else {}
-    if source.endswith(".gguf"):
-        if not path.is_file():
-            raise InputError(f"GGUF file {source!r} does not exist")
-        where["gguf_file"] = path.name
-        source = str(path.parent)
-    elif path.exists() and not (path / "config.json").is_file():
-        raise InputError(f"{source!r} holds no config.json; expected a Hugging Face model folder")
+def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """A Hugging Face model taken over by TransformerLens.
+
+    Raises:
+        InputError: TransformerLens has no bridge for its family, or can't build it.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    family = type(model).__name__
+    if not model.config.architectures:  # saved without: the bridge looks its family up there
+        model.config.architectures = [family]
     try:
-        config = AutoConfig.from_pretrained(source, **where)
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        if placement.device_map:
-            where["device_map"] = placement.device_map
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=placement.torch_dtype(config), attn_implementation="eager", **where
+        # The bridge rebuilds attention step by step; the masks must be made for that.
+        model.set_attn_implementation("eager")
+        return TransformerBridge.boot_transformers(
+            str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
         )
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # whatever breaks in a family that nobody has fitted there
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(
-            f"model {source!r} can't be loaded ({reason}); give a hub id that you have access to "
-            "and a connection, a local folder, a .gguf file, or one of "
-            f"{[m.key for m in EMBEDDED_MODELS]}"
+            f"{family} can't be hooked: TransformerLens {metadata.version('transformer_lens')} "
+            f"builds no bridge for it ({reason}); use a model of a family that it bridges"
         ) from None
-    placed: Any = model
-    if not placement.device_map:
-        placed = placed.to(placement.torch_device())
-    return placed, tokenizer
-
-
-def _eager(model: PreTrainedModel) -> None:
-    """The bridge rebuilds attention step by step; the masks must be made for that."""
-    model.set_attn_implementation("eager")
 
 
 def _hooked_transformer(

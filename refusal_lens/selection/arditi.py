@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.evaluation.scoring import scores_from_logits
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
@@ -150,6 +150,7 @@ def score_candidates(
     progress: Progress = lambda n: None,
 ) -> tuple[Candidate, ...]:
     """The three scores of each direction, fitted at the input of its own layer."""
+    directions = several_directions(directions)
     plain = model.logits(harmless)
     harmless_plain = scores_from_logits(model, harmless, trust, plain)
     harmful_plain = scores_from_logits(model, harmful, trust, model.logits(harmful))

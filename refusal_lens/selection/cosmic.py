@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
@@ -117,6 +117,7 @@ def select_cosmic(
     Raises:
         InputError: fewer than two prompts on a side of `val`.
     """
+    directions = several_directions(directions)
     if min(map(len, val)) < 2:
         raise InputError(
             f"COSMIC pools {len(val[0])} refuse-side and {len(val[1])} benign prompts; expected at "

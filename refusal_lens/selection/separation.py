@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.prompts import PromptSet
@@ -66,6 +66,7 @@ def measure_separation(
     Raises:
         InputError: fewer than three prompts on a side.
     """
+    directions = several_directions(directions)
     if min(len(harmful), len(harmless)) < 3:
         raise InputError(
             f"separation needs at least 3 prompts a side; found {len(harmful)} and {len(harmless)}"

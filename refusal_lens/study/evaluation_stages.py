@@ -25,7 +25,7 @@ from refusal_lens.evaluation.grid import Kind
 from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
@@ -66,14 +66,16 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
     reading = Reading(trust, PhraseJudge(), Decoding(sizes.manner_tokens))
-    grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
+    with allow_transfer():  # the study's own directions, at another scale of its adapter
+        grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
     if model is not bench.model:
         few = PromptSet(pairs.prompts[: 2 * (sizes.manner_pairs // 2)])
         strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
         added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
-        records["read"] = steer(
-            model, few, added, reading.judge, decoding=reading.decoding, progress=tick
-        )
+        with allow_transfer():
+            records["read"] = steer(
+                model, few, added, reading.judge, decoding=reading.decoding, progress=tick
+            )
     return records | {"trade_off": grid.trade_off(), "grid": grid} | matched(bench, grid)
 
 

@@ -6,7 +6,7 @@ from refusal_lens.model import LensModel
 from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import load_studied
+from refusal_lens.study.run import load_studied, template_time
 from refusal_lens.study.stages import chosen_layer
 
 
@@ -16,7 +16,7 @@ def model_of(results: Results) -> LensModel:
     Raises:
         InputError: it can't be loaded, or its weights are not those that the run measured.
     """
-    model = load_studied(Study.of(results.manifest.get("question")))
+    model = load_studied(Study.of(results.manifest.get("question")), template_time(results))
     digest = results.manifest.get("model_digest")
     if model.digest != digest:
         raise InputError(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
@@ -75,7 +76,7 @@ def begin(study: Study, folder: Path | str) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = _prompts(study)
     results = Results.begin(folder, study.plain())
-    model = load_studied(study)
+    model = load_studied(study, template_time(results))
     study.layers_of(model.n_layers, model.n_layers)
     return Bench(study, model, prompts, results)
 
@@ -216,14 +217,21 @@ def _train_first(prompts: PromptSet) -> list[Prompt]:
     return sorted(prompts, key=lambda p: p.split == _ADAPT)
 
 
-def load_studied(study: Study) -> LensModel:
-    """The model that a study asks about."""
+def template_time(results: Results) -> datetime | None:
+    """When a run began, for a chat template that prints the date: resumed, it reads the same."""
+    began = results.manifest.get("template_time")
+    return None if began is None else datetime.fromisoformat(began)
+
+
+def load_studied(study: Study, now: datetime | None = None) -> LensModel:
+    """The model that a study asks about; `now` is the time that its chat template may print."""
     placement = Placement(dtype="float32") if study.embedded else Placement()
     return load_model(
         study.source,
         revision=study.revision,
         adapter_scale=study.adapter_scale,
         system=study.system,
+        now=now,
         placement=placement,
     )
 
@@ -239,6 +247,7 @@ def _description(bench: Bench) -> dict[str, Any]:
         "d_model": model.d_model,
         "template_digest": model.chat.digest,
         "rendered_prefix": model.chat.prefix_text,
+        "template_time": model.chat.now.isoformat() if model.chat.dated else None,
         "post_tokens": model.chat.strings(model.chat.post_ids),
         "prompts_digest": bench.prompts.digest,
         "seed": bench.study.seed,

@@ -1,0 +1,191 @@
+"""Weights and tokenizer of a hub id, a folder, a LoRA adapter's folder or a GGUF file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from gguf import GGUFReader
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from refusal_lens.embedded.registry import EMBEDDED_MODELS
+from refusal_lens.errors import InputError
+
+_LORA: Final = "adapter_config.json"
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@final
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which precision a model is loaded.
+
+    `dtype` is "auto" (the checkpoint's own), "float32", "bfloat16" or "float16". Give either
+    `device` or an accelerate `device_map`. Without either: CUDA if there is one, else the CPU
+    (never MPS by itself: it has given silently wrong logits).
+    """
+
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: str | dict[str, str | int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype != "auto" and self.dtype not in _DTYPES:
+            raise InputError(f"dtype {self.dtype!r} is unknown; use 'auto' or one of {[*_DTYPES]}")
+        if self.device and self.device_map:
+            raise InputError("give either device or device_map, not both")
+
+    def torch_device(self) -> torch.device:
+        """The device named, or the default."""
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def torch_dtype(self, config: Any) -> torch.dtype:
+        """The dtype named, or the checkpoint's own."""
+        own: Any = getattr(config, "dtype", None)
+        if self.dtype == "auto":
+            return own if isinstance(own, torch.dtype) else torch.float32
+        return _DTYPES[self.dtype]
+
+
+def load_checkpoint(
+    source: str, revision: str | None, placement: Placement
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer; nothing of a checkpoint's own code is run.
+
+    A folder with a LoRA adapter is merged into the base that it names.
+
+    Raises:
+        InputError: nothing there, no access, a kind of model that transformers doesn't know, that
+            is no causal language model or that needs code of its own, or quantised weights.
+    """
+    path, where = _place(source, revision)
+    if (path / _LORA).is_file() and not (path / "config.json").is_file():
+        return _merged(path, placement)
+    folder = str(path.parent) if "gguf_file" in where else source
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
+        if placement.device_map:
+            where["device_map"] = placement.device_map
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=placement.torch_dtype(config),
+            attn_implementation="eager",
+            trust_remote_code=False,
+            **where,
+        )
+    except OSError as error:
+        raise InputError(
+            f"model {source!r} can't be loaded ({_first_line(error)}); give a hub id that you have "
+            "access to and a connection, a local folder, a .gguf file, or one of "
+            f"{[m.key for m in EMBEDDED_MODELS]}"
+        ) from None
+    except (ValueError, KeyError, ImportError) as error:
+        raise InputError(_why(source, error)) from None
+    check_plain(model, source)
+    placed: Any = model
+    if not placement.device_map:
+        placed = placed.to(placement.torch_device())
+    return placed, tokenizer
+
+
+def check_plain(model: PreTrainedModel, name: str) -> None:
+    """Weights must be plain floating-point matrices, which residuals and attribution read.
+
+    Raises:
+        InputError: they are quantised.
+    """
+    if getattr(model, "is_quantized", False) or hasattr(model, "hf_quantizer"):
+        raise InputError(
+            f"the weights of {name!r} are quantised; what an edit or an attribution reads must be "
+            "plain matrices: load the model in bfloat16 without a quantization_config, or "
+            "model.dequantize() first"
+        )
+
+
+def _place(source: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
+    path = Path(source)
+    where: dict[str, Any] = {"revision": revision} if revision else {}
+    if source.endswith(".gguf"):
+        if not path.is_file():
+            raise InputError(f"GGUF file {source!r} does not exist")
+        _check_gguf(path)
+        where["gguf_file"] = path.name
+    elif path.is_file():
+        raise InputError(f"{source!r} is a file; expected a folder with a model, or a .gguf file")
+    elif path.exists() and not any((path / f).is_file() for f in ("config.json", _LORA)):
+        raise InputError(f"{source!r} holds no config.json; expected a Hugging Face model folder")
+    return path, where
+
+
+def _check_gguf(path: Path) -> None:
+    """Tell a control vector from a model; whatever else is wrong shows when it is loaded."""
+    try:
+        field = GGUFReader(path).get_field("general.architecture")
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no GGUF file ({_first_line(error)})") from None
+    if field is not None and field.contents() == "controlvector":
+        raise InputError(
+            f"{str(path)!r} holds a control vector (directions), no model; give the model that it "
+            "was made for"
+        )
+
+
+def _merged(folder: Path, placement: Placement) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base of a LoRA adapter with the adapter merged into its weights."""
+    held = json.loads((folder / _LORA).read_text(encoding="utf-8"))
+    base = held.get("base_model_name_or_path")
+    if not base:
+        raise InputError(
+            f"the adapter in {str(folder)!r} names no base model; write it into {_LORA} as "
+            "'base_model_name_or_path', or merge the adapter and save the model"
+        )
+    model, tokenizer = load_checkpoint(base, held.get("revision"), placement)
+    if (folder / "tokenizer_config.json").is_file():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"the adapter in {str(folder)!r} does not fit its base {base!r} ({_first_line(error)})"
+        ) from None
+    return merged, tokenizer
+
+
+def _why(source: str, error: Exception) -> str:
+    """What an error of transformers means to someone who gave a name."""
+    text = str(error)
+    reason = _first_line(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return (
+            f"model {source!r} brings code of its own, which is never run here; load it yourself "
+            "and give it to wrap_model(model, tokenizer)"
+        )
+    if "Unrecognized configuration class" in text:
+        return (
+            f"model {source!r} is no causal language model ({reason[:120]}); encoder-decoder and "
+            "encoder models have no single residual stream that an answer is written from: give a "
+            "decoder-only chat model"
+        )
+    if "model type" in text or "model_type" in text:
+        return (
+            f"model {source!r} is of a kind that this version of transformers doesn't know "
+            f"({reason[:160]}); upgrade transformers, or give another model"
+        )
+    return f"model {source!r} can't be loaded ({reason[:200]})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
