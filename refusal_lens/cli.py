@@ -16,6 +16,7 @@ from refusal_lens.bars import bars, prepare_weights
 from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
 from refusal_lens.list_commands import datasets, models
+from refusal_lens.vector_commands import export_vectors, import_vectors
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.study.question import Labels, Sizes
@@ -192,6 +193,8 @@ def geometry(
 
 for command in (steer, ablate, evaluate, datasets, models):
     app.command()(command)
+app.command("export")(export_vectors)
+app.command("import")(import_vectors)
 
 
 @app.command()

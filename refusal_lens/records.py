@@ -205,7 +205,11 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def _beside(stem: Path, suffix: str) -> Path:
-    return stem.with_name(stem.name + suffix)
+    """A file of a record, whose name may have been given with the suffix of either of its files."""
+    name = stem.name
+    for own in (".json", ".safetensors"):
+        name = name.removesuffix(own)
+    return stem.with_name(name + suffix)
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:

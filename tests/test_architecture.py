@@ -41,7 +41,7 @@ LAYERS = (
     ),
     ("report_parts", "report", "markdown"),
     ("findings",),
-    ("bars", "edit_commands", "list_commands", "cli"),
+    ("bars", "edit_commands", "list_commands", "vector_commands", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}
@@ -94,8 +94,21 @@ def about_the_file(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
     if (n_lines := len(text.splitlines())) > LONGEST:
         yield f"{n_lines} lines"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in UNSAFE_CALLS:
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in UNSAFE_CALLS - tensors_alone(
+            tree
+        ):
             yield f"{ast.unparse(node)} executes what it loads"
+
+
+def tensors_alone(tree: ast.Module) -> set[str]:
+    """Calls that are safe here: every one of them says that it reads tensors and nothing else."""
+    loads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    safe = all("weights_only=True" in [ast.unparse(k) for k in n.keywords] for n in loads)
+    return {"torch.load"} if safe else set()
 
 
 def about_an_import(unit: str, name: str) -> Iterator[str]:

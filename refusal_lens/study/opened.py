@@ -1,6 +1,6 @@
 """A finished run opened again: its question, its model, its directions."""
 
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
@@ -34,10 +34,19 @@ def direction_of(results: Results, category: str, layer: int | None = None) -> D
     Raises:
         InputError: no such category or layer, or the run has no directions yet.
     """
+    found = directions_of(results, category)
+    return found.at(category, chosen_layer(results) if layer is None else layer)
+
+
+def directions_of(results: Results, category: str) -> DirectionSet:
+    """The set of a run that holds a category's directions, or the pooled ones.
+
+    Raises:
+        InputError: the run has no directions yet, or none by what its model did.
+    """
     if not results.has("directions", "directions"):
         raise InputError(f"{str(results.folder)!r} holds no directions yet; run the study again")
     try:
-        found = pooled_set(results) if category == POOLED else category_set(results)
+        return pooled_set(results) if category == POOLED else category_set(results)
     except Gap as gap:
         raise InputError(f"{str(results.folder)!r} holds {gap}") from None
-    return found.at(category, chosen_layer(results) if layer is None else layer)
