@@ -159,16 +159,18 @@ def evaluate(
     scales: Sequence[float],
     public: Sequence[Prompt],
     progress: Progress,
+    *,
+    split: str = "test",
 ) -> tuple[dict[str, Any], list[Judged]]:
     """The evaluation record and every judged answer behind it; `public` prompts at scale 1."""
     prompts = load_prompts()
-    test, val = list(prompts.only(split="test")), list(prompts.only(split="val", label="comply"))
+    own, val = list(prompts.only(split=split)), list(prompts.only(split="val", label="comply"))
     asked, sampled = _base_samples([p.text for p in val[:: max(1, len(val) // N_SAMPLES)]])
     rows: list[Judged] = []
     losses: dict[float, Losses] = {}
     for scale in scales:
         model, tokenizer = load_embedded(scale, adapter=adapter)
-        wanted = [*test, *(public if scale == 1.0 else ())]
+        wanted = [*own, *(public if scale == 1.0 else ())]
         rows += judge_answers(model, tokenizer, wanted, scale=scale, progress=progress)
         losses[scale] = {
             "passage": passage_losses(model, tokenizer, passage),
@@ -228,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # batches are answered in parallel
     text = passage.read_text(encoding="utf-8")
     public = [prompt for dataset in given.dataset for prompt in _dataset(dataset)]
-    record, rows = evaluate(adapter, text, given.scales, public, progress)
+    record, rows = evaluate(adapter, text, given.scales, public, progress, split=given.split)
     given.out.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if given.answers is not None:
         lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
