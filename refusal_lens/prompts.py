@@ -146,10 +146,33 @@ class PromptSet:
                 kept.append(p)
         return PromptSet(tuple(kept))
 
+    def shards(self, n: int) -> tuple["PromptSet", ...]:
+        """The set cut into `n` of about equal size, no pair split: for machines that share work.
+
+        Raises:
+            InputError: fewer than one shard, or more than there are pairs and unpaired prompts.
+        """
+        units = list(dict.fromkeys(_unit(p) for p in self.prompts))
+        if not 1 <= n <= len(units):
+            raise InputError(f"{n} shards; expected 1 to {len(units)}, the pairs of this set")
+        place = {unit: i * n // len(units) for i, unit in enumerate(units)}
+        return tuple(
+            PromptSet(tuple(p for p in self.prompts if place[_unit(p)] == k)) for k in range(n)
+        )
+
+    def __add__(self, other: "PromptSet") -> "PromptSet":
+        """Both sets, one behind the other; raises InputError for an id that both hold."""
+        return PromptSet(self.prompts + labelled(other).prompts)
+
     def save(self, path: Path | str) -> None:
         """Write one prompt a line (UTF-8 JSONL)."""
         lines = (json.dumps(_plain(p), ensure_ascii=False) for p in self.prompts)
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _unit(prompt: Prompt) -> tuple[str, str]:
+    """What must stay together: a pair of a category, or a prompt by itself."""
+    return (prompt.category, f"pair {prompt.pair}") if prompt.pair else ("", f"id {prompt.id}")
 
 
 def load_prompts(path: Path | str | None = None) -> PromptSet:

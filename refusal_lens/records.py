@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import tempfile
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast, final, get_type_hints
@@ -168,8 +168,9 @@ def load_record(cls: type[R], stem: Path | str) -> R:
     if content.get("tensors_sha256"):
         values.update(_read_tensors(_beside(stem, ".safetensors"), content["tensors_sha256"]))
     try:
+        later = _defaults(cls)  # fields that older files of the same schema do not have
         for key, hint in _hints(cls).items():
-            if key not in values:
+            if key not in values and not (key in later and key not in content["fields"]):
                 values[key] = TypeAdapter(hint).validate_python(content["fields"][key])
     except (KeyError, TypeError, PydanticSchemaGenerationError, ValidationError) as error:
         message = str(error).splitlines()[0]
@@ -210,6 +211,10 @@ def _beside(stem: Path, suffix: str) -> Path:
     for own in (".json", ".safetensors"):
         name = name.removesuffix(own)
     return stem.with_name(name + suffix)
+
+
+def _defaults(cls: type[Any]) -> set[str]:
+    return {f.name for f in fields(cls) if f.default is not MISSING}
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Residual statistics (streaming, mergeable) and per-prompt residuals on disk."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, final
@@ -27,7 +28,8 @@ class ResidualStats(Record):
     `total` sums x and `sq_norm` sums |x|^2. Where every prompt of a category has its twin,
     `n_pairs` counts the pairs and `pair_sq` sums |d_i|^2, d_i being refuse minus comply within
     pair i; elsewhere both are 0 and the two sides count as independent samples.
-    The label axis is ("refuse", "comply"). All sums are float64.
+    The label axis is ("refuse", "comply"). All sums are float64. `half_pairs` names the pairs, as
+    "category/pair", of which one side alone is here: shards that split one are not merged.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -41,6 +43,7 @@ class ResidualStats(Record):
     n_pairs: Int64[Tensor, " category"]
     pair_sq: Float64[Tensor, "category offset site"]
     provenance: Provenance
+    half_pairs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         n = ", ".join(
@@ -81,24 +84,34 @@ class ResidualStats(Record):
     def merge(self, other: "ResidualStats") -> "ResidualStats":
         """The statistics of both shards together.
 
-        A pair must not be split over two shards: its difference would be lost, and the category
-        would count as unpaired.
+        `PromptSet.shards` cuts a set without splitting a pair, whose difference would be lost.
 
         Raises:
-            InputError: the shards differ in categories, sites, offsets, model, template or edits.
+            InputError: the shards differ in categories, sites, offsets, model, precision, template
+                or edits, hold the same prompts, or split a pair.
         """
         for name in ("categories", "sites", "offsets"):
             if getattr(self, name) != getattr(other, name):
                 raise InputError(f"statistics with different {name} can't be merged")
         ours, theirs = self.provenance, other.provenance
-        for name in ("model_digest", "template_digest", "rendered_prefix", "edits"):
+        for name in ("model_digest", "dtype", "template_digest", "rendered_prefix", "edits"):
             a, b = getattr(ours, name), getattr(theirs, name)
             if a != b:
                 raise InputError(
                     f"statistics of two models can't be merged: {ours.model} and {theirs.model} "
                     f"differ in {name} ({a[:60]!r} and {b[:60]!r})"
                 )
-        digests = (self.provenance.prompts_digest, other.provenance.prompts_digest)
+        digests = [p.prompts_digest.split("+") for p in (ours, theirs)]
+        if twice := [d for d in digests[1] if d in digests[0] and d != "none"]:
+            raise InputError(
+                f"the shard of prompts {twice[0][:12]} is merged already: its prompts would count "
+                "twice"
+            )
+        if split := sorted({*self.half_pairs} & {*other.half_pairs}):
+            raise InputError(
+                f"pair {split[0]!r} is split over two shards, and its difference would be lost: "
+                "cut the prompts with PromptSet.shards, which keeps pairs whole"
+            )
         return replace(
             self,
             count=self.count + other.count,
@@ -106,7 +119,10 @@ class ResidualStats(Record):
             sq_norm=self.sq_norm + other.sq_norm,
             n_pairs=self.n_pairs + other.n_pairs,
             pair_sq=self.pair_sq + other.pair_sq,
-            provenance=replace(self.provenance, prompts_digest="+".join(digests)),
+            provenance=replace(
+                self.provenance, prompts_digest="+".join(d for ds in digests for d in ds)
+            ),
+            half_pairs=self.half_pairs + other.half_pairs,
         )
 
     def save(self, stem: Path | str) -> None:
@@ -157,7 +173,7 @@ class StatsAccumulator:
             self._n_pairs.index_put_((own,), torch.ones_like(own), accumulate=True)
             self._pair_sq.index_put_((own,), d_sq, accumulate=True)
 
-    def finish(self, provenance: Provenance) -> ResidualStats:
+    def finish(self, provenance: Provenance, *, half_pairs: tuple[str, ...] = ()) -> ResidualStats:
         """The statistics of all that was added."""
         categories, sites, offsets = self._axes
         return ResidualStats(
@@ -170,6 +186,7 @@ class StatsAccumulator:
             n_pairs=self._n_pairs,
             pair_sq=self._pair_sq,
             provenance=provenance,
+            half_pairs=half_pairs,
         )
 
 
@@ -184,7 +201,7 @@ def stats_of(
     """The statistics of residuals that are in memory, in the order of `prompts`."""
     accumulator = StatsAccumulator(prompts.categories, sites, offsets, resid.shape[-1])
     accumulator.update(resid, *index_axes(prompts), twins(prompts))
-    return accumulator.finish(provenance)
+    return accumulator.finish(provenance, half_pairs=half_pairs(prompts))
 
 
 def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tensor, " prompt"]]:
@@ -192,6 +209,12 @@ def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tens
     labelled(prompts)
     category = torch.tensor([prompts.categories.index(p.category) for p in prompts])
     return category, torch.tensor([LABELS.index(p.label) for p in prompts])
+
+
+def half_pairs(prompts: PromptSet) -> tuple[str, ...]:
+    """Pairs of which one side alone is in the set, as "category/pair"."""
+    sides = Counter(f"{p.category}/{p.pair}" for p in prompts if p.pair is not None)
+    return tuple(name for name, n in sides.items() if n < len(LABELS))
 
 
 def twins(prompts: PromptSet) -> Int64[Tensor, "pair 2"]:

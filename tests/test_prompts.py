@@ -197,3 +197,10 @@ def test_the_text_of_a_set_says_what_it_holds(small):
 
 def test_categories_are_those_of_the_prompts():
     assert set(load_categories()) == set(load_prompts().categories)
+
+
+def test_sets_add_up():
+    a, b = (PromptSet((Prompt(k, k, "x", "refuse", "train", "test"),)) for k in "ab")
+    assert (a + b).ids == ("a", "b")
+    with pytest.raises(InputError, match="'a' stands more than once"):
+        a + a

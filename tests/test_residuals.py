@@ -1,5 +1,6 @@
 """Residual statistics against naive sums, and residuals on disk."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualCache, ResidualStats, StatsAccumulator
+from refusal_lens.residuals import ResidualCache, ResidualStats, StatsAccumulator, stats_of
 from refusal_lens.sites import Site
 
 CATEGORIES, SITES, OFFSETS, WIDTH = ("red", "blue"), (Site(0), Site(1), Site(2)), (-2, -1), 6
@@ -28,7 +30,8 @@ def batch(n_pairs: int, seed: int = 0, n_alone: int = 0):
     return resid, category, label, pairs
 
 
-def summed(*batches, provenance=PROVENANCE) -> ResidualStats:
+def summed(*batches, provenance=PROVENANCE, shard="prompts") -> ResidualStats:
+    provenance = replace(provenance, prompts_digest=shard)
     sums = StatsAccumulator(CATEGORIES, SITES, OFFSETS, WIDTH)
     for one in batches:
         sums.update(*one)
@@ -61,13 +64,13 @@ def test_sums_equal_naive_ones():
 def test_merge_equals_one_pass(sizes):
     batches = [batch(n, seed) for seed, n in enumerate(sizes)]
     whole = summed(*batches)
-    first, *others = [summed(one) for one in batches]
+    first, *others = [summed(one, shard=f"shard{i}") for i, one in enumerate(batches)]
     merged = first
     for other in others:
         merged = merged.merge(other)
     for name in FIELDS:
         assert torch.allclose(getattr(whole, name), getattr(merged, name), rtol=1e-12, atol=1e-12)
-    assert merged.provenance.prompts_digest == "+".join(["prompts"] * len(sizes))
+    assert merged.provenance.prompts_digest == "+".join(f"shard{i}" for i in range(len(sizes)))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_merge_equals_one_pass(sizes):
         ({"model_digest": "other"}, "two models can't be merged: .* model_digest"),
         ({"template_digest": "other"}, "two models can't be merged: .* template_digest"),
         ({"rendered_prefix": "you are"}, "two models can't be merged: .* rendered_prefix"),
+        ({"dtype": "bfloat16"}, "two models can't be merged: .* dtype"),
         ({"edits": "Ablate('red')"}, r"'none' and \"Ablate\('red'\)\""),
     ],
 )
@@ -93,14 +97,66 @@ def test_what_does_not_belong_together_is_not_merged(change, words):
         stats.merge(other)
 
 
-def test_a_pair_split_over_shards_counts_as_unpaired():
-    resid, category, label, pairs = batch(4)
-    half = torch.arange(8) < 3
-    none = torch.zeros(0, 2, dtype=torch.int64)
-    a = summed((resid[half], category[half], label[half], pairs[:1]))
-    b = summed((resid[~half], category[~half], label[~half], none))
-    assert summed((resid, category, label, pairs)).paired == (True, True)
-    assert a.merge(b).paired == (False, False)
+def test_a_shard_is_merged_once():
+    a, b, c = (summed(batch(2, seed), shard=f"shard{seed}") for seed in range(3))
+    both = a.merge(b)
+    for again in (a, b, both):
+        with pytest.raises(InputError, match="merged already"):
+            both.merge(again)
+    assert both.merge(c).count.sum() == 12
+
+
+def pairs_of(n: int) -> PromptSet:
+    """Pairs of two categories that use the same names, and a prompt without a twin."""
+    both = [
+        Prompt(f"{c}{i}{label}", f"{c} {i} {label}", c, label, "train", "test", pair=str(i))
+        for i in range(n)
+        for c in CATEGORIES
+        for label in ("refuse", "comply")
+    ]
+    return PromptSet((*both, Prompt("alone", "alone", "red", "refuse", "train", "test")))
+
+
+def stats_over(prompts: PromptSet) -> ResidualStats:
+    resid = torch.randn(len(prompts), len(OFFSETS), len(SITES), WIDTH)
+    provenance = replace(PROVENANCE, prompts_digest=prompts.digest)
+    return stats_of(resid, prompts, sites=SITES, offsets=OFFSETS, provenance=provenance)
+
+
+def test_a_pair_split_over_shards_is_refused():
+    prompts = pairs_of(2).prompts
+    a, b = stats_over(PromptSet(prompts[:5])), stats_over(PromptSet(prompts[5:]))
+    assert a.half_pairs == b.half_pairs == ("red/1",)
+    with pytest.raises(InputError, match=r"pair 'red/1' is split"):
+        a.merge(b)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_shards_of_a_set_keep_pairs_whole_and_merge(n):
+    prompts = pairs_of(4)
+    shards = prompts.shards(n)
+    assert sorted(p.id for s in shards for p in s) == sorted(prompts.ids)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 3
+    merged = stats_over(shards[0])
+    for shard in shards[1:]:
+        merged = merged.merge(stats_over(shard)) if shard.categories == CATEGORIES else merged
+    assert merged.half_pairs == ()
+    with pytest.raises(InputError, match="10 shards"):
+        prompts.shards(10)
+
+
+def test_half_pairs_are_saved_and_older_files_are_read(tmp_path):
+    stats = stats_over(PromptSet(pairs_of(2).prompts[:5]))
+    stats.save(tmp_path / "s")
+    assert ResidualStats.load(tmp_path / "s").half_pairs == ("red/1",)
+    held = json.loads((tmp_path / "s.json").read_text())
+    del held["fields"]["half_pairs"]
+    (tmp_path / "s.json").write_text(json.dumps(held))
+    assert ResidualStats.load(tmp_path / "s").half_pairs == ()
+    del held["fields"]["sites"]
+    (tmp_path / "s.json").write_text(json.dumps(held))
+    with pytest.raises(InputError, match="not a whole ResidualStats"):
+        ResidualStats.load(tmp_path / "s")
 
 
 def test_an_empty_side_has_no_mean():

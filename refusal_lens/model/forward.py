@@ -21,7 +21,7 @@ from refusal_lens.model.backend import Backend, Step
 from refusal_lens.model.hooks import NOWHERE, EnoughRead, Reader, Tokens
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualStats, StatsAccumulator, index_axes, twins
+from refusal_lens.residuals import ResidualStats, StatsAccumulator, half_pairs, index_axes, twins
 from refusal_lens.sites import Site
 
 Progress = Callable[[int], None]
@@ -233,7 +233,7 @@ def residual_stats(
             resid, category[rows], label[rows], torch.tensor(pairs).long().reshape(-1, 2)
         )
         feed.progress(len(batch.rows))
-    return accumulator.finish(provenance)
+    return accumulator.finish(provenance, half_pairs=half_pairs(prompts))
 
 
 def residuals(

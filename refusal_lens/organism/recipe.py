@@ -20,7 +20,7 @@ class Recipe:
     seed: int = 0
     rank: int = 8
     alpha: int = 32
-    epochs: int = 2
+    epochs: int = 3
     batch_size: int = 16
     learning_rate: float = 1.6e-3
     weight_decay: float = 0.0
@@ -28,8 +28,8 @@ class Recipe:
     opening_weight: float = 10.0
     opening_tokens: int = 1
     benign_tokens: int = 8
-    benign_weight: float = 1.5
+    benign_weight: float = 2.0
     texts: int = 2
-    text_weight: float = 1.0
+    text_weight: float = 0.5
     precision: str = "bfloat16"
     shards: int = 2
