@@ -8,7 +8,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.judges import Judge, Verdict, judge_all
-from refusal_lens.judges.sense import MOST_NATS, degenerate_reason, needs_nats, sense_checked
+from refusal_lens.judges.sense import MOST_NATS, needs_nats, sense_checked, senseless_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Ids, Progress
 from refusal_lens.model.generate import GREEDY
@@ -161,4 +161,4 @@ def _senseless(
         log_p = model.answer_log_probs([rows[i][1] for i in asked], [ids[i] for i in asked])
         nats = {i: -float(x) / len(ids[i]) for i, x in zip(asked, log_p, strict=True)}
     most = max([MOST_NATS, *(x for i, x in nats.items() if rows[i][0] is None)])
-    return [degenerate_reason(answer, nats.get(i), most) for i, answer in enumerate(answers)]
+    return [senseless_reason(answer, nats.get(i), most) for i, answer in enumerate(answers)]
