@@ -84,7 +84,7 @@ class BridgeBackend:
         self.name = f"TransformerBridge {metadata.version('transformer_lens')}"
         self.n_layers = int(bridge.cfg.n_layers)
         self.d_model = int(bridge.cfg.d_model)
-        self.n_ctx = int(getattr(config, "max_position_embeddings", None) or bridge.cfg.n_ctx)
+        self.n_ctx = _context(config, int(bridge.cfg.n_ctx))
         parameter = next(iter(bridge.original_model.parameters()))
         self.device = parameter.device
         self.dtype = parameter.dtype
@@ -223,8 +223,35 @@ def hugging_face_of(backend: Backend) -> PreTrainedModel | None:
     return backend.model.original_model if isinstance(backend, BridgeBackend) else None
 
 
+def _context(config: Any, default: int) -> int:
+    """How many tokens may be read so that no row's numbers depend on its companions' length.
+
+    Long rope ("longrope", Phi-3) takes other frequencies for a whole batch once one row, or a
+    prompt with its answer, passes the length of pretraining: the context ends there.
+    """
+    most = int(getattr(config, "max_position_embeddings", None) or default)
+    ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    for rope in (ropes, *(v for v in ropes.values() if isinstance(v, dict))):
+        if (rope.get("rope_type") or rope.get("type")) in {"longrope", "su"}:
+            first = rope.get("original_max_position_embeddings")
+            first = first or getattr(config, "original_max_position_embeddings", None)
+            most = min(most, int(first or most))
+    return most
+
+
 def _window(config: Any) -> int | None:
-    """The sliding attention window in tokens, where the model uses one."""
+    """From how many tokens on a gap of padding within a row would count; None where it never does.
+
+    Sliding windows and attention in chunks count places, the gap's among them; linear biases
+    (ALiBi) are distances between places, at any length.
+    """
+    if getattr(config, "alibi", False) or config.model_type == "bloom":
+        return 0
+    attention: Any = getattr(config, "attn_config", None)
+    if getattr(attention, "alibi", False):
+        return 0
     window = getattr(config, "sliding_window", None)
     used = getattr(config, "use_sliding_window", True)
-    return int(window) if window and used else None
+    chunk = getattr(config, "attention_chunk_size", None)
+    sizes = [int(size) for size in (window if used else None, chunk) if size]
+    return min(sizes, default=None)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.errors import InputError
 from refusal_lens.model.forward import Feed, Ids, last_token_logits, make_batches
 
 _POSITIONS: Final = 1024
@@ -18,7 +19,16 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
     """Log-probability of each row's answer tokens behind its prompt, summed over the tokens.
 
     A prompt that stands in several rows is read once, and its answers follow from there.
+
+    Raises:
+        InputError: a prompt and its answer are longer than the model takes.
     """
+    longest = max(len(ids) + len(a) for ids, a in zip(feed.ids, answers, strict=True))
+    if longest > feed.backend.n_ctx:
+        raise InputError(
+            f"a prompt and its answer make {longest} tokens; this model takes "
+            f"{feed.backend.n_ctx}; shorten one or leave it out"
+        )
     rows = max(1, _POSITIONS // max(1, *map(len, answers)))
     feed = replace(feed, batch_size=min(feed.batch_size, rows))
     prompts: dict[Ids, list[int]] = {}
