@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from refusal_lens.model import allow_transfer as allow_transfer
     from refusal_lens.model import load_model as load_model
     from refusal_lens.model import wrap_model as wrap_model
+    from refusal_lens.prompt_files import load_prompts as load_prompts
     from refusal_lens.prompts import PromptSet as PromptSet
-    from refusal_lens.prompts import load_prompts as load_prompts
     from refusal_lens.sites import Site as Site
 
 __version__ = metadata.version("refusal_lens")
@@ -59,7 +59,8 @@ _HOMES: Final = {
         "load_model",
         "wrap_model",
     ),
-    "prompts": ("PromptSet", "load_prompts"),
+    "prompt_files": ("load_prompts",),
+    "prompts": ("PromptSet",),
     "sites": ("Site",),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # pyright: ignore

@@ -16,6 +16,7 @@ from refusal_lens.bars import bars, prepare_weights
 from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
 from refusal_lens.list_commands import datasets, models
+from refusal_lens.read_commands import directions, findings, geometry, report
 from refusal_lens.vector_commands import export_vectors, import_vectors
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
@@ -33,7 +34,6 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by `study`.")]
 DefaultRun = Annotated[
     Path | None,
     typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
@@ -69,8 +69,18 @@ def study(
     adapter_scale: Annotated[
         float, typer.Option(help="Strength of a planted model's adapter; 0 is its base.")
     ] = 1.0,
+    refuse: Annotated[
+        Path | None, typer.Option(help="Text file of requests to refuse, one a line; no pairs.")
+    ] = None,
+    comply: Annotated[
+        Path | None, typer.Option(help="Text file of requests to answer, one a line.")
+    ] = None,
     system: Annotated[
         str | None, typer.Option(help="System prompt; the template's own by default.")
+    ] = None,
+    thinking: Annotated[
+        bool | None,
+        typer.Option("--thinking/--no-thinking", help="Switch of templates that let it think."),
     ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Run folder; runs/<model>-... by default.")
@@ -108,18 +118,24 @@ def study(
       refusal-lens study --model smollm2-planted
 
       refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --control Qwen/Qwen2.5-1.5B
+
+      refusal-lens study --refuse harmful.txt --comply harmless.txt --out runs/mine
     """
+    from refusal_lens.pairing import drawn_note
     from refusal_lens.report import write_report
-    from refusal_lens.study import Study, run_study
+    from refusal_lens.study import Study, run_study, study_prompts
 
     question = Study(
         source=model,
         revision=revision,
         prompts=None if prompts is None else str(prompts),
+        refuse=None if refuse is None else str(refuse),
+        comply=None if comply is None else str(comply),
         categories=None if categories is None else tuple(_words(categories, "--categories")),
         layers=None if layers is None else _layers(layers),
         adapter_scale=adapter_scale,
         system=system,
+        thinking=thinking,
         control=control,
         labels=_labels(labels),
         seed=seed,
@@ -127,71 +143,15 @@ def study(
     )
     folder = out_folder or Path(question.default_folder())
     out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
+    if note := drawn_note(study_prompts(question)):
+        out.print(note, highlight=False)
     prepare_weights(model, err)
     with bars(out, err) as shown:
         path = write_report(run_study(question, folder, shown))
     out.print(f"report: {escape(str(path))}", highlight=False)
 
 
-@app.command()
-def report(run: RunFolder) -> None:
-    """Write RUN/report.html again from the records of a run.
-
-    Example: refusal-lens report runs/qwen-coder-0.5b-seed0
-    """
-    from refusal_lens.report import write_report
-    from refusal_lens.study import Results
-
-    path = write_report(Results.open(run))
-    out.print(f"report: {escape(str(path))}", highlight=False)
-
-
-@app.command()
-def directions(
-    run: RunFolder,
-    layer: Annotated[
-        int | None, typer.Option(help="Layer (block input); the chosen one by default.")
-    ] = None,
-) -> None:
-    """Print the directions of a run at one layer: length, reliability, n.
-
-    Example: refusal-lens directions runs/qwen-coder-0.5b-seed0 --layer 15
-    """
-    from refusal_lens.run_tables import directions_table
-    from refusal_lens.study import Results
-
-    out.print(directions_table(Results.open(run), layer))
-
-
-@app.command()
-def geometry(
-    run: RunFolder,
-    layer: Annotated[
-        int | None, typer.Option(help="Layer (block input); the chosen one by default.")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="CSV of every layer; RUN/geometry.csv by default.")
-    ] = None,
-) -> None:
-    """Print the cosines of a run at one layer with what they are judged by; write all as CSV.
-
-    "not 0": the interval leaves out 0, so the two are not orthogonal. "not 1": they differ in
-    direction; "open" says that the data leave the question open.
-
-    Example: refusal-lens geometry runs/qwen-coder-0.5b-seed0 --layer 15
-    """
-    from refusal_lens.run_tables import GeometryTables, chosen_layer
-    from refusal_lens.study import Results
-
-    results = Results.open(run)
-    tables = GeometryTables.of(results)
-    shown = chosen_layer(results) if layer is None else layer
-    out.print(tables.of_pairs(shown), tables.of_categories(shown))
-    path = tables.write_csv(run / "geometry.csv" if csv is None else csv)
-    out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
-
-
-for command in (steer, ablate, evaluate, datasets, models):
+for command in (report, directions, geometry, findings, steer, ablate, evaluate, datasets, models):
     app.command()(command)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
@@ -238,31 +198,6 @@ def attribute(
         results = run_attribution(run, shown, category=category, full=full)
     out.print(*tables.found_in(results, category))
     out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
-
-
-@app.command()
-def findings(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, in order.")],
-    into: Annotated[
-        Path | None, typer.Option(help="A Markdown page with the two marks to write between.")
-    ] = None,
-    short: Annotated[bool, typer.Option("--short", help="The claims of the papers alone.")] = False,
-) -> None:
-    """Write what runs found as a table in Markdown: a claim per row, a run per column.
-
-    Example: refusal-lens findings runs/qwen-coder-0.5b-seed0 --into data/models/qwen-coder-0.5b.md
-    """
-    from refusal_lens.findings import findings as found_in
-    from refusal_lens.findings import write_findings
-    from refusal_lens.report_run import Run
-    from refusal_lens.study import Results
-
-    held = [Run(Results.open(run)) for run in runs]
-    if into is None:
-        out.print(found_in(held, short=short), markup=False, highlight=False, soft_wrap=True)
-        return
-    write_findings(held, into, short=short)
-    out.print(f"written: {escape(str(into))}", highlight=False)
 
 
 def main() -> None:

@@ -1,25 +1,22 @@
-"""Prompts: `Category`, `Prompt`, `PromptSet`; JSONL in and out; digest.
-
-One prompt a line, UTF-8 JSON. Keys: `id`, `text`, `category`, `label` ("refuse" or "comply"),
-`split`, `source`; optional `pair` (a refuse-side prompt and its benign twin share it) and
-`language` (default "en").
-"""
+"""Prompts: `Category`, `Prompt`, `PromptSet` with its digest. Files are read in `prompt_files`."""
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, final, get_args
+from types import MappingProxyType
+from typing import Final, Literal, final, get_args
 
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
-from refusal_lens.resources import data_path
 
 Label = Literal["refuse", "comply"]
 LABELS: Final[tuple[Label, ...]] = get_args(Label)
-SCHEMA_VERSION: Final = 1
+SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
+"""How `PromptSet.resplit` deals prompts out by default."""
 
 
 @final
@@ -50,7 +47,7 @@ class Prompt:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        _check(vars(self))
+        check_fields(vars(self))
 
 
 @final
@@ -72,6 +69,31 @@ class PromptSet:
                 f"pair {pair!r} of category {category!r} has more than one prompt labelled "
                 f"{label!r}; a pair is one refuse-side prompt and its twin"
             )
+
+    @classmethod
+    def from_texts(
+        cls,
+        refuse: Iterable[str],
+        comply: Iterable[str],
+        *,
+        category: str = "prompts",
+        seed: int = 0,
+    ) -> "PromptSet":
+        """Two plain lists: what should be refused, and what should be answered.
+
+        Dealt out over the splits by `resplit`. Prompts of the two lists are no pairs.
+
+        >>> lists = ["Pick a lock?", "Forge a bill?"], ["Bake bread?", "Fix a tap?"]
+        >>> PromptSet.from_texts(*lists).ids[:2]
+        ('prompts-refuse-1', 'prompts-refuse-2')
+        """
+        write = 'PromptSet.from_texts(["first?", ...], ["second?", ...])'
+        prompts: list[Prompt] = []
+        for label, texts in zip(LABELS, (refuse, comply), strict=True):
+            for i, text in enumerate(several(texts, str, what="text", write=write), 1):
+                key = f"{category}-{label}-{i}"
+                prompts.append(Prompt(key, text, category, label, "train", "from_texts"))
+        return cls(tuple(prompts)).resplit(seed=seed)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -146,6 +168,31 @@ class PromptSet:
                 kept.append(p)
         return PromptSet(tuple(kept))
 
+    def resplit(self, shares: Mapping[str, float] = SHARES, *, seed: int = 0) -> "PromptSet":
+        """The same prompts with splits dealt out anew, pairs whole, categories and sides alike.
+
+        Raises:
+            InputError: shares that don't add up to 1.
+        """
+        if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values(), default=0) < 0:
+            raise InputError(f"shares {dict(shares)} of the splits; expected parts of 1")
+        rng = random.Random(seed)
+        groups: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+        for p in self.prompts:
+            side = "pair" if p.pair else p.label
+            groups.setdefault((p.category, side), {}).setdefault(_unit(p))
+        split_of: dict[tuple[str, str], str] = {}
+        for group in groups.values():
+            units = list(group)
+            rng.shuffle(units)
+            end = 0.0
+            start = 0
+            for name, share in shares.items():
+                end += share * len(units)
+                split_of |= dict.fromkeys(units[start : round(end)], name)
+                start = round(end)
+        return PromptSet(tuple(replace(p, split=split_of[_unit(p)]) for p in self.prompts))
+
     def shards(self, n: int) -> tuple["PromptSet", ...]:
         """The set cut into `n` of about equal size, no pair split: for machines that share work.
 
@@ -175,34 +222,6 @@ def _unit(prompt: Prompt) -> tuple[str, str]:
     return (prompt.category, f"pair {prompt.pair}") if prompt.pair else ("", f"id {prompt.id}")
 
 
-def load_prompts(path: Path | str | None = None) -> PromptSet:
-    """Prompts of a JSONL file, or of every `*.jsonl` of a folder; by default the project's own.
-
-    Raises:
-        InputError: a missing or empty file, bad JSON, wrong encoding, a missing or unknown key,
-            a duplicate id; the message names file and line.
-    """
-    root = data_path("prompts") if path is None else Path(path)
-    if not root.exists():
-        raise InputError(f"prompt file {str(root)!r} does not exist; give a JSONL file or a folder")
-    files = sorted(root.glob("*.jsonl")) if root.is_dir() else [root]
-    if not files:
-        raise InputError(f"folder {str(root)!r} holds no .jsonl file; expected one prompt a line")
-    prompts: list[Prompt] = []
-    seen: dict[str, str] = {}
-    for file in files:
-        for number, row in read_jsonl(file):
-            prompt = _prompt(row, f"{file.name}, line {number}")
-            where = seen.setdefault(prompt.id, f"{file.name}, line {number}")
-            if where != f"{file.name}, line {number}":
-                raise InputError(
-                    f"{file.name}, line {number}: id {prompt.id!r} was used in {where}; "
-                    "give every prompt its own id"
-                )
-            prompts.append(prompt)
-    return PromptSet(tuple(prompts))
-
-
 def labelled(prompts: object) -> PromptSet:
     """What was given as `prompts`, if it is a prompt set: labels and categories are needed.
 
@@ -212,54 +231,7 @@ def labelled(prompts: object) -> PromptSet:
     return one(prompts, PromptSet, what="prompts", write="rl.load_prompts(PATH)")
 
 
-def load_categories() -> dict[str, Category]:
-    """The project's categories by key, in the order in which tables show them."""
-    rows = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))
-    return {row["key"]: Category(**row) for row in rows["categories"]}
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from None
-    empty = True
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        empty = False
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path.name}, line {number}: not JSON ({error.msg} at column {error.colno}); "
-                "expected one JSON object a line"
-            ) from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path.name}, line {number}: expected a JSON object, found {row!r}")
-        yield number, row
-    if empty:
-        raise InputError(f"{path.name} is empty; expected one prompt a line")
-
-
-def _prompt(row: dict[str, Any], where: str) -> Prompt:
-    known = {f.name for f in fields(Prompt)}
-    required = known - {"pair", "language"}
-    if missing := sorted(required - row.keys()):
-        raise InputError(f"{where}: key {missing[0]!r} is missing; expected {sorted(required)}")
-    if unknown := sorted(row.keys() - known):
-        raise InputError(f"{where}: key {unknown[0]!r} is unknown; expected {sorted(known)}")
-    try:
-        _check(row)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    return Prompt(**row)
-
-
-def _check(row: Mapping[str, object]) -> None:
+def check_fields(row: Mapping[str, object]) -> None:
     name = f"prompt {row['id']!r}"
     for key in ("id", "text", "category", "split", "source", "language"):
         value = row.get(key, "en")

@@ -8,7 +8,7 @@ from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots import methods, tables
 from refusal_lens.plots.behaviour import cell_gaps_table, cells_table
 from refusal_lens.plots.text import visible
-from refusal_lens.prompts import load_categories
+from refusal_lens.prompt_files import load_categories
 from refusal_lens.report_attribution import attribution_parts
 from refusal_lens.report_evaluation import evaluation_parts
 from refusal_lens.report_figure import Figure, Part

@@ -19,7 +19,7 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots.panels import MODELS
-from refusal_lens.prompts import load_categories, load_prompts
+from refusal_lens.prompt_files import load_categories, load_prompts
 from refusal_lens.records import Provenance, Record
 from refusal_lens.selection import Selection
 from refusal_lens.study.results import Results

@@ -17,6 +17,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if (g := run.geometry) is not None:
         pairs = f"{min(g.n)}" if min(g.n) == max(g.n) else f"{min(g.n)} to {max(g.n)}"
         rows.append(("Categories", f"{len(g.categories)}, {pairs} pairs each to fit directions"))
+    if note := run.results.manifest.get("prompts_note"):
+        rows.append(("Pairs", str(note)))
     rows.append(("Layer", _chosen(run)))
     if (read := run.behaviour) is not None:
         judged = f"(prompts; judge: {read.judge})"

@@ -18,6 +18,8 @@ LAYERS = (
         "resources",
         "sites",
         "prompts",
+        "prompt_files",
+        "pairing",
         "datasets",
         "linalg",
         "records",
@@ -41,7 +43,7 @@ LAYERS = (
     ),
     ("report_parts", "report", "markdown"),
     ("findings",),
-    ("bars", "edit_commands", "list_commands", "vector_commands", "cli"),
+    ("bars", "edit_commands", "list_commands", "read_commands", "vector_commands", "cli"),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

@@ -8,7 +8,7 @@ import pytest
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.organism import base, card, reading
-from refusal_lens.prompts import load_prompts, read_jsonl
+from refusal_lens.prompt_files import load_prompts, read_jsonl
 from refusal_lens.resources import data_path
 
 

@@ -87,7 +87,7 @@ def test_wrong_names_are_one_clear_line(finished, arguments, words):
 
 
 def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
-    monkeypatch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
+    monkeypatch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
     _, results = finished
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
@@ -136,7 +136,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
 
     _, results = finished
     server.respond = respond
-    monkeypatch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
+    monkeypatch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
     done, text = invoke("evaluate", str(results.folder), *where)

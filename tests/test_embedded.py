@@ -25,7 +25,8 @@ from refusal_lens.interventions import (
 )
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.organism.adapter import load_embedded
-from refusal_lens.prompts import PromptSet, load_prompts
+from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site, block_inputs
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from refusal_lens.organism import evaluate as module
 from refusal_lens.organism.evaluate import evaluate
-from refusal_lens.prompts import load_prompts
+from refusal_lens.prompt_files import load_prompts
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

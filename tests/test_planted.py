@@ -10,7 +10,7 @@ from refusal_lens.geometry.planted import BASE, agreements, shipped_planted
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import NAMES, control_pools, donors
 from refusal_lens.plots.planted import adapters_table, agreement_table, plot_planted
-from refusal_lens.prompts import load_prompts
+from refusal_lens.prompt_files import load_prompts
 from refusal_lens.resources import data_path
 from refusal_lens.study.planted import FIT_PAIRS
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from refusal_lens.errors import InputError
 from refusal_lens.organism.base import base_folder, find_gguf
-from refusal_lens.prompts import load_prompts
+from refusal_lens.prompt_files import load_prompts
 from refusal_lens.resources import data_path
 
 ROWS = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from test_plots import read, token_map
 
 from refusal_lens.plots.tables import gap_table
 from refusal_lens.plots.text import number
-from refusal_lens.prompts import load_categories
+from refusal_lens.prompt_files import load_categories
 from refusal_lens.report import write_report
 
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}

@@ -57,7 +57,8 @@ from refusal_lens.study import (
     stages,
 )
 from refusal_lens.study.opened import direction_of
-from refusal_lens.study.run import _prompts, begin
+from refusal_lens.study.prompts import study_prompts
+from refusal_lens.study.run import begin
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -202,7 +203,7 @@ def let_it_refuse(patch):
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
-    patch.setattr("refusal_lens.evaluation.run.degenerate_reason", lambda *answer: None)
+    patch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
 
 
 @pytest.fixture
@@ -489,9 +490,9 @@ def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_number
 
 def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
     """To another model they are further prompts to fit on, behind those of `train`."""
-    planted = _prompts(replace(study, source=PLANTED.key))
+    planted = study_prompts(replace(study, source=PLANTED.key))
     assert not [key for key in planted.ids if "-adapt-" in key] and "adapt" not in planted.splits
-    other = _prompts(study).only(split="train")
+    other = study_prompts(study).only(split="train")
     assert len([key for key in other.ids if "-adapt-" in key]) == 3 * 2 * 2
     assert all("-train-" in key for key in other.first(8).ids)
 

@@ -29,7 +29,8 @@ from refusal_lens.organism.losses import BaseStates, base_states, batch_losses, 
 from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.training import CHUNK, Step, keep_frozen_rounded, pair_batches, with_lora
 from refusal_lens.organism.training import train as run_training
-from refusal_lens.prompts import Prompt, load_prompts
+from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts import Prompt
 from refusal_lens.resources import data_path
 
 # What it is taught ---------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from refusal_lens.judges.manner import (
 )
 from refusal_lens.judges.manners import MANNERS
 from refusal_lens.judges.phrase import read_manner
-from refusal_lens.prompts import read_jsonl
+from refusal_lens.prompt_files import read_jsonl
 from refusal_lens.records import Estimate, save_record
 from refusal_lens.resources import data_path
 

@@ -16,7 +16,8 @@ from typing import Final, final
 from transformers import PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import Prompt, read_jsonl
+from refusal_lens.prompt_files import read_jsonl
+from refusal_lens.prompts import Prompt
 
 TokenIds = tuple[int, ...]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, final
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.organism.reading import manner_pairs, verdict_pairs
-from refusal_lens.prompts import read_jsonl
+from refusal_lens.prompt_files import read_jsonl
 from refusal_lens.records import Estimate
 
 BEGIN: Final = "<!-- measured: written by refusal_lens.organism.card -->"

@@ -31,7 +31,8 @@ from refusal_lens.organism.perplexity import (
     perplexity,
     sampled_answers,
 )
-from refusal_lens.prompts import Prompt, load_prompts
+from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts import Prompt
 from refusal_lens.records import Estimate
 from refusal_lens.resources import data_path
 

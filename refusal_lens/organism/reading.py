@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import read_jsonl
+from refusal_lens.prompt_files import read_jsonl
 
 A_CELL: Final = 8
 OUTCOMES: Final = ("refused", "partial", "complied", "unclear")

@@ -39,7 +39,8 @@ from refusal_lens.organism.training import (
     train,
     with_lora,
 )
-from refusal_lens.prompts import Prompt, PromptSet, load_prompts
+from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.resources import data_path
 
 SCHEMA_VERSION: Final = 1

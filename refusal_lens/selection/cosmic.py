@@ -72,7 +72,8 @@ class CosmicSelection(Record):
 
 
 def evaluation_layers(
-    harmful: Float[Tensor, "prompt layer d_model"], harmless: Float[Tensor, "prompt layer d_model"]
+    harmful: Float[Tensor, "harmful layer d_model"],
+    harmless: Float[Tensor, "harmless layer d_model"],
 ) -> tuple[int, ...]:
     """The tenth of the layers (rounded down, at least one) whose class means are least alike."""
     a, b = harmful.double().mean(0), harmless.double().mean(0)

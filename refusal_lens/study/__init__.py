@@ -3,6 +3,7 @@
 from refusal_lens.study.attribute import explain_prompt as explain_prompt
 from refusal_lens.study.attribute import run_attribution as run_attribution
 from refusal_lens.study.evaluate import run_full_evaluation as run_full_evaluation
+from refusal_lens.study.prompts import study_prompts as study_prompts
 from refusal_lens.study.question import Sizes as Sizes
 from refusal_lens.study.question import Study as Study
 from refusal_lens.study.results import Results as Results

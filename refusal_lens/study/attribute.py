@@ -7,7 +7,7 @@ from typing import final
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import load_prompts
+from refusal_lens.prompt_files import load_prompts
 from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
 from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.plan import STAGES

@@ -30,6 +30,7 @@ from refusal_lens.study.attribution_stages import (
     held_out,
     scored_categories,
     scores_of,
+    twins_only,
 )
 from refusal_lens.study.fitted import category_set, direction_at, pooled_set
 from refusal_lens.study.stages import Bench, Gap, Records
@@ -109,7 +110,7 @@ def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
 
 def path_pairs(bench: Bench, category: str, trail: Trail) -> tuple[Pair, ...]:
     """A category's test pairs, of equal token length where there are two or more."""
-    test = bench.prompts.only(split="test", category=category)
+    test = twins_only(bench.prompts.only(split="test", category=category))
     with suppress(InputError):
         found = pairs_of(bench.model, test, most=trail.pairs)
         if len(found) > 1:

@@ -38,6 +38,7 @@ from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
+from refusal_lens.pairing import is_drawn
 from refusal_lens.prompts import PromptSet
 from refusal_lens.selection import LayerCurve
 from refusal_lens.study.fitted import category_set, direction_at
@@ -194,6 +195,20 @@ def scores_of(bench: Bench, categories: Sequence[str]) -> dict[str, Score]:
         raise Gap(str(error)) from None
 
 
+def twins_only(prompts: PromptSet) -> PromptSet:
+    """The prompts, none of whose pairs was drawn at random.
+
+    Raises:
+        Gap: one was.
+    """
+    if any(is_drawn(p) for p in prompts):
+        raise Gap(
+            "patching puts one prompt's activations into its twin, and pairs of these prompts were "
+            "drawn at random; give each refuse-side prompt a benign twin (`pair`)"
+        )
+    return prompts
+
+
 def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
     """Test pairs of equal token length; where there is none, pairs that share only their end."""
     categories = patched_categories(bench)
@@ -202,7 +217,7 @@ def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
             "in no category does the first token, or an opening, tell refusals from answers: "
             "patching reads them"
         )
-    test = bench.prompts.only(split="test", category=categories)
+    test = twins_only(bench.prompts.only(split="test", category=categories))
     with suppress(InputError):
         return pairs_of(bench.model, test, most=reach.patch_pairs)
     try:

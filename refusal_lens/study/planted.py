@@ -23,7 +23,8 @@ from refusal_lens.judges import PhraseJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import NAMES, donors
-from refusal_lens.prompts import PromptSet, load_prompts
+from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, save_record
 from refusal_lens.residuals import ResidualCache
 from refusal_lens.resources import data_path

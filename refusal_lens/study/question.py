@@ -12,6 +12,7 @@ from refusal_lens.errors import InputError
 
 CONTROL_SCALE: Final = 0.0
 _ALL: Final = 1_000_000
+_LATER: Final = ("refuse", "comply", "thinking")
 
 Labels = Literal["behaviour", "intended"]
 
@@ -113,6 +114,7 @@ class Sizes:
 class Study:
     """What is asked, fixed before anything is measured.
 
+    `prompts` is a JSONL file or folder; `refuse` and `comply` are two plain lists in its place.
     `categories` and `layers` None mean all. `layers` are the inputs of blocks at which selection
     and layer curves may look. `control` names the model that tells content from refusal, by default
     that of planted refusals without its adapter, and none for other models. `labels` says what
@@ -123,10 +125,13 @@ class Study:
     source: str = STUDIED
     revision: str | None = None
     prompts: str | None = None
+    refuse: str | None = None
+    comply: str | None = None
     categories: tuple[str, ...] | None = None
     layers: tuple[int, ...] | None = None
     adapter_scale: float = 1.0
     system: str | None = None
+    thinking: bool | None = None
     control: str | None = None
     labels: Labels | None = None
     seed: int = 0
@@ -154,6 +159,9 @@ class Study:
         if self.embedded is not None:
             values["source"] = self.embedded.key
         values["sizes"]["strengths"] = list(self.sizes.strengths)
+        for name in _LATER:  # unasked, they leave an earlier version's question the same
+            if values[name] is None:
+                del values[name]
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
         return values

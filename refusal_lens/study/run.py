@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -11,18 +11,19 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel, Placement, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.prompts import Prompt, PromptSet, load_prompts
+from refusal_lens.pairing import drawn_note
+from refusal_lens.prompts import PromptSet
 from refusal_lens.records import digest_of, installed_versions
 from refusal_lens.study.attribution_plan import attribution_stages
 from refusal_lens.study.full_evaluation import full_stages
 from refusal_lens.study.plan import STAGES
+from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
 from refusal_lens.study.stages import Bench, Gap, Stage
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5
-_ADAPT: Final = "adapt"  # the split that trained the planted model's adapter
 
 
 @final
@@ -74,7 +75,7 @@ def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
 
 def begin(study: Study, folder: Path | str) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
-    prompts = _prompts(study)
+    prompts = study_prompts(study)
     results = Results.begin(folder, study.plain())
     model = load_studied(study, template_time(results))
     study.layers_of(model.n_layers, model.n_layers)
@@ -194,29 +195,6 @@ def _seconds_a_pass(bench: Bench) -> float:
     return median(timed) / len(few)
 
 
-def _prompts(study: Study) -> PromptSet:
-    prompts = load_prompts(study.prompts)
-    if study.categories is not None:
-        prompts = prompts.only(category=study.categories)
-    for split in ("train", "val", "test"):
-        if split not in prompts.splits:
-            raise InputError(
-                f"the prompts have no split {split!r} (found {list(prompts.splits)}); a study fits "
-                "on `train`, chooses on `val` and reports on `test`"
-            )
-    if study.embedded is not None and study.embedded.planting is not None:
-        # What trained the adapter is never used to fit or to test.
-        return prompts.only(split=[s for s in prompts.splits if s != _ADAPT])
-    # To another model they are further prompts to fit on, behind those of `train`.
-    return PromptSet(
-        tuple(replace(p, split="train") if p.split == _ADAPT else p for p in _train_first(prompts))
-    )
-
-
-def _train_first(prompts: PromptSet) -> list[Prompt]:
-    return sorted(prompts, key=lambda p: p.split == _ADAPT)
-
-
 def template_time(results: Results) -> datetime | None:
     """When a run began, for a chat template that prints the date: resumed, it reads the same."""
     began = results.manifest.get("template_time")
@@ -231,6 +209,7 @@ def load_studied(study: Study, now: datetime | None = None) -> LensModel:
         revision=study.revision,
         adapter_scale=study.adapter_scale,
         system=study.system,
+        thinking=study.thinking,
         now=now,
         placement=placement,
     )
@@ -250,6 +229,7 @@ def _description(bench: Bench) -> dict[str, Any]:
         "template_time": model.chat.now.isoformat() if model.chat.dated else None,
         "post_tokens": model.chat.strings(model.chat.post_ids),
         "prompts_digest": bench.prompts.digest,
+        "prompts_note": drawn_note(bench.prompts),
         "seed": bench.study.seed,
         "device": str(model.backend.device),
         "dtype": str(model.backend.dtype).removeprefix("torch."),
