@@ -17,7 +17,7 @@ from tiny_weights import FILE, Index, contents, one_line, wheels
 
 from refusal_lens.embedded import folder as folder_module
 from refusal_lens.embedded import manifest
-from refusal_lens.embedded.folder import embedded_folder, ready_folder
+from refusal_lens.embedded.folder import dequantise, embedded_folder, ready_folder
 from refusal_lens.embedded.manifest import MANIFEST, WEIGHTS, tensors_sha256
 from refusal_lens.embedded.weights import Weights
 from refusal_lens.errors import InputError
@@ -234,3 +234,11 @@ def test_tensor_digest_sees_values_and_names_only(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "other")
     assert tensors_sha256(tmp_path / "other" / WEIGHTS) != digest
     assert folder_module.tensors_digest(tmp_path / "nothing") is None
+
+
+def test_a_file_that_is_no_model_is_told_by_its_last_line(tmp_path: Path) -> None:
+    """Conversion runs in a process of its own, whose failure must not pass for success."""
+    (tmp_path / "x.gguf").write_bytes(b"not a model" * 9)
+    with pytest.raises(RuntimeError, match=r"x\.gguf can't be dequantised: \w+") as caught:
+        dequantise(tmp_path / "x.gguf", tmp_path / "out")
+    assert "\n" not in str(caught.value)

@@ -4,13 +4,13 @@ The folder appears whole or not at all, whichever process is first and wherever 
 """
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-
-import torch
 
 from refusal_lens.embedded.disk import alone, cache_root, check_room, flush, telling_disk_errors
 from refusal_lens.embedded.gguf_file import Progress, quiet
@@ -24,17 +24,19 @@ _STALE_SECONDS: Final = 3600.0
 
 
 def dequantise(source: Path, folder: Path) -> None:
-    """Write a GGUF file as an ordinary float32 model folder: weights, tokenizer, chat template."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds, and not always needed
+    """Write a GGUF file as an ordinary float32 model folder, in a process of its own.
 
-    place = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
-    tokenizer = AutoTokenizer.from_pretrained(**place)
-    model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-    # The weights are plain float32 now; without this transformers refuses to save them.
-    model.__dict__.update(hf_quantizer=None, is_quantized=False)
-    del model.config.__dict__["quantization_config"]
-    model.save_pretrained(folder, max_shard_size="1TB")  # one file, whatever its size
-    tokenizer.save_pretrained(folder)
+    What the conversion takes of memory goes back when that process ends; within this one, part of
+    it would stay for as long as a study runs.
+
+    Raises:
+        RuntimeError: it failed; the message is the process's last line.
+    """
+    command = [sys.executable, "-m", "refusal_lens.embedded.dequantise", str(source), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RuntimeError(f"{source.name} can't be dequantised: {lines[-1]}")
 
 
 def ready_folder(weights: Weights, root: Path | None = None) -> Path | None:

@@ -11,8 +11,10 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.model.forward import Feed, Ids, last_token_logits, make_batches
 
-_POSITIONS: Final = 1024
-"""Answer tokens of a batch: with a large vocabulary their logits are what takes the memory."""
+_POSITIONS: Final = 256
+"""Answer tokens of a batch: with a large vocabulary their logits are what takes the memory.
+
+Four times as many took a gigabyte more at 152,000 words, and no less time."""
 
 
 def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
