@@ -36,7 +36,7 @@ from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
-from refusal_lens.model import Decoding
+from refusal_lens.model import Decoding, allow_transfer
 from refusal_lens.model.forward import Progress
 from refusal_lens.pairing import is_drawn
 from refusal_lens.prompts import PromptSet
@@ -91,7 +91,8 @@ def attribution_control(bench: Bench, tick: Progress) -> Records:
     if (plain.d_model, plain.n_layers) != (model.d_model, model.n_layers):
         raise Gap("the control model has another width or depth: it has no such directions")
     directions = own_directions(bench, bench.chosen_layer())
-    return {"decomposition": decompose(plain, bench.train, directions, progress=tick)}
+    with allow_transfer():  # what the control writes along the study's directions is the question
+        return {"decomposition": decompose(plain, bench.train, directions, progress=tick)}
 
 
 def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
