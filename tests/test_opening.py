@@ -20,7 +20,7 @@ from refusal_lens.attribution import (
 )
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.opening import read_scores
-from refusal_lens.attribution.passes import feed_of, ids_of
+from refusal_lens.attribution.passes import feed_of
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import opening_score
@@ -41,7 +41,7 @@ def openings(tiny, three_categories):
 
 
 def test_without_a_hook_it_is_what_evaluation_reads(tiny, three_categories, openings):
-    feed = feed_of(tiny, ids_of(tiny, three_categories))
+    feed = feed_of(tiny, tiny.ids(three_categories))
     found = torch.zeros(len(three_categories))
     with torch.inference_mode():
         for batch in map(feed.prefix.prepare, feed.batches()):

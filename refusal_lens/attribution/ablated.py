@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.opening import Score, read_scores
-from refusal_lens.attribution.passes import Tap, feed_of, ids_of, positions_of
+from refusal_lens.attribution.passes import Tap, feed_of, positions_of
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite
 from refusal_lens.directions import Direction
 from refusal_lens.model import LensModel
@@ -42,7 +42,7 @@ class AblatedRuns:
         """What each part writes on each prompt, at every offset."""
         sites = {c: site_of(c) for c in components}
         names = tuple(dict.fromkeys(s.hook_name for s in sites.values()))
-        feed = feed_of(self.model, ids_of(self.model, prompts))
+        feed = feed_of(self.model, self.model.ids(prompts))
         seen: dict[str, Tensor] = {}
         for batch in map(feed.prefix.prepare, feed.batches()):
             tap = Tap(names, positions_of(batch, self.offsets, len(feed.prefix.ids)))
@@ -63,7 +63,7 @@ class AblatedRuns:
         replaced: dict[Component, Float[Tensor, "prompt offset ..."]],
     ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
         """Projection and score of each prompt with the parts replaced (none: unedited)."""
-        feed = feed_of(self.model, ids_of(self.model, prompts))
+        feed = feed_of(self.model, self.model.ids(prompts))
         projection, score = torch.zeros(len(prompts)), torch.zeros(len(prompts))
         for batch in map(feed.prefix.prepare, feed.batches()):
             rows = list(batch.rows)

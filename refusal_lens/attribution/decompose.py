@@ -21,7 +21,6 @@ from refusal_lens.attribution.passes import (
     check_directions,
     check_unedited,
     feed_of,
-    ids_of,
     pair_units,
     positions_of,
     silent,
@@ -114,7 +113,7 @@ def decompose(
         raise InputError("no direction was given; expected at least one")
     check_unedited(model)
     projections = Projections(Anatomy(model.backend), directions)
-    feed = feed_of(model, ids_of(model, prompts), progress)
+    feed = feed_of(model, model.ids(prompts), progress)
     with torch.inference_mode():
         sums = _stream(feed, prompts, projections)
     written = projections.written[:, None, None]

@@ -8,7 +8,6 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.passes import ids_of
 from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.first_token import first_token_score
@@ -61,7 +60,7 @@ def pairs_of(
     Raises:
         InputError: there is none (of equal length, where that is asked for).
     """
-    ids = ids_of(model, prompts)
+    ids = model.ids(prompts)
     rows = list(prompts)
     taken: dict[str, int] = {}
     found: list[Pair] = []

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from refusal_lens.arguments import several
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
@@ -15,33 +14,13 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import HookFunction, Hooks
 from refusal_lens.model.forward import Batch, Feed, Ids, Progress, SharedPrefix
 from refusal_lens.model.transfer import warn_of_transfer
-from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import twins
 
 
 def silent(n: int) -> None:
     """No progress is shown."""
     del n
-
-
-def ids_of(model: LensModel, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
-    """Token ids of each templated prompt.
-
-    Raises:
-        InputError: no prompt, or one that is longer than the model's context.
-    """
-    asked = several(
-        prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
-    )
-    ids = [model.chat.ids(p) for p in asked]
-    if not ids:
-        raise InputError("no prompt was given; expected at least one")
-    if max(map(len, ids)) > model.backend.n_ctx:
-        raise InputError(
-            f"a prompt has {max(map(len, ids))} tokens with its template, more than the "
-            f"{model.backend.n_ctx} that {model.name} takes; shorten it or leave it out"
-        )
-    return ids
 
 
 def check_unedited(model: LensModel) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from refusal_lens.attribution.anatomy import Anatomy, Component
 from refusal_lens.attribution.base import Target
 from refusal_lens.attribution.decompose import decompose_prompt
-from refusal_lens.attribution.passes import Tap, feed_of, ids_of, positions_of, silent
+from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -84,7 +84,7 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
     """
     whole = decompose_prompt(model, prompt, direction)
     anatomy = Anatomy(model.backend)
-    ids = ids_of(model, [prompt])[0]
+    ids = model.ids([prompt])[0]
     heads = tuple(c for c in whole.components if c.kind == "head")
     projections = Projections(anatomy, [direction])
     by_layer = _by_token(model, ids, projections)
@@ -208,7 +208,7 @@ def _neurons(
     anatomy = Anatomy(model.backend)
     scale = anatomy.scale(layer, "mlp")
     names: Sequence[str] = [anatomy.neurons(layer), *([scale] if scale else [])]
-    feed = feed_of(model, ids_of(model, prompts), progress)
+    feed = feed_of(model, model.ids(prompts), progress)
     found: list[tuple[tuple[int, ...], Tensor]] = []
     with torch.inference_mode():
         for batch in map(feed.prefix.prepare, feed.batches()):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.arguments import several
-from refusal_lens.attribution.passes import feed_of, ids_of
+from refusal_lens.attribution.passes import feed_of
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
@@ -77,7 +77,7 @@ def token_maps(
     warn_of_transfer([directions], model.provenance(), "if that is meant, use allow_transfer()")
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset)
-    prompt_ids = ids_of(model, [prompt])[0]
+    prompt_ids = model.ids([prompt])[0]
     ids = (*prompt_ids, *answer)
     n_shown = len(ids) - len(model.chat.prefix_ids)
     sites = tuple(s for s in directions.sites if s == Site(s.layer))

@@ -104,8 +104,30 @@ class LensModel:
 
     def tokens(self, prompt: Prompt | str) -> list[tuple[int, str]]:
         """Position (from the end, -1 is the last) and text of every token fed to the model."""
-        ids = self._ids([prompt])[0]
+        ids = self.ids([prompt])[0]
         return list(zip(range(-len(ids), 0), self.chat.strings(ids), strict=True))
+
+    def ids(self, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
+        """Token ids of each templated prompt, as they are fed to the model.
+
+        Raises:
+            InputError: no prompt, something else than prompts, or one that is longer than the
+                model's context.
+        """
+        asked = several(
+            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
+        )
+        ids = [self.chat.ids(p) for p in asked]
+        if not ids:
+            raise InputError("no prompt was given; expected at least one")
+        longest = max(map(len, ids))
+        if longest > self.backend.n_ctx:
+            raise InputError(
+                f"a prompt has {longest} tokens with its template, more than the "
+                f"{self.backend.n_ctx} that {self.name} takes; it is not cut, because the cut "
+                "would take the template's end: shorten it or leave it out"
+            )
+        return ids
 
     @contextmanager
     def editing(self, *edits: Edit, transfer: bool = False) -> Generator["LensModel"]:
@@ -245,24 +267,8 @@ class LensModel:
         return Compared(prompt, self.name, how, tuple(found))
 
     def _feed(self, prompts: Prompts, progress: Progress) -> Feed:
-        ids = self._ids(prompts)
+        ids = self.ids(prompts)
         return Feed(self._prefix_for(ids), ids, self.batch_size, progress)
-
-    def _ids(self, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
-        asked = several(
-            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
-        )
-        ids = [self.chat.ids(p) for p in asked]
-        if not ids:
-            raise InputError("no prompt was given; expected at least one")
-        longest = max(map(len, ids))
-        if longest > self.backend.n_ctx:
-            raise InputError(
-                f"a prompt has {longest} tokens with its template, more than the "
-                f"{self.backend.n_ctx} that {self.name} takes; it is not cut, because the cut "
-                "would take the template's end: shorten it or leave it out"
-            )
-        return ids
 
     def _prefix_for(self, ids: Sequence[Ids]) -> SharedPrefix:
         # A tokenizer may merge a prompt's first letters with the template's last token, and an
