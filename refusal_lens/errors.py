@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     The command line prints the line and exits with 2; a fault of the program is never this class.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """What another library says is wrong, in one line of at most 160 characters."""
+    return " ".join(str(error).split())[:160] or type(error).__name__

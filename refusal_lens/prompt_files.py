@@ -52,12 +52,7 @@ def load_categories() -> dict[str, Category]:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from None
+    text = _utf8(path)
     empty = True
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -104,12 +99,16 @@ def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> Prom
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
+    lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
+    if not any(lines):
+        raise InputError(f"{path.name} is empty; expected one request a line")
+    return [line for line in lines if line]
+
+
+def _utf8(path: Path) -> str:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
         ) from None
-    if not any(lines):
-        raise InputError(f"{path.name} is empty; expected one request a line")
-    return [line for line in lines if line]

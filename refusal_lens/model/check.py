@@ -5,7 +5,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, reason_of
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.sites import Point, Site
@@ -34,10 +34,9 @@ def check_stream(backend: Backend, chat: ChatTemplate) -> None:
         try:
             backend.forward(ids, torch.ones_like(ids))
         except Exception as error:  # a bridge that was built need not run
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise InputError(
-                f"{family} can't be run under hooks in {backend.name} ({reason}); use a model of "
-                "another family"
+                f"{family} can't be run under hooks in {backend.name} ({reason_of(error)}); use a "
+                "model of another family"
             ) from None
     for layer in range(backend.n_layers):
         pre, attn, mid, mlp, post = (seen.get(Site(layer, p).hook_name) for p in points)

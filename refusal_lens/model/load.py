@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.registry import SMALL, find_embedded
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, reason_of
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import check_stream
@@ -197,10 +197,9 @@ def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
             str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
         )
     except Exception as error:  # whatever breaks in a family that nobody has fitted there
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(
             f"{family} can't be hooked: TransformerLens {metadata.version('transformer_lens')} "
-            f"builds no bridge for it ({reason}); use a model of a family that it bridges"
+            f"builds no bridge for it ({reason_of(error)}); use a model of a family that it bridges"
         ) from None
 
 

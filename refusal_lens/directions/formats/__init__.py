@@ -32,9 +32,9 @@ def import_directions(path: Path | str, *, category: str | None = None) -> Direc
     if not path.is_file():
         raise InputError(f"file {str(path)!r} does not exist; give a file of vectors")
     for form in FORMATS.values():
-        if form.suffix == path.suffix and form.read is not None:
+        if form.suffix == path.suffix:
             return form.read(path).directions(category or path.stem, f"imported: {form.title}")
-    known = {form.suffix: form.title for form in FORMATS.values() if form.read is not None}
+    known = {form.suffix: form.title for form in FORMATS.values()}
     raise InputError(f"{path.name}: suffix {path.suffix!r} is unknown; expected one of {known}")
 
 

@@ -110,12 +110,12 @@ def block_outputs(
 class Format:
     """A neighbour's file of vectors. `site` says in words where its vectors stand.
 
-    `read` and `write` are None where there is nothing to read or to write.
+    `write` is None where a format is only read.
     """
 
     name: str
     title: str
     suffix: str
     site: str
-    read: Callable[[Path], Vectors] | None
+    read: Callable[[Path], Vectors]
     write: Callable[[Mapping[Site, Float[Tensor, " d_model"]], Path, str], None] | None = None
