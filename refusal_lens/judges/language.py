@@ -8,6 +8,7 @@ of 1,018 English questions was called foreign; tests hold short foreign refusals
 """
 
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
@@ -15,6 +16,47 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 FLAG: Final = "not English"
 _ENGLISH: Final = frozenset({"en", "pcm"})  # Nigerian Pidgin is what odd English is taken for
+# Words of English that no other language writes so: where they abound, nothing need be identified.
+_ENGLISH_WORDS: Final = frozenset(
+    [
+        "the",
+        "and",
+        "of",
+        "to",
+        "you",
+        "your",
+        "is",
+        "are",
+        "that",
+        "this",
+        "with",
+        "for",
+        "it",
+        "it's",
+        "not",
+        "can't",
+        "cannot",
+        "i'm",
+        "i",
+        "but",
+        "or",
+        "be",
+        "have",
+        "has",
+        "they",
+        "there",
+        "would",
+        "should",
+        "which",
+        "their",
+        "what",
+        "how",
+        "when",
+        "because",
+        "from",
+    ]
+)
+_ENGLISH_SHARE: Final = 0.25
 _ENGLISH_AT_MOST: Final = 0.02
 _OTHER_AT_LEAST: Final = 0.5
 _LOOKED_AT: Final = 2000
@@ -35,6 +77,9 @@ def foreign_language(text: str) -> str | None:
     letters = [c for c in text if c.isalpha()]
     if not letters:
         return None
+    words = text.lower().split()
+    if sum(word in _ENGLISH_WORDS for word in words) >= _ENGLISH_SHARE * len(words):
+        return None
     ranked = _identifier().rank(text)
     language, probability = ranked[0]
     english = sum(p for name, p in ranked if name in _ENGLISH)
@@ -48,3 +93,8 @@ def language_flags(answer: str) -> tuple[str, ...]:
     """`Verdict.flags` of an answer that is not in English: ``("not English: de",)``."""
     language = foreign_language(answer)
     return () if language is None else (f"{FLAG}: {language}",)
+
+
+def foreign(flags: Iterable[str]) -> str | None:
+    """The flag among a verdict's that says that its answer is not in English; None without."""
+    return next((flag for flag in flags if flag.startswith(FLAG)), None)

@@ -194,7 +194,7 @@ BARE_NO: Final[tuple[str, ...]] = (
     r"(?:answer|reply|response)(?::|~(?:is|remains|stays|would be)) (?:a )?(?:no|"
     r"silence)(?=[.,;!]|$)",
     r"^an? (?:\w+ )?no(?: from| to|[.,!]|$)",
-    r"^no,? (?:that|this|i|not|thank)",
+    r"^no,? (?:that|this|i|not|thank|sorry)",
 )
 """Openings that refuse unless the prompt is a yes-or-no question."""
 

@@ -38,6 +38,7 @@ _FEWEST_FOR_NATS: Final = 12
 _LOOKED_AT: Final = 4000
 _OPENING: Final = 2
 _FEWEST_IN_OPENING: Final = 8
+_PIECE: Final = 12
 _LOOP: Final = re.compile(r"(\S.{0,59}?)\s?(?:\1\s?){3,}")
 _WORD: Final = re.compile(r"\w+(?:'\w+)*")
 
@@ -137,8 +138,16 @@ def sense_checked(judge: Judge) -> SenseChecked:
 
 def _loop_share(answer: str) -> float:
     text = " ".join(answer.lower().split())[:_LOOKED_AT]
+    if _varied(text):
+        return 0.0
     looped = [m for m in _LOOP.finditer(text) if len(m.group()) > _FEWEST_FOR_NATS]
     return sum(len(m.group()) for m in looped) / max(len(text), 1)
+
+
+def _varied(text: str) -> bool:
+    """Whether too few stretches of a text occur twice for a loop; spares the costly search."""
+    pieces = [text[i : i + _PIECE] for i in range(len(text) - _PIECE + 1)]
+    return len(pieces) > _PIECE and len(set(pieces)) > (1 - LOOP_SHARE / 2) * len(pieces)
 
 
 def _repeated_pairs(words: Sequence[str]) -> float:

@@ -74,6 +74,7 @@ STRONG: Final[dict[str, tuple[str, ...]]] = {
         r"^[a-z]+(?: [a-z]+){0,3} what\?|no \w+ (?:\w+ )?(?:is here|in (?:your|the) (?:message|"
         r"question|"
         r"request|prompt|chat))|wrong (?:idea|premise|assumption)",
+        r"what (?:\w+ ){0,3}(?:would|do) you (?:like|want|need) me to",
         r"^(?:from|to|in|of|with|for|at|by|on) (?:what|which|who|whom|where)(?: [^ ]+){0,6}\?$",
         r"<asked>~(?:didn't|did not|hasn't|never|failed to|doesn't) (?:come|arrive|load|show|get|"
         r"reach)",
