@@ -30,6 +30,7 @@ from refusal_lens.geometry import (
     reliability,
     unbiased_sq_length,
 )
+from refusal_lens.geometry.frame import pair_differences, pair_rows
 from refusal_lens.geometry.structure import eigenvalue_shares, symmetrise
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
@@ -68,8 +69,8 @@ def test_reliability_is_the_limit_of_split_halves():
         stepped_up.append(2 * r / (1 + r))
     assert len(stepped_up) == 35
     comply = torch.randn(8, 12, generator=generator(2), dtype=torch.float64)
-    table = table_of([d])
-    assert float(table.reliability) == pytest.approx(np.mean(stepped_up), abs=1e-12)
+    whole = PairProducts.of([d]).estimate().reliability
+    assert float(whole) == pytest.approx(np.mean(stepped_up), abs=1e-12)
     assert float(reliability(stats_of(comply + d, comply))) == pytest.approx(
         np.mean(stepped_up), abs=1e-10
     )
@@ -151,16 +152,6 @@ def corrected_by_hand(a, b):
     )
 
 
-def of_lengths_by_hand(a, b):
-    """Variance of the corrected cosine from products of two noises of one category."""
-    c, found = corrected_by_hand(a, b)[0], 0.0
-    for d in (a, b):
-        z, u, k = d - d.mean(0), float(table_of([d]).sq_length), len(d)
-        own = sum(float(z[i] @ z[j]) ** 2 for i in range(k) for j in range(k) if i != j)
-        found += (c / (2 * u)) ** 2 * 2 * own / (k * (k - 1)) ** 2
-    return found
-
-
 def test_the_jackknife_equals_brute_force():
     a = draw(means(0.6, 15), 9, 0.3, generator(8))[0]
     b = draw(means(0.6, 15), 7, 0.3, generator(9))[1]
@@ -172,24 +163,27 @@ def test_the_jackknife_equals_brute_force():
     def spread(values):
         return (len(values) - 1) / len(values) * np.square(values - np.mean(values)).sum()
 
+    def bias(value, left):
+        return (len(left) - 1) * (np.mean(left) - value)
+
     whole, rel = corrected_by_hand(a, b)
     of_a = [corrected_by_hand(without(a, i), b) for i in range(9)]
     of_b = [corrected_by_hand(a, without(b, i))[0] for i in range(7)]
-    variance = spread([c for c, _ in of_a]) + spread(of_b)
-    lengths = of_lengths_by_hand(a, b)
-    assert 0.01 * variance < lengths < 0.35 * variance  # taken off as it is
-    variance -= lengths
-    half = scipy_stats.t.ppf(0.975, 9 + 7 - 2) * math.sqrt(variance)
+    half = scipy_stats.t.ppf(0.975, 9 + 7 - 2) * math.sqrt(
+        spread([c for c, _ in of_a]) + spread(of_b)
+    )
+    assert float(PairProducts.of([a, b]).estimate().corrected[0, 0, 1]) == pytest.approx(whole)
+    off = bias(whole, [c for c, _ in of_a]) + bias(whole, of_b)
+    assert abs(off) > 0.001
+    whole -= off
     assert float(table.corrected[0, 1]) == pytest.approx(whole, abs=1e-12)
     assert float(table.low[0, 1]) == pytest.approx(whole - half, abs=1e-10)
     assert float(table.high[0, 1]) == pytest.approx(whole + half, abs=1e-10)
-    left = [corrected_by_hand(without(a, i), b) for i in range(9)]
-    stepped = []  # the reliability of a mean of 9, from 8 pairs: Spearman-Brown of the share
-    for i, (_, r) in enumerate(left):
-        share = r / (8 - 7 * r)
-        stepped.append(9 * share / (1 + 8 * share))
-        assert table_of([without(a, i), b]).share[0] == pytest.approx(share)
+    # The reliability of a mean of 9, from 8 pairs: Spearman-Brown.
+    common = [r / (8 - 7 * r) for _, r in of_a]  # U / q
+    stepped = [9 * x / (1 + 8 * x) for x in common]
     half = scipy_stats.t.ppf(0.975, 8) * math.sqrt(spread(stepped))
+    rel -= bias(rel, stepped)
     assert float(table.reliability[0]) == pytest.approx(rel, abs=1e-12)
     assert float(table.reliability_low[0]) == pytest.approx(rel - half, abs=1e-10)
     assert float(table.reliability_high[0]) == pytest.approx(rel + half, abs=1e-10)
@@ -284,14 +278,18 @@ def test_streamed_sums_give_the_same_numbers_at_every_offset(tmp_path):
         tmp_path, resid, ids=prompts.ids, sites=sites, offsets=offsets, provenance=PROVENANCE
     )
     stats = stats_in_memory(resid, prompts, sites=sites, offsets=offsets, provenance=PROVENANCE)
+    rows = pair_rows(prompts, cache.ids)
     for o, offset in enumerate(offsets):
-        g = fit_geometry(cache, prompts, offset=offset)
-        for found, expected in (
-            (corrected_cosines(stats)[o], g.corrected),
-            (ceilings(stats)[o], g.ceiling),
-            (reliability(stats)[:, o].T, g.reliability),
-        ):
-            assert torch.allclose(found.float(), expected, atol=1e-5, equal_nan=True)
+        for s, site in enumerate(sites):
+            pairs = PairProducts.of(pair_differences(cache, rows, site, offset))
+            of_pairs = pairs.estimate()
+            rel = of_pairs.reliability[0]
+            for found, expected in (
+                (corrected_cosines(stats)[o, s], of_pairs.corrected[0]),
+                (ceilings(stats)[o, s], torch.outer(rel, rel).sqrt()),
+                (reliability(stats)[:, o, s], rel),
+            ):
+                assert torch.allclose(found, expected, atol=1e-5, equal_nan=True)
     assert corrected_cosines(stats)[0, 0, 0].isnan().all()
 
 

@@ -157,8 +157,13 @@ def test_pairs_that_both_models_read_give_narrower_differences(tmp_path):
 
 
 def test_the_difference_of_shares_covers_the_truth():
-    """Shares 1/(1+9) and 4/(4+9), the noise common to both models; 200 repeats."""
-    random, covered = generator(8), 0
+    """The noise is common to both models; 200 repeats, the truth from 100,000 pairs."""
+    random, covered, truth = generator(8), 0, []
+    many = torch.randn(100_000, 9, generator=random, dtype=torch.float64)
+    for length in (2.0, 1.0):
+        d = many.clone()
+        d[:, 0] += length
+        truth.append(float((d / d.norm(dim=1, keepdim=True)).mean(0).square().sum()))
     for _ in range(200):
         z = torch.randn(40, 9, generator=random, dtype=torch.float64)
         tables = []
@@ -169,7 +174,7 @@ def test_the_difference_of_shares_covers_the_truth():
         influence = tables[0].share_influence - tables[1].share_influence
         half = scipy_stats.t.ppf(0.975, 39) * float(influence.square().sum().sqrt())
         difference = float(tables[0].share[0] - tables[1].share[0])
-        covered += abs(difference - (4 / 13 - 1 / 10)) <= half
+        covered += abs(difference - (truth[0] - truth[1])) <= half
     assert 0.90 <= covered / 200 <= 0.99
 
 
@@ -222,9 +227,15 @@ def test_contrasts_of_twins_are_the_cosines_of_pairs():
     )
     matrix = torch.tensor([[1, -1, 0, 0], [0, 0, 1, -1]], dtype=torch.float64)
     found = contrast_table(groups, matrix)
-    table = cosine_table(PairProducts.of([r - c for r, c in zip(refuse, comply, strict=True)]))
-    for name in ("naive", "corrected", "reliability"):
-        assert torch.allclose(getattr(found, name), getattr(table, name), atol=1e-10), name
+    products = PairProducts.of([r - c for r, c in zip(refuse, comply, strict=True)])
+    table, whole = cosine_table(products), products.estimate()
+    u = found.unbiased.diagonal().sqrt()
+    assert torch.allclose(found.unbiased / torch.outer(u, u), whole.corrected[0], atol=1e-10)
+    # Their biases differ as (24 - 1) / 24 and (12 - 1) / 12 do: one jackknife, or one a category.
+    off = (whole.corrected[0] - table.corrected)[0, 1]
+    assert abs(float((whole.corrected[0] - found.corrected)[0, 1] / off) - 23 / 22) < 1e-6
+    assert torch.allclose(found.naive, whole.naive[0], atol=1e-10)
+    assert torch.allclose(found.reliability, whole.reliability[0], atol=1e-10)
     # Unpaired, the twins' common noise would count as noise of the difference.
     apart = grouped(
         {
@@ -270,8 +281,12 @@ def test_leaving_out_a_unit_leaves_out_all_of_it():
             k: ([u for u in units if u != gone], x[[u != gone for u in units]])
             for k, (units, x) in parts.items()
         }
-        left.append(contrast_table(grouped(kept), matrix).corrected[0, 1])
+        u = contrast_table(grouped(kept), matrix).unbiased
+        left.append(u[0, 1] / (u[0, 0] * u[1, 1]).sqrt())
     values = torch.stack(left)
+    u = whole.unbiased
+    ratio = u[0, 1] / (u[0, 0] * u[1, 1]).sqrt()
+    assert float(whole.corrected[0, 1]) == pytest.approx(float(6 * ratio - 5 * values.mean()))
     half = scipy_stats.t.ppf(0.975, 5) * float(
         (5 / 6 * (values - values.mean()).square().sum()).sqrt()
     )

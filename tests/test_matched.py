@@ -5,9 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
 from refusal_lens.evaluation.grid import Grid, whole_pairs
-from refusal_lens.evaluation.matched import match_refusal, over_refusal_at
+from refusal_lens.evaluation.matched import match_refusal
+from refusal_lens.evaluation.monotone import over_refusal_at
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
 
@@ -17,16 +19,21 @@ REFUSAL = np.array([0.30, 0.55, 0.75, 0.88, 0.97])
 OVER = np.array([0.02, 0.04, 0.08, 0.13, 0.20])
 
 
-def grid(over, n, rng, refusal=None):
-    """Prompts with a latent level each, so that answers under all directions hang together."""
+def grid(over, n, rng, refusal=None, categories=1, together=0.0):
+    """Prompts with a latent level each, so that answers under all directions hang together; those
+    of one category are correlated by `together` under all directions."""
     n_directions = len(over)
+    shared = 0.5 if not together else 1.0
     refusal = np.tile(REFUSAL, (n_directions, 1)) if refusal is None else refusal
     flags = np.zeros((n_directions, len(STRENGTHS), 2, n))
     for side, rates in enumerate((refusal, over)):
         level = rng.uniform(size=n)
+        if together:
+            of_category = rng.normal(size=categories)[np.arange(n) % categories]
+            level = ndtr(together**0.5 * of_category + (1 - together) ** 0.5 * rng.normal(size=n))
         for d in range(n_directions):
             # Half of a prompt's level is its own under each direction.
-            own = np.where(rng.uniform(size=n) < 0.5, level, rng.uniform(size=n))
+            own = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
             flags[d, :, side] = own[None] < np.asarray(rates[d])[:, None]
     names = tuple(f"d{i}" for i in range(n_directions))
     return Grid(
@@ -36,7 +43,7 @@ def grid(over, n, rng, refusal=None):
         kinds=("direction",) * n_directions,
         lengths=(1.0,) * n_directions,
         strengths=STRENGTHS,
-        pairs=tuple(map(str, range(n))),
+        pairs=tuple(f"category {i % categories}/{i}" for i in range(n)),
         ids=tuple((f"{i}r", f"{i}c") for i in range(n)),
         generated=torch.zeros(n, dtype=torch.bool),
         refused=torch.tensor(flags, dtype=torch.int8),
@@ -77,6 +84,65 @@ def test_intervals_and_the_simultaneous_band_cover_the_truth():
     assert together >= 52
 
 
+def covered(categories, n, together, repeats):
+    """Shares of single intervals with the truth: over categories, and over pairs alone."""
+    rng, found = np.random.default_rng(categories), []
+    for i in range(repeats):
+        clustered = grid((OVER,), n, rng, categories=categories, together=together)
+        alone = Grid(**{**vars(clustered), "pairs": tuple(f"one/{k}" for k in range(n))})
+        for a, b in zip(
+            *(
+                match_refusal(g, draws=100, seed=i).curves[0].over_refusal
+                for g in (clustered, alone)
+            ),
+            strict=True,
+        ):
+            found.append((a, b))
+    rates = [rate for _ in range(repeats) for rate in (0.6, 0.7, 0.8, 0.9)]
+    held = [
+        [e.low <= truth(OVER, rate) <= e.high for e in both]
+        for both, rate in zip(found, rates, strict=True)
+        if both[0] is not None and both[1] is not None
+    ]
+    return np.mean(held, axis=0)
+
+
+def test_a_single_interval_is_for_categories_like_these_or_for_these_alone():
+    rng = np.random.default_rng(4)
+    eleven = match_refusal(grid((OVER,), 110, rng, categories=11, together=0.25), draws=100)
+    assert eleven.n_categories == 11 and eleven.scope.endswith("for categories like these")
+    e = eleven.curves[0].over_refusal[0]
+    assert "jackknife over 11 categories" in e.method
+    two = match_refusal(grid((OVER,), 110, rng, categories=2, together=0.25), draws=100)
+    assert "these two categories alone" in two.scope
+    assert "for these categories alone" in two.curves[0].over_refusal[0].method
+    # Four copies of the prompts of a category are no more categories: it doesn't get narrower.
+    g = grid((OVER,), 33, rng, categories=11, together=1.0)
+    more = Grid(
+        **{
+            **vars(g),
+            "pairs": g.pairs * 4,
+            "ids": g.ids * 4,
+            "generated": g.generated.repeat(4),
+            "refused": g.refused.repeat(1, 1, 1, 4),
+        }
+    )
+    few, many = (match_refusal(x, draws=200).curves[0].over_refusal for x in (g, more))
+    for a, b in zip(few, many, strict=True):
+        if a is not None and b is not None and a.high < 1 and b.high < 1 and a.low > 0:
+            assert b.high - b.value > 0.7 * (a.high - a.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("categories", "n"), [(11, 220), (8, 120), (5, 100), (3, 90)])
+def test_a_single_interval_covers_where_prompts_cluster_by_category(categories, n):
+    """60 repeats of four rates that hang together: about two points of error."""
+    over_categories, over_pairs = covered(categories, n, 0.1, 60)
+    assert over_categories >= 0.90
+    assert over_pairs < 0.92
+    assert covered(categories, n, 0.0, 30)[0] >= 0.90
+
+
 def test_power_tells_what_is_resolved_and_how_many_pairs_a_margin_needs():
     """At the number it asks for, the half-width is the margin; it shrinks with the root of n."""
     over, rng = (OVER, OVER, OVER), np.random.default_rng(1)
@@ -98,7 +164,12 @@ def test_the_answer_on_one_shared_knob():
     assert far.answer == "different"
     # Not one refusal among twelve pairs is no proof that two directions are the same.
     few = Grid(
-        **{**vars(copies), "generated": copies.generated[:12], "refused": copies.refused[..., :12]}
+        **{
+            **vars(copies),
+            "pairs": copies.pairs[:12],
+            "generated": copies.generated[:12],
+            "refused": copies.refused[..., :12],
+        }
     )
     assert match_refusal(few, draws=100).answer in ("unresolved", "not reached")
 

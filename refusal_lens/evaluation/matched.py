@@ -13,6 +13,14 @@ the margin the answer is "equivalent", where some of it lies wholly outside "dif
 "unresolved". A standard error is never taken below 1/(n + 2), that of paired rates without a single
 discordant pair under one half added to each cell (Agresti & Min 2005): no difference seen in few
 pairs is no proof that there is none.
+
+Prompts of one category are refused together. The interval of a single direction is for categories
+like these: where there are at least three, its standard error is not below that of leaving out one
+category at a time, and Student's t has a degree of freedom less than there are categories. With one
+or two it is for these categories alone, and says so. Coverage of the nominal 95% in simulations
+with 3 to 11 categories: .94 to .99, prompts of a category correlated by 0 to .25 (over pairs alone
+.69 to .90 where they are). The band of differences is over pairs: what categories have in common
+under two directions cancels.
 """
 
 import math
@@ -21,21 +29,20 @@ from itertools import combinations
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
-from jaxtyping import Float, Float64
-from sklearn.isotonic import isotonic_regression
+from jaxtyping import Float
+from scipy import stats
 
-from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid
+from refusal_lens.evaluation.monotone import TAIL, Curves, drawn_curves
 from refusal_lens.records import Estimate, Record
 
 RATES: Final = (0.6, 0.7, 0.8, 0.9)
 MARGIN: Final = 0.05
 DRAWS: Final = 1000
-_TAIL: Final = 0.025
+LEAST_CATEGORIES: Final = 3  # t with one degree of freedom would make any rate possible
 _STEPS: Final = 41
 
 Answer = Literal["equivalent", "different", "unresolved", "not reached"]
-Points = Float64[np.ndarray, " strength"]
 
 
 @final
@@ -80,12 +87,13 @@ class Matched(Record):
     a rate that it reaches.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     model: str
     rates: tuple[float, ...]
     margin: float
     n_pairs: int
+    n_categories: int
     draws: int
     curves: tuple[MatchedCurve, ...]
     compared: tuple[str, ...]
@@ -99,6 +107,14 @@ class Matched(Record):
 
     def __str__(self) -> str:
         return f"{self.answer} (margin {self.margin:g}, {self.n_pairs} pairs); {self.power}"
+
+    @property
+    def scope(self) -> str:
+        """What the interval of a single direction is for, in words."""
+        if self.n_categories < LEAST_CATEGORIES:
+            one = self.n_categories == 1
+            return f"over pairs, for {'this category' if one else 'these two categories'} alone"
+        return f"over {self.n_categories} categories, for categories like these"
 
     @property
     def power(self) -> str:
@@ -126,67 +142,20 @@ def match_refusal(
     Raises:
         InputError: fewer than two pairs are left.
     """
-    flags = grid.refused.numpy()
-    flags = flags[..., flags.min(axis=(0, 1, 2)) >= 0].astype(np.float64)
-    n = flags.shape[-1]
-    if n < 2:
-        raise InputError(f"{n} pairs have a verdict under every direction; expected at least 2")
-    rng = np.random.default_rng(seed)
-    weights = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=draws)])
-    raw = np.einsum("wp,dskp->wdks", weights, flags) / n
-    curves = _Curves(np.apply_along_axis(isotonic_regression, -1, raw), rates)
+    curves, n, n_categories = drawn_curves(grid, rates, draws, seed)
     own = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
-    return _Comparison(grid, curves, own, margin, n).finish()
-
-
-@final
-class _Curves:
-    """Monotone curves by draw (the first is the data) and direction, read at refusal rates."""
-
-    def __init__(
-        self, fitted: Float[np.ndarray, "draw direction 2 strength"], rates: tuple[float, ...]
-    ) -> None:
-        self.fitted = fitted
-        self.rates = rates
-        low, high = fitted[:, :, 0, 0], fitted[:, :, 0, -1]
-        self.low = np.maximum(np.quantile(low, 1 - _TAIL, axis=0), low[0])
-        self.high = np.minimum(np.quantile(high, _TAIL, axis=0), high[0])
-        self.at = self.read(np.array(rates))
-
-    def reaches(self, direction: int, rate: float) -> bool:
-        """Whether a refusal rate lies inside the direction's range."""
-        return bool(self.low[direction] <= rate <= self.high[direction])
-
-    def read(self, rates: Float[np.ndarray, " rate"]) -> Float[np.ndarray, "draw direction rate"]:
-        """Over-refusal at refusal rates, NaN outside a draw's curve."""
-        n_draws, n_directions = self.fitted.shape[:2]
-        found = np.full((n_draws, n_directions, len(rates)), np.nan)
-        for w in range(n_draws):
-            for d in range(n_directions):
-                found[w, d] = over_refusal_at(self.fitted[w, d, 0], self.fitted[w, d, 1], rates)
-        return found
-
-
-def over_refusal_at(
-    refusal: Points, over_refusal: Points, rates: Float[np.ndarray, " rate"]
-) -> Float[np.ndarray, " rate"]:
-    """Over-refusal between the points of a monotone curve; NaN outside its range.
-
-    Where the refusal rate stays and over-refusal grows, the middle of the step is taken.
-    """
-    x, where = np.unique(refusal, return_inverse=True)
-    first = np.searchsorted(where, np.arange(len(x)), side="left")
-    last = np.searchsorted(where, np.arange(len(x)), side="right") - 1
-    y = (over_refusal[first] + over_refusal[last]) / 2
-    return np.interp(rates, x, y, left=np.nan, right=np.nan)
+    return _Comparison(grid, curves, own, margin, (n, n_categories)).finish()
 
 
 @final
 class _Comparison:
     """The numbers of a `Matched`, from curves."""
 
-    def __init__(self, grid: Grid, curves: _Curves, own: list[int], margin: float, n: int) -> None:
-        self.grid, self.curves, self.own, self.margin, self.n = grid, curves, own, margin, n
+    def __init__(
+        self, grid: Grid, curves: Curves, own: list[int], margin: float, n: tuple[int, int]
+    ) -> None:
+        self.grid, self.curves, self.own, self.margin = grid, curves, own, margin
+        self.n, self.n_categories = n
 
     def finish(self) -> Matched:
         grid, rates = self.grid, self.curves.rates
@@ -200,6 +169,7 @@ class _Comparison:
             rates=rates,
             margin=self.margin,
             n_pairs=self.n,
+            n_categories=self.n_categories,
             draws=len(self.curves.fitted) - 1,
             curves=self._curves(),
             compared=tuple(grid.names[i] for i in self.own),
@@ -225,14 +195,16 @@ class _Comparison:
         curves, common = self.curves, self._common()
         area = None
         if common is not None:
-            area = curves.read(np.linspace(*common, _STEPS)).mean(-1)
+            area = tuple(x.mean(-1) for x in curves.read(np.linspace(*common, _STEPS)))
         controls = [i for i, kind in enumerate(self.grid.kinds) if kind == "control"]
         found: list[MatchedCurve] = []
         for i, name in enumerate(self.grid.names):
             low, high = float(curves.low[i]), float(curves.high[i])
             inside = common is not None and low <= common[0] and common[1] <= high
             at = [
-                self._estimate(curves.at[:, i, r], self._control(controls, r))
+                self._estimate(
+                    curves.at[:, i, r], curves.left_at[:, i, r], self._control(controls, r)
+                )
                 if curves.reaches(i, rate)
                 else None
                 for r, rate in enumerate(curves.rates)
@@ -243,7 +215,9 @@ class _Comparison:
                     self.grid.kinds[i],
                     (low, high) if low < high else None,
                     tuple(at),
-                    self._estimate(area[:, i], None) if area is not None and inside else None,
+                    self._estimate(area[0][:, i], area[1][:, i], None)
+                    if area is not None and inside
+                    else None,
                 )
             )
         return tuple(found)
@@ -252,10 +226,23 @@ class _Comparison:
         reached = [i for i in controls if self.curves.reaches(i, self.curves.rates[r])]
         return float(self.curves.at[0, reached, r].mean()) if reached else None
 
-    def _estimate(self, drawn: Float[np.ndarray, " draw"], control: float | None) -> Estimate:
-        value = float(drawn[0])
-        half = 1.96 * max(float(np.nanstd(drawn[1:], ddof=1)), 1 / (self.n + 2))
-        method = "isotonic fit at matched refusal; bootstrap over pairs; control: mean of controls"
+    def _estimate(
+        self,
+        drawn: Float[np.ndarray, " draw"],
+        left: Float[np.ndarray, " category"],
+        control: float | None,
+    ) -> Estimate:
+        value, k = float(drawn[0]), self.n_categories
+        half = 1.96 * (se := max(float(np.nanstd(drawn[1:], ddof=1)), 1 / (self.n + 2)))
+        over = (
+            f"bootstrap over pairs, for {'this category' if k == 1 else 'these categories'} alone"
+        )
+        if k >= LEAST_CATEGORIES:
+            reached = left[np.isfinite(left)]  # without some category a rate may not be
+            jackknife = ((k - 1) * reached.var()) ** 0.5 if len(reached) else 0.0
+            half = float(stats.t.ppf(1 - TAIL, k - 1)) * max(se, float(jackknife))
+            over = f"jackknife over {k} categories, not below the bootstrap over pairs"
+        method = f"isotonic fit at matched refusal; {over}; control: mean of controls"
         low, high = max(0.0, value - half), min(1.0, value + half)
         return Estimate(value, low, high, self.n, method, control)
 

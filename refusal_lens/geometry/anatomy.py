@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.dimension import effective_dimension, remainders
+from refusal_lens.geometry.jackknife import cosine_table
 from refusal_lens.geometry.layers import self_cosines
 from refusal_lens.geometry.maps import plane_map
 from refusal_lens.geometry.products import PairProducts
@@ -58,7 +59,7 @@ class Structure(Record):
     between each two, with those of random subspaces. NaN is "undefined".
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]
@@ -122,7 +123,7 @@ def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int =
     by_site = [PairProducts.of([d[:, s] for d in by_category.values()]) for s in range(len(sites))]
     parts = [remainders(products) for products in by_site]
     chosen = sites.index(Site(layer))
-    cosines = by_site[chosen].estimate().corrected[0]
+    cosines = cosine_table(by_site[chosen]).corrected
     mapped = [c for c, x in zip(by_category, cosines.diagonal(), strict=True) if not x.isnan()]
     if len(mapped) < 3:
         raise InputError(
@@ -154,7 +155,7 @@ def _with_itself(d: Float64[Tensor, "pair place d_model"]) -> Float64[Tensor, "p
 
 def _at_layer(differences: list[Tensor], seed: int) -> dict[str, Any]:
     products = PairProducts.of(differences)
-    cosines = products.estimate().corrected[0].numpy()
+    cosines = cosine_table(products).corrected.numpy()
     best = best_clustering(cosines)
     drawn = plane_map(products, seed=seed)
     subspaces = [fit_subspace(d.numpy(), seed=seed) for d in differences]

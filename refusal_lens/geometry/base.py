@@ -34,17 +34,18 @@ _ONE_SIDED: Final = 0.90  # a two-sided interval at 90% has one-sided 95% bounds
 class Geometry(Record):
     """Cosines between the mean differences of all categories, a matrix a site, at one offset.
 
-    `naive` is what publications print; `corrected` divides by noise-free lengths (geometry/
-    jackknife.py) and has the interval `low`, `high`; `ceiling` is the largest value that a naive
-    cosine can reach at these reliabilities. NaN is "undefined". `length` is the noise-free length
-    of each difference, NaN where its square is not positive; `share` is the part of one pair's
-    squared difference that all pairs of the category have in common. `n` counts pairs, `pairs`
-    names them in the order of the categories, and the influences (geometry/jackknife.py) say what
-    each does, so that any two numbers can be compared with an interval. `frame` says what was done
-    to the differences first.
+    `naive` is what publications print; `corrected` divides by noise-free lengths and has its
+    jackknife bias taken off (geometry/jackknife.py), as `reliability` has; `low` and `high` are its
+    interval; `ceiling` is the largest value that a naive cosine can reach at these reliabilities.
+    NaN is "undefined". `length` is the noise-free length of each difference, NaN where its square
+    is not positive; `share` is the mean cosine between the differences of two different pairs of
+    the category: 1 if all point one way, 0 if they have nothing in common, each pair counting alike
+    however long. `n` counts pairs, `pairs` names them in the order of the categories, and the
+    influences (geometry/jackknife.py) say what each does, so that any two numbers can be compared
+    with an interval. `frame` says what was done to the differences first.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]

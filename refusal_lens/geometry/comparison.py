@@ -1,9 +1,22 @@
 """Refusal, or just content: the same pairs in a control model, with differences and intervals.
 
-A category's directions in two models are compared by its *share*, U / mean |d_i|^2: the part of one
-pair's squared difference that all pairs have in common. It has no unit and does not depend on the
-number of pairs. The same prompts went through both models, so each pair's influence on the one
-number is taken from its influence on the other before their squares are summed.
+A category's directions in two models are compared by its *share*: the mean cosine between the
+differences of two different pairs. It has no unit, does not depend on the number of pairs, and each
+pair counts alike: where a length entered (as in U / mean |d_i|^2, which is the same where all pairs
+are as long), one outlying pair in the control would make its share small and certain.
+
+The same prompts went through both models, so each pair's influence on the one number is taken from
+its influence on the other. With s the difference of shares and h_i that of influences,
+
+    x_i = s + sqrt(n (n - 1)) h_i      pseudo-values: mean s, standard error that of the jackknife
+    t   = s / se
+
+and p is that of the largest t over sites when the signs of the x_i are flipped, by the same flips
+at every site (Westfall & Young 1993): p = (b + 1) / (B + 1), one-sided. It asks no normal tail of
+few pairs, and no fewer pairs than 8 can exceed the control in a study of 11 categories: n pairs
+have 2^n flips. A false positive occurred in .01 to .05 of simulated categories at the .05 level and
+at most .005 at .0045 (12 and 20 pairs, reliability .3 to .7, lengths that vary up to tenfold;
+tests/test_exceeding.py).
 """
 
 from dataclasses import dataclass
@@ -11,15 +24,14 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
 import torch
-from jaxtyping import Float
-from scipy import stats as scipy_stats
+from jaxtyping import Float, Float64
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.base import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
-from refusal_lens.geometry.nulls import Separability
+from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests
 from refusal_lens.records import Record, load_record, save_record
 from refusal_lens.sites import Site
@@ -34,12 +46,13 @@ Verdict = Literal["undefined", "not separable", "separable", "refusal direction"
 class Comparison(Record):
     """A model's geometry minus a control's, at every site, by the same pairs.
 
-    `share` and `cosine` are differences of shares and of corrected cosines, with 95% intervals.
-    `p` is one-sided, of the largest difference in share over the sites (Bonferroni); `q` is what
-    it is after Benjamini-Hochberg over categories. NaN is "undefined" in either model.
+    `share` and `cosine` are differences of shares and of corrected cosines, each less its jackknife
+    bias, with 95% intervals. `p` is one-sided, of the largest difference in share over the sites by
+    `draws` sign flips; `q` is what it is after Benjamini-Hochberg over categories. NaN is
+    "undefined" in either model.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     model: str
     control: str
@@ -47,6 +60,8 @@ class Comparison(Record):
     sites: tuple[Site, ...]
     offset: int
     n: tuple[int, ...]
+    draws: int
+    seed: int
     share: Float[Tensor, "site category"]
     share_low: Float[Tensor, "site category"]
     share_high: Float[Tensor, "site category"]
@@ -73,12 +88,15 @@ class Comparison(Record):
         return load_record(cls, stem)
 
 
-def compare(model: Geometry, control: Geometry) -> Comparison:
+def compare(model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
     """Differences between a model and its control.
 
     Raises:
-        InputError: the two were not fitted on the same pairs at the same sites and offset.
+        InputError: the two were not fitted on the same pairs at the same sites and offset, or fewer
+            flips than 9,999.
     """
+    if draws < DRAWS:
+        raise InputError(f"{draws} sign flips are too few; give at least {DRAWS}")
     for name in ("categories", "pairs", "sites", "offset"):
         ours, theirs = getattr(model, name), getattr(control, name)
         if ours != theirs:
@@ -88,13 +106,20 @@ def compare(model: Geometry, control: Geometry) -> Comparison:
             )
     n = torch.tensor(model.n, dtype=torch.float64)
     owner = torch.repeat_interleave(torch.arange(len(n)), torch.tensor(model.n))
-    share_se = _summed(model.share_influence - control.share_influence, owner, len(n)).sqrt()
+    influence = (model.share_influence - control.share_influence).double()
+    share_se = _summed(influence, owner, len(n)).sqrt()
     by_row = _summed(model.influence - control.influence, owner, len(n))
     share = (model.share - control.share).double()
     cosine = (model.corrected - control.corrected).double()
     share_half = t_quantile(n - 1) * share_se
     half = t_quantile(n[:, None] + n[None, :] - 2) * (by_row + by_row.mT).sqrt()
-    p, q = _beyond(share, share_se, n)
+    p = torch.stack(
+        [_exceeding(share[:, k], influence[:, owner == k], draws, seed + k) for k in range(len(n))]
+    )
+    q = torch.full_like(p, torch.nan)
+    tested = torch.isfinite(p)
+    if bool(tested.any()):
+        q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
     return Comparison(
         model=model.provenance.model,
         control=control.provenance.model,
@@ -102,6 +127,8 @@ def compare(model: Geometry, control: Geometry) -> Comparison:
         sites=model.sites,
         offset=model.offset,
         n=model.n,
+        draws=draws,
+        seed=seed,
         share=share.float(),
         share_low=(share - share_half).float(),
         share_high=(share + share_half).float(),
@@ -148,14 +175,21 @@ def _summed(values: Tensor, owner: Tensor, n_categories: int) -> Tensor:
     return sums.index_add_(1, owner, squares)
 
 
-def _beyond(share: Tensor, se: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-    t = (share / torch.where(se > 0, se, torch.nan)).numpy()
-    by_site = torch.from_numpy(scipy_stats.t.sf(t, (n - 1).numpy()))
-    defined = torch.isfinite(by_site)
-    least = torch.where(defined, by_site, torch.inf).min(0).values
-    p = torch.where(defined.any(0), (least * defined.sum(0)).clamp(max=1.0), torch.nan)
-    q = torch.full_like(p, torch.nan)
-    tested = torch.isfinite(p)
-    if bool(tested.any()):
-        q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
-    return p, q
+def _exceeding(
+    share: Float64[Tensor, " site"],
+    influence: Float64[Tensor, "site pair"],
+    draws: int,
+    seed: int,
+) -> Float64[Tensor, ""]:
+    """p of a category's largest t over the sites under sign flips; NaN without a defined site."""
+    n = influence.shape[1]
+    defined = torch.isfinite(share) & (influence.square().sum(1) > 0)
+    if not bool(defined.any()):
+        return torch.tensor(torch.nan, dtype=torch.float64)
+    values = share[defined, None] + (n * (n - 1)) ** 0.5 * influence[defined]
+    # t grows with the sum over the root of the sum of squares, which no flip changes.
+    values = values / values.square().sum(1, keepdim=True).sqrt()
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(2, (draws, n), generator=generator).double() * 2 - 1
+    as_large = (signs @ values.T).max(1).values >= values.sum(1).max() - 1e-9
+    return (as_large.sum().double() + 1) / (draws + 1)

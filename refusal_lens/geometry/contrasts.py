@@ -46,7 +46,7 @@ class BehaviourContrasts(Record):
     categories that enter each contrast. NaN is "undefined".
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     names: tuple[str, ...]
     used: tuple[tuple[str, ...], ...]

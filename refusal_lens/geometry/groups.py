@@ -11,8 +11,8 @@ product. It is taken off here: with contrasts k, l of coefficients c_kg,
 
 where S_g is the covariance within group g, and S_gh that between the groups' members of the same
 pair (n_gh pairs have a member in both). For twins this is the U of geometry/products.py. The
-corrected cosine is I_kl / sqrt(I_kk I_ll); its variance is a jackknife that leaves out one pair at
-a time, whole.
+corrected cosine is I_kl / sqrt(I_kk I_ll) less its jackknife bias (geometry/jackknife.py); bias and
+variance are those of a jackknife that leaves out one pair at a time, whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -105,6 +105,7 @@ def contrast_table(groups: Groups, coefficients: Float64[Tensor, "contrast group
     _, left = sums.without_each(groups).inner(coefficients)
     values = _over_lengths(left, left)
     n = len(values)
+    corrected = corrected - (n - 1) * (values.mean(0) - corrected)
     variance = (n - 1) / n * (values - values.mean(0)).square().sum(0)
     half = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n - 1)) * variance.sqrt()
     half.fill_diagonal_(0.0)

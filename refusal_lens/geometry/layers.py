@@ -5,7 +5,8 @@ pair with itself are left out of the numerator too,
 
     U_st = (S_s . S_t - sum_i d_i^s . d_i^t) / (n (n - 1)),    c_st = U_st / sqrt(U_ss U_tt)
 
-for places s and t. Vectors of different layers are compared as they lie in the one stream.
+for places s and t, less the jackknife's estimate of the ratio's bias (geometry/jackknife.py).
+Vectors of different layers are compared as they lie in the one stream.
 """
 
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
     left_squares = squares - cross - cross.mT + own
     left = (left_squares - (own.sum(0) - own)) / ((n - 1) * (n - 2))
     cosine, without = _cosine(u), _cosine(left)
+    cosine = cosine - (n - 1) * (without.mean(0) - cosine)
     variance = (n - 1) / n * (without - without.mean(0)).square().sum(0)
     half = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n - 1)) * variance.sqrt()
     half.fill_diagonal_(0.0)

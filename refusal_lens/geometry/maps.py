@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.linalg import orthogonal_procrustes
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.jackknife import cosine_table
 from refusal_lens.geometry.products import PairProducts
 
 
@@ -40,7 +41,7 @@ def plane_map(products: PairProducts, *, draws: int = 300, seed: int = 0) -> Pla
     """
     if len(products.n) < 3:
         raise InputError(f"a map needs at least 3 categories, found {len(products.n)}")
-    whole = products.estimate().corrected[0].numpy()
+    whole = cosine_table(products).corrected.numpy()
     if not np.isfinite(whole).all():
         raise InputError("the cosine matrix has undefined entries; leave those categories out")
     place, shown = _scaled(whole)

@@ -49,18 +49,13 @@ class Moments:
         return with_unit_diagonal(_cosine(self.dots, self.sq_length))
 
     @property
-    def share(self) -> Float64[Tensor, "draw category"]:
-        """U / q: the part of one pair's squared difference that all pairs have in common."""
-        return self.sq_length / torch.where(self.pair_sq > 0, self.pair_sq, torch.nan)
-
-    @property
     def noise(self) -> Float64[Tensor, "draw category"]:
         """(q - U) / n: what noise adds to the squared length of a mean of n pairs."""
         return (self.pair_sq - self.sq_length) / self.n
 
     @property
     def reliability(self) -> Float64[Tensor, "draw category"]:
-        """U / (U + noise) of a mean of n pairs, which is Spearman-Brown of the share to n."""
+        """U / (U + noise) of a mean of n pairs, which is Spearman-Brown of U / q to n."""
         total = self.sq_length + self.noise
         return self.sq_length / torch.where(total > 0, total, torch.nan)
 
@@ -90,6 +85,12 @@ class PairProducts:
                 raise InputError("a pair difference is not finite (NaN or infinite)")
         stacked = torch.cat(differences)
         return cls(tuple(map(len, differences)), stacked @ stacked.T)
+
+    def aligned(self) -> "PairProducts":
+        """The products of the differences at unit length: their cosines. Those of length 0 stay."""
+        length = self.gram.diagonal().sqrt()
+        inverse = torch.where(length > 0, 1 / length, 0.0)
+        return PairProducts(self.n, self.gram * torch.outer(inverse, inverse))
 
     @property
     def owner(self) -> Int64[Tensor, " pair"]:

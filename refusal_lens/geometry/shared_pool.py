@@ -18,7 +18,8 @@ As cosines:
     shared noise      = naive-numerator cosine with the pool - the same with tr(cov_p)/n_p taken off
     common reference  = corrected cosine with the pool - corrected cosine with twins
 
-both over noise-free lengths, so that neither mixes with the other's.
+both over noise-free lengths, so that neither mixes with the other's. Cosines are less their
+jackknife bias (geometry/jackknife.py).
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class SharedPool(Record):
     side, `n_pool` those of the pool.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]

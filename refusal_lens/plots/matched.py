@@ -75,7 +75,8 @@ def matched_table(matched: Matched, *, titles: Mapping[str, str]) -> Table:
     )
     caption = (
         f"{visible(matched.model)}; {matched.n_pairs} pairs, the same for every direction; "
-        f"{matched.draws} draws of pairs, each through every curve. Nothing is extrapolated."
+        f"{matched.draws} draws of pairs, each through every curve. 95% intervals "
+        f"{matched.scope}. Nothing is extrapolated."
     )
     return Table(caption, head, rows)
 
@@ -104,8 +105,9 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
     return (
         f"{where} {matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
         f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
-        f"band of all differences reaches from {number(low)} to {number(high)}, and leaves out 0 "
-        f"for {apart} of {len(matched.differences)}. Power: {matched.power}."
+        f"band of all differences, over pairs of these categories, reaches from {number(low)} to "
+        f"{number(high)}, and leaves out 0 for {apart} of {len(matched.differences)}. "
+        f"Power: {matched.power}."
     )
 
 

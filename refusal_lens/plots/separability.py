@@ -195,8 +195,9 @@ def separability_table(
     return Table(
         f"“Separable”: the two sides differ (q of the sign flips at most {SEPARABLE:g}). “Refusal "
         "direction”: the pairs also have more in common than in the control model (q beyond "
-        f"control at most {BEYOND:g}; the largest difference over layers, Bonferroni). Shares are "
-        f"those at layer {layer}, with the 95% interval of their difference.",
+        f"control at most {BEYOND:g}; sign flips of the largest difference over layers). Shares "
+        f"(mean cosine between two pairs' differences) are those at layer {layer}, with the 95% "
+        "interval of their difference.",
         (
             "category",
             "n pairs",
