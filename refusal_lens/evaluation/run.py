@@ -10,7 +10,8 @@ from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.judges import Judge, Verdict, judge_all
 from refusal_lens.judges.sense import MOST_NATS, needs_nats, sense_checked, senseless_reason
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Ids, Progress
+from refusal_lens.model.batch import Ids
+from refusal_lens.model.forward import Progress
 from refusal_lens.model.generate import GREEDY
 from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.records import Provenance
