@@ -135,8 +135,9 @@ def decompose(
 
 def decompose_prompt(model: LensModel, prompt: Prompt | str, direction: Direction) -> Attribution:
     """One prompt's attribution; raises like `decompose`."""
-    text = prompt if isinstance(prompt, str) else prompt.text
-    one = Prompt("prompt", text, direction.category, "refuse", "one", "given by the user")
+    text, before = (prompt, ()) if isinstance(prompt, str) else (prompt.text, prompt.before)
+    row = ("prompt", text, direction.category, "refuse", "one", "given by the user")
+    one = Prompt(*row, before=before)
     found = decompose(model, PromptSet((one,)), [direction])
     scores = found.mean[0, 0, REFUSE]
     return Attribution(

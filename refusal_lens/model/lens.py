@@ -36,7 +36,7 @@ from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.sites import Site, block_inputs
 
-Prompts = PromptSet | Sequence[str]
+Prompts = PromptSet | Sequence[str | Prompt]
 Offsets = Literal["post"] | Sequence[int]
 
 
