@@ -18,7 +18,7 @@ from refusal_lens.errors import InputError, reason_of
 from refusal_lens.memory import enough_for
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.check import check_stream
+from refusal_lens.model.check import check_cache, check_stream
 from refusal_lens.model.checkpoint import check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
 from refusal_lens.placement import Placement
@@ -176,6 +176,7 @@ def _finish(
     backend: Backend, chat: ChatTemplate, name: str, digest: str, placement: Placement
 ) -> LensModel:
     check_stream(backend, chat)
+    check_cache(backend, chat)
     return LensModel(backend, chat, name=name, digest=digest, placement=placement)
 
 
