@@ -95,7 +95,7 @@ def generation_section(model: LensModel, prompts: PromptSet, args: argparse.Name
     return "\n".join(
         [
             f"Speed of greedy generation under an edit divided by speed without: {len(prompts)} "
-            f"`train` prompts in batches of {model.batch_size}, {args.tokens} tokens each (answers "
+            f"`train` prompts in batches of {model.rows.most}, {args.tokens} tokens each (answers "
             "don't end early, so that every way makes as many), random directions. Each run "
             "stands between two without an edit and is compared with their mean; "
             f"{args.repeats} turns. Target: at least {TARGET}.",

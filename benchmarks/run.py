@@ -31,7 +31,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.registry import SMALL, find_embedded
-from refusal_lens.model import LensModel, Placement, load_model
+from refusal_lens.model import LensModel, load_model
+from refusal_lens.placement import Placement
 from refusal_lens.prompt_files import load_prompts
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import installed_versions
@@ -141,7 +142,7 @@ def run_with_cache(model: LensModel, batches: list[dict[str, torch.Tensor]]) -> 
 
 def statistics_tasks(model: LensModel, hf: Hf, prompts: PromptSet) -> dict[str, Task]:
     """The four ways over the same prompts. Only ours renders and tokenises within its time."""
-    batches = padded_batches(prompts, hf, model.batch_size)
+    batches = padded_batches(prompts, hf, model.rows.most)
     return {
         OURS: lambda: model.residual_stats(prompts),
         PLAIN: lambda: forward_plainly(hf, batches),
@@ -168,7 +169,7 @@ def statistics_section(args: argparse.Namespace) -> str:
         [
             f"Time of {OURS} (every block's input, all {model.chat.n_post} post-instruction "
             f"offsets) over {n} `train` prompts, divided by the time of another way over the same "
-            f"prompts, same weights, batches of {model.batch_size}. The other ways pad to the "
+            f"prompts, same weights, batches of {model.rows.most}. The other ways pad to the "
             "longest of a batch in the given order; rendering and tokenising count only for ours, "
             f"and the others sum nothing up. {args.repeats} turns: median (lowest-highest).",
             "",
@@ -185,7 +186,7 @@ def statistics_section(args: argparse.Namespace) -> str:
 
 def padding_text(model: LensModel, prompts: PromptSet, hf: Hf) -> str:
     """How many token positions each way computes."""
-    batches = padded_batches(prompts, hf, model.batch_size)
+    batches = padded_batches(prompts, hf, model.rows.most)
     padded = sum(batch["input_ids"].numel() for batch in batches)
     own = sum(len(model.chat.ids(p)) for p in prompts)
     shared = len(model.chat.prefix_ids)

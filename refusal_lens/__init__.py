@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from refusal_lens.model import allow_transfer as allow_transfer
     from refusal_lens.model import load_model as load_model
     from refusal_lens.model import wrap_model as wrap_model
+    from refusal_lens.placement import Placement as Placement
     from refusal_lens.prompt_files import load_prompts as load_prompts
     from refusal_lens.prompts import PromptSet as PromptSet
     from refusal_lens.sites import Site as Site
@@ -59,6 +60,7 @@ _HOMES: Final = {
         "load_model",
         "wrap_model",
     ),
+    "placement": ("Placement",),
     "prompt_files": ("load_prompts",),
     "prompts": ("PromptSet",),
     "sites": ("Site",),

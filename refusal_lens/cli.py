@@ -16,6 +16,7 @@ from refusal_lens.bars import bars, prepare_weights
 from refusal_lens.edit_commands import ablate, evaluate, steer
 from refusal_lens.errors import InputError
 from refusal_lens.list_commands import datasets, models
+from refusal_lens.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.read_commands import directions, findings, geometry, report
 from refusal_lens.vector_commands import export_vectors, import_vectors
 
@@ -92,6 +93,9 @@ def study(
             "model's is itself at adapter scale 0."
         ),
     ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +129,7 @@ def study(
     from refusal_lens.report import write_report
     from refusal_lens.study import Study, run_study, study_prompts
 
+    placement = placement_of(device, dtype, batch_size)
     question = Study(
         source=model,
         revision=revision,
@@ -147,7 +152,7 @@ def study(
         out.print(note, highlight=False)
     prepare_weights(model, err)
     with bars(out, err) as shown:
-        path = write_report(run_study(question, folder, shown))
+        path = write_report(run_study(question, folder, shown, placement))
     out.print(f"report: {escape(str(path))}", highlight=False)
 
 
@@ -169,6 +174,9 @@ def attribute(
     full: Annotated[
         bool, typer.Option("--full", help="Whole prompts, all heads, layers, categories (hours).")
     ] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
 ) -> None:
     """Measure which parts write and cause refusal in a finished run, and write its report again.
 
@@ -187,15 +195,16 @@ def attribute(
     from refusal_lens.study import Study, explain_prompt, run_attribution
 
     run = Path(Study().default_folder()) if run is None else run
+    placement = placement_of(device, dtype, batch_size)
     if prompt is not None:
         if full or not prompt.strip():
             what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
             raise InputError(f"{what}; give a prompt to take apart, without --full")
-        told = explain_prompt(run, prompt, category=category)
+        told = explain_prompt(run, prompt, placement, category=category)
         out.print(tables.parts_table(told.attribution), tables.sources_table(told))
         return
     with bars(out, err) as shown:
-        results = run_attribution(run, shown, category=category, full=full)
+        results = run_attribution(run, shown, placement, category=category, full=full)
     out.print(*tables.found_in(results, category))
     out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
 
@@ -248,6 +257,13 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(?!refusal_lens)")
+    warnings.formatwarning = _one_line
+
+
+def _one_line(message: Warning | str, *where: object, **more: object) -> str:
+    """A warning as people at a terminal read it, without the line of code that gave it."""
+    del where, more
+    return f"refusal-lens: {message}\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +9,12 @@ import typer
 from rich.console import Console
 
 from refusal_lens.bars import bars
+from refusal_lens.placement_options import BatchSize, Device, Dtype, placement_of
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
     from refusal_lens.interventions import Edit
     from refusal_lens.judges import Judge
+    from refusal_lens.placement import Placement
     from refusal_lens.study import Results
 
 Run = Annotated[
@@ -32,6 +35,9 @@ def steer(
     layer: Layer = None,
     run: Run = None,
     tokens: Tokens = 64,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
 ) -> None:
     """Answer one prompt as the model is, with a direction ablated, and with it added.
 
@@ -40,13 +46,23 @@ def steer(
     from refusal_lens.interventions import Ablate, Add
     from refusal_lens.study.opened import direction_of
 
-    d = direction_of(_results(run), category, layer)
+    results = _results(run)
+    d = direction_of(results, category, layer)
     added = f"{category} added, strength {strength:g}"
-    _compare(run, prompt, {f"{category} ablated": Ablate(d), added: Add(d, strength)}, tokens)
+    placement = placement_of(device, dtype, batch_size)
+    edits = {f"{category} ablated": Ablate(d), added: Add(d, strength)}
+    _compare(results, prompt, edits, tokens, placement)
 
 
 def ablate(
-    prompt: Text, category: Key, layer: Layer = None, run: Run = None, tokens: Tokens = 64
+    prompt: Text,
+    category: Key,
+    layer: Layer = None,
+    run: Run = None,
+    tokens: Tokens = 64,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
 ) -> None:
     """Answer one prompt as the model is, and with a direction ablated everywhere.
 
@@ -55,8 +71,10 @@ def ablate(
     from refusal_lens.interventions import Ablate
     from refusal_lens.study.opened import direction_of
 
-    d = direction_of(_results(run), category, layer)
-    _compare(run, prompt, {f"{category} ablated": Ablate(d)}, tokens)
+    results = _results(run)
+    d = direction_of(results, category, layer)
+    placement = placement_of(device, dtype, batch_size)
+    _compare(results, prompt, {f"{category} ablated": Ablate(d)}, tokens, placement)
 
 
 def evaluate(
@@ -71,6 +89,9 @@ def evaluate(
         str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
     ] = None,
     endpoint_model: Annotated[str, typer.Option(help="Its model's name there.")] = "judge",
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
@@ -94,12 +115,15 @@ def evaluate(
         raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
     if full or judge != "phrase" or not results.has("trade_off", "grid"):
         where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
-        _evaluated(run, make_judge(judge, JudgeSettings(endpoint=where)))
+        placement = placement_of(device, dtype, batch_size)
+        # The precision is that of the model that answers; a local judge keeps its own.
+        settings = JudgeSettings(endpoint=where, placement=replace(placement, dtype="auto"))
+        _evaluated(run, make_judge(judge, settings), placement)
     else:
         _scored(results)
 
 
-def _evaluated(run: Path, judge: "Judge") -> None:
+def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
     from refusal_lens import evaluation_tables as tables
     from refusal_lens.evaluation import Grid, SideBySide
     from refusal_lens.judges import Agreement
@@ -109,7 +133,7 @@ def _evaluated(run: Path, judge: "Judge") -> None:
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
-        results = run_full_evaluation(run, judge, followed)
+        results = run_full_evaluation(run, judge, followed, placement)
     if results.has(RATES, "evaluation"):
         shown = results.get(RATES, "evaluation", SideBySide)
         out.print(tables.rates_table(shown))
@@ -154,10 +178,16 @@ def _results(run: Path | None) -> "Results":
     return Results.open(Study().default_folder() if run is None else run)
 
 
-def _compare(run: Path | None, prompt: str, edits: "Mapping[str, Edit]", tokens: int) -> None:
+def _compare(
+    results: "Results",
+    prompt: str,
+    edits: "Mapping[str, Edit]",
+    tokens: int,
+    placement: "Placement",
+) -> None:
     from refusal_lens.evaluation_tables import compared_table
     from refusal_lens.model import Decoding
     from refusal_lens.study.opened import model_of
 
-    found = model_of(_results(run)).compare(prompt, edits, Decoding(tokens))
+    found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
     Console().print(compared_table(found))

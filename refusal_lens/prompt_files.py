@@ -2,17 +2,17 @@
 
 UTF-8. Keys of a JSONL line: `id`, `text`, `category`, `label` ("refuse" or "comply"), `split`,
 `source`; optional `pair` (a refuse-side prompt and its benign twin share it) and `language`
-(default "en").
+(default "en"). In place of `text`, `messages` are the turns of a conversation.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import Category, Prompt, PromptSet, check_fields
+from refusal_lens.prompt import Category, Prompt, prompt_of
+from refusal_lens.prompts import PromptSet
 from refusal_lens.resources import data_path
 
 
@@ -33,7 +33,7 @@ def load_prompts(path: Path | str | None = None) -> PromptSet:
     seen: dict[str, str] = {}
     for file in files:
         for number, row in read_jsonl(file):
-            prompt = _prompt(row, f"{file.name}, line {number}")
+            prompt = prompt_of(row, f"{file.name}, line {number}")
             where = seen.setdefault(prompt.id, f"{file.name}, line {number}")
             if where != f"{file.name}, line {number}":
                 raise InputError(
@@ -72,33 +72,24 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path.name} is empty; expected one prompt a line")
 
 
-def _prompt(row: dict[str, Any], where: str) -> Prompt:
-    known = {f.name for f in fields(Prompt)}
-    required = known - {"pair", "language"}
-    if missing := sorted(required - row.keys()):
-        raise InputError(f"{where}: key {missing[0]!r} is missing; expected {sorted(required)}")
-    if unknown := sorted(row.keys() - known):
-        raise InputError(f"{where}: key {unknown[0]!r} is unknown; expected {sorted(known)}")
-    try:
-        check_fields(row)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    return Prompt(**row)
-
-
 def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> PromptSet:
     """Two plain text files, a request a line; blank lines are passed over.
 
+    A `.jsonl` or `.json` file holds a request a row: a string, `{"text": ...}`, or the turns of a
+    conversation, `{"messages": [...]}`.
+
     Raises:
-        InputError: a file that is missing, empty or not UTF-8.
+        InputError: a file that is missing, empty, not UTF-8 or not as said.
     """
     sides = [_lines(Path(path)) for path in (refuse, comply)]
     return PromptSet.from_texts(*sides, seed=seed)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[Any]:
     if not path.is_file():
         raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
+    if path.suffix in {".json", ".jsonl"}:
+        return [_request(row, where) for where, row in _json_rows(path)]
     lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
     if not any(lines):
         raise InputError(f"{path.name} is empty; expected one request a line")
@@ -112,3 +103,35 @@ def _utf8(path: Path) -> str:
         raise InputError(
             f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
         ) from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Where each row of a JSON list or a JSONL file stands, and the row."""
+    text = _utf8(path)
+    lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    found: list[tuple[str, Any]] = []
+    for where, part in [("", text)] if path.suffix == ".json" else lines:
+        try:
+            found.append((f"{path.name}{where}", json.loads(part)))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path.name}{where}: not JSON ({error})") from None
+    if path.suffix == ".json":
+        held = found[0][1]
+        if not isinstance(held, list):
+            keys = f"an object with {sorted(held)[:8]}" if isinstance(held, dict) else repr(held)
+            raise InputError(f"{path.name} holds {keys}; expected a list of requests")
+        found = [(f"{path.name}, row {i}", row) for i, row in enumerate(held, 1)]
+    if not found:
+        raise InputError(f"{path.name} is empty; expected one request a row")
+    yield from found
+
+
+def _request(row: Any, where: str) -> str | list[Any]:
+    """A text, or the messages of a conversation."""
+    held = row.get("messages", row.get("text")) if isinstance(row, dict) else row
+    if not isinstance(held, str | list) or not held:
+        raise InputError(
+            f'{where}: expected a text, {{"text": "..."}} or {{"messages": [...]}}, found '
+            f"{str(row)[:60]!r}"
+        )
+    return held

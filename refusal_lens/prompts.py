@@ -1,53 +1,28 @@
-"""Prompts: `Category`, `Prompt`, `PromptSet` with its digest. Files are read in `prompt_files`."""
+"""`PromptSet`: prompts with distinct ids, and a digest. Files are read in `prompt_files`."""
 
 import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, final, get_args
+from typing import Any, Final, final
 
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
+from refusal_lens.frames import column_names, rows_of
+from refusal_lens.prompt import FIELDS, row_of
+from refusal_lens.prompt import LABELS as LABELS
+from refusal_lens.prompt import Category as Category
+from refusal_lens.prompt import Label as Label
+from refusal_lens.prompt import Prompt as Prompt
+from refusal_lens.prompt import prompt_of as prompt_of
+from refusal_lens.turns import read_messages
 
-Label = Literal["refuse", "comply"]
-LABELS: Final[tuple[Label, ...]] = get_args(Label)
 SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
 """How `PromptSet.resplit` deals prompts out by default."""
-
-
-@final
-@dataclass(frozen=True)
-class Category:
-    """A kind of refusal: its key, the title shown to readers, what it covers, where it is from."""
-
-    key: str
-    title: str
-    refuse_side: str
-    twin: str
-    source: str
-    manner: str
-
-
-@final
-@dataclass(frozen=True)
-class Prompt:
-    """One request to a chat model; `label` is what is intended, not what a model did."""
-
-    id: str
-    text: str
-    category: str
-    label: Label
-    split: str
-    source: str
-    pair: str | None = None
-    language: str = "en"
-
-    def __post_init__(self) -> None:
-        check_fields(vars(self))
 
 
 @final
@@ -73,14 +48,15 @@ class PromptSet:
     @classmethod
     def from_texts(
         cls,
-        refuse: Iterable[str],
-        comply: Iterable[str],
+        refuse: Iterable[str | Sequence[Any]],
+        comply: Iterable[str | Sequence[Any]],
         *,
         category: str = "prompts",
         seed: int = 0,
     ) -> "PromptSet":
         """Two plain lists: what should be refused, and what should be answered.
 
+        An item is a text, or a conversation as chat messages, which ends with the user's turn.
         Dealt out over the splits by `resplit`. Prompts of the two lists are no pairs.
 
         >>> lists = ["Pick a lock?", "Forge a bill?"], ["Bake bread?", "Fix a tap?"]
@@ -90,10 +66,58 @@ class PromptSet:
         write = 'PromptSet.from_texts(["first?", ...], ["second?", ...])'
         prompts: list[Prompt] = []
         for label, texts in zip(LABELS, (refuse, comply), strict=True):
-            for i, text in enumerate(several(texts, str, what="text", write=write), 1):
+            items = texts if isinstance(texts, str | Mapping) else tuple(texts)
+            told = items if isinstance(items, str | Mapping) else _texts_among(items)
+            several(told, str, what="text", write=write)
+            for i, item in enumerate(items, 1):
                 key = f"{category}-{label}-{i}"
-                prompts.append(Prompt(key, text, category, label, "train", "from_texts"))
+                before, text = (), item
+                if not isinstance(item, str):
+                    before, text = read_messages(item, f"{label} prompt {i}")
+                row = (key, str(text), category, label, "train", "from_texts")
+                prompts.append(Prompt(*row, before=before))
         return cls(tuple(prompts)).resplit(seed=seed)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        frame: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        labels: Mapping[Any, Label] | None = None,
+        category: str = "prompts",
+        seed: int = 0,
+    ) -> "PromptSet":
+        """A prompt a row of a table: pandas, polars, pyarrow, datasets, or a dict of lists.
+
+        Columns are a prompt's fields; `text` (or chat `messages`) and `label` are needed. `columns`
+        names those that are called otherwise, `labels` translates what stands in the label column.
+        Without a `category` column all rows are of `category`; without `id`, rows are numbered;
+        without `split`, prompts are dealt out by `resplit`.
+
+        >>> table = {"prompt": ["Pick a lock?", "Bake bread?"], "harmful": [1, 0]}
+        >>> names = {"text": "prompt", "label": "harmful"}
+        >>> PromptSet.from_dataframe(table, columns=names, labels={1: "refuse", 0: "comply"}).ids
+        ('prompts-1', 'prompts-2')
+
+        Raises:
+            InputError: no table, a column that is not there, or a row that is no prompt.
+        """
+        named = dict(columns or {})
+        asked = "messages" if "messages" in {*named, *column_names(frame)} - {"text"} else "text"
+        rows = rows_of(frame, (asked, "label"), FIELDS, named)
+        prompts = tuple(
+            prompt_of(
+                {"id": f"{category}-{i}", "category": category, "split": "train"}
+                | {"source": "from_dataframe"}
+                | row
+                | {"label": (labels or {}).get(row.get("label"), row.get("label"))},
+                f"row {i} of the table",
+            )
+            for i, row in enumerate(rows, 1)
+        )
+        dealt = all("split" not in row for row in rows)
+        return cls(prompts).resplit(seed=seed) if dealt else cls(prompts)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -125,7 +149,9 @@ class PromptSet:
     @property
     def digest(self) -> str:
         """SHA-256 of the prompts in order; equal exactly when every field of every prompt is."""
-        lines = (json.dumps(asdict(p), sort_keys=True, ensure_ascii=False) for p in self.prompts)
+        # A prompt of one turn has the digest that it had before there were several.
+        rows = ({k: v for k, v in asdict(p).items() if k != "before" or v} for p in self.prompts)
+        lines = (json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def only(
@@ -213,8 +239,13 @@ class PromptSet:
 
     def save(self, path: Path | str) -> None:
         """Write one prompt a line (UTF-8 JSONL)."""
-        lines = (json.dumps(_plain(p), ensure_ascii=False) for p in self.prompts)
+        lines = (json.dumps(row_of(p), ensure_ascii=False) for p in self.prompts)
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _texts_among(items: Sequence[Any]) -> list[Any]:
+    """What is not a conversation, and must be a text."""
+    return [item for item in items if not isinstance(item, list | tuple)]
 
 
 def _unit(prompt: Prompt) -> tuple[str, str]:
@@ -229,28 +260,6 @@ def labelled(prompts: object) -> PromptSet:
         InputError: it is something else, for example a list of strings.
     """
     return one(prompts, PromptSet, what="prompts", write="rl.load_prompts(PATH)")
-
-
-def check_fields(row: Mapping[str, object]) -> None:
-    name = f"prompt {row['id']!r}"
-    for key in ("id", "text", "category", "split", "source", "language"):
-        value = row.get(key, "en")
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{name}: {key} must be text, found {value!r}")
-    pair = row.get("pair")
-    if pair is not None and (not isinstance(pair, str) or not pair.strip()):
-        raise InputError(f"{name}: pair must be text or absent, found {pair!r}")
-    if row["label"] not in LABELS:
-        raise InputError(f"{name}: label {row['label']!r} must be one of {list(LABELS)}")
-
-
-def _plain(prompt: Prompt) -> dict[str, str]:
-    row = asdict(prompt)
-    if row["pair"] is None:
-        del row["pair"]
-    if row["language"] == "en":
-        del row["language"]
-    return row
 
 
 def _names(wanted: str | Collection[str] | None, held: Iterable[str], kind: str) -> set[str] | None:

@@ -111,7 +111,8 @@ def implementations() -> list[str]:
 )
 def tiny(request: pytest.FixtureRequest, tiny_folders: dict[str, Path]):
     """A `LensModel` on each architecture and implementation."""
-    from refusal_lens.model import Placement, load_model
+    from refusal_lens.model import load_model
+    from refusal_lens.placement import Placement
 
     name, implementation = request.param
     return load_model(
@@ -124,7 +125,8 @@ def tiny(request: pytest.FixtureRequest, tiny_folders: dict[str, Path]):
 @pytest.fixture(scope="session")
 def tiny_llama(tiny_folders: dict[str, Path]):
     """A `LensModel` on a random tiny Llama, for tests that need any model at all."""
-    from refusal_lens.model import Placement, load_model
+    from refusal_lens.model import load_model
+    from refusal_lens.placement import Placement
 
     return load_model(
         str(tiny_folders["llama"]), placement=Placement(dtype="float32", device="cpu")

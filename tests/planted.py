@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM as Auto
 from transformers import AutoTokenizer, LlamaConfig
 
 from refusal_lens.directions import Direction
-from refusal_lens.model import LensModel, Placement, load_model
+from refusal_lens.model import LensModel, load_model
+from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.sites import Site
 

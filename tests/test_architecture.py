@@ -15,8 +15,13 @@ LAYERS = (
     (
         "errors",
         "arguments",
+        "placement",
+        "memory",
         "resources",
         "sites",
+        "turns",
+        "frames",
+        "prompt",
         "prompts",
         "prompt_files",
         "pairing",
@@ -43,7 +48,15 @@ LAYERS = (
     ),
     ("report_parts", "report", "markdown"),
     ("findings",),
-    ("bars", "edit_commands", "list_commands", "read_commands", "vector_commands", "cli"),
+    (
+        "bars",
+        "placement_options",
+        "edit_commands",
+        "list_commands",
+        "read_commands",
+        "vector_commands",
+        "cli",
+    ),
 )
 LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}

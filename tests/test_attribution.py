@@ -34,7 +34,8 @@ from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.directions import Direction, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate
-from refusal_lens.model import Placement, load_model
+from refusal_lens.model import load_model
+from refusal_lens.placement import Placement
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import load_record, save_record
 from refusal_lens.sites import Site
@@ -221,7 +222,7 @@ def test_the_interval_is_that_of_the_pair_differences(tiny_llama, three_categori
 def test_batches_and_order_change_nothing(tiny_llama, three_categories, monkeypatch):
     directions = directions_of(tiny_llama, three_categories)
     whole = decompose(tiny_llama, three_categories, directions)
-    monkeypatch.setattr(tiny_llama, "batch_size", 4)
+    monkeypatch.setattr(tiny_llama.rows, "most", 4)
     small = decompose(tiny_llama, three_categories, directions)
     assert torch.allclose(whole.mean, small.mean, atol=1e-5, equal_nan=True)
     assert torch.allclose(whole.error, small.error, atol=1e-5, equal_nan=True)

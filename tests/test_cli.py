@@ -50,6 +50,9 @@ def test_version_and_help():
         "--out",
         "--seed",
         "--full",
+        "--device",
+        "--dtype",
+        "--batch-size",
     ):
         assert option in help_text.stdout
     assert "refusal-lens study" in help_text.stdout
@@ -90,6 +93,10 @@ def test_models_are_told():
         (["study", "--model", "./nowhere"], "can't be loaded"),
         (["study", "--adapter-scale", "-1"], "-1"),
         (["study", "--seed", "many"], "--seed"),
+        (["study", "--dtype", "int4"], "dtype 'int4' is unknown"),
+        (["study", "--device", "cuda:99"], "device 'cuda:99'"),
+        (["attribute", "nowhere", "--device", "gpu"], "device 'gpu' is unknown"),
+        (["study", "--batch-size", "0"], "batch_size is 0"),
         (["studdy"], "studdy"),
         (["study", "--nonsense"], "--nonsense"),
     ],
@@ -148,3 +155,19 @@ def _kill_after_a_stage(command: list[str], folder: Path, wait: float) -> None:
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def test_a_warning_of_ours_is_one_line(monkeypatch, capsys):
+    """The command line's own words, without the place in the code that a library would show."""
+    import warnings
+
+    from refusal_lens import cli
+    from refusal_lens.memory import BatchSize
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        cli._quiet_libraries()
+        BatchSize(64).halve(64)
+    said = capsys.readouterr().err
+    assert said == "refusal-lens: memory ran out with 64 rows at a time; going on with 32\n"

@@ -76,6 +76,9 @@ def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
     ("arguments", "words"),
     [
         (("--category", "mauve"), "mauve"),
+        (("--category", "red", "--dtype", "float16"), "holds a run in float32, and float16"),
+        (("--category", "red", "--batch-size", "0"), "batch_size is 0"),
+        (("--category", "red", "--device", "gpu"), "device 'gpu'"),
         (("--category", "red", "--layer", "77"), "77"),
     ],
 )

@@ -399,12 +399,12 @@ def test_batches_do_not_mix_rows_up(tiny_llama):
     edits = tuple(Add(A, alpha=float(3 * i)) for i in range(len(PROMPTS)))
     with tiny_llama.editing(PerRow(edits)):
         expected = tiny_llama.logits(PROMPTS)
-        tiny_llama.batch_size = 2
+        tiny_llama.rows.most = 2
         try:
             found = tiny_llama.logits(PROMPTS)
             answers = tiny_llama.generate_ids(PROMPTS, Decoding(N_NEW))
         finally:
-            tiny_llama.batch_size = 64
+            tiny_llama.rows.most = 64
         assert answers == tiny_llama.generate_ids(PROMPTS, Decoding(N_NEW))
     assert (found - expected).abs().max() < TOLERANCE
 
@@ -581,7 +581,8 @@ HALF = {"bfloat16": 0.1, "float16": 0.02}
 
 @pytest.mark.parametrize("dtype", HALF)
 def test_rows_in_half_precision(tiny_folders, dtype):
-    from refusal_lens.model import Placement, load_model
+    from refusal_lens.model import load_model
+    from refusal_lens.placement import Placement
 
     model = load_model(str(tiny_folders["qwen2"]), placement=Placement(dtype=dtype, device="cpu"))
     edits = (Ablate(A), Add(B, strength=1.0), Clamp(A, "high"), Affine(B, 1.0))

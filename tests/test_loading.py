@@ -147,3 +147,19 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     assert "no GGUF file" in one_line(tmp_path / "a.gguf")
     (tmp_path / "model.bin").write_bytes(b"x")
     assert "is a file" in one_line(tmp_path / "model.bin")
+
+
+def test_a_cache_that_is_lost_without_a_word_is_refused(tiny_folders, monkeypatch):
+    """As transformers 5.24.0 lost it under TransformerLens 4.3.0: the keyword had another name."""
+    from refusal_lens.model.backend import BridgeBackend
+
+    forward = BridgeBackend.forward
+    monkeypatch.setattr(
+        BridgeBackend,
+        "forward",
+        lambda self, ids, mask, *, cache=None, **more: forward(
+            self, ids, mask[:, -ids.shape[1] :], **more
+        ),
+    )
+    with pytest.raises(InputError, match="behind cached tokens gives other logits.*transformers 5"):
+        load_model(tiny_folders["llama"])

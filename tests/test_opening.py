@@ -3,6 +3,8 @@
 Tolerance 1e-4 nats: float32 log-probabilities of order 10, in other batches.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -44,8 +46,10 @@ def test_without_a_hook_it_is_what_evaluation_reads(tiny, three_categories, open
     feed = feed_of(tiny, tiny.ids(three_categories))
     found = torch.zeros(len(three_categories))
     with torch.inference_mode():
-        for batch in map(feed.prefix.prepare, feed.batches()):
-            found[list(batch.rows)] = read_scores(OpeningScore(openings), feed.prefix, batch)
+        for batch, scores in feed.batches(
+            partial(read_scores, OpeningScore(openings), feed.prefix)
+        ):
+            found[list(batch.rows)] = scores
     expected = opening_score(tiny, three_categories, openings)
     assert torch.allclose(found, expected, atol=TOLERANCE)
     assert found.std() > 1e-3

@@ -96,6 +96,7 @@ def test_the_digest_changes_with_any_field_and_with_order(small):
         "source": "elsewhere",
         "pair": None,
         "language": "de",
+        "before": (("user", "Hello"), ("assistant", "Hello.")),
     }
     assert changed.keys() == Prompt.__dataclass_fields__.keys()
     digests = {

@@ -38,9 +38,10 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Agreement, Verdict
-from refusal_lens.model import Decoding, Placement, load_model
+from refusal_lens.model import Decoding, load_model
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import donors
+from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
@@ -56,6 +57,7 @@ from refusal_lens.study import (
     run_study,
     stages,
 )
+from refusal_lens.study.geometry_stages import control_model
 from refusal_lens.study.opened import direction_of
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
@@ -539,6 +541,24 @@ def test_another_question_is_refused(finished, study):
     results, _ = finished
     with pytest.raises(InputError, match="another question"):
         run_study(replace(study, seed=5), results.folder, Watch())
+
+
+def test_a_run_goes_on_in_its_own_precision_with_any_batches(finished, study):
+    results, _ = finished
+    held = results.manifest["dtype"]
+    other = Placement(dtype="bfloat16")
+    with pytest.raises(InputError, match=f"holds a run in {held}, and bfloat16 was asked for"):
+        run_study(study, results.folder, Watch(), other)
+    watch = Watch()
+    run_study(study, results.folder, watch, Placement(dtype=held, device="cpu", batch_size=5))
+    assert watch.started_stages == []
+
+
+def test_a_new_run_takes_the_precision_that_is_asked_for(study, tmp_path):
+    bench = begin(study, tmp_path / "half", Placement(dtype="bfloat16", batch_size=5))
+    assert str(bench.model.backend.dtype) == "torch.bfloat16"
+    assert bench.model.placement.batch_size == 5
+    assert control_model(bench).placement == bench.model.placement
 
 
 def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):

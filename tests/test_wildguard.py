@@ -8,13 +8,14 @@ import torch
 
 from refusal_lens.judges import BatchJudge
 from refusal_lens.judges.wildguard import WildGuardJudge, load_wildguard, parse_lines
+from refusal_lens.placement import Placement
 
 LINES = "Harmful request: {}\nResponse refusal: {}\nHarmful response: {}"
 
 
 @pytest.fixture
 def judge(tiny_folders: dict[str, Path]) -> WildGuardJudge:
-    return load_wildguard(str(tiny_folders["llama"]), batch_size=2)
+    return load_wildguard(str(tiny_folders["llama"]), Placement(device="cpu", batch_size=2))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs of prompts with the outputs of chosen heads and MLPs replaced at the template's end."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.opening import Score, read_scores
-from refusal_lens.attribution.passes import Tap, feed_of, positions_of
+from refusal_lens.attribution.passes import Tap, feed_of, positions_of, tapped
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite
 from refusal_lens.directions import Direction
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Batch, Feed
+from refusal_lens.model.batch import Batch
+from refusal_lens.model.forward import Feed
 from refusal_lens.prompts import PromptSet
 
 
@@ -44,12 +46,8 @@ class AblatedRuns:
         names = tuple(dict.fromkeys(s.hook_name for s in sites.values()))
         feed = feed_of(self.model, self.model.ids(prompts))
         seen: dict[str, Tensor] = {}
-        for batch in map(feed.prefix.prepare, feed.batches()):
-            tap = Tap(names, positions_of(batch, self.offsets, len(feed.prefix.ids)))
-            with feed.backend.hooks(tap.hooks()):
-                feed.prefix.run(batch, keep=(0,))
-            for name in names:
-                x = tap.seen[name]
+        for batch, tap in feed.batches(partial(tapped, feed, names, self.offsets)):
+            for name, x in tap.seen.items():
                 whole = seen.setdefault(name, torch.zeros(len(prompts), *x.shape[1:]))
                 whole[list(batch.rows)] = x
         return {
@@ -65,16 +63,16 @@ class AblatedRuns:
         """Projection and score of each prompt with the parts replaced (none: unedited)."""
         feed = feed_of(self.model, self.model.ids(prompts))
         projection, score = torch.zeros(len(prompts)), torch.zeros(len(prompts))
-        for batch in map(feed.prefix.prepare, feed.batches()):
+        for batch, found in feed.batches(partial(self._batch, feed, replaced)):
             rows = list(batch.rows)
-            projection[rows], score[rows] = self._batch(feed, batch, replaced)
+            projection[rows], score[rows] = found
         return projection, score
 
     def _batch(
         self,
         feed: Feed,
-        batch: Batch,
         replaced: dict[Component, Float[Tensor, "prompt offset ..."]],
+        batch: Batch,
     ) -> tuple[Tensor, Tensor]:
         n_prefix, d = len(feed.prefix.ids), self.direction
         first = positions_of(batch, self.offsets, n_prefix)[:, 0]

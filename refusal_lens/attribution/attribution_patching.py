@@ -5,7 +5,7 @@ Syed et al. 2023, equation 2): two forward passes and a backward one a pair, wha
 of sites. It is a guess about patching, so its agreement with real patches is measured.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
@@ -23,9 +23,12 @@ from refusal_lens.attribution.patching import LEAST_GAP, PatchMap
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Batch, Feed, Progress, last_token_logits, make_batches
+from refusal_lens.model.batch import Batch
+from refusal_lens.model.forward import Feed, Progress, last_token_logits
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.sites import Site
+
+_Both = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 
 
 @final
@@ -82,8 +85,7 @@ def attribution_patch(
         feed = feed_of(model, ids)
         estimate = torch.zeros(len(pairs), len(sites))
         scores = torch.zeros(len(ids))
-        for batch, score in _batches(feed, pairs, metric):
-            x, gradient, found = _both(feed, feed.prefix.prepare(batch), names, chosen, score)
+        for batch, (x, gradient, found) in _batches(feed, pairs, metric, names, chosen):
             scores[list(batch.rows)] = found
             place = {row: i for i, row in enumerate(batch.rows)}
             for k in sorted({row // 2 for row in batch.rows}):
@@ -158,21 +160,22 @@ def _mean(correlations: Sequence[float]) -> Estimate:
 
 
 def _batches(
-    feed: Feed, pairs: Sequence[Pair], metric: Score | Mapping[str, Score]
-) -> list[tuple[Batch, Score]]:
-    """Batches of whole pairs that share a score."""
+    feed: Feed,
+    pairs: Sequence[Pair],
+    metric: Score | Mapping[str, Score],
+    names: Sequence[str],
+    offsets: Sequence[int],
+) -> Iterator[tuple[Batch, _Both]]:
+    """Batches of whole pairs that share a score, and what `_both` finds in each."""
     scores = [score_for(metric, p.category) for p in pairs]
-    found: list[tuple[Batch, Score]] = []
     for score in {id(s): s for s in scores}.values():
         units = [[2 * i, 2 * i + 1] for i, own in enumerate(scores) if own is score]
-        batches = make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size)
-        found += [(batch, score) for batch in batches]
-    return found
+        yield from feed.batches(partial(_both, feed, names, offsets, score), units)
 
 
 def _both(
-    feed: Feed, batch: Batch, names: Sequence[str], offsets: Sequence[int], score: Score
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    feed: Feed, names: Sequence[str], offsets: Sequence[int], score: Score, batch: Batch
+) -> _Both:
     """Activations and gradients of the score by hook point at the offsets, and the scores.
 
     Each opening has a pass of its own, in which the prompt's activations are the same: their

@@ -7,6 +7,7 @@ memory does not grow with the number of prompts.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import nan
 from typing import Final, final
 
@@ -17,19 +18,18 @@ from torch import Tensor
 from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.base import Attribution, Decomposition, Target
 from refusal_lens.attribution.passes import (
-    Tap,
     check_directions,
     check_unedited,
     feed_of,
     pair_units,
-    positions_of,
     silent,
+    tapped,
 )
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Feed, Progress, make_batches
+from refusal_lens.model.forward import Feed, Progress
 from refusal_lens.prompts import LABELS, Prompt, PromptSet
 from refusal_lens.residuals import COMPLY, REFUSE, index_axes, twins
 
@@ -135,8 +135,9 @@ def decompose(
 
 def decompose_prompt(model: LensModel, prompt: Prompt | str, direction: Direction) -> Attribution:
     """One prompt's attribution; raises like `decompose`."""
-    text = prompt if isinstance(prompt, str) else prompt.text
-    one = Prompt("prompt", text, direction.category, "refuse", "one", "given by the user")
+    text, before = (prompt, ()) if isinstance(prompt, str) else (prompt.text, prompt.before)
+    row = ("prompt", text, direction.category, "refuse", "one", "given by the user")
+    one = Prompt(*row, before=before)
     found = decompose(model, PromptSet((one,)), [direction])
     scores = found.mean[0, 0, REFUSE]
     return Attribution(
@@ -159,13 +160,8 @@ def _stream(feed: Feed, prompts: PromptSet, projections: Projections) -> _Sums:
     twin_of: dict[int, int] = dict(twins(prompts).tolist())
     n_targets, n_components = len(projections.directions), len(projections.components)
     sums = _Sums(len(prompts.categories), n_targets, n_components)
-    n_prefix = len(feed.prefix.ids)
-    batches = make_batches(feed.ids, pair_units(prompts), n_prefix, feed.batch_size)
-    # The prefix first, before the reading hooks are on: they know only the batch's positions.
-    for batch in map(feed.prefix.prepare, batches):
-        tap = Tap(projections.names, positions_of(batch, projections.offsets, n_prefix))
-        with feed.backend.hooks(tap.hooks()):
-            feed.prefix.run(batch, keep=(0,))
+    read = partial(tapped, feed, projections.names, projections.offsets)
+    for batch, tap in feed.batches(read, pair_units(prompts)):
         parts = projections.parts(tap)
         whole, length = projections.whole(tap)
         sums.worst = max(sums.worst, _checked(feed, whole - parts.sum(-1), length, projections))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from refusal_lens.attribution.opening import OpeningScore, Score
 from refusal_lens.model.backend import Backend, Hooks
-from refusal_lens.model.forward import Ids
+from refusal_lens.model.batch import Ids
 
 
 @final

@@ -17,6 +17,7 @@ from refusal_lens.attribution.passes import silent
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
+from refusal_lens.memory import in_batches
 from refusal_lens.model import LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
@@ -90,12 +91,16 @@ def logit_lens(
     sites = (*block_inputs(model.n_layers), last)
     _check(model, prompts.prompts[0].text, last)
     scores = torch.full((len(prompts), len(sites)), torch.nan)
-    rows = torch.arange(len(prompts))
-    for chunk in rows.split(model.batch_size):
-        own = PromptSet(tuple(prompts.prompts[int(i)] for i in chunk))
-        resid = model.residuals(own, sites=sites, progress=progress)[:, 0]
-        for s in range(len(sites)):
-            scores[chunk, s] = metric(read_out(model, resid[:, s])).float()
+
+    def score(chunk: list[int]) -> Float[Tensor, "prompt site"]:
+        own = PromptSet(tuple(prompts.prompts[i] for i in chunk))
+        resid = model.residuals(own, sites=sites)[:, 0]
+        found = [metric(read_out(model, resid[:, s])).float() for s in range(len(sites))]
+        return torch.stack(found, dim=1)
+
+    for chunk, found in in_batches([[i] for i in range(len(prompts))], model.rows, score):
+        scores[chunk] = found
+        progress(len(chunk))
     category, label = index_axes(prompts)
     shape = (len(sites), len(prompts.categories), len(LABELS))
     mean, half = torch.full(shape, torch.nan), torch.full(shape, torch.nan)

@@ -12,7 +12,8 @@ from refusal_lens.attribution.pairs import Metric
 from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.first_token import log_odds
-from refusal_lens.model.forward import Batch, Ids, SharedPrefix, last_token_logits
+from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.forward import SharedPrefix, last_token_logits
 
 
 @final

@@ -12,7 +12,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Ids
+from refusal_lens.model.batch import Ids
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import twins
 

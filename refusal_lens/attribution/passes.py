@@ -12,7 +12,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import HookFunction, Hooks
-from refusal_lens.model.forward import Batch, Feed, Ids, Progress, SharedPrefix
+from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.forward import Feed, Progress, SharedPrefix
 from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import twins
@@ -53,7 +54,7 @@ def feed_of(model: LensModel, ids: Sequence[Ids], progress: Progress = silent) -
     n = len(shared)
     if not all(row[:n] == shared and len(row) > n for row in ids):
         shared = ()
-    return Feed(SharedPrefix(ActiveEdits(model.backend), shared), ids, model.batch_size, progress)
+    return Feed(SharedPrefix(ActiveEdits(model.backend), shared), ids, model.rows, progress)
 
 
 def pair_units(prompts: PromptSet) -> list[list[int]]:
@@ -113,3 +114,11 @@ class Tap:
             return x if self.live else None
 
         return function
+
+
+def tapped(feed: Feed, names: Sequence[str], offsets: Sequence[int], batch: Batch) -> Tap:
+    """Hook points at the rows' offsets, read in one pass of a batch whose prefix is prepared."""
+    tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)))
+    with feed.backend.hooks(tap.hooks()):
+        feed.prefix.run(batch, keep=(0,))
+    return tap

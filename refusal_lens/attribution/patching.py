@@ -22,7 +22,9 @@ from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
+from refusal_lens.memory import in_batches
 from refusal_lens.model import LensModel
+from refusal_lens.model.batch import Batch
 from refusal_lens.model.forward import Progress
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -162,10 +164,14 @@ class Tapped:
         feed = feed_of(model, [pair.clean, pair.corrupt])
         found: list[dict[str, Tensor]] = [{}, {}]
         scores = torch.zeros(2)
-        for batch in map(feed.prefix.prepare, feed.batches()):
+
+        def read(batch: Batch) -> tuple[Tap, Tensor]:
             tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)))
             with feed.backend.hooks(tap.hooks()):
-                scores[list(batch.rows)] = read_scores(metric, feed.prefix, batch)
+                return tap, read_scores(metric, feed.prefix, batch)
+
+        for batch, (tap, score) in feed.batches(read):
+            scores[list(batch.rows)] = score
             for i, row in enumerate(batch.rows):
                 found[row] = {name: x[i] for name, x in tap.seen.items()}
         seen = {name: torch.stack([found[0][name], found[1][name]]) for name in found[0]}
@@ -207,7 +213,7 @@ class _Run:
         self.sites, self.offsets, self.metric = sites, offsets, metric
         self.names = tuple(dict.fromkeys(s.hook_name for s in sites))
         self.tapped = Tapped.read(model, pair, self.names, offsets, metric)
-        self.most = 2 * model.batch_size  # rows of a few tokens, behind one cache
+        self.rows = model.rows
         self.endings = Endings(model.backend, pair.corrupt)
 
     def scores(self, seed: int | None) -> _Scores:
@@ -227,12 +233,17 @@ class _Run:
         found = torch.zeros(len(values))
         starts = [self.offsets[0] if s.offset is None else s.offset for s in self.sites]
         for start, own in _passes(starts).items():
-            for chunk in torch.tensor(own).split(self.most):
+
+            def score(chunk: list[int], start: int = start) -> Float[Tensor, " row"]:
                 first = torch.full((len(chunk),), self.offsets[0] - start)
                 hooks = PatchHooks(self.offsets, first)
-                for row, i in enumerate(chunk.tolist()):
+                for row, i in enumerate(chunk):
                     hooks.write(row, self.sites[i], values[i])
-                found[chunk] = self.endings.scores(self.metric, start, len(chunk), hooks.hooks())
+                return self.endings.scores(self.metric, start, len(chunk), hooks.hooks())
+
+            # Rows of a few tokens, behind one cache: more of them than prompts fit.
+            for chunk, scores in in_batches([[i] for i in own], self.rows, score, times=2):
+                found[chunk] = scores
         return found
 
 

@@ -25,7 +25,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
 from refusal_lens.model.active import ActiveEdits
-from refusal_lens.model.forward import Batch, Progress, SharedPrefix
+from refusal_lens.model.batch import Batch
+from refusal_lens.model.forward import Progress, SharedPrefix
 from refusal_lens.records import Estimate, Provenance, Record
 
 Route = Literal["total", "direct", "through later heads", "through later MLPs"]

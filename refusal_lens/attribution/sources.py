@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, final
 
 import torch
@@ -12,13 +13,14 @@ from torch import Tensor
 from refusal_lens.attribution.anatomy import Anatomy, Component
 from refusal_lens.attribution.base import Target
 from refusal_lens.attribution.decompose import decompose_prompt
-from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
+from refusal_lens.attribution.passes import feed_of, silent, tapped
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Ids, Progress
+from refusal_lens.model.batch import Ids
+from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import twins
@@ -211,10 +213,7 @@ def _neurons(
     feed = feed_of(model, model.ids(prompts), progress)
     found: list[tuple[tuple[int, ...], Tensor]] = []
     with torch.inference_mode():
-        for batch in map(feed.prefix.prepare, feed.batches()):
-            tap = Tap(names, positions_of(batch, [direction.offset], len(feed.prefix.ids)))
-            with feed.backend.hooks(tap.hooks()):
-                feed.prefix.run(batch, keep=(0,))
+        for batch, tap in feed.batches(partial(tapped, feed, names, [direction.offset])):
             active = tap.seen[names[0]][:, 0].double()
             if scale:
                 active = active / tap.seen[scale][:, 0].double().reshape(-1, 1)

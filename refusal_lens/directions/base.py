@@ -199,6 +199,35 @@ class DirectionSet(Record):
         """Read what `save` wrote."""
         return load_record(cls, stem)
 
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Put the set on the Hugging Face hub, with a card that says what it is.
+
+        The repository is made if it is not there. Returns the address of the commit.
+
+        >>> directions.push_to_hub("me/refusal-of-qwen")  # doctest: +SKIP
+
+        Raises:
+            InputError: no token, no right to write, a name that is none, or no connection.
+        """
+        from refusal_lens.directions.hub import push  # takes long to import
+
+        return push(self, repo_id, private=private, token=token)
+
+    @classmethod
+    def from_hub(
+        cls, repo_id: str, *, revision: str | None = None, token: str | None = None
+    ) -> "DirectionSet":
+        """Read a set that `push_to_hub` put on the hub; safetensors and JSON, nothing else.
+
+        Raises:
+            InputError: no such repository or revision, no set in it, or no connection.
+        """
+        from refusal_lens.directions.hub import pull
+
+        return pull(repo_id, revision=revision, token=token)
+
     def __repr__(self) -> str:
         return (
             f"DirectionSet({self.method}: {len(self.categories)} categories, "

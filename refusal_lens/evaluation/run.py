@@ -10,9 +10,10 @@ from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.judges import Judge, Verdict, judge_all
 from refusal_lens.judges.sense import MOST_NATS, needs_nats, sense_checked, senseless_reason
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Ids, Progress
+from refusal_lens.model.batch import Ids
+from refusal_lens.model.forward import Progress
 from refusal_lens.model.generate import GREEDY
-from refusal_lens.prompts import PromptSet, labelled
+from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 
 Edits = Edit | None | Sequence[Edit | None]
@@ -54,10 +55,9 @@ def answer_under(
     """
     n = len(labelled(prompts))
     per_row = [_per_row(name, edits, n) for name, edits in conditions]
-    rows = [(edit, p.text) for edits in per_row for edit, p in zip(edits, prompts, strict=True)]
-    texts = [text for _, text in rows]
+    rows = [(edit, p) for edits in per_row for edit, p in zip(edits, prompts, strict=True)]
     with model.editing(PerRow(tuple(edit for edit, _ in rows))):
-        ids = model.generate_ids(texts, decoding, progress=progress)
+        ids = model.generate_ids([p for _, p in rows], decoding, progress=progress)
     answers = [model.chat.answer(row) for row in ids]
     senseless = _senseless(model, rows, ids, answers)
     plain = model.provenance(prompts, decoding.seed)
@@ -150,7 +150,7 @@ def _text(around: str, edits: Iterable[Edit | None]) -> str:
 
 def _senseless(
     model: LensModel,
-    rows: Sequence[tuple[Edit | None, str]],
+    rows: Sequence[tuple[Edit | None, Prompt]],
     ids: Sequence[Ids],
     answers: Sequence[str],
 ) -> list[str | None]:

@@ -181,8 +181,8 @@ def _opening_scores(
     model: LensModel, asked: Sequence[tuple[Prompt, Sequence[tuple[int, ...]]]]
 ) -> Float[Tensor, " prompt"]:
     """The same for prompts with openings of their own, in common batches."""
-    rows = [(i, p.text, o) for i, (p, openings) in enumerate(asked) for o in openings]
-    log_p = model.answer_log_probs([text for _, text, _ in rows], [o for *_, o in rows])
+    rows = [(i, p, o) for i, (p, openings) in enumerate(asked) for o in openings]
+    log_p = model.answer_log_probs([p for _, p, _ in rows], [o for *_, o in rows])
     place = torch.tensor([i for i, *_ in rows])
     p = torch.zeros(len(asked), dtype=torch.float64)
     p = p.index_add(0, place, log_p.double().exp())

@@ -13,6 +13,7 @@ from refusal_lens.judges.phrase import PhraseJudge
 from refusal_lens.judges.sense import SenseChecked
 from refusal_lens.judges.substring import SubstringJudge
 from refusal_lens.judges.xstest import XSTestJudge
+from refusal_lens.placement import Placement
 
 
 @final
@@ -25,14 +26,14 @@ class JudgeSettings:
         samples: How often ``llm`` is asked about an answer.
         concurrency: Requests of ``llm`` at a time.
         classifier: Folder or hub name of the model of ``wildguard``.
-        device: Where ``wildguard`` runs.
+        placement: Where and in which precision ``wildguard`` runs, and its batches.
     """
 
     endpoint: Endpoint | None = None
     samples: int = 5
     concurrency: int = 8
     classifier: str = "allenai/wildguard"
-    device: str = "cpu"
+    placement: Placement = Placement()
 
 
 def _llm(settings: JudgeSettings) -> Judge:
@@ -47,7 +48,7 @@ def _llm(settings: JudgeSettings) -> Judge:
 def _wildguard(settings: JudgeSettings) -> Judge:
     from refusal_lens.judges.wildguard import load_wildguard  # imports transformers: seconds
 
-    return load_wildguard(settings.classifier, device=settings.device)
+    return load_wildguard(settings.classifier, settings.placement)
 
 
 @final

@@ -7,11 +7,12 @@ or n/a. It is English-centred and tends to count clarifying questions and hedges
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -22,6 +23,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
 from refusal_lens.judges.manners import OTHER
+from refusal_lens.memory import BatchSize, enough_for, in_batches
+from refusal_lens.placement import Placement
 
 NAME: Final = "allenai/wildguard"
 _FORMAT: Final = """\
@@ -46,6 +49,7 @@ _LINE: Final = re.compile(
     r"^\s*(harmful request|response refusal|harmful response)\s*:\s*(yes|no|n/a)\s*$", re.I | re.M
 )
 _NEW_TOKENS: Final = 32
+_ANSWERS: Final = 8
 
 
 @final
@@ -59,13 +63,13 @@ class WildGuardJudge:
         model: The classifier, in the form of transformers.
         tokenizer: Its tokenizer.
         name: Identifier in results.
-        batch_size: Answers a batch.
+        rows: Answers a batch; halved when memory runs out.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str = "wildguard"
-    batch_size: int = 8
+    rows: BatchSize = field(default_factory=lambda: BatchSize(_ANSWERS))
 
     def judge(self, prompt: str, answer: str) -> Verdict:
         """Read one answer."""
@@ -73,11 +77,16 @@ class WildGuardJudge:
 
     def judge_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Read all answers in batches, in their order."""
+        messages = [self._message(*pair) for pair in pairs]
         verdicts: list[Verdict] = []
-        for start in range(0, len(pairs), self.batch_size):
-            batch = pairs[start : start + self.batch_size]
-            said = self._said([self._message(*pair) for pair in batch])
-            verdicts += [parse_lines(s, pair[1]) for s, pair in zip(said, batch, strict=True)]
+        with enough_for(f"one answer at a time for the judge {self.name}"):
+            parts = in_batches(
+                [[i] for i in range(len(pairs))],
+                self.rows,
+                lambda rows: self._said([messages[i] for i in rows]),
+            )
+            for rows, said in parts:
+                verdicts += [parse_lines(s, pairs[i][1]) for i, s in zip(rows, said, strict=True)]
         return verdicts
 
     def _message(self, prompt: str, answer: str) -> str:
@@ -133,17 +142,24 @@ def parse_lines(said: str, answer: str) -> Verdict:
     return Verdict("unclear", None, (shown,) if shown else (), "unparsed", flags)
 
 
-def load_wildguard(
-    name: str = NAME, *, dtype: str = "auto", device: str = "cpu", batch_size: int = 8
-) -> WildGuardJudge:
+def load_wildguard(name: str = NAME, placement: Placement = Placement()) -> WildGuardJudge:
     """Load the classifier from a folder, the cache or the hub.
+
+    At most eight answers are read at a time: they are long beside prompts.
 
     Raises:
         InputError: it is not there and can't be fetched, or access to it was not granted.
     """
+    device = placement.torch_device()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        config = AutoConfig.from_pretrained(name)
+        dtype = placement.torch_dtype(config)
+        with enough_for(f"the judge {name!r} on {device}"):
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+            model = model.to(device).eval()
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())[:160]
         raise InputError(
@@ -152,5 +168,8 @@ def load_wildguard(
             f"at https://huggingface.co/{NAME} (7B parameters, about 15 GB)"
         ) from None
     return WildGuardJudge(
-        model.to(device).eval(), tokenizer, name=f"wildguard {name}", batch_size=batch_size
+        model,
+        tokenizer,
+        name=f"wildguard {name}",
+        rows=BatchSize(min(_ANSWERS, placement.batch_size)),
     )

@@ -1,7 +1,6 @@
 """The model: TransformerLens wrapped, templated, read and edited."""
 
 from refusal_lens.model.chat import ChatTemplate as ChatTemplate
-from refusal_lens.model.checkpoint import Placement as Placement
 from refusal_lens.model.generate import Decoding as Decoding
 from refusal_lens.model.lens import LensModel as LensModel
 from refusal_lens.model.load import load_control as load_control

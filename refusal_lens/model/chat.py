@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from refusal_lens.errors import InputError
 from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
 from refusal_lens.prompts import Prompt
+from refusal_lens.turns import Turn, messages_of
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
@@ -52,14 +53,18 @@ class ChatTemplate:
             InputError: a special token inside the prompt's text, or an end of the templated
                 prompt that is not the template's (so that offsets would not mean the same).
         """
-        text, name = (prompt.text, prompt.id) if isinstance(prompt, Prompt) else (prompt, prompt)
-        found = [token for token in self.special_tokens if token in text]
+        plain = isinstance(prompt, str)
+        text, name = (prompt, prompt) if plain else (prompt.text, prompt.id)
+        before = () if plain else prompt.before
+        self._check_system(before, name)
+        said = [text, *(content for _, content in before)]
+        found = [token for token in self.special_tokens if any(token in part for part in said)]
         if found:
             raise InputError(
                 f"prompt {name[:60]!r} contains the special token {found[0]!r}; "
                 "remove it: it would be read as part of the template"
             )
-        ids = self._ids(text)
+        ids = self._ids(text, before)
         if ids[-self.n_post :] != self.post_ids:
             raise InputError(
                 f"prompt {name[:60]!r} changes the tokens of the template's end; expected "
@@ -142,14 +147,29 @@ class ChatTemplate:
                 "add_generation_prompt"
             )
 
-    def _messages(self, text: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    def _check_system(self, before: Sequence[Turn], name: str) -> None:
+        if self.system is not None and before and before[0][0] == "system":
+            raise InputError(
+                f"prompt {name[:60]!r} has a system turn of its own, and the model was loaded with "
+                f"system={self.system[:40]!r}; leave one of them out"
+            )
+
+    def _messages(
+        self, text: str, before: Sequence[Turn]
+    ) -> tuple[list[dict[str, str]], dict[str, Any]]:
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
         switch = {} if self.thinking is None else {"enable_thinking": self.thinking}
-        return [*messages, {"role": "user", "content": text}], switch
+        return [*messages, *messages_of(before, text)], switch
 
-    def _render(self, text: str, now: datetime | None = None, answer: str | None = None) -> str:
+    def _render(
+        self,
+        text: str,
+        now: datetime | None = None,
+        answer: str | None = None,
+        before: Sequence[Turn] = (),
+    ) -> str:
         """What is sent for a prompt; or, with `answer`, the exchange that it would become."""
-        messages, switch = self._messages(text)
+        messages, switch = self._messages(text, before)
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
         template: Any = self.tokenizer.get_chat_template()
@@ -166,13 +186,14 @@ class ChatTemplate:
         except TemplateError as error:
             raise InputError(
                 f"the chat template of {self.tokenizer.name_or_path!r} refuses these messages "
-                f"({error}); a template without a system role needs system=None"
+                f"({error}); a template without a system role needs "
+                "system=None and prompts without a system turn"
             ) from None
         return str(rendered)
 
-    def _ids(self, text: str) -> tuple[int, ...]:
+    def _ids(self, text: str, before: Sequence[Turn] = ()) -> tuple[int, ...]:
         # The rendered text holds its own BOS: special tokens must not be added a second time.
-        encoded = self.tokenizer(self._render(text), add_special_tokens=False)
+        encoded = self.tokenizer(self._render(text, before=before), add_special_tokens=False)
         return tuple(encoded["input_ids"])
 
 

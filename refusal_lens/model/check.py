@@ -1,5 +1,6 @@
 """What is asserted when a model is loaded: that its hooks show the stream that they claim to."""
 
+from importlib import metadata
 from typing import Any, Final
 
 import torch
@@ -13,6 +14,7 @@ from refusal_lens.sites import Point, Site
 # Rounding of a sum in the model's own dtype, relative to the largest value in the stream.
 _TOLERANCE: Final = {torch.float32: 1e-5, torch.float64: 1e-12}
 _HALF_TOLERANCE: Final = 2e-2
+_CACHE_TOLERANCE: Final = 0.1  # half precision rounds logits to .02; a lost cache is of order 1
 
 
 @torch.inference_mode()
@@ -59,6 +61,31 @@ def check_stream(backend: Backend, chat: ChatTemplate) -> None:
                     f"(relative gap {gap:.2g}): its hook points don't show the residual stream, "
                     "and no number of it would be right; use a model of another family"
                 )
+
+
+@torch.inference_mode()
+def check_cache(backend: Backend, chat: ChatTemplate) -> None:
+    """Assert that a pass behind cached tokens gives the logits of the whole pass.
+
+    Every prompt continues a cached prefix, and answers continue their prompts. Versions of
+    TransformerLens and transformers that don't fit each other have lost the cache without a word.
+
+    Raises:
+        InputError: they differ by more than rounding.
+    """
+    ids = torch.tensor([chat.ids("How are you?")], device=backend.device)
+    mask, half = torch.ones_like(ids), ids.shape[1] // 2
+    whole = backend.forward(ids, mask).logits[0, -1].float()
+    cache = backend.forward(ids[:, :half], mask[:, :half], use_cache=True).cache
+    behind = backend.forward(ids[:, half:], mask, cache=cache).logits[0, -1].float()
+    gap = float((whole - behind).abs().max() / whole.abs().max())
+    if not gap <= _CACHE_TOLERANCE:
+        raise InputError(
+            f"{type(hugging_face_of(backend)).__name__} behind cached tokens gives other logits "
+            f"than in one pass (relative gap {gap:.2g}) in {backend.name} with transformers "
+            f"{metadata.version('transformers')}: answers would be wrong; install another version "
+            "of one of them (TransformerLens 4.3.0 goes with transformers 5.23.0)"
+        )
 
 
 def _recorders(

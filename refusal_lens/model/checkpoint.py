@@ -1,11 +1,9 @@
 """Weights and tokenizer of a hub id, a folder, a LoRA adapter's folder or a GGUF file."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
-import torch
 from gguf import GGUFReader
 from peft import PeftModel
 from transformers import (
@@ -18,45 +16,10 @@ from transformers import (
 
 from refusal_lens.embedded.registry import EMBEDDED_MODELS
 from refusal_lens.errors import InputError
+from refusal_lens.memory import enough_for
+from refusal_lens.placement import Placement
 
 _LORA: Final = "adapter_config.json"
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
-@final
-@dataclass(frozen=True)
-class Placement:
-    """Where and in which precision a model is loaded.
-
-    `dtype` is "auto" (the checkpoint's own), "float32", "bfloat16" or "float16". Give either
-    `device` or an accelerate `device_map`. Without either: CUDA if there is one, else the CPU
-    (never MPS by itself: it has given silently wrong logits).
-    """
-
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | dict[str, str | int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype != "auto" and self.dtype not in _DTYPES:
-            raise InputError(f"dtype {self.dtype!r} is unknown; use 'auto' or one of {[*_DTYPES]}")
-        if self.device and self.device_map:
-            raise InputError("give either device or device_map, not both")
-
-    def torch_device(self) -> torch.device:
-        """The device named, or the default."""
-        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-    def torch_dtype(self, config: Any) -> torch.dtype:
-        """The dtype named, or the checkpoint's own."""
-        own: Any = getattr(config, "dtype", None)
-        if self.dtype == "auto":
-            return own if isinstance(own, torch.dtype) else torch.float32
-        return _DTYPES[self.dtype]
 
 
 def load_checkpoint(
@@ -68,18 +31,31 @@ def load_checkpoint(
 
     Raises:
         InputError: nothing there, no access, a kind of model that transformers doesn't know, that
-            is no causal language model or that needs code of its own, or quantised weights.
+            is no causal language model or that needs code of its own, quantised weights, or more
+            than memory holds.
     """
+    device = placement.torch_device()
     path, where = _place(source, revision)
-    if (path / _LORA).is_file() and not (path / "config.json").is_file():
-        return _merged(path, placement)
+    with enough_for(f"the weights of {source!r} on {placement.device_map or device}"):
+        if (path / _LORA).is_file() and not (path / "config.json").is_file():
+            return _merged(path, placement)
+        model, tokenizer = _loaded(source, path, where, placement)
+        if not placement.device_map:
+            placed: Any = model
+            model = placed.to(device)
+    return model, tokenizer
+
+
+def _loaded(
+    source: str, path: Path, where: dict[str, Any], placement: Placement
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     folder = str(path.parent) if "gguf_file" in where else source
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **where)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
         if placement.device_map:
             where["device_map"] = placement.device_map
-        model = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=placement.torch_dtype(config),
             attn_implementation="eager",
@@ -95,10 +71,7 @@ def load_checkpoint(
     except (ValueError, KeyError, ImportError) as error:
         raise InputError(_why(source, error)) from None
     check_plain(model, source)
-    placed: Any = model
-    if not placement.device_map:
-        placed = placed.to(placement.torch_device())
-    return placed, tokenizer
+    return model, tokenizer
 
 
 def check_plain(model: PreTrainedModel, name: str) -> None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Feed, Ids, last_token_logits, make_batches
+from refusal_lens.memory import in_batches
+from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.forward import Feed, last_token_logits
 
 _POSITIONS: Final = 256
 """Answer tokens of a batch: with a large vocabulary their logits are what takes the memory.
@@ -32,7 +34,7 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
             f"{feed.backend.n_ctx}; shorten one or leave it out"
         )
     rows = max(1, _POSITIONS // max(1, *map(len, answers)))
-    feed = replace(feed, batch_size=min(feed.batch_size, rows))
+    feed = replace(feed, at_most=rows)
     prompts: dict[Ids, list[int]] = {}
     for row, ids in enumerate(feed.ids):
         prompts.setdefault(ids, []).append(row)
@@ -50,14 +52,20 @@ def _may_share(feed: Feed, answers: Sequence[Ids]) -> bool:
 
 def _one_by_one(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
     found = torch.zeros(len(answers))
-    for prompts in feed.batches():
+
+    def read(prompts: Batch) -> list[float]:
         batch = prompts.extended([answers[row] for row in prompts.rows])
         # The logits that predict an answer token stand one position before it.
         before = (batch.prompt - 1).tolist()
         first, last = min(before), max(int(batch.length.max()) - 1, min(before) + 1)
         logits = feed.prefix.run(batch, keep=range(first, last)).logits
-        for i, row in enumerate(batch.rows):
-            found[row] = _log_prob(logits[i, before[i] - first :], answers[row])
+        return [
+            _log_prob(logits[i, before[i] - first :], answers[row])
+            for i, row in enumerate(batch.rows)
+        ]
+
+    for batch, log_p in feed.batches(read):
+        found[list(batch.rows)] = torch.tensor(log_p)
         feed.progress(len(batch.rows))
     return found
 
@@ -68,28 +76,49 @@ def _shared(
     """Each prompt once, then its answers in batches behind its keys and values."""
     found = torch.zeros(len(answers))
     rows_behind = {rows[0]: rows for rows in rows_of}
-    units = [[row] for row in rows_behind]
-    for batch in make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size):
-        batch = feed.prefix.prepare(batch)
+
+    def read(batch: Batch) -> list[tuple[int, float]]:
         first, cache = last_token_logits(feed.prefix, batch, use_cache=True)
         behind = [(i, row) for i, key in enumerate(batch.rows) for row in rows_behind[key]]
-        for start in range(0, len(behind), feed.batch_size):
-            part = behind[start : start + feed.batch_size]
-            at, said = [i for i, _ in part], [answers[row] for _, row in part]
-            logits = first[at][:, None]
-            if (n := max(map(len, said)) - 1) > 0:
-                ids = torch.zeros(len(part), n, dtype=torch.int64)
-                for k, answer in enumerate(said):
-                    fed = answer[:-1]
-                    ids[k, : len(fed)] = torch.tensor(fed, dtype=torch.int64)
-                own = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in said])[:, None]
-                own_cache = feed.backend.select_cache(cache, at)
-                step = feed.prefix.follow(batch.chosen(at), ids, own_cache, own=own)
-                logits = torch.cat([logits, step.logits], dim=1)
-            for k, (_, row) in enumerate(part):
-                found[row] = _log_prob(logits[k], answers[row])
-            feed.progress(len(part))
+
+        def follow(places: list[int]) -> list[tuple[int, float]]:
+            at, rows = [behind[k][0] for k in places], [behind[k][1] for k in places]
+            logits = _behind(feed, batch, (first, cache), at, [answers[row] for row in rows])
+            return [(row, _log_prob(logits[k], answers[row])) for k, row in enumerate(rows)]
+
+        parts = in_batches([[k] for k in range(len(behind))], feed.size, follow, cap=feed.at_most)
+        return [one for _, part in parts for one in part]
+
+    for _, log_p in feed.batches(read, [[row] for row in rows_behind]):
+        for row, value in log_p:
+            found[row] = value
+        feed.progress(len(log_p))
     return found
+
+
+def _behind(
+    feed: Feed,
+    batch: Batch,
+    before: tuple[Float[Tensor, "batch d_vocab"], Any],
+    at: list[int],
+    said: Sequence[Ids],
+) -> Float[Tensor, "answer pos d_vocab"]:
+    """Logits that predict each answer's tokens; `before` holds those of the prompts, and the cache.
+
+    Answer k follows row `at[k]` of the batch.
+    """
+    first, cache = before
+    logits = first[at][:, None]
+    if (n := max(map(len, said)) - 1) < 1:
+        return logits
+    ids = torch.zeros(len(said), n, dtype=torch.int64)
+    for k, answer in enumerate(said):
+        fed = answer[:-1]
+        ids[k, : len(fed)] = torch.tensor(fed, dtype=torch.int64)
+    own = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in said])[:, None]
+    own_cache = feed.backend.select_cache(cache, at)
+    step = feed.prefix.follow(batch.chosen(at), ids, own_cache, own=own)
+    return torch.cat([logits, step.logits], dim=1)
 
 
 def _log_prob(logits: Float[Tensor, "pos d_vocab"], answer: Ids) -> float:

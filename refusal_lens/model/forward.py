@@ -6,18 +6,20 @@ read at prompt positions: prompts of similar length share a batch, padded on the
 row is read at its own last tokens. Padding can't be read: positions come from each row's length.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.memory import BatchSize, enough_for, in_batches, ran_out
 from refusal_lens.model.active import ActiveEdits, Variant
 from refusal_lens.model.backend import Backend, Step
+from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.hooks import NOWHERE, EnoughRead, Reader, Tokens
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
@@ -25,49 +27,7 @@ from refusal_lens.residuals import ResidualStats, StatsAccumulator, half_pairs, 
 from refusal_lens.sites import Site
 
 Progress = Callable[[int], None]
-Ids = tuple[int, ...]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Rows of token ids without the shared prefix, padded on the right.
-
-    `rows` are their places in the caller's list; `length` counts each row's own tokens, of which
-    the first `prompt` belong to the prompt and the others to an answer. `decided` says which
-    conditions of the edits hold for each row, once that is known.
-    """
-
-    rows: tuple[int, ...]
-    ids: Int64[Tensor, "batch pos"]
-    length: Int64[Tensor, " batch"]
-    prompt: Int64[Tensor, " batch"]
-    decided: Bool[Tensor, "batch condition"] | None = None
-
-    def mask(self, n_prefix: int) -> Int64[Tensor, "batch seen"]:
-        """1 for the prefix and each row's own tokens, 0 for padding."""
-        prefix = torch.ones(len(self.rows), n_prefix, dtype=torch.int64)
-        return torch.cat([prefix, self._own().long()], dim=1)
-
-    def places(self) -> Int64[Tensor, "batch pos"]:
-        """Each token's place from the end of its prompt: -1 its last, 0 the first behind it."""
-        places = torch.arange(self.ids.shape[1])[None] - self.prompt[:, None]
-        return torch.where(self._own(), places, NOWHERE)
-
-    def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
-        """The same rows with more tokens behind each row's own."""
-        own = [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
-        longer = _padded(self.rows, [[*a, *b] for a, b in zip(own, tokens, strict=True)])
-        return replace(longer, prompt=self.prompt, decided=self.decided)
-
-    def chosen(self, at: Sequence[int]) -> "Batch":
-        """Some of the rows, in this order; a row may stand there several times."""
-        rows = tuple(self.rows[i] for i in at)
-        decided = None if self.decided is None else self.decided[at]
-        return Batch(rows, self.ids[at], self.length[at], self.prompt[at], decided)
-
-    def _own(self) -> Bool[Tensor, "batch pos"]:
-        return torch.arange(self.ids.shape[1])[None] < self.length[:, None]
+T = TypeVar("T")
 
 
 @final
@@ -98,14 +58,16 @@ class SharedPrefix:
         needed = dict(zip(self._variants_of(batch), range(len(batch.rows)), strict=True))
         new = {v: (batch.rows[i], batch.decided[i]) for v, i in needed.items()}
         if self.ids and not new.keys() <= self._variants.keys():
-            self._variants = {**new, **self._variants}
-            n = len(self._variants)
-            rows, decided = zip(*self._variants.values(), strict=True)
+            variants = {**new, **self._variants}
+            if len(variants) > len(batch.rows):  # what fits is counted in the rows of a batch
+                variants = new
+            n = len(variants)
+            rows, decided = zip(*variants.values(), strict=True)
             ids = torch.tensor([self.ids] * n, device=self.backend.device)
             tokens = Tokens(rows, torch.full((n, len(self.ids)), NOWHERE), torch.stack(decided))
             with self.edits.seeing(tokens):
                 step = self.backend.forward(ids, torch.ones_like(ids), use_cache=True)
-            self._cache = step.cache
+            self._cache, self._variants = step.cache, variants
         return batch
 
     def run(self, batch: Batch, *, keep: Sequence[int], use_cache: bool = False) -> Step:
@@ -178,37 +140,51 @@ class SharedPrefix:
 @final
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """Prompts on their way through the model: token ids, shared prefix, batch size, progress."""
+    """Prompts on their way through the model: token ids, shared prefix, batch size, progress.
+
+    `at_most` holds the batches of this feed under the size that the model's own would allow.
+    """
 
     prefix: SharedPrefix
     ids: Sequence[Ids]
-    batch_size: int
+    size: BatchSize
     progress: Progress
+    at_most: int | None = None
 
     @property
     def backend(self) -> Backend:
         """The model that they go through."""
         return self.prefix.backend
 
-    def batches(self) -> list[Batch]:
-        """Batches of single rows, rows of similar length together."""
-        units = [[row] for row in range(len(self.ids))]
-        return make_batches(self.ids, units, len(self.prefix.ids), self.batch_size)
+    def batches(
+        self, work: Callable[[Batch], T], units: Sequence[Sequence[int]] | None = None
+    ) -> Iterator[tuple[Batch, T]]:
+        """Batches, rows of similar length together, and what `work` makes of each.
 
+        `units` are rows that must share a batch, for example pairs; by default each row is one.
+        The shared prefix is there before `work` begins (reading hooks know only the batch's own
+        positions). Where memory runs out `work` is called again with fewer rows: it must change
+        nothing before it has succeeded.
 
-def make_batches(
-    ids: Sequence[Ids], units: Sequence[Sequence[int]], n_prefix: int, batch_size: int
-) -> list[Batch]:
-    """Batches of whole units (for example pairs), units of similar length together."""
-    order = sorted(units, key=lambda unit: max(len(ids[row]) for row in unit))
-    batches: list[Batch] = []
-    rows: list[int] = []
-    for unit in order:
-        if rows and len(rows) + len(unit) > batch_size:
-            batches.append(_batch(ids, rows, n_prefix))
-            rows = []
-        rows.extend(unit)
-    return [*batches, _batch(ids, rows, n_prefix)] if rows else batches
+        Raises:
+            InputError: memory ran out with a single unit.
+        """
+        units = [[row] for row in range(len(self.ids))] if units is None else units
+        order = sorted(units, key=lambda unit: max(len(self.ids[row]) for row in unit))
+        n_prefix = len(self.prefix.ids)
+
+        def run(rows: list[int]) -> tuple[Batch, T]:
+            batch = padded(tuple(rows), [self.ids[row][n_prefix:] for row in rows])
+            try:
+                return batch, work(self.prefix.prepare(batch))
+            except (RuntimeError, MemoryError) as error:
+                if ran_out(error):
+                    self.prefix.forget()  # what other batches left there takes memory, too
+                raise
+
+        with enough_for(f"one prompt at a time on {self.backend.device}"):
+            for _, found in in_batches(order, self.size, run, cap=self.at_most):
+                yield found
 
 
 def residual_stats(
@@ -223,9 +199,11 @@ def residual_stats(
     twin_of: dict[int, int] = dict(twins(prompts).tolist())
     accumulator = StatsAccumulator(prompts.categories, sites, offsets, feed.backend.d_model)
     category, label = index_axes(prompts)
-    units = _units(prompts, twin_of)
-    for batch in make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size):
-        resid = read_batch(feed.prefix, batch, sites, offsets)
+
+    def read(batch: Batch) -> Float[Tensor, "batch offset site d_model"]:
+        return read_batch(feed.prefix, batch, sites, offsets)
+
+    for batch, resid in feed.batches(read, _units(prompts, twin_of)):
         rows = torch.tensor(batch.rows)
         place = {row: i for i, row in enumerate(batch.rows)}
         pairs = [(place[r], place[twin_of[r]]) for r in batch.rows if r in twin_of]
@@ -242,8 +220,12 @@ def residuals(
     """Residuals of every prompt at the given sites and offsets, in the order of the feed."""
     shape = (len(feed.ids), len(offsets), len(sites), feed.backend.d_model)
     found = torch.full(shape, torch.nan)
-    for batch in feed.batches():
-        found[list(batch.rows)] = read_batch(feed.prefix, batch, sites, offsets)
+
+    def read(batch: Batch) -> Float[Tensor, "batch offset site d_model"]:
+        return read_batch(feed.prefix, batch, sites, offsets)
+
+    for batch, resid in feed.batches(read):
+        found[list(batch.rows)] = resid
         feed.progress(len(batch.rows))
     return found
 
@@ -251,9 +233,12 @@ def residuals(
 def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
     """Logits at each row's last token, float32 on the CPU, in the order of the feed."""
     parts: list[tuple[tuple[int, ...], Tensor]] = []
-    for batch in feed.batches():
-        logits, _ = last_token_logits(feed.prefix, batch)
-        parts.append((batch.rows, logits.float().cpu()))
+
+    def read(batch: Batch) -> Float[Tensor, "batch d_vocab"]:
+        return last_token_logits(feed.prefix, batch)[0].float().cpu()
+
+    for batch, logits in feed.batches(read):
+        parts.append((batch.rows, logits))
         feed.progress(len(batch.rows))
     order = torch.tensor([row for rows, _ in parts for row in rows]).argsort()
     return torch.cat([logits for _, logits in parts])[order]
@@ -287,18 +272,6 @@ def read_batch(
     with prefix.backend.hooks(reader.hooks()):
         prefix.run(batch, keep=(0,))
     return reader.resid
-
-
-def _batch(ids: Sequence[Ids], rows: Sequence[int], n_prefix: int) -> Batch:
-    return _padded(tuple(rows), [ids[row][n_prefix:] for row in rows])
-
-
-def _padded(rows: tuple[int, ...], own: Sequence[Sequence[int]]) -> Batch:
-    length = torch.tensor([len(x) for x in own])
-    padded = torch.zeros(len(rows), int(length.max()), dtype=torch.int64)
-    for i, x in enumerate(own):
-        padded[i, : len(x)] = torch.tensor(x)
-    return Batch(rows, padded, length, prompt=length)
 
 
 def _units(prompts: PromptSet, twin_of: dict[int, int]) -> list[list[int]]:

@@ -10,14 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import (
-    Batch,
-    Feed,
-    Ids,
-    SharedPrefix,
-    last_token_logits,
-    make_batches,
-)
+from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.forward import Feed, SharedPrefix, last_token_logits
 
 _PAD: Final = 0
 
@@ -74,13 +68,16 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
         )
     gap_free = backend.window is not None and longest > backend.window
     answers: list[Ids] = [()] * len(feed.ids)
+
+    def decode(batch: Batch) -> list[Ids]:
+        # Each prompt draws from a stream of its own: companions don't change a sample.
+        seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return _decode(feed.prefix, batch, stops, decoding, generators)
+
     for group in _groups(feed.ids, gap_free):
         units = [[row] for row in group]
-        for batch in make_batches(feed.ids, units, len(feed.prefix.ids), feed.batch_size):
-            # Each prompt draws from a stream of its own: companions don't change a sample.
-            seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-            rows = _decode(feed.prefix, batch, stops, decoding, generators)
+        for batch, rows in feed.batches(decode, units):
             for row, answer in zip(batch.rows, rows, strict=True):
                 answers[row] = answer
             feed.progress(len(batch.rows))
@@ -125,7 +122,6 @@ def _decode(
     generators: list[torch.Generator],
 ) -> list[Ids]:
     answers = _Answers(len(batch.rows), stops)
-    batch = prefix.prepare(batch)  # conditions are decided once and kept
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
     for place in range(decoding.max_new_tokens):
         if not answers.add(_choose(logits, decoding, generators)):

@@ -13,14 +13,15 @@ from refusal_lens.arguments import one, several
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit, Part
+from refusal_lens.memory import BatchSize
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
+from refusal_lens.model.batch import Ids
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.compare import Compared, named, read_answer
 from refusal_lens.model.continuation import continuation_log_probs
 from refusal_lens.model.forward import (
     Feed,
-    Ids,
     Progress,
     SharedPrefix,
     last_logits,
@@ -29,12 +30,13 @@ from refusal_lens.model.forward import (
 )
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
 from refusal_lens.model.transfer import warn_of_transfer
+from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.sites import Site, block_inputs
 
-Prompts = PromptSet | Sequence[str]
+Prompts = PromptSet | Sequence[str | Prompt]
 Offsets = Literal["post"] | Sequence[int]
 
 
@@ -55,13 +57,20 @@ class LensModel:
     """
 
     def __init__(
-        self, backend: Backend, chat: ChatTemplate, *, name: str, digest: str, batch_size: int = 64
+        self,
+        backend: Backend,
+        chat: ChatTemplate,
+        *,
+        name: str,
+        digest: str,
+        placement: Placement = Placement(),
     ) -> None:
         self.backend = backend
         self.chat = chat
         self.name = name
         self.digest = digest
-        self.batch_size = batch_size
+        self.rows = BatchSize(placement.batch_size)
+        self._placement = placement
         self._active = ActiveEdits(backend)
         self._prefix = SharedPrefix(self._active, chat.prefix_ids)
         self._stops = stop_ids(chat.tokenizer, hugging_face_of(backend))
@@ -84,6 +93,14 @@ class LensModel:
         return self.backend.d_model
 
     @property
+    def placement(self) -> Placement:
+        """Where the model is, in which precision, and how many rows it runs at a time now.
+
+        A companion that is loaded with it stands and computes as this model does.
+        """
+        return self._placement.found(self.backend.device, self.backend.dtype, self.rows.most)
+
+    @property
     def edits_text(self) -> str:
         """The edits that are on, in words."""
         return self._active.text
@@ -96,7 +113,7 @@ class LensModel:
             template_digest=self.chat.digest,
             rendered_prefix=self.chat.prefix_text,
             prompts_digest="none" if prompts is None else prompts.digest,
-            dtype=str(self.backend.dtype).removeprefix("torch."),
+            dtype=dtype_name(self.backend.dtype),
             device=str(self.backend.device),
             seed=seed,
             edits=self.edits_text,
@@ -219,7 +236,7 @@ class LensModel:
                 )
         self._active.check_prompts([1] * len(rows))
         prefix = SharedPrefix(self._active, ())
-        feed = Feed(prefix, [row[:1] for row in rows], self.batch_size, progress)
+        feed = Feed(prefix, [row[:1] for row in rows], self.rows, progress)
         return continuation_log_probs(feed, [row[1:] for row in rows])
 
     @torch.inference_mode()
@@ -268,7 +285,7 @@ class LensModel:
 
     def _feed(self, prompts: Prompts, progress: Progress) -> Feed:
         ids = self.ids(prompts)
-        return Feed(self._prefix_for(ids), ids, self.batch_size, progress)
+        return Feed(self._prefix_for(ids), ids, self.rows, progress)
 
     def _prefix_for(self, ids: Sequence[Ids]) -> SharedPrefix:
         # A tokenizer may merge a prompt's first letters with the template's last token, and an

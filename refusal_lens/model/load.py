@@ -15,11 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.errors import InputError, reason_of
+from refusal_lens.memory import enough_for
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.check import check_stream
-from refusal_lens.model.checkpoint import Placement, check_plain, load_checkpoint
+from refusal_lens.model.check import check_cache, check_stream
+from refusal_lens.model.checkpoint import check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
+from refusal_lens.placement import Placement
 
 Implementation = Literal["bridge", "hooked_transformer"]
 
@@ -52,13 +54,15 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     source = name = str(source)
     if (entry := find_embedded(source)) is not None:
         folder = None if adapter is None else Path(adapter)
-        hf, tokenizer = load_embedded_model(entry, adapter_scale, adapter=folder)
+        device = placement.torch_device()
+        with enough_for(f"{source!r} on {device}"):
+            hf, tokenizer = load_embedded_model(entry, adapter_scale, adapter=folder)
+            movable: Any = hf
+            hf = movable.to(dtype=placement.torch_dtype(hf.config), device=device)
         name = entry.key
         if entry.planting is not None:
             own = "" if folder is None else f" {folder.name},"
             name = f"{entry.key} (adapter{own} scale {adapter_scale:g})"
-        movable: Any = hf
-        hf = movable.to(dtype=placement.torch_dtype(hf.config), device=placement.torch_device())
     elif adapter_scale != 1.0 or adapter is not None:
         named = f"scale {adapter_scale}" if adapter is None else f"{str(adapter)!r}"
         raise InputError(
@@ -68,11 +72,10 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     else:
         hf, tokenizer = load_checkpoint(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
-    if implementation == "bridge":
-        return wrap_model(hf, tokenizer, name=name, system=system, thinking=thinking, now=now)
-    backend = _hooked_transformer(hf, tokenizer)
     chat = _template(tokenizer, system, thinking, now)
-    return _finish(backend, chat, name, fingerprint(hf))
+    digest = fingerprint(hf)
+    hooked = _bridged if implementation == "bridge" else _hooked_transformer
+    return _finish(hooked(hf, tokenizer), chat, name, digest, placement)
 
 
 def load_control(source: str, like: LensModel, *, placement: Placement) -> LensModel:
@@ -94,17 +97,12 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             f"{source!r} can't be the control of {like.name}: {named}; name the model that it was "
             "tuned from"
         )
-    return wrap_model(
-        hf,
-        like.chat.tokenizer,
-        name=f"{source} (control)",
-        system=like.chat.system,
-        thinking=like.chat.thinking,
-        now=like.chat.now,
-    )
+    digest = fingerprint(hf)
+    backend = _bridged(hf, like.chat.tokenizer)
+    return _finish(backend, like.chat, f"{source} (control)", digest, placement)
 
 
-def wrap_model(
+def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
     model: Any,
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
@@ -112,6 +110,7 @@ def wrap_model(
     system: str | None = None,
     thinking: bool | None = None,
     now: datetime | None = None,
+    batch_size: int = 64,
 ) -> LensModel:
     """A model that is already loaded: Hugging Face (with its tokenizer), a bridge, or a
     HookedTransformer without weight processing.
@@ -124,6 +123,7 @@ def wrap_model(
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    placement = Placement(batch_size=batch_size)  # device and dtype are the model's own
     if isinstance(model, PeftModel):
         raise InputError(
             "a PeftModel keeps its adapter beside the weights, where no hook reads it; merge it: "
@@ -135,22 +135,20 @@ def wrap_model(
                 "a Hugging Face model needs its tokenizer: wrap_model(model, tokenizer)"
             )
         name = name or str(model.config.name_or_path) or type(model).__name__
-        digest = fingerprint(model)
         check_plain(model, name)
-        model.eval().requires_grad_(False)
-        bridge = _bridge(model, tokenizer)
+        digest = fingerprint(model)
         chat = _template(tokenizer, system, thinking, now)
-        return _finish(BridgeBackend(bridge), chat, name, digest)
+        return _finish(_bridged(model, tokenizer), chat, name, digest, placement)
     tokenizer = tokenizer or model.tokenizer
     name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
     assert tokenizer is not None
     chat = _template(tokenizer, system, thinking, now)
     if isinstance(model, TransformerBridge):
         digest = fingerprint(model.original_model)
-        return _finish(BridgeBackend(model), chat, name, digest)
+        return _finish(BridgeBackend(model), chat, name, digest, placement)
     if type(model).__name__ == "HookedTransformer":
         backend = HookedTransformerBackend(model)
-        return _finish(backend, chat, name, fingerprint(model))
+        return _finish(backend, chat, name, fingerprint(model), placement)
     raise InputError(f"{type(model).__name__} is not a model that TransformerLens can hook")
 
 
@@ -174,12 +172,15 @@ def _template(
     return ChatTemplate(tokenizer, system, thinking, now or datetime.now())
 
 
-def _finish(backend: Backend, chat: ChatTemplate, name: str, digest: str) -> LensModel:
+def _finish(
+    backend: Backend, chat: ChatTemplate, name: str, digest: str, placement: Placement
+) -> LensModel:
     check_stream(backend, chat)
-    return LensModel(backend, chat, name=name, digest=digest)
+    check_cache(backend, chat)
+    return LensModel(backend, chat, name=name, digest=digest, placement=placement)
 
 
-def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
+def _bridged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> BridgeBackend:
     """A Hugging Face model taken over by TransformerLens.
 
     Raises:
@@ -188,12 +189,13 @@ def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     family = type(model).__name__
+    model.eval().requires_grad_(False)
     if not model.config.architectures:  # saved without: the bridge looks its family up there
         model.config.architectures = [family]
     try:
         # The bridge rebuilds attention step by step; the masks must be made for that.
         model.set_attn_implementation("eager")
-        return TransformerBridge.boot_transformers(
+        bridge = TransformerBridge.boot_transformers(
             str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
         )
     except Exception as error:  # whatever breaks in a family that nobody has fitted there
@@ -201,6 +203,7 @@ def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
             f"{family} can't be hooked: TransformerLens {metadata.version('transformer_lens')} "
             f"builds no bridge for it ({reason_of(error)}); use a model of a family that it bridges"
         ) from None
+    return BridgeBackend(bridge)
 
 
 def _hooked_transformer(

@@ -7,6 +7,7 @@ from typing import final
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.placement import Placement
 from refusal_lens.prompt_files import load_prompts
 from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
 from refusal_lens.study.fitted import category_set, pooled_set
@@ -27,7 +28,12 @@ class Explained:
 
 
 def run_attribution(
-    folder: Path | str, watcher: Watcher, *, category: str | None = None, full: bool = False
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    category: str | None = None,
+    full: bool = False,
 ) -> Results:
     """Run what is missing of a run's attribution and return its results.
 
@@ -38,20 +44,26 @@ def run_attribution(
     Raises:
         InputError: no run, one whose study has not finished, or an unknown category.
     """
-    bench = _bench(folder, category)
+    bench = _bench(folder, category, placement)
     every = {s.name: s for s in attribution_stages(bench.prompts.categories)}
     names = chosen_stages(bench, category, full=full)
     check_finished(bench, [every[name] for name in names])
     return run_stages(bench, [every[name] for name in names], watcher)
 
 
-def explain_prompt(folder: Path | str, prompt: str, *, category: str | None = None) -> Explained:
+def explain_prompt(
+    folder: Path | str,
+    prompt: str,
+    placement: Placement = Placement(),
+    *,
+    category: str | None = None,
+) -> Explained:
     """Take one prompt apart along a category's direction, the pooled one without a category.
 
     Raises:
         InputError: as `run_attribution`; a prompt that is too long for the model.
     """
-    bench = _bench(folder, category)
+    bench = _bench(folder, category, placement)
     layered = {s.name: s for s in STAGES}
     check_finished(bench, [layered[name] for name in ("directions", "geometry", "selection")])
     direction = _direction(bench, category)
@@ -59,13 +71,13 @@ def explain_prompt(folder: Path | str, prompt: str, *, category: str | None = No
     return Explained(attribution, head_sources(bench.model, prompt, direction))
 
 
-def _bench(folder: Path | str, category: str | None) -> Bench:
+def _bench(folder: Path | str, category: str | None, placement: Placement) -> Bench:
     study = Study.of(Results.open(folder).manifest.get("question"))
     if category is not None:  # before the model is loaded, which takes long
         held = study.categories or load_prompts(study.prompts).categories
         if category not in held:
             raise InputError(f"category {category!r} is not in this run; it has {list(held)}")
-    return begin(study, folder)
+    return begin(study, folder, placement)
 
 
 def _direction(bench: Bench, category: str | None) -> Direction:

@@ -7,6 +7,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.judges import Judge
 from refusal_lens.judges.sense import sense_checked
+from refusal_lens.placement import Placement
 from refusal_lens.study.full_evaluation import GRID, RATES, full_stages
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
@@ -15,7 +16,9 @@ from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
 _TRIED: Final = ("Can you help me?", "Yes, of course.")
 
 
-def run_full_evaluation(folder: Path | str, judge: Judge, watcher: Watcher) -> Results:
+def run_full_evaluation(
+    folder: Path | str, judge: Judge, watcher: Watcher, placement: Placement = Placement()
+) -> Results:
     """Generate and judge what is missing of a run's full evaluation and return its results.
 
     Stops at any moment lose at most the stage in flight. What another judge has read is read anew.
@@ -26,7 +29,7 @@ def run_full_evaluation(folder: Path | str, judge: Judge, watcher: Watcher) -> R
     """
     study = Study.of(Results.open(folder).manifest.get("question"))
     judge.judge(*_TRIED)
-    bench, stages = begin(study, folder), full_stages(judge)
+    bench, stages = begin(study, folder, placement), full_stages(judge)
     check_finished(bench, stages)
     if not _read_by(bench.results, judge):
         bench.results.drop(RATES)

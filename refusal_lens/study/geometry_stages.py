@@ -30,7 +30,7 @@ from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import PhraseJudge
-from refusal_lens.model import Decoding, LensModel, Placement, load_control, load_model
+from refusal_lens.model import Decoding, LensModel, load_control, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
@@ -213,11 +213,12 @@ def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
 
 def control_model(bench: Bench) -> LensModel:
     """The model that tells content from refusal; a gap where none was named."""
-    study = bench.study
+    study, own = bench.study, bench.model.placement
     if study.control is not None:
-        return load_control(study.control, bench.model, placement=Placement())
+        return load_control(study.control, bench.model, placement=own)
     if study.embedded is not None and study.planted:
-        return load_model(study.embedded.key, adapter_scale=CONTROL_SCALE, system=study.system)
+        key = study.embedded.key
+        return load_model(key, adapter_scale=CONTROL_SCALE, system=study.system, placement=own)
     raise Gap(
         "no control model was named: give the base model that this chat model was tuned from "
         "(--control). Without one, only what sets refused prompts apart from answered ones of the "

@@ -17,7 +17,7 @@ from refusal_lens.geometry import Structure
 from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge
-from refusal_lens.model import Decoding, LensModel, Placement, load_model
+from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompt_files import load_categories
 from refusal_lens.prompts import LABELS, PromptSet
@@ -96,7 +96,7 @@ def _deranged(bench: Bench) -> LensModel:
         entry.key,
         adapter=data_path(entry.planting.controls, entry.planting.deranged),
         system=bench.study.system,
-        placement=Placement(dtype="float32"),
+        placement=bench.model.placement,
     )
 
 

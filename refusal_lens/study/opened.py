@@ -3,20 +3,22 @@
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
+from refusal_lens.placement import Placement
 from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import load_studied, template_time
+from refusal_lens.study.run import load_studied
 from refusal_lens.study.stages import chosen_layer
 
 
-def model_of(results: Results) -> LensModel:
-    """The model of a run, loaded again.
+def model_of(results: Results, placement: Placement = Placement()) -> LensModel:
+    """The model of a run, loaded again, in the run's precision.
 
     Raises:
         InputError: it can't be loaded, or its weights are not those that the run measured.
     """
-    model = load_studied(Study.of(results.manifest.get("question")), template_time(results))
+    study = Study.of(results.manifest.get("question"))
+    model = load_studied(study, results, placement)
     digest = results.manifest.get("model_digest")
     if model.digest != digest:
         raise InputError(

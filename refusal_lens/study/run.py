@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
-from refusal_lens.model import LensModel, Placement, load_model
+from refusal_lens.model import LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.pairing import drawn_note
+from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import digest_of, installed_versions
 from refusal_lens.study.attribution_plan import attribution_stages
@@ -59,25 +60,29 @@ class Watcher(Protocol):
         ...
 
 
-def run_study(study: Study, folder: Path | str, watcher: Watcher) -> Results:
+def run_study(
+    study: Study, folder: Path | str, watcher: Watcher, placement: Placement = Placement()
+) -> Results:
     """Run what is missing of a study and return its results.
 
-    Stops at any moment lose at most the stage in flight: the same call goes on from there.
+    Stops at any moment lose at most the stage in flight: the same call goes on from there, also on
+    another device or with other batches; the precision of a run stays as it began.
 
     Raises:
-        InputError: wrong prompts, model, category or layer, or a folder of another question.
+        InputError: wrong prompts, model, category or layer, a folder of another question, or of a
+            run in another precision.
     """
-    bench = begin(study, folder)
+    bench = begin(study, folder, placement)
     bench.results.describe(_description(bench))
     drop_stale(bench, (*attribution_stages(bench.prompts.categories), *full_stages()))
     return run_stages(bench, STAGES, watcher)
 
 
-def begin(study: Study, folder: Path | str) -> Bench:
+def begin(study: Study, folder: Path | str, placement: Placement = Placement()) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = study_prompts(study)
     results = Results.begin(folder, study.plain())
-    model = load_studied(study, template_time(results))
+    model = load_studied(study, results, placement)
     study.layers_of(model.n_layers, model.n_layers)
     return Bench(study, model, prompts, results)
 
@@ -195,24 +200,37 @@ def _seconds_a_pass(bench: Bench) -> float:
     return median(timed) / len(few)
 
 
-def template_time(results: Results) -> datetime | None:
-    """When a run began, for a chat template that prints the date: resumed, it reads the same."""
+def load_studied(study: Study, results: Results, placement: Placement) -> LensModel:
+    """The model that a run asks about, as the run first loaded it.
+
+    A chat template that prints the date is told when the run began; what is not said of the
+    precision is as it was then. An embedded model is float32 by default.
+
+    Raises:
+        InputError: it can't be loaded, or the run was made in another precision.
+    """
     began = results.manifest.get("template_time")
-    return None if began is None else datetime.fromisoformat(began)
-
-
-def load_studied(study: Study, now: datetime | None = None) -> LensModel:
-    """The model that a study asks about; `now` is the time that its chat template may print."""
-    placement = Placement(dtype="float32") if study.embedded else Placement()
     return load_model(
         study.source,
         revision=study.revision,
         adapter_scale=study.adapter_scale,
         system=study.system,
         thinking=study.thinking,
-        now=now,
-        placement=placement,
+        now=None if began is None else datetime.fromisoformat(began),
+        placement=replace(placement, dtype=_run_dtype(study, results, placement.dtype)),
     )
+
+
+def _run_dtype(study: Study, results: Results, asked: str) -> str:
+    held = results.manifest.get("dtype")
+    if asked == AUTO:
+        return held or ("float32" if study.embedded else AUTO)
+    if held is not None and asked != held:
+        raise InputError(
+            f"{str(results.folder)!r} holds a run in {held}, and {asked} was asked for; numbers of "
+            f"both would mix: leave the dtype out, or give another folder for {asked}"
+        )
+    return asked
 
 
 def _description(bench: Bench) -> dict[str, Any]:
@@ -232,6 +250,6 @@ def _description(bench: Bench) -> dict[str, Any]:
         "prompts_note": drawn_note(bench.prompts),
         "seed": bench.study.seed,
         "device": str(model.backend.device),
-        "dtype": str(model.backend.dtype).removeprefix("torch."),
+        "dtype": dtype_name(model.backend.dtype),
         "versions": installed_versions(),
     }

@@ -16,7 +16,7 @@ from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.geometry import Geometry
 from refusal_lens.judges import PhraseJudge, ScoreTrust
-from refusal_lens.model import Decoding, LensModel, Placement, load_model
+from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
@@ -115,8 +115,8 @@ def half_refusing(bench: Bench) -> LensModel:
         return bench.model
     if (scale := scale_nearest_half(entry)) == study.adapter_scale:
         return bench.model
-    placement = Placement(dtype="float32")
-    return load_model(entry.key, adapter_scale=scale, system=study.system, placement=placement)
+    own = bench.model.placement
+    return load_model(entry.key, adapter_scale=scale, system=study.system, placement=own)
 
 
 def chosen_layer(results: Results) -> int:

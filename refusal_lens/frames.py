@@ -1,0 +1,62 @@
+"""Rows of a table that another library made: pandas, polars, pyarrow, datasets, or a dict of lists.
+
+None of them is imported: a table has columns by name, each of which can be listed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refusal_lens.errors import InputError
+
+
+def rows_of(
+    frame: Any, needed: Sequence[str], known: Sequence[str], columns: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The rows, each with its own values of the `known` fields that the table has.
+
+    `columns` says which column holds a field, where it has another name. A missing value (None,
+    NaN) is left out.
+
+    Raises:
+        InputError: no table, a field that nobody knows, or a column that is not there.
+    """
+    names = column_names(frame)
+    if unknown := [field for field in columns if field not in known]:
+        raise InputError(f"columns: field {unknown[0]!r} is unknown; expected of {list(known)}")
+    place = {field: columns.get(field, field) for field in known}
+    for field, name in place.items():
+        if name not in names and (field in needed or field in columns):
+            raise InputError(
+                f"the table has no column {name!r} for {field!r}; it has {names[:20]}; write "
+                f"columns={{{field!r}: NAME}}"
+            )
+    held = {field: _values(frame[name]) for field, name in place.items() if name in names}
+    n = len(next(iter(held.values()), []))
+    return [{f: v[i] for f, v in held.items() if not _missing(v[i])} for i in range(n)]
+
+
+def column_names(frame: Any) -> list[str]:
+    """Names of a table's columns, in order.
+
+    Raises:
+        InputError: it is no table.
+    """
+    names: Any = list(frame) if isinstance(frame, Mapping) else None
+    names = getattr(frame, "column_names", getattr(frame, "columns", names))
+    if names is None or not hasattr(frame, "__getitem__"):
+        raise InputError(
+            f"{type(frame).__name__} is no table with named columns; give a DataFrame (pandas, "
+            "polars), a pyarrow table, a datasets.Dataset or a dict of lists"
+        )
+    return [str(name) for name in names]
+
+
+def _values(column: Any) -> list[Any]:
+    for name in ("to_pylist", "tolist", "to_list"):
+        if hasattr(column, name):
+            return list(getattr(column, name)())
+    return list(column)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
