@@ -2,11 +2,12 @@
 
 import hashlib
 import warnings
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from peft import PeftModel
@@ -17,9 +18,18 @@ from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.check import check_stream
+from refusal_lens.model.check import check_stream, logits_before
 from refusal_lens.model.checkpoint import Placement, check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
+
+# Families whose blocks are another's, which TransformerLens bridges under that other name alone.
+_SAME_BLOCKS: Final = {
+    "CwmForCausalLM": "LlamaForCausalLM",
+    "GraniteMoeSharedForCausalLM": "GraniteMoeHybridForCausalLM",
+    "HeliumForCausalLM": "Ernie4_5ForCausalLM",
+    "MinistralForCausalLM": "MistralForCausalLM",
+    "PhimoeForCausalLM": "PhiMoEForCausalLM",
+}
 
 Implementation = Literal["bridge", "hooked_transformer"]
 
@@ -138,9 +148,8 @@ def wrap_model(
         digest = fingerprint(model)
         check_plain(model, name)
         model.eval().requires_grad_(False)
-        bridge = _bridge(model, tokenizer)
         chat = _template(tokenizer, system, thinking, now)
-        return _finish(BridgeBackend(bridge), chat, name, digest)
+        return _bridged(model, chat, name, digest)
     tokenizer = tokenizer or model.tokenizer
     name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
     assert tokenizer is not None
@@ -179,6 +188,16 @@ def _finish(backend: Backend, chat: ChatTemplate, name: str, digest: str) -> Len
     return LensModel(backend, chat, name=name, digest=digest)
 
 
+def _bridged(model: PreTrainedModel, chat: ChatTemplate, name: str, digest: str) -> LensModel:
+    # The bridge rebuilds attention step by step; the masks must be made for that.
+    with suppress(ValueError):  # a family without any attention
+        model.set_attn_implementation("eager")
+    expected = logits_before(model, chat)
+    backend = BridgeBackend(_bridge(model, chat.tokenizer))
+    check_stream(backend, chat, expected)
+    return LensModel(backend, chat, name=name, digest=digest)
+
+
 def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
     """A Hugging Face model taken over by TransformerLens.
 
@@ -188,19 +207,24 @@ def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     family = type(model).__name__
-    if not model.config.architectures:  # saved without: the bridge looks its family up there
-        model.config.architectures = [family]
+    # The bridge looks the family up here; a checkpoint may have been saved without.
+    named = model.config.architectures
+    if not named or family in _SAME_BLOCKS:
+        model.config.architectures = [_SAME_BLOCKS.get(family, family)]
     try:
-        # The bridge rebuilds attention step by step; the masks must be made for that.
-        model.set_attn_implementation("eager")
         return TransformerBridge.boot_transformers(
             str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
         )
     except Exception as error:  # whatever breaks in a family that nobody has fitted there
+        unknown = "Could not determine supported architecture" in str(error)  # and a long list
         raise InputError(
             f"{family} can't be hooked: TransformerLens {metadata.version('transformer_lens')} "
-            f"builds no bridge for it ({reason_of(error)}); use a model of a family that it bridges"
+            f"{'has' if unknown else 'builds'} no bridge for it"
+            f"{'' if unknown else f' ({reason_of(error)})'}; use a model of a family that it "
+            "bridges (docs/architectures.md lists them)"
         ) from None
+    finally:
+        model.config.architectures = named or [family]
 
 
 def _hooked_transformer(
