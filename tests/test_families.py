@@ -3,6 +3,7 @@
 The same tests as for the plain architectures, with the same tolerances.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from test_gates import (  # noqa: F401 - collected here once more, on the models
 from tiny_architectures import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from refusal_lens.attribution import head_paths, patch
+from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.pairs import Pair
+from refusal_lens.attribution.patch_sites import PatchSite
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import LensModel, Placement, check, load_model
@@ -137,3 +142,80 @@ def test_a_block_without_mlp_has_no_site_there(folders):
 
 def test_a_recurrent_model_shares_no_prefix(model):
     assert model.backend.recurrent == (model._prefix.ids == ())
+
+
+def by_hand(model: LensModel, pair: Pair, site: PatchSite, offsets: tuple[int, ...]) -> float:
+    """The score of the whole benign prompt with the other's activation put in its place."""
+    held: dict[str, torch.Tensor] = {}
+    at = list(offsets) if site.offset is None else [site.offset]
+
+    def keep(x: torch.Tensor, hook: Any) -> None:
+        held["x"] = x[:, at].clone()
+
+    def put(x: torch.Tensor, hook: Any) -> torch.Tensor:
+        x = x.clone()
+        if site.head is None:
+            x[:, at] = held["x"]
+        else:
+            x[:, at, site.head] = held["x"][:, :, site.head]
+        return x
+
+    with torch.inference_mode():
+        for ids, function in ((pair.clean, keep), (pair.corrupt, put)):
+            row = torch.tensor([ids])
+            with model.backend.hooks([(site.hook_name, function)]):
+                step = model.backend.forward(row, torch.ones_like(row))
+    return float(score(step.logits[:, 0])[0])
+
+
+def score(logits: torch.Tensor) -> torch.Tensor:
+    return logits[:, 65] - logits[:, 66]
+
+
+@pytest.mark.parametrize("family", [HYBRID, SCALARS, SHARED_EXPERT, ONE_WRITER])
+def test_patching_runs_the_whole_context(folders, family):
+    model = load_family(folders, family)
+    pair = Pair("a", "red", model.chat.ids("Tell me of tides"), model.chat.ids("Tell me of moons"))
+    last, offsets = model.n_layers - 1, (-3, -2, -1)
+    sites = [PatchSite("attn_out", 1, None), PatchSite("resid_pre", last, -1)]
+    sites += [PatchSite("head", last, None, 2)] if family == HYBRID else []
+    found = patch(model, [pair], sites, score, offsets=offsets)
+    for s, site in enumerate(sites):
+        expected = by_hand(model, pair, site, offsets)
+        assert float(found.patched[0, s]) == pytest.approx(expected, abs=1e-3)
+        assert abs(expected - float(found.corrupt[0])) > 1e-3
+
+
+def test_a_heads_path_in_a_hybrid_runs_the_whole_context(folders):
+    model = load_family(folders, HYBRID)
+    n, offsets = model.n_layers - 1, tuple(model.chat.offsets)
+    pair = Pair("a", "red", model.chat.ids("Tell me of tides"), model.chat.ids("Tell me of moons"))
+    d = a_direction(model)
+    d = replace(d, site=Site(n, "resid_post"))
+    (path,) = head_paths(model, [pair], [Component(n, "head", 2)], d)
+    held: dict[str, torch.Tensor] = {}
+    read: list[float] = []
+
+    def keep(x: torch.Tensor, hook: Any) -> None:
+        held["z"] = x[:, list(offsets), 2].clone()
+
+    def put(x: torch.Tensor, hook: Any) -> torch.Tensor:
+        x = x.clone()
+        x[:, list(offsets), 2] = held["z"]
+        return x
+
+    def end(x: torch.Tensor, hook: Any) -> None:
+        read.append(float(x[0, -1] @ d.vector))
+
+    z = PatchSite("head", n, None, 2).hook_name
+    with torch.inference_mode():
+        for ids, hooks in (
+            (pair.clean, [(z, keep)]),
+            (pair.corrupt, [(d.site.hook_name, end)]),
+            (pair.corrupt, [(z, put), (d.site.hook_name, end)]),
+        ):
+            row = torch.tensor([ids])
+            with model.backend.hooks(hooks):
+                model.backend.forward(row, torch.ones_like(row))
+    assert float(path.total[0]) == pytest.approx(read[1] - read[0], abs=1e-4)
+    assert abs(float(path.total[0])) > 1e-3
