@@ -55,6 +55,7 @@ class Row:
     batch: bool = False
     ablates: bool = False
     attribution: str = ""
+    half: bool = False
 
     @property
     def status(self) -> str:
@@ -94,6 +95,7 @@ def try_family(family: str, folder: Path) -> Row:
         batch=_batch(model),
         ablates=_ablates(model),
         attribution=_attribution(model),
+        half=_half(folder),
     )
 
 
@@ -187,6 +189,15 @@ def _attribution(model: LensModel) -> str:
     return f"{kind}, words"
 
 
+def _half(folder: Path) -> bool:
+    """Whether it loads in bfloat16 too."""
+    try:
+        load_model(folder, placement=Placement(dtype="bfloat16", device="cpu"))
+    except InputError:
+        return False
+    return True
+
+
 def _direction(model: LensModel) -> Direction:
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     return Direction.from_difference(
@@ -214,7 +225,7 @@ def page(rows: list[Row]) -> str:
         note = "" if r.status == "yes" else f" **{r.status}**"
         lines.append(
             f"| {r.family}{note} | `{r.model_type}` | {r.gaps[0]:.0e} | {r.gaps[1]:.0e} | "
-            f"{r.attribution} |"
+            f"{r.attribution} | {'yes' if r.half else 'no: load in float32'} |"
         )
     lines += [_REFUSED]
     lines += [f"| {r.family} | `{r.model_type}` | {_cell(r.refused)} |" for r in out]
@@ -262,8 +273,8 @@ Attribution: *heads, words* gives each head's share, also by the word it reads; 
 (the heads read another layer's values); *mixers* has only blocks whose mixer is one part, for lack
 of heads that can be told apart; *mixers, words* shares out the heads of the other blocks.
 
-| family | `model_type` | logits | residuals | attribution |
-|---|---|---|---|---|"""
+| family | `model_type` | logits | residuals | attribution | bfloat16 |
+|---|---|---|---|---|---|"""
 _REFUSED: Final = """
 ## Refused
 

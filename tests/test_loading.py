@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from refusal_lens.errors import InputError
-from refusal_lens.model import load, load_model, wrap_model
+from refusal_lens.model import Placement, load, load_model, wrap_model
 
 TEXTS = ["How are you?", "Tell me of tides."]
 
@@ -157,3 +157,11 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     assert "no GGUF file" in one_line(tmp_path / "a.gguf")
     (tmp_path / "model.bin").write_bytes(b"x")
     assert "is a file" in one_line(tmp_path / "model.bin")
+
+
+def test_a_bridge_that_fails_in_half_precision_says_so(tmp_path: Path) -> None:
+    """TransformerLens multiplies OLMo's float32 rotation with bfloat16 weights."""
+    folder = write_tiny(tmp_path / "model", tiny_config("OLMo"))
+    with pytest.raises(InputError, match="load it in float32"):
+        load_model(folder, placement=Placement(dtype="bfloat16"))
+    assert load_model(folder, placement=Placement(dtype="float32")).n_layers == 3
