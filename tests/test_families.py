@@ -138,6 +138,8 @@ def test_a_block_without_mlp_has_no_site_there(folders):
     only = model.editing(Ablate(d, at=(Site(1, "mlp_out"),)))
     with pytest.raises(InputError, match=r"no mlp_out\[1\]"), only:
         pass
+    with pytest.raises(InputError, match=r"no mlp_out\[1\]"):
+        model.residuals(["Hi"], sites=[Site(1, "mlp_out")])
 
 
 def test_a_recurrent_model_shares_no_prefix(model):
