@@ -13,6 +13,7 @@ from typing import Final
 import torch
 
 from refusal_lens.attribution import Decomposition
+from refusal_lens.attribution.anatomy import WRITERS
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Effects, MannerMatrix, Matched
@@ -234,9 +235,7 @@ def _writers(run: Run) -> str:
     shares = torch.stack([a.scores / a.whole for a in own])
     mean = shares.mean(0)
     order = [
-        i
-        for i in mean.argsort(descending=True).tolist()
-        if own[0].components[i].kind in ("head", "MLP")
+        i for i in mean.argsort(descending=True).tolist() if own[0].components[i].kind in WRITERS
     ][:_WRITERS]
     names = [
         f"{own[0].components[i].name} {100 * float(mean[i]):.0f}% (above 0 in "

@@ -78,6 +78,9 @@ def write_tiny(folder: Path, config: PreTrainedConfig, seed: int = 0) -> Path:
         # Norm gains of exactly one would hide a norm that is applied in the wrong place.
         if "norm" in name:
             weight.data.add_(0.3 * torch.randn_like(weight))
+    for name, number in model.named_buffers():
+        if "layer_scalar" in name:  # one when made, like the gains
+            number.fill_(0.5 + torch.rand(()))
     model.save_pretrained(folder)
     byte_tokenizer(folder)
     return folder

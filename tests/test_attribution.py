@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import SIZES, write_tiny
 from planted import HEAD, LAYER, planted_direction, planted_model, planted_prompts
+from tiny_architectures import TINY, tiny_config
 from transformers import (
     Gemma3TextConfig,
     GPT2Config,
@@ -19,6 +20,7 @@ from transformers import (
     LlamaConfig,
     MixtralConfig,
     Olmo2Config,
+    Qwen3_5TextConfig,
 )
 
 from refusal_lens.attribution import (
@@ -300,7 +302,16 @@ OTHERS = {
     "norms after only": Olmo2Config(**SMALL),
     "LayerNorm and learned positions": GPT2Config(**GPT2_SIZES),
     "experts": MixtralConfig(**SIZES, num_local_experts=4),
+    "a factor on what is written": GraniteConfig(**SMALL, residual_multiplier=0.4),
+    "a factor and experts": tiny_config("Granite MoE"),
+    "scalars on the stream": tiny_config("Gemma 4 (text)"),
+    "a norm over the heads": tiny_config("BitNet"),
+    "values from a latent": tiny_config("DeepSeek 3"),
+    "a hybrid with gated heads": Qwen3_5TextConfig(
+        **TINY["Qwen3.5"][1] | {"layer_types": ["full_attention", "linear_attention"] * 2}
+    ),
 }
+MIXERS = ("JetMoE", "Mamba 2", "Falcon-H1", "Granite hybrid, MoE", "LFM2")
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -322,15 +333,38 @@ def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
     biased = kind.startswith(("biases", "LayerNorm"))
     assert kinds >= {"attention bias", "MLP bias"} if biased else "MLP bias" not in kinds
     assert head_sources(model, three_categories.prompts[0], d).remainder < 1e-4
-    if kind == "experts":
+    if not Anatomy(model.backend).has_neurons(1):
+        assert "experts" in kind or "latent" in kind
         with pytest.raises(InputError, match="no neurons"):
             mlp_neurons(model, three_categories, d, 1)
+        return
+    own = PromptSet(tuple(p for p in three_categories if p.category == "red"))
+    neurons = mlp_neurons(model, own, d, 1)
+    if not biased:
+        written = found.attribution("red").score_of(Component(1, "MLP"))
+        assert float(neurons.scores.sum()) + neurons.rest == pytest.approx(written, abs=1e-4)
 
 
-def test_an_unknown_way_of_writing_is_refused(tmp_path, three_categories):
-    """Granite halves what a block writes, which is not told from its hook points."""
+@pytest.mark.parametrize("family", MIXERS)
+def test_mixers_without_heads_are_one_part(family, tmp_path, three_categories):
+    placement = Placement(dtype="float32", device="cpu")
+    model = load_model(write_tiny(tmp_path, tiny_config(family)), placement=placement)
+    d = random_direction(model, Site(2))
+    text = three_categories.prompts[1].text
+    found = decompose_prompt(model, text, d)
+    assert abs(found.remainder) < 1e-4 * float(found.scores.abs().sum())
+    mixers = [c for c in found.components if c.kind == "mixer"]
+    assert mixers and set(mixers) <= set(found.writers())
+    for c in mixers:
+        written = model.residuals([text], sites=[Site(c.layer, "attn_out")])[0, 0, 0]
+        assert found.score_of(c) == pytest.approx(float(written @ d.vector), abs=1e-4)
+
+
+def test_a_part_that_was_not_scaled_is_refused(tmp_path, three_categories, monkeypatch):
+    """Granite multiplies what a block writes: without the factor the parts don't add up."""
     config = GraniteConfig(**SMALL, residual_multiplier=0.5)
     placement = Placement(dtype="float32", device="cpu")
     model = load_model(str(write_tiny(tmp_path, config)), placement=placement)
+    monkeypatch.setattr(Anatomy, "factor", lambda self, layer: 1.0)
     with pytest.raises(InputError, match="don't sum to the stream"):
         decompose(model, three_categories, [random_direction(model, Site(2))])

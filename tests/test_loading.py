@@ -1,6 +1,7 @@
 """What can't be loaded is told in one line; what can be is loaded."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,17 @@ import torch
 from conftest import byte_tokenizer, write_tiny
 from gguf import GGUFWriter
 from peft import LoraConfig, get_peft_model
+from tiny_architectures import tiny_config
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaForCausalLM,
-    Mamba2Config,
-    RwkvConfig,
     T5Config,
 )
 
 from refusal_lens.errors import InputError
-from refusal_lens.model import load_model, wrap_model
+from refusal_lens.model import load, load_model, wrap_model
+from refusal_lens.placement import Placement
 
 TEXTS = ["How are you?", "Tell me of tides."]
 
@@ -78,16 +79,26 @@ def test_architectures_may_be_missing(llama: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("family", "words"),
     [
-        Mamba2Config(hidden_size=32, num_hidden_layers=2, vocab_size=300, num_heads=4, head_dim=16),
-        RwkvConfig(hidden_size=32, num_hidden_layers=2, vocab_size=300),
+        ("DiffLlama", "DiffLlamaForCausalLM can't be hooked: .* has no bridge"),
+        ("Falcon, new decoder", "FalconForCausalLM can't be hooked: .* builds no bridge"),
+        ("RWKV 4", "of RwkvForCausalLM is not the sum of its parts"),
+        ("OpenAI GPT", "OpenAIGPTLMHeadModel has no hook on resid_post"),
     ],
-    ids=["mamba2", "rwkv"],
 )
-def test_a_family_without_a_readable_stream(config: Any, tmp_path: Path) -> None:
-    told = one_line(write_tiny(tmp_path / "model", config))
-    assert "ForCausalLM" in told and "another family" in told or "bridges" in told
+def test_a_family_without_a_readable_stream(family: str, words: str, tmp_path: Path) -> None:
+    told = one_line(write_tiny(tmp_path / "model", tiny_config(family)))
+    assert re.search(words, told) and "use a model of a" in told
+
+
+def test_a_bridge_that_computes_another_model_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Helium turns its queries in other pairs of dimensions than Llama, whose parts add up too."""
+    monkeypatch.setitem(load._SAME_BLOCKS, "HeliumForCausalLM", "LlamaForCausalLM")
+    told = one_line(write_tiny(tmp_path / "model", tiny_config("Helium")))
+    assert "logits of HeliumForCausalLM" in told and "are not its own" in told
 
 
 def a_lora(base: Path, folder: Path) -> Any:
@@ -163,3 +174,11 @@ def test_a_cache_that_is_lost_without_a_word_is_refused(tiny_folders, monkeypatc
     )
     with pytest.raises(InputError, match="behind cached tokens gives other logits.*transformers 5"):
         load_model(tiny_folders["llama"])
+
+
+def test_a_bridge_that_fails_in_half_precision_says_so(tmp_path: Path) -> None:
+    """TransformerLens multiplies OLMo's float32 rotation with bfloat16 weights."""
+    folder = write_tiny(tmp_path / "model", tiny_config("OLMo"))
+    with pytest.raises(InputError, match="load it in float32"):
+        load_model(folder, placement=Placement(dtype="bfloat16"))
+    assert load_model(folder, placement=Placement(dtype="float32")).n_layers == 3

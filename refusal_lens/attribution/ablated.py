@@ -20,9 +20,11 @@ from refusal_lens.prompts import PromptSet
 
 
 def site_of(component: Component) -> PatchSite:
-    """Where a head's or an MLP's output is replaced: at all read offsets."""
+    """Where a head's, a mixer's or an MLP's output is replaced: at all read offsets."""
     if component.kind == "head":
         return PatchSite("head", component.layer, None, component.head)
+    if component.kind == "mixer":
+        return PatchSite("attn_out", component.layer, None)
     assert component.kind == "MLP"
     return PatchSite("mlp_out", component.layer, None)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.anatomy import WRITERS, Component
 from refusal_lens.attribution.base import Attribution
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import cosine_matrix
@@ -50,7 +50,7 @@ class ComponentMatrix(Record):
                 c for i, c in enumerate(self.categories) if float(self.low[i, k]) > LEAST_SHARE
             )
             for k, component in enumerate(self.components)
-            if component.kind in ("head", "MLP")
+            if component.kind in WRITERS
         }
 
     def serving(self, least: int, most: int | None = None) -> tuple[Component, ...]:
@@ -82,7 +82,7 @@ class ComponentMatrix(Record):
         whole = all(c in controls for c in self.categories)
         found: dict[Component, Estimate] = {}
         for i, part in enumerate(self.components):
-            if part.kind not in ("head", "MLP"):
+            if part.kind not in WRITERS:
                 continue
             other = (
                 sum(

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.anatomy import WRITERS, Component
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
 from refusal_lens.records import Provenance, Record
@@ -58,11 +58,9 @@ class Attribution(Record):
     provenance: Provenance
 
     def writers(self) -> tuple[Component, ...]:
-        """Heads and MLPs by their score, the strongest towards refusal first."""
+        """Heads, mixers and MLPs by their score, the strongest towards refusal first."""
         order: list[int] = self.scores.argsort(descending=True).tolist()
-        return tuple(
-            self.components[i] for i in order if self.components[i].kind in ("head", "MLP")
-        )
+        return tuple(self.components[i] for i in order if self.components[i].kind in WRITERS)
 
     def score_of(self, component: Component) -> float:
         """One component's score."""

@@ -16,13 +16,18 @@ class Endings:
     """Runs a prompt from any offset on; what comes before is computed once.
 
     A beginning is made from the longest one that is there already: a row that is patched at the
-    last token costs one token.
+    last token costs one token. A recurrent model's state can't be taken up for several tokens at
+    once: there the whole prompt is run.
     """
 
     def __init__(self, backend: Backend, ids: Ids) -> None:
         self.backend = backend
         self.ids = torch.tensor([ids], device=backend.device)
         self._caches: dict[int, Any] = {}
+
+    def start_of(self, offset: int) -> int:
+        """The offset to run from, for what is to be changed at `offset`."""
+        return -self.ids.shape[1] if self.backend.recurrent else offset
 
     def scores(self, score: Score, start: int, n_rows: int, hooks: Hooks) -> Float[Tensor, " row"]:
         """Scores of `n_rows` copies, run from offset `start` with hooks on."""

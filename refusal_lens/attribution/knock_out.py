@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.ablated import AblatedRuns
-from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.anatomy import WRITERS, Component
 from refusal_lens.attribution.base import Attribution, Target
 from refusal_lens.attribution.opening import Score, name_of
 from refusal_lens.attribution.passes import check_unedited, silent
@@ -190,6 +190,6 @@ def _random_orders(order: Sequence[Component], cuts: Cuts) -> list[list[Componen
         shuffled: list[Component] = [
             order[i] for i in torch.randperm(len(order), generator=generator).tolist()
         ]
-        of_kind = {kind: iter([c for c in shuffled if c.kind == kind]) for kind in ("head", "MLP")}
+        of_kind = {kind: iter([c for c in shuffled if c.kind == kind]) for kind in WRITERS}
         orders.append([next(of_kind[c.kind]) for c in order])
     return orders

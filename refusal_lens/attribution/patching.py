@@ -231,7 +231,10 @@ class _Run:
 
     def _patched(self, values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " site"]:
         found = torch.zeros(len(values))
-        starts = [self.offsets[0] if s.offset is None else s.offset for s in self.sites]
+        starts = [
+            self.endings.start_of(self.offsets[0] if s.offset is None else s.offset)
+            for s in self.sites
+        ]
         for start, own in _passes(starts).items():
 
             def score(chunk: list[int], start: int = start) -> Float[Tensor, " row"]:

@@ -169,13 +169,15 @@ def _runs(
     sites = [PatchSite("head", h.layer, None, h.head) for h in heads]
     names = tuple(dict.fromkeys(s.hook_name for s in sites))
     seen = Tapped.read(model, pair, names, offsets, _no_score).seen
-    hooks = PatchHooks(offsets, torch.zeros(n_rows, dtype=torch.int64))
+    prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
+    n_prefix = len(prefix.ids)
+    first = len(pair.corrupt) + offsets[0] - n_prefix
+    hooks = PatchHooks(offsets, torch.full((n_rows,), first))
     for k, site in enumerate(sites):
         generator = torch.Generator().manual_seed(seed)
         hooks.write(2 * k + 1, site, value_at(site, seen, 0, offsets))
         hooks.write(2 * k + 2, site, random_value(site, seen, offsets, generator))
-    prefix = SharedPrefix(ActiveEdits(model.backend), pair.corrupt[: offsets[0]])
-    end = torch.tensor([pair.corrupt[offsets[0] :]]).expand(n_rows, -1)
+    end = torch.tensor([pair.corrupt[n_prefix:]]).expand(n_rows, -1)
     length = torch.full((n_rows,), end.shape[1])
     batch = prefix.prepare(Batch(tuple(range(n_rows)), end, length, prompt=length))
     tap = Tap(projections.names, length[:, None] + torch.tensor(projections.offsets))
@@ -189,7 +191,7 @@ def _no_score(logits: Tensor) -> Tensor:
 
 
 def _kind(component: Component) -> str:
-    """Whose write a part belongs to: a bias to its block's heads or MLP."""
+    """Whose write a part belongs to: a bias to its block's heads or MLP, a mixer to the heads."""
     return "MLP" if component.kind.startswith("MLP") else "head"
 
 

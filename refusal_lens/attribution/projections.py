@@ -1,7 +1,7 @@
 """What every component writes along given directions, for the rows of one forward pass."""
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Literal, final
 
 import torch
 from jaxtyping import Bool, Float64
@@ -40,10 +40,18 @@ class Projections:
         self.layers = range(max(_blocks(d.site) for d in directions))
         self.components = anatomy.components(len(self.layers))
         self._vectors = torch.stack([d.vector for d in directions]).double()
+        self._carried = self.written * torch.tensor(
+            [[anatomy.carried(c, d.site) for c in self.components] for d in directions],
+            dtype=torch.float64,
+        )
         self._whole = [d.site.hook_name for d in directions]
-        self._readers = {n: self._head_readers(n) for n in self.layers}
+        self._readers = {n: self._head_readers(n) for n in self.layers if anatomy.n_heads(n)}
         own = [Site(n, "mlp_out").hook_name for n in self.layers]
-        own += [anatomy.z(n) for n in self.layers]
+        own = [name for name in own if name in anatomy.names]  # a block may have no MLP
+        own += [
+            anatomy.z(n) if anatomy.n_heads(n) else Site(n, "attn_out").hook_name
+            for n in self.layers
+        ]
         own += [s for n in self.layers for w in ("attn", "mlp") if (s := anatomy.scale(n, w))]
         self.names = (_EMBEDDED, *own, *self._whole)
 
@@ -81,17 +89,25 @@ class Projections:
                 self._attention(tap, own, place, (n, o, k))
                 self._mlp(tap, own, place, (n, o, k))
             found[:, k] = own
-        return found * self.written
+        return found * self._carried
 
     def reader_of(self, layer: int) -> Float64[Tensor, "target head d_head"]:
         """What one unit of each head's output adds along each direction: W_O (gain * r)."""
         return self._readers[layer]
+
+    def carried_from(self, layer: int) -> float:
+        """What is left, at the first direction's site, of a unit that a layer's heads write."""
+        return self.anatomy.carried(Component(layer, "head", 0), self.directions[0].site)
 
     def _attention(
         self, tap: Tap, own: Tensor, place: dict[Component, int], at: tuple[int, int, list[int]]
     ) -> None:
         n, o, k = at
         n_heads = self.anatomy.n_heads(n)
+        if not n_heads:
+            whole = tap.seen[Site(n, "attn_out").hook_name][:, o].double()
+            own[..., place[Component(n, "mixer")]] = whole @ self._vectors[k].T
+            return
         z = tap.seen[self.anatomy.z(n)][:, o].double().reshape(len(own), n_heads, -1)
         held = self._held(tap, n, o, "attn")
         first = place[Component(n, "head", 0)]
@@ -106,6 +122,8 @@ class Projections:
         self, tap: Tap, own: Tensor, place: dict[Component, int], at: tuple[int, int, list[int]]
     ) -> None:
         n, o, k = at
+        if Component(n, "MLP") not in place:
+            return
         out = tap.seen[Site(n, "mlp_out").hook_name][:, o].double() @ self._vectors[k].T
         bias = self.anatomy.bias(n, "mlp")
         if bias is not None:
@@ -117,10 +135,11 @@ class Projections:
 
     def _held(self, tap: Tap, n: int, o: int, writer: str) -> Float64[Tensor, "batch 1 1"]:
         """The number by which the post-norm divided each row's write; 1 without a post-norm."""
-        name = self.anatomy.scale(n, "attn" if writer == "attn" else "mlp")
+        which: Literal["attn", "mlp"] = "attn" if writer == "attn" else "mlp"
+        name = self.anatomy.scale(n, which)
         if name is None:
             return torch.ones(len(tap.positions), 1, 1, dtype=torch.float64)
-        return tap.seen[name][:, o].double().reshape(-1, 1, 1)
+        return self.anatomy.divisor(n, which, tap.seen[name][:, o]).reshape(-1, 1, 1)
 
     def _head_readers(self, n: int) -> Float64[Tensor, "target head d_head"]:
         read = self._vectors * self.anatomy.gain(n, "attn")

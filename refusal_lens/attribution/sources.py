@@ -88,6 +88,11 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
     anatomy = Anatomy(model.backend)
     ids = model.ids([prompt])[0]
     heads = tuple(c for c in whole.components if c.kind == "head")
+    if not heads:
+        raise InputError(
+            f"no block of {model.name} below {direction.site} has attention heads that can be told "
+            "apart, so nothing can be shared out by source token; decompose() gives whole mixers"
+        )
     projections = Projections(anatomy, [direction])
     by_layer = _by_token(model, ids, projections)
     scores = torch.stack([by_layer[c.layer][c.head or 0] for c in heads])
@@ -139,6 +144,7 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
         raise InputError(f"{len(pairs)} pairs were given; a class difference needs at least 2")
     active = _neurons(model, prompts, direction, layer, progress)
     read = anatomy.mlp(layer) @ (direction.vector.double() * anatomy.gain(layer, "mlp"))
+    read = read * anatomy.carried(Component(layer, "MLP"), direction.site)
     each = (active[pairs[:, 0]] - active[pairs[:, 1]]) * read
     mean = each.mean(0)
     n = len(pairs)
@@ -183,23 +189,39 @@ def _by_token(
         return function
 
     names: list[str] = []
-    for n in projections.layers:
-        names += [f"blocks.{n}.attn.hook_pattern", f"blocks.{n}.attn.hook_v"]
+    layers = [n for n in projections.layers if anatomy.n_heads(n)]
+    for n in layers:
+        if (values := anatomy.values(n)) is None:
+            raise InputError(
+                f"the heads of layer {n} read the values of another layer, which can't be shared "
+                "out by source token; decompose() gives whole heads"
+            )
+        names += [f"blocks.{n}.attn.hook_pattern", values]
         scale = anatomy.scale(n, "attn")
         names += [scale] if scale else []
+        names += [anatomy.gate(n)] if anatomy.gate(n) in anatomy.names else []
     row = torch.tensor([ids], device=model.backend.device)
     with torch.inference_mode(), model.backend.hooks([(name, reader(name)) for name in names]):
         model.backend.forward(row, torch.ones_like(row))
     found: dict[int, Tensor] = {}
-    for n in projections.layers:
+    for n in layers:
         weight = seen[f"blocks.{n}.attn.hook_pattern"][:, query]
-        value = seen[f"blocks.{n}.attn.hook_v"]
+        value = seen[anatomy.values(n) or ""]
+        if anatomy.value_by_head(n):
+            value = value.transpose(0, 1)
         # With grouped queries several heads read one value.
         value = value.repeat_interleave(len(weight) // value.shape[1], dim=1)
         scale = anatomy.scale(n, "attn")
-        held = 1.0 if scale is None else float(seen[scale][query])
-        read = torch.einsum("she,he->hs", value, projections.reader_of(n)[0])
-        found[n] = weight * read / held
+        held = 1.0 if scale is None else float(anatomy.divisor(n, "attn", seen[scale][query]))
+        read = projections.reader_of(n)[0]
+        if (norm := anatomy.heads_norm(n)) is not None:  # over the outputs of all heads (BitNet)
+            z = torch.einsum("hs,she->he", weight, value)
+            read = read * norm.gain
+            held = held * float((z.square().mean() + norm.eps).sqrt())
+        if (gate := anatomy.gate(n)) in seen:  # on what each head writes here (Qwen3.5)
+            read = read * seen[gate][query].sigmoid().reshape(read.shape)
+        written = torch.einsum("she,he->hs", value, read)
+        found[n] = weight * written / held * projections.carried_from(n)
     return found
 
 
@@ -209,15 +231,33 @@ def _neurons(
     """Each prompt's neurons at the direction's offset, divided by what the post-norm divides by."""
     anatomy = Anatomy(model.backend)
     scale = anatomy.scale(layer, "mlp")
-    names: Sequence[str] = [anatomy.neurons(layer), *([scale] if scale else [])]
+    written = f"blocks.{layer}.mlp.hook_out"  # before any post-norm or factor of the block
+    names: Sequence[str] = [
+        anatomy.neurons(layer),
+        *(name for name in (scale, written) if name in anatomy.names),
+    ]
     feed = feed_of(model, model.ids(prompts), progress)
     found: list[tuple[tuple[int, ...], Tensor]] = []
     with torch.inference_mode():
         for batch, tap in feed.batches(partial(tapped, feed, names, [direction.offset])):
             active = tap.seen[names[0]][:, 0].double()
+            if written in tap.seen:
+                _check_neurons(anatomy, layer, active, tap.seen[written][:, 0].double())
             if scale:
-                active = active / tap.seen[scale][:, 0].double().reshape(-1, 1)
+                active = active / anatomy.divisor(layer, "mlp", tap.seen[scale][:, 0])[:, None]
             found.append((batch.rows, active))
             progress(len(batch.rows))
     order = torch.tensor([row for rows, _ in found for row in rows]).argsort()
     return torch.cat([x for _, x in found])[order]
+
+
+def _check_neurons(anatomy: Anatomy, layer: int, active: Tensor, written: Tensor) -> None:
+    bias = anatomy.bias(layer, "mlp")
+    total = active @ anatomy.mlp(layer) + (0.0 if bias is None else bias)
+    gap = float((total - written).norm() / written.norm())
+    exact = anatomy.backend.dtype in (torch.float32, torch.float64)
+    if not gap <= (_TOLERANCE if exact else _HALF_TOLERANCE):
+        raise InputError(
+            f"the neurons of layer {layer} don't sum to what its MLP writes (relative gap "
+            f"{gap:.2g}): this architecture changes the sum in a way that is not known here"
+        )

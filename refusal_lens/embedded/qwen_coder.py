@@ -67,7 +67,7 @@ MODEL: Final = EmbeddedModel(
     licence="Apache-2.0",
     sizes=MappingProxyType(
         {
-            "fit_pairs": 48,  # of a category that is refused one time in two, 20 refusals and more
+            "fit_pairs": 44,  # of a category that is refused one time in two, 20 refusals and more
             "behaviour_tokens": 20,
             "val_pairs": 16,
             "selection_prompts": 24,
@@ -77,7 +77,7 @@ MODEL: Final = EmbeddedModel(
             "trade_off_pairs": 22,
             "strengths": (-1.0, 0.0, 1.0),  # on both sides of the unedited rates
             "effect_tokens": 16,
-            "manner_pairs": 8,
+            "manner_pairs": 6,
             "cost_prompts": 8,
             "cost_windows": 3,
             "cost_categories": 2,

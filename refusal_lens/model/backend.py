@@ -1,7 +1,7 @@
 """One way to call TransformerLens' two model classes: TransformerBridge and HookedTransformer."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,7 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HookFunction = Callable[..., Tensor | None]
+from refusal_lens.model.writers import HookFunction, find_written, scale_of
+
 Hooks = Sequence[tuple[str, HookFunction]]
 
 
@@ -27,7 +28,12 @@ class Step:
 
 @runtime_checkable
 class Backend(Protocol):
-    """A TransformerLens model: its sizes, its hooks, and a forward pass on token ids."""
+    """A TransformerLens model: its sizes, its hooks, and a forward pass on token ids.
+
+    `scales` are the numbers by which each block multiplies the whole stream at its end: 1 but for
+    Gemma 4. A `recurrent` model carries a state from token to token, which padding would enter.
+    `joint` are hook points at which several modules' writes are shown as one.
+    """
 
     name: str
     n_layers: int
@@ -36,6 +42,9 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
     window: int | None
+    scales: tuple[float, ...]
+    recurrent: bool
+    joint: frozenset[str]
 
     def forward(
         self,
@@ -88,7 +97,11 @@ class BridgeBackend:
         parameter = next(iter(bridge.original_model.parameters()))
         self.device = parameter.device
         self.dtype = parameter.dtype
-        self.window = _window(config)
+        self.recurrent = _recurrent(bridge.original_model, config)
+        self.window = 0 if self.recurrent else _window(config)
+        self.scales = tuple(scale_of(block) for block in bridge.blocks)
+        self._written = find_written(list(bridge.blocks), config, frozenset(bridge.hook_dict))
+        self.joint = frozenset(name for name, written in self._written.items() if written.joint)
 
     def forward(
         self,
@@ -116,7 +129,21 @@ class BridgeBackend:
 
     def hooks(self, fwd_hooks: Hooks) -> AbstractContextManager[Any]:
         """See `Backend.hooks`."""
-        return self.model.hooks(fwd_hooks=list(fwd_hooks))
+        return self._hooks(fwd_hooks)
+
+    @contextmanager
+    def _hooks(self, fwd_hooks: Hooks) -> Generator[None]:
+        theirs = [(name, f) for name, f in fwd_hooks if name not in self._written]
+        held = {name: list(written.functions) for name, written in self._written.items()}
+        with self.model.hooks(fwd_hooks=theirs):
+            try:
+                for name, function in fwd_hooks:
+                    if name in self._written:
+                        self._written[name].functions.append(function)
+                yield
+            finally:
+                for name, functions in held.items():
+                    self._written[name].functions = functions
 
     def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
         """See `Backend.select_cache`."""
@@ -130,11 +157,12 @@ class BridgeBackend:
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""
-        return sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
+        own = sum(len(written.functions) for written in self._written.values())
+        return own + sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
 
     def hook_names(self) -> frozenset[str]:
         """See `Backend.hook_names`."""
-        return frozenset(self.model.hook_dict)
+        return frozenset(self.model.hook_dict) | frozenset(self._written)
 
 
 @final
@@ -151,6 +179,9 @@ class HookedTransformerBackend:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self.window = int(model.cfg.window_size) if model.cfg.use_local_attn else None
+        self.scales = (1.0,) * self.n_layers
+        self.recurrent = False
+        self.joint = frozenset()
 
     def forward(
         self,
@@ -237,6 +268,13 @@ def _context(config: Any, default: int) -> int:
             first = first or getattr(config, "original_max_position_embeddings", None)
             most = min(most, int(first or most))
     return most
+
+
+def _recurrent(model: PreTrainedModel, config: Any) -> bool:
+    """Whether a convolution, a state space or linear attention mixes tokens in some block."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    attention = {"full_attention", "sliding_attention", "chunked_attention"}
+    return bool(getattr(model, "_is_stateful", False)) or not kinds <= attention
 
 
 def _window(config: Any) -> int | None:

@@ -35,13 +35,14 @@ class SharedPrefix:
     """The keys and values of the tokens that every prompt of a template begins with.
 
     Edits that differ between rows make the prefix differ: there is one for each such variant, and
-    each row continues its own.
+    each row continues its own. A recurrent model has none: its state is carried on by one token at
+    a time, and each row is read from its first token on.
     """
 
     def __init__(self, edits: ActiveEdits, ids: Ids) -> None:
-        self.ids = ids
         self.edits = edits
         self.backend = edits.backend
+        self.ids = () if self.backend.recurrent else ids
         self._cache: Any = None
         self._variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]] = {}
 

@@ -128,7 +128,7 @@ def _decode(
             break
         if place == decoding.max_new_tokens - 1:
             break
-        if decoding.use_cache:
+        if decoding.use_cache and cache is not None:  # some recurrent models give none back
             step = prefix.follow(batch, answers.newest(), cache, said=place)
             logits, cache = step.logits[:, -1], step.cache
         else:

@@ -110,9 +110,13 @@ def by_site(
     found: dict[Site, list[list[tuple[int, Part]]]] = {}
     for number, part in parts:
         # A site that is named twice in an erasure is one hook.
-        for site in dict.fromkeys(check_sites(part.edit, backend.n_layers)):
-            if site.hook_name not in known:
-                raise InputError(f"{backend.name} has no {site} in this model; name another site")
+        sites = tuple(dict.fromkeys(check_sites(part.edit, backend.n_layers)))
+        present = [site for site in sites if site.hook_name in known]
+        # Where a block has no MLP, nothing is written that an erasure elsewhere too could miss.
+        if len(present) < len(sites) and not (present and part.edit.repeatable):
+            missing = next(site for site in sites if site not in present)
+            raise InputError(f"{backend.name} has no {missing} in this model; name another site")
+        for site in present:
             levels = found.setdefault(site, [])
             first = len(levels)
             while first and not any(_share_rows(part, other) for _, other in levels[first - 1]):

@@ -306,6 +306,8 @@ class LensModel:
                 raise InputError(
                     f"{site} is beyond this model: its layers are 0 to {self.n_layers - 1}"
                 )
+            if site.hook_name not in self.backend.hook_names():
+                raise InputError(f"{self.name} has no {site}; name another site")
         return chosen
 
     def _offsets(self, offsets: Offsets) -> tuple[int, ...]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import warnings
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from peft import PeftModel
@@ -18,10 +19,19 @@ from refusal_lens.errors import InputError, reason_of
 from refusal_lens.memory import enough_for
 from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.check import check_cache, check_stream
+from refusal_lens.model.check import Logits, check_cache, check_stream, logits_before
 from refusal_lens.model.checkpoint import check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
 from refusal_lens.placement import Placement
+
+# Families whose blocks are another's, which TransformerLens bridges under that other name alone.
+_SAME_BLOCKS: Final = {
+    "CwmForCausalLM": "LlamaForCausalLM",
+    "GraniteMoeSharedForCausalLM": "GraniteMoeHybridForCausalLM",
+    "HeliumForCausalLM": "Ernie4_5ForCausalLM",
+    "MinistralForCausalLM": "MistralForCausalLM",
+    "PhimoeForCausalLM": "PhiMoEForCausalLM",
+}
 
 Implementation = Literal["bridge", "hooked_transformer"]
 
@@ -74,8 +84,9 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
         name = f"{source}@{revision}" if revision else source
     chat = _template(tokenizer, system, thinking, now)
     digest = fingerprint(hf)
-    hooked = _bridged if implementation == "bridge" else _hooked_transformer
-    return _finish(hooked(hf, tokenizer), chat, name, digest, placement)
+    if implementation == "bridge":
+        return _bridged(hf, chat, name, digest, placement)
+    return _finish(_hooked_transformer(hf, tokenizer), chat, name, digest, placement)
 
 
 def load_control(source: str, like: LensModel, *, placement: Placement) -> LensModel:
@@ -98,8 +109,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             "tuned from"
         )
     digest = fingerprint(hf)
-    backend = _bridged(hf, like.chat.tokenizer)
-    return _finish(backend, like.chat, f"{source} (control)", digest, placement)
+    return _bridged(hf, like.chat, f"{source} (control)", digest, placement)
 
 
 def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
@@ -137,8 +147,9 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
         name = name or str(model.config.name_or_path) or type(model).__name__
         check_plain(model, name)
         digest = fingerprint(model)
+        model.eval().requires_grad_(False)
         chat = _template(tokenizer, system, thinking, now)
-        return _finish(_bridged(model, tokenizer), chat, name, digest, placement)
+        return _bridged(model, chat, name, digest, placement)
     tokenizer = tokenizer or model.tokenizer
     name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
     assert tokenizer is not None
@@ -173,14 +184,30 @@ def _template(
 
 
 def _finish(
-    backend: Backend, chat: ChatTemplate, name: str, digest: str, placement: Placement
+    backend: Backend,
+    chat: ChatTemplate,
+    name: str,
+    digest: str,
+    placement: Placement,
+    expected: Logits | None = None,
 ) -> LensModel:
-    check_stream(backend, chat)
+    check_stream(backend, chat, expected)
     check_cache(backend, chat)
     return LensModel(backend, chat, name=name, digest=digest, placement=placement)
 
 
-def _bridged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> BridgeBackend:
+def _bridged(
+    model: PreTrainedModel, chat: ChatTemplate, name: str, digest: str, placement: Placement
+) -> LensModel:
+    # The bridge rebuilds attention step by step; the masks must be made for that.
+    with suppress(ValueError):  # a family without any attention
+        model.set_attn_implementation("eager")
+    expected = logits_before(model, chat)
+    backend = BridgeBackend(_bridge(model, chat.tokenizer))
+    return _finish(backend, chat, name, digest, placement, expected)
+
+
+def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
     """A Hugging Face model taken over by TransformerLens.
 
     Raises:
@@ -189,21 +216,24 @@ def _bridged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Brid
     from transformer_lens.model_bridge import TransformerBridge
 
     family = type(model).__name__
-    model.eval().requires_grad_(False)
-    if not model.config.architectures:  # saved without: the bridge looks its family up there
-        model.config.architectures = [family]
+    # The bridge looks the family up here; a checkpoint may have been saved without.
+    named = model.config.architectures
+    if not named or family in _SAME_BLOCKS:
+        model.config.architectures = [_SAME_BLOCKS.get(family, family)]
     try:
-        # The bridge rebuilds attention step by step; the masks must be made for that.
-        model.set_attn_implementation("eager")
-        bridge = TransformerBridge.boot_transformers(
+        return TransformerBridge.boot_transformers(
             str(model.config.name_or_path), hf_model=model, tokenizer=tokenizer
         )
     except Exception as error:  # whatever breaks in a family that nobody has fitted there
+        unknown = "Could not determine supported architecture" in str(error)  # and a long list
         raise InputError(
             f"{family} can't be hooked: TransformerLens {metadata.version('transformer_lens')} "
-            f"builds no bridge for it ({reason_of(error)}); use a model of a family that it bridges"
+            f"{'has' if unknown else 'builds'} no bridge for it"
+            f"{'' if unknown else f' ({reason_of(error)})'}; use a model of a family that it "
+            "bridges (docs/architectures.md lists them)"
         ) from None
-    return BridgeBackend(bridge)
+    finally:
+        model.config.architectures = named or [family]
 
 
 def _hooked_transformer(

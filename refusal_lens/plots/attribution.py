@@ -128,6 +128,8 @@ def plot_heads(
 ) -> go.Figure:
     """Layer x head of the class difference, the MLP in the last column, the control beside.
 
+    Where a block has no heads that can be told apart, its mixer stands in the first column.
+
     The colours end at what the strongest head writes; an MLP may write more.
     """
     components = attributions[0].components
@@ -158,6 +160,8 @@ def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Grid:
     hovers: list[list[str]] = []
     for layer in range(n_layers):
         row = [Component(layer, "head", h) for h in range(n_heads)] + [Component(layer, "MLP")]
+        if (mixer := Component(layer, "mixer")) in held:
+            row[0] = mixer
         values.append([round(float(a.scores[held[c]]), 4) if c in held else None for c in row])
         hovers.append([_told(a, c, held) for c in row])
     return Grid(values, hovers)

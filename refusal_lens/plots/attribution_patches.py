@@ -117,7 +117,8 @@ def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.F
     A guess from one backward pass: the agreement table says how good it was at other sites.
     """
     heads = [s for s in fast.sites if s.point == "head"]
-    n_layers, n_heads = 1 + max(s.layer for s in heads), 1 + max(s.head or 0 for s in heads)
+    n_layers = 1 + max((s.layer for s in heads), default=0)  # a state space has no heads
+    n_heads = 1 + max((s.head or 0 for s in heads), default=0)
     grids: dict[str, list[Grid]] = {}
     for name, category in _choices(fast.categories, titles):
         at = dict(zip(fast.sites, fast.estimates(category), strict=True))

@@ -239,8 +239,9 @@ def patch_sites(bench: Bench, reach: Reach) -> tuple[PatchSite, ...]:
     """What is really patched: blocks at all offsets, the stream at each; with `whole` heads too."""
     model = bench.model
     layers = bench.study.layers_of(model.n_layers, reach.stream_layers)
+    known = model.backend.hook_names()  # a block of a state space alone has no MLP
     sites = (
-        *writer_sites(range(model.n_layers)),
+        *(s for s in writer_sites(range(model.n_layers)) if s.hook_name in known),
         *stream_sites(layers, patch_offsets(bench, reach)),
     )
     return (
