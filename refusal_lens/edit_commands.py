@@ -83,8 +83,8 @@ def evaluate(
         bool, typer.Option("--full", help="Generate and read answers instead of scores.")
     ] = False,
     judge: Annotated[
-        str, typer.Option(help="Who reads answers: phrase, substring, manner, xstest, llm, ...")
-    ] = "phrase",
+        str, typer.Option(help="Who reads answers: refusal, phrase, substring, llm, ...")
+    ] = "refusal",
     endpoint: Annotated[
         str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
     ] = None,
@@ -113,7 +113,7 @@ def evaluate(
     results = Results.open(run)
     if endpoint is not None and not judge.startswith("llm"):
         raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
-    if full or judge != "phrase" or not results.has("trade_off", "grid"):
+    if full or judge != "refusal" or not results.has("trade_off", "grid"):
         where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
         placement = placement_of(device, dtype, batch_size)
         # The precision is that of the model that answers; a local judge keeps its own.

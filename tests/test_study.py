@@ -199,9 +199,9 @@ def let_it_refuse(patch):
     """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
     who minds that a random model's answers make no sense."""
     for module in (stages, effects):
-        patch.setattr(module, "PhraseJudge", ByPrompt)
+        patch.setattr(module, "RefusalJudge", ByPrompt)
     for module in (evaluation_stages, manner_stages, geometry_stages, effect_stages):
-        patch.setattr(module, "PhraseJudge", Mixed)
+        patch.setattr(module, "RefusalJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
@@ -232,7 +232,7 @@ def by_behaviour(study, tmp_path_factory):
     """A run of a model that refuses some prompts of either side, whatever was intended."""
     patch = pytest.MonkeyPatch()
     let_it_refuse(patch)
-    patch.setattr(stages, "PhraseJudge", Mixed)
+    patch.setattr(stages, "RefusalJudge", Mixed)
     patch.setattr(geometry_stages, "LEAST_PAIRS", 3)
     patch.setattr(
         geometry_stages, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3)

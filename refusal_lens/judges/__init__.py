@@ -20,6 +20,7 @@ from refusal_lens.judges.choice import make_judge as make_judge
 from refusal_lens.judges.endpoint import Endpoint as Endpoint
 from refusal_lens.judges.first_token import ScoreTrust as ScoreTrust
 from refusal_lens.judges.llm import LLMJudge as LLMJudge
+from refusal_lens.judges.long_answers import RefusalJudge as RefusalJudge
 from refusal_lens.judges.manner import MannerJudge as MannerJudge
 from refusal_lens.judges.manners import MANNERS as MANNERS
 from refusal_lens.judges.phrase import PhraseJudge as PhraseJudge

@@ -8,6 +8,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
 from refusal_lens.judges.endpoint import Endpoint
 from refusal_lens.judges.llm import LLMJudge
+from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.judges.manner import MannerJudge
 from refusal_lens.judges.phrase import PhraseJudge
 from refusal_lens.judges.sense import SenseChecked
@@ -61,6 +62,10 @@ class JudgeChoice:
 
 
 JUDGES: Final[dict[str, JudgeChoice]] = {
+    "refusal": JudgeChoice(
+        "the phrase judge, and for long answers a small model over it; the default; English",
+        lambda settings: RefusalJudge(),
+    ),
     "phrase": JudgeChoice(
         "phrase lists over the opening: outcome and manner, gibberish is unclear; English",
         lambda settings: PhraseJudge(),

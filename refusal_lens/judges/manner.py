@@ -18,8 +18,9 @@ from torch import Tensor
 
 from refusal_lens.judges import phrases
 from refusal_lens.judges.base import Judge, Verdict, judge_all
+from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.judges.manners import OTHER
-from refusal_lens.judges.phrase import PhraseJudge, hits, normalise, opening
+from refusal_lens.judges.phrase import hits, normalise, opening
 from refusal_lens.records import Estimate, Record, load_record
 from refusal_lens.resources import data_path
 
@@ -98,7 +99,7 @@ class MannerJudge:
         of: The judge that says whether an answer refuses.
     """
 
-    of: Judge = PhraseJudge()
+    of: Judge = RefusalJudge()
 
     @property
     def name(self) -> str:

@@ -7,13 +7,13 @@ from typing import final
 
 from refusal_lens.arguments import several
 from refusal_lens.interventions import Edit
-from refusal_lens.judges import PhraseJudge, Verdict
+from refusal_lens.judges import RefusalJudge, Verdict
 
 
 @final
 @dataclass(frozen=True)
 class ComparedAnswer:
-    """What the model says under one edit, with the phrase judge's reading of it."""
+    """What the model says under one edit, with the refusal judge's reading of it."""
 
     condition: str
     edits: str
@@ -51,7 +51,7 @@ class Compared:
         )
         return (
             f"<p>{escape(self.prompt)}<br><small>{escape(self.model)}, {escape(self.decoding)}; "
-            "read by the phrase judge; single answers are examples</small></p>"
+            "read by the refusal judge; single answers are examples</small></p>"
             f"<table><tr><th>condition</th><th>reading</th><th>answer</th></tr>{rows}</table>"
         )
 
@@ -66,5 +66,5 @@ def named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
 
 
 def read_answer(prompt: str, condition: str, edits: str, answer: str) -> ComparedAnswer:
-    """An answer with the phrase judge's reading."""
-    return ComparedAnswer(condition, edits, answer, PhraseJudge().judge(prompt, answer))
+    """An answer with the refusal judge's reading."""
+    return ComparedAnswer(condition, edits, answer, RefusalJudge().judge(prompt, answer))

@@ -8,7 +8,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, SideBySide, answer_under, read_all
 from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label
@@ -43,7 +43,7 @@ def effects(bench: Bench, tick: Progress) -> Records:
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
         conditions += [(source, edit_of(d)) for source, d in tried.items()]
         said = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
-        read = read_all(said, prompts, PhraseJudge())
+        read = read_all(said, prompts, RefusalJudge())
         judged += read
         records[name] = SideBySide(tuple(p.text for p in prompts), read)
         rows += [

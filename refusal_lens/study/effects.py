@@ -2,7 +2,7 @@
 
 from refusal_lens.evaluation import SideBySide, answer_under, read_all
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -31,7 +31,7 @@ def answers(bench: Bench, tick: Progress) -> Records:
         progress=tick,
     )
     texts = tuple(p.text for p in shown)
-    return {"answers": SideBySide(texts, read_all(said, shown, PhraseJudge()))}
+    return {"answers": SideBySide(texts, read_all(said, shown, RefusalJudge()))}
 
 
 def _shown(bench: Bench, n: int) -> PromptSet:

@@ -24,7 +24,7 @@ from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
 from refusal_lens.evaluation.grid import Kind
 from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge
+from refusal_lens.judges import RefusalJudge, ScoreTrust, SubstringJudge
 from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
@@ -65,7 +65,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
             trust = records["trust"] = _calibrated(bench, model, trust)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
-    reading = Reading(trust, PhraseJudge(), Decoding(sizes.manner_tokens))
+    reading = Reading(trust, RefusalJudge(), Decoding(sizes.manner_tokens))
     with allow_transfer():  # the study's own directions, at another scale of its adapter
         grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
     if model is not bench.model:
@@ -123,7 +123,7 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
         read = bench.results.get("contrasts", "behaviour", Evaluation)
     if read is None or read.provenance.model_digest != model.digest:
         decoding = Decoding(bench.study.sizes.behaviour_tokens)
-        read = evaluate(model, prompts, PhraseJudge(), decoding=decoding)
+        read = evaluate(model, prompts, RefusalJudge(), decoding=decoding)
     try:
         return calibrate_score(model, prompts, read, trust)
     except InputError:
@@ -137,7 +137,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
     test = bench.prompts.only(split="test")
     material = CostMaterial(
         bench.spread(test, "comply", sizes.cost_prompts),
-        PhraseJudge(),
+        RefusalJudge(),
         Decoding(sizes.cost_tokens),
         windows=sizes.cost_windows,
     )

@@ -18,7 +18,7 @@ from refusal_lens.evaluation import (
 )
 from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import Agreement, Judge, PhraseJudge
+from refusal_lens.judges import Agreement, Judge, RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.study.evaluation_stages import (
@@ -42,11 +42,11 @@ _TOKEN: Final = 0.1  # passes a generated token, as in the study's plan
 
 
 def full_stages(judge: Judge | None = None) -> tuple[Stage, ...]:
-    """The stages of the full evaluation; by default the phrase judge reads.
+    """The stages of the full evaluation; by default the refusal judge reads.
 
     Their digests are the same whoever reads, so that a new study drops what holds no longer.
     """
-    judge = PhraseJudge() if judge is None else judge
+    judge = RefusalJudge() if judge is None else judge
     return (
         Stage(
             RATES,

@@ -29,7 +29,7 @@ from refusal_lens.geometry import (
 from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.frame import twin_differences
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_control, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -153,7 +153,7 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
         decoding = Decoding(study.sizes.behaviour_tokens)
         said = "none" if model is bench.model else model.name
         read = evaluate(
-            model, prompts, PhraseJudge(), condition=said, decoding=decoding, progress=tick
+            model, prompts, RefusalJudge(), condition=said, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()

@@ -16,7 +16,7 @@ from refusal_lens.evaluation import (
 from refusal_lens.geometry import Structure
 from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompt_files import load_categories
@@ -74,7 +74,7 @@ def _steered(
 ) -> Steered:
     added = [Add(d, strength=STEERED_AT) for d in directions]
     decoding = Decoding(bench.study.sizes.manner_tokens)
-    return steer(model, pairs, added, PhraseJudge(), decoding=decoding, progress=tick)
+    return steer(model, pairs, added, RefusalJudge(), decoding=decoding, progress=tick)
 
 
 def _matrices(

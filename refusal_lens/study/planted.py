@@ -19,7 +19,7 @@ from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.planted import BASE, Agreement, Planted, What, agreements
 from refusal_lens.intervals import wilson
-from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.organism.answers import load_refusals
 from refusal_lens.organism.controls import NAMES, donors
@@ -52,7 +52,7 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
                 change = fit_geometry(cache, train, frame=Frame(minus=plain))
                 found = fit_geometry(cache, train), change
             fitted[name] = found
-            read[name] = evaluate(model, val, PhraseJudge(), decoding=Decoding(ANSWER_TOKENS))
+            read[name] = evaluate(model, val, RefusalJudge(), decoding=Decoding(ANSWER_TOKENS))
     return _record(fitted, read)
 
 

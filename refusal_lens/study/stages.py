@@ -15,7 +15,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.geometry import Geometry
-from refusal_lens.judges import PhraseJudge, ScoreTrust
+from refusal_lens.judges import RefusalJudge, ScoreTrust
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -161,7 +161,7 @@ class Stage:
 def behaviour(bench: Bench, tick: Progress) -> Records:
     """What the model does with the fitting prompts."""
     decoding = Decoding(bench.study.sizes.behaviour_tokens)
-    read = evaluate(bench.model, bench.train, PhraseJudge(), decoding=decoding, progress=tick)
+    read = evaluate(bench.model, bench.train, RefusalJudge(), decoding=decoding, progress=tick)
     return {"train": read}
 
 
@@ -189,7 +189,7 @@ def score(bench: Bench, tick: Progress) -> Records:
     """Refusal tokens from `train`; where the scores can be trusted, from `val`."""
     val = bench.split("val", bench.study.sizes.val_pairs)
     decoding = Decoding(bench.study.sizes.behaviour_tokens)
-    val_read = evaluate(bench.model, val, PhraseJudge(), decoding=decoding, progress=tick)
+    val_read = evaluate(bench.model, val, RefusalJudge(), decoding=decoding, progress=tick)
     read = bench.results.get("behaviour", "train", Evaluation)
     try:
         trust = fit_score(bench.model, bench.train, read, val, val_read)
