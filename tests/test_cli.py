@@ -157,17 +157,18 @@ def _kill_after_a_stage(command: list[str], folder: Path, wait: float) -> None:
     process.wait()
 
 
-def test_a_warning_of_ours_is_one_line(monkeypatch, capsys):
+def test_a_warning_of_ours_is_one_line(monkeypatch):
     """The command line's own words, without the place in the code that a library would show."""
     import warnings
 
     from refusal_lens import cli
-    from refusal_lens.memory import BatchSize
+    from refusal_lens.memory import BatchSize, MemoryWarning
 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with warnings.catch_warnings():
-        warnings.resetwarnings()
         cli._quiet_libraries()
-        BatchSize(64).halve(64)
-    said = capsys.readouterr().err
+        with pytest.warns(MemoryWarning) as caught:
+            BatchSize(64).halve(64)
+        given = caught[0]
+        said = warnings.formatwarning(given.message, given.category, given.filename, given.lineno)
     assert said == "refusal-lens: memory ran out with 64 rows at a time; going on with 32\n"

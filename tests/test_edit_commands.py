@@ -210,4 +210,4 @@ def test_a_reading_says_the_manner_why_it_is_unclear_and_what_is_flagged():
 
     assert reading("I won't do that: it is against the law.") == "refused: law"
     assert reading("go " * 60).startswith("unclear: loop: ")
-    assert reading("Das Wetter ist heute sehr schön und warm.") == "complied: not English: de"
+    assert reading("Das Wetter ist heute sehr schön und warm.") == "unclear: not English: de"

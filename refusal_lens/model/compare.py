@@ -24,7 +24,7 @@ class ComparedAnswer:
     def reading(self) -> str:
         """Outcome, then the manner of a refusal or why it is unclear, and what is flagged."""
         v = self.verdict
-        notes = (v.manner and v.manner.replace("_", " "), v.reason, *v.flags)
+        notes = dict.fromkeys((v.manner and v.manner.replace("_", " "), v.reason, *v.flags))
         return ": ".join((v.outcome, *(note for note in notes if note)))
 
 

@@ -215,7 +215,7 @@ def _own(category: str, of_key: Mapping[str, Mark]) -> str:
 
 def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
     outcome, manner = read.outcomes[i], read.manners[i]
-    notes = (manner and manner.replace("_", " "), read.reasons[i], *read.flags[i])
+    notes = dict.fromkeys((manner and manner.replace("_", " "), read.reasons[i], *read.flags[i]))
     tag = ": ".join((_OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
     return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
