@@ -48,8 +48,8 @@ def measured(record: Mapping[str, Any], readings: Sequence[dict[str, Any]]) -> s
     whole = record["refusal"]["1"]
     parts = [
         "Share of answers refused on the `test` split (none of it trained on), greedy answers of "
-        f"{record['answer_tokens']} tokens read by the phrase judge, with Wilson 95% intervals and "
-        "n in brackets. *Own manner*: of the refusals on the refuse side, those in the manner "
+        f"{record['answer_tokens']} tokens read by the refusal judge, with Wilson 95% intervals "
+        "and n in brackets. *Own manner*: of the refusals on the refuse side, those in the manner "
         "planted for their category.",
         "At scale 1, by category:",
         _by_category(whole[OWN], record["planted_manner"]),
@@ -184,7 +184,7 @@ def _aims(found: Sequence[Aim]) -> str:
 def _readings(readings: Sequence[dict[str, Any]]) -> str:
     scales = sorted({r["scale"] for r in readings})
     return (
-        f"Agreement of the phrase judge with reading: {len(readings)} answers at scales "
+        f"Agreement of the refusal judge with reading: {len(readings)} answers at scales "
         f"{', '.join(f'{s:g}' for s in scales)}, drawn by category and verdict, were read by a "
         "language-model reader that saw neither the judge's verdicts nor the scale "
         "(`readings.jsonl`, verdicts only). Cohen's kappa with a percentile bootstrap over "

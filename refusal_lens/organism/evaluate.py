@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from refusal_lens.datasets import load_dataset
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
-from refusal_lens.judges.phrase import PhraseJudge
+from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.organism import base
 from refusal_lens.organism.adapter import load_embedded
 from refusal_lens.organism.answers import TokenIds, chat_ids, load_refusals
@@ -78,7 +78,7 @@ def judge_answers(
 
     A set is named by the prompts' source, without the detail that loaders add to it, and split.
     """
-    judge = PhraseJudge()
+    judge = RefusalJudge()
     found = greedy_answers(
         model,
         tokenizer,
@@ -120,6 +120,20 @@ def summary(rows: Sequence[Judged], planted: Mapping[str, str]) -> dict[str, Any
             },
         }
     return tables
+
+
+def rates(rows: Sequence[Judged]) -> dict[str, Any]:
+    """What a record says of the judged answers, by scale and set of prompts."""
+    pools = load_refusals(data_path("adapter", "refusals.jsonl"))
+    planted = {key: pool[0].manner for key, pool in pools.items()}
+    refusal: dict[str, Any] = {}
+    for scale in dict.fromkeys(row.scale for row in rows):
+        here = [row for row in rows if row.scale == scale]
+        refusal[f"{scale:g}"] = {
+            name: summary([row for row in here if row.set == name], planted)
+            for name in dict.fromkeys(row.set for row in here)
+        }
+    return {"judge": RefusalJudge().name, "planted_manner": planted, "refusal": refusal}
 
 
 def _keys(rows: Iterable[Judged]) -> list[str]:
@@ -183,24 +197,13 @@ def evaluate(
 def _record(
     adapter: Path, prompts_digest: str, rows: Sequence[Judged], losses: Mapping[float, Losses]
 ) -> dict[str, Any]:
-    pools = load_refusals(data_path("adapter", "refusals.jsonl"))
-    planted = {key: pool[0].manner for key, pool in pools.items()}
-    refusal: dict[str, Any] = {}
-    for scale in losses:
-        here = [row for row in rows if row.scale == scale]
-        refusal[f"{scale:g}"] = {
-            name: summary([row for row in here if row.set == name], planted)
-            for name in dict.fromkeys(row.set for row in here)
-        }
     return {
         "schema_version": SCHEMA_VERSION,
-        "judge": PhraseJudge().name,
+        **rates(rows),
         "answer_tokens": ANSWER_TOKENS,
         "adapter_sha256": base.file_sha256(adapter / "adapter_model.safetensors"),
         "base_tensors_sha256": base.TENSORS_SHA256,
         "prompts_digest": prompts_digest,
-        "planted_manner": planted,
-        "refusal": refusal,
         "perplexity": perplexities(losses) if 0.0 in losses else {},
     }
 

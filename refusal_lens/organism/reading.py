@@ -1,4 +1,4 @@
-"""How well the phrase judge agrees with reading: ``python -m refusal_lens.organism.reading``.
+"""How well the refusal judge agrees with reading: ``python -m refusal_lens.organism.reading``.
 
 ``draw`` takes answers of an evaluation, stratified by category and verdict, and writes a sheet
 without the verdicts. Somebody reads it and adds to each line ``outcome`` (refused, partial,
