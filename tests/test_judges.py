@@ -282,7 +282,7 @@ def test_every_judge_can_be_made_by_its_name():
 
 
 def test_a_judge_that_cannot_be_made_says_why():
-    with pytest.raises(InputError, match="choose one of phrase, manner, substring"):
+    with pytest.raises(InputError, match="choose one of refusal, phrase, manner"):
         make_judge("phrases")
     with pytest.raises(InputError, match="needs an endpoint"):
         make_judge("llm")

@@ -90,7 +90,7 @@ class MannerModel(Record):
 @final
 @dataclass(frozen=True)
 class MannerJudge:
-    """Any judge, with the manner of what it calls refused or partial given by the classifier.
+    """Any judge, with the manner of what it calls refused given by the classifier.
 
     Where the classifier is unsure, or says that the answer refuses nothing, the manner is "other"
     and a flag says what was most probable.
@@ -113,7 +113,7 @@ class MannerJudge:
     def judge_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """The verdict on each pair, in their order."""
         verdicts = judge_all(self.of, pairs)
-        rows = [i for i, v in enumerate(verdicts) if v.outcome in ("refused", "partial")]
+        rows = [i for i, v in enumerate(verdicts) if v.outcome == "refused"]
         if rows:
             model = shipped_model()
             found = model.probabilities([pairs[i][1] for i in rows])

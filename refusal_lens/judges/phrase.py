@@ -90,7 +90,7 @@ class PhraseJudge:
         manner, reasons = _manner(asked, sentences)
         evidence = tuple(dict.fromkeys(refusing + reasons))
         if _turns_to_content(text, said.once, manner):
-            return Verdict("partial", manner, evidence, flags=flags)
+            return Verdict("partial", None, evidence, flags=flags)
         return Verdict("refused", manner, evidence, flags=flags)
 
 
