@@ -118,7 +118,7 @@ def test_what_is_missing_is_one_clear_line(
 def test_the_control_reaches_the_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
 
-    def record(question: Any, folder: Path, watcher: Any) -> Results:
+    def record(question: Any, folder: Path, watcher: Any, *placement: Any) -> Results:
         asked.append(question)
         return run(tmp_path / "run", {})
 
