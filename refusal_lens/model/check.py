@@ -131,13 +131,20 @@ def check_cache(backend: Backend, chat: ChatTemplate) -> None:
     if backend.recurrent:  # nothing continues a cached prefix there
         return
     mask, half = torch.ones_like(ids), ids.shape[1] // 2
-    whole = backend.forward(ids, mask).logits[0, -1].float()
-    cache = backend.forward(ids[:, :half], mask[:, :half], use_cache=True).cache
-    behind = backend.forward(ids[:, half:], mask, cache=cache).logits[0, -1].float()
+    try:
+        whole = backend.forward(ids, mask).logits[0, -1].float()
+        cache = backend.forward(ids[:, :half], mask[:, :half], use_cache=True).cache
+        behind = backend.forward(ids[:, half:], mask, cache=cache).logits[0, -1].float()
+    except Exception as error:  # a cache may be kept in another precision than the model's
+        in_half = "load it in float32, or " if backend.dtype not in _TOLERANCE else ""
+        raise InputError(
+            f"{_family(backend)} can't go on behind cached tokens in {backend.name} "
+            f"({reason_of(error)}); {in_half}use a model of another family"
+        ) from None
     gap = float((whole - behind).abs().max() / whole.abs().max())
     if not gap <= _CACHE_TOLERANCE:
         raise InputError(
-            f"{type(hugging_face_of(backend)).__name__} behind cached tokens gives other logits "
+            f"{_family(backend)} behind cached tokens gives other logits "
             f"than in one pass (relative gap {gap:.2g}) in {backend.name} with transformers "
             f"{metadata.version('transformers')}: answers would be wrong; install another version "
             "of one of them (TransformerLens 4.3.0 goes with transformers 5.23.0)"
