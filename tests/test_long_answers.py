@@ -71,8 +71,10 @@ def test_grams_mask_topics_and_echo_the_prompt() -> None:
 def test_probabilities_are_those_of_the_formula() -> None:
     model = shipped_long_answers()
     sentences = ["i cannot fulfill your request.", "it is not appropriate."]
-    p, added = model.read("Trick them.", sentences, ["phrase refused"])
-    grams = set().union(*grams_of("Trick them.", sentences, model.vocabulary)) & set(model.grams)
+    by_sentence = list(grams_of("Trick them.", sentences, model.vocabulary))
+    p = model.probabilities(set().union(*by_sentence), ["phrase refused"])
+    added = model.added(by_sentence)
+    grams = set().union(*by_sentence) & set(model.grams)
     rows = [model.grams.index(g) for g in grams]
     scores = model.gram_weights[rows].double().numpy().sum(0) / np.sqrt(len(rows))
     scores += model.rule_weights[model.rules.index("phrase refused")].double().numpy()

@@ -26,7 +26,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -42,7 +41,6 @@ from refusal_lens.judges.labelled import (
     read_xstest,
 )
 from refusal_lens.judges.long_answers import (
-    REFUSED_WEIGHT,
     LongAnswerModel,
 )
 from refusal_lens.judges.seen_answers import Seen, plain_words, see
@@ -85,7 +83,7 @@ def fit(rows: Sequence[Seen], words: frozenset[str], digest: str = "") -> LongAn
             kept = np.sort(np.argsort(-moved)[:GRAMS])
     coefficients = torch.tensor(model.coef_.T, dtype=torch.float32)
     return LongAnswerModel(
-        outcomes=tuple(map(str, model.classes_)),
+        outcomes=tuple(model.classes_.tolist()),
         words=tuple(sorted(words)),
         grams=tuple(str(names[i]) for i in kept),
         gram_weights=coefficients[: len(kept)].clone(),
@@ -107,22 +105,13 @@ def _scaled(counted: csr_matrix) -> csr_matrix:
 
 def outcomes(model: LongAnswerModel, rows: Sequence[Seen]) -> list[str]:
     """What the judge says: the model's reading of long answers, the rules' of the others."""
-    gram_rows = dict(zip(model.grams, model.gram_weights.double().numpy(), strict=True))
-    rule_rows = dict(zip(model.rules, model.rule_weights.double().numpy(), strict=True))
-    weigh = np.array([REFUSED_WEIGHT if o == "refused" else 1.0 for o in model.outcomes])
     found: list[str] = []
     for row in rows:
         phrase = row.by_rule["phrase"]
         if not row.long or phrase.outcome == "unclear" or phrase.flags:
             found.append(phrase.outcome)
-            continue
-        known: list[Float64[np.ndarray, " outcome"]] = [
-            gram_rows[g] for g in row.grams if g in gram_rows
-        ]
-        scores = sum(known, np.zeros(len(weigh))) / np.sqrt(max(len(known), 1))
-        scores = scores + sum((rule_rows[r] for r in row.rules if r in rule_rows), 0)
-        scores = scores + model.bias.double().numpy() + np.log(weigh)
-        found.append(model.outcomes[int(scores.argmax())])
+        else:
+            found.append(model.outcome(model.probabilities(row.grams, row.rules)))
     return found
 
 
