@@ -6,7 +6,7 @@ UTF-8. Keys of a JSONL line: `id`, `text`, `category`, `label` ("refuse" or "com
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,12 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
     if empty:
         raise InputError(f"{path.name} is empty; expected one prompt a line")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a line for each row, which `read_jsonl` reads again."""
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> PromptSet:

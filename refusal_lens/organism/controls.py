@@ -12,7 +12,6 @@ the same prompts, so that they are compared among themselves and not with the sh
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,6 +24,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.organism.answers import Refusal, load_refusals
 from refusal_lens.organism.recipe import Recipe
 from refusal_lens.organism.train import train_adapter
+from refusal_lens.prompt_files import write_jsonl
 from refusal_lens.resources import data_path
 
 PAIRS: Final = 64
@@ -67,9 +67,7 @@ def control_pools(name: str, pools: Mapping[str, Sequence[Refusal]]) -> Pools:
 
 
 def _write_refusals(pools: Pools, path: Path) -> None:
-    rows = (asdict(refusal) for pool in pools.values() for refusal in pool)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
+    write_jsonl(path, (asdict(refusal) for pool in pools.values() for refusal in pool))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -31,7 +31,7 @@ from refusal_lens.organism.perplexity import (
     perplexity,
     sampled_answers,
 )
-from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompt_files import load_prompts, write_jsonl
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Estimate
 from refusal_lens.resources import data_path
@@ -237,8 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record, rows = evaluate(adapter, text, given.scales, public, progress, split=given.split)
     given.out.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if given.answers is not None:
-        lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
-        given.answers.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_jsonl(given.answers, (asdict(row) for row in rows))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ prompts and answers, as the file that the model card is made from.
 
 import argparse
 import hashlib
-import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompt_files import read_jsonl
+from refusal_lens.prompt_files import read_jsonl, write_jsonl
 
 A_CELL: Final = 8
 OUTCOMES: Final = ("refused", "partial", "complied", "unclear")
@@ -99,11 +98,6 @@ def _rows(path: Path) -> list[Row]:
     return [row for _, row in read_jsonl(path)]
 
 
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -120,11 +114,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         kept = [r for r in rows if given.scales is None or r["scale"] in given.scales]
         drawn = draw(kept, given.cell, given.seed)
         sheet = [{"key": key_of(r), "prompt": r["prompt"], "answer": r["answer"]} for r in drawn]
-        _write(given.sheet, sheet)
+        write_jsonl(given.sheet, sheet)
     elif given.out is None:
         parser.error("score needs --out")
     else:
-        _write(given.out, side_by_side(rows, _rows(given.sheet)))
+        write_jsonl(given.out, side_by_side(rows, _rows(given.sheet)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from refusal_lens.judges.base import Judge
 from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.organism.evaluate import Judged, rates
 from refusal_lens.organism.reading import key_of, side_by_side
-from refusal_lens.prompt_files import read_jsonl
+from refusal_lens.prompt_files import read_jsonl, write_jsonl
 
 
 def rejudged(rows: Sequence[Judged], judge: Judge) -> list[Judged]:
@@ -51,19 +51,14 @@ def rewrite(folder: Path, answers: Path) -> None:
         )
     told = [asdict(row) for row in again]
     readings = [{"key": key_of(r), **r["read"]} for _, r in read_jsonl(folder / "readings.jsonl")]
-    _write(folder / "readings.jsonl", side_by_side(told, readings))
-    _write(answers, told)
+    write_jsonl(folder / "readings.jsonl", side_by_side(told, readings))
+    write_jsonl(answers, told)
     text = json.dumps(record | found, indent=1, sort_keys=True) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 
 def _sizes(sides: dict[str, Any]) -> dict[str, int]:
     return {label: side["pooled"]["n"] for label, side in sides.items()}
-
-
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
