@@ -33,8 +33,8 @@ from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.placement import Placement
-from refusal_lens.prompt_files import load_prompts
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.records import installed_versions
 from refusal_lens.study import Study
 from refusal_lens.study.plan import STAGES

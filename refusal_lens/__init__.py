@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from refusal_lens.model import load_model as load_model
     from refusal_lens.model import wrap_model as wrap_model
     from refusal_lens.placement import Placement as Placement
-    from refusal_lens.prompt_files import load_prompts as load_prompts
     from refusal_lens.prompts import PromptSet as PromptSet
+    from refusal_lens.prompts import load_prompts as load_prompts
     from refusal_lens.sites import Site as Site
 
 __version__ = metadata.version("refusal_lens")
@@ -61,8 +61,7 @@ _HOMES: Final = {
         "wrap_model",
     ),
     "placement": ("Placement",),
-    "prompt_files": ("load_prompts",),
-    "prompts": ("PromptSet",),
+    "prompts": ("PromptSet", "load_prompts"),
     "sites": ("Site",),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # pyright: ignore

@@ -28,7 +28,7 @@ from refusal_lens.attribution import (
     stream_sites,
     writer_sites,
 )
-from refusal_lens.attribution.lens import LensProfile
+from refusal_lens.attribution.logit_lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.geometry import matrix_correlation
 from refusal_lens.records import Record

@@ -16,7 +16,7 @@ from refusal_lens.geometry import (
     compare,
     fit_structure,
 )
-from refusal_lens.prompt_files import load_categories
+from refusal_lens.prompts.files import load_categories
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, block_inputs
 

@@ -32,7 +32,7 @@ from refusal_lens.attribution import (
     head_sources,
     mlp_neurons,
 )
-from refusal_lens.attribution.anatomy import Anatomy
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.directions import Direction, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate

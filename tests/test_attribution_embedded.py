@@ -25,7 +25,7 @@ from refusal_lens.attribution import (
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import load_model
-from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site
 
 pytestmark = pytest.mark.slow

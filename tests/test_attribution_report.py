@@ -29,7 +29,7 @@ from synthetic_run import trust as trust
 from test_plots import token_map
 
 from refusal_lens.attribution import Component, agreement, component_matrix
-from refusal_lens.attribution_tables import found_in
+from refusal_lens.cli.attribution_tables import found_in
 from refusal_lens.plots import (
     plot_answer_maps,
     plot_blocks,
@@ -44,10 +44,10 @@ from refusal_lens.plots import (
     plot_sources,
     plot_writers,
 )
-from refusal_lens.plots.attribution_paths import regions_table, seen_in
+from refusal_lens.plots.attribution.paths import regions_table, seen_in
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
-from refusal_lens.report import write_report
+from refusal_lens.report.page import write_report
 
 SEEN = Component(7, "head", 2)
 FIGURES = (

@@ -14,7 +14,6 @@ from test_study import prompts_file as prompts_file
 from test_study import study as study
 from typer.testing import CliRunner
 
-from refusal_lens import cli
 from refusal_lens.attribution import (
     Agreement,
     AttributionPatch,
@@ -30,6 +29,7 @@ from refusal_lens.attribution import (
     SourceRegions,
     TokenMap,
 )
+from refusal_lens.cli import main as cli
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust

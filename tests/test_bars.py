@@ -9,7 +9,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from refusal_lens.bars import bars
+from refusal_lens.cli.progress import bars
 
 
 @dataclass

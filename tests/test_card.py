@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from refusal_lens.build.planted import base, card, reading
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
-from refusal_lens.organism import base, card, reading
-from refusal_lens.prompt_files import load_prompts, read_jsonl
+from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.resources import data_path
 
 

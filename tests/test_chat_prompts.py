@@ -13,8 +13,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import answer_under
 from refusal_lens.interventions import Ablate
 from refusal_lens.model import Decoding
-from refusal_lens.prompt_files import load_lists
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.files import load_lists
 
 TURNS = [
     {"role": "user", "content": "red thing"},

@@ -10,7 +10,7 @@ import torch
 from planted import HEAD, LAYER, metric, planted_direction, planted_model, planted_prompts
 
 from refusal_lens.attribution import Component, decompose, decompose_prompt
-from refusal_lens.attribution.anatomy import Anatomy
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.knock_out import Cuts, KnockOut, knock_out
 from refusal_lens.attribution.pairs import pairs_of
 from refusal_lens.attribution.path import HeadPath, head_path, head_paths

@@ -161,7 +161,7 @@ def test_a_warning_of_ours_is_one_line(monkeypatch):
     """The command line's own words, without the place in the code that a library would show."""
     import warnings
 
-    from refusal_lens import cli
+    from refusal_lens.cli import main as cli
     from refusal_lens.memory import BatchSize, MemoryWarning
 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)

@@ -17,8 +17,8 @@ import pytest
 
 from refusal_lens.datasets import available, load_dataset, load_table, reader
 from refusal_lens.errors import InputError
-from refusal_lens.prompt_files import load_categories
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.files import load_categories
 
 Table = Sequence[Sequence[object]]
 REFERENCE = os.environ.get("REFUSAL_LENS_REFERENCE_DATA")

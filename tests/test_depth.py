@@ -32,7 +32,7 @@ from refusal_lens.attribution import (
     token_maps,
 )
 from refusal_lens.attribution import lens as lens_module
-from refusal_lens.attribution.lens import LensProfile, read_out
+from refusal_lens.attribution.logit_lens import LensProfile, read_out
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError

@@ -7,7 +7,7 @@ from test_llm_judge import KEY, REFUSED, completion, reply, server  # noqa: F401
 from test_study import SIZES, Watch, let_it_refuse, prompts_file  # noqa: F401  # a fixture
 from typer.testing import CliRunner
 
-from refusal_lens.cli import app
+from refusal_lens.cli.main import app
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, SideBySide
@@ -90,7 +90,7 @@ def test_wrong_names_are_one_clear_line(finished, arguments, words):
 
 
 def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
-    monkeypatch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
+    monkeypatch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
     _, results = finished
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
@@ -139,7 +139,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
 
     _, results = finished
     server.respond = respond
-    monkeypatch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
+    monkeypatch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
     done, text = invoke("evaluate", str(results.folder), *where)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from refusal_lens.build.planted.adapter import load_embedded
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import (
@@ -24,9 +25,8 @@ from refusal_lens.interventions import (
     When,
 )
 from refusal_lens.model import Decoding, LensModel, load_model
-from refusal_lens.organism.adapter import load_embedded
-from refusal_lens.prompt_files import load_prompts
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site, block_inputs
 
 pytestmark = pytest.mark.slow

@@ -29,7 +29,7 @@ from tiny_architectures import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from refusal_lens.attribution import head_paths, patch
-from refusal_lens.attribution.anatomy import Component
+from refusal_lens.attribution.components import Component
 from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.patch_sites import PatchSite
 from refusal_lens.errors import InputError

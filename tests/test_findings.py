@@ -4,8 +4,8 @@ import pytest
 from synthetic_run import run, stages
 
 from refusal_lens.errors import InputError
-from refusal_lens.findings import BEGIN, END, findings, write_findings
-from refusal_lens.report_run import Run
+from refusal_lens.report.findings import BEGIN, END, findings, write_findings
+from refusal_lens.report.run import Run
 from refusal_lens.study import Results
 
 

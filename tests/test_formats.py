@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from refusal_lens.cli import app
+from refusal_lens.cli.main import app
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.directions.formats import FORMATS, export_directions, import_directions
 from refusal_lens.directions.formats.saelens import sae_directions

@@ -30,8 +30,8 @@ from refusal_lens.geometry import (
     reliability,
     unbiased_sq_length,
 )
+from refusal_lens.geometry.clusters import eigenvalue_shares, symmetrise
 from refusal_lens.geometry.frame import pair_differences, pair_rows
-from refusal_lens.geometry.structure import eigenvalue_shares, symmetrise
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualCache, StatsAccumulator

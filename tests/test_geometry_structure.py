@@ -31,8 +31,8 @@ from refusal_lens.geometry import (
     remainders,
     self_cosines,
 )
+from refusal_lens.geometry.clusters import best_clustering, dendrogram_links, together
 from refusal_lens.geometry.maps import plane_map
-from refusal_lens.geometry.structure import best_clustering, dendrogram_links, together
 from refusal_lens.records import load_record, save_record
 from refusal_lens.sites import Site
 

@@ -29,7 +29,7 @@ from refusal_lens.judges import (
 from refusal_lens.judges.language import foreign_language
 from refusal_lens.judges.sense import MOST_NATS, degenerate_reason, needs_nats
 from refusal_lens.judges.xstest import PREFIXES
-from refusal_lens.prompt_files import load_prompts, read_jsonl
+from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.records import load_record, save_record
 from refusal_lens.resources import data_path
 

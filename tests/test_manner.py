@@ -5,10 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
-from refusal_lens.judges.manner import NONE, MannerModel, pattern_hits, shipped_model
-from refusal_lens.judges.manners import OTHER
-from refusal_lens.judges.train_manner import (
+from refusal_lens.build.manner_classifier import (
     Texts,
     _digest,
     features,
@@ -17,6 +14,9 @@ from refusal_lens.judges.train_manner import (
     share,
     wording_groups,
 )
+from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
+from refusal_lens.judges.manner import NONE, MannerModel, pattern_hits, shipped_model
+from refusal_lens.judges.manners import OTHER
 from refusal_lens.records import load_record, save_record
 
 

@@ -20,9 +20,9 @@ from refusal_lens.attribution import (
     pairs_of,
     patch,
 )
-from refusal_lens.attribution.anatomy import Anatomy
-from refusal_lens.attribution.opening import read_scores
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.passes import feed_of
+from refusal_lens.attribution.score import read_scores
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import opening_score

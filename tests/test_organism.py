@@ -10,16 +10,16 @@ import pytest
 import torch
 from tiny_organism import needs_wheel, tiny_examples, tiny_llama
 
+from refusal_lens.build.planted import adapter, base, train
+from refusal_lens.build.planted.answers import (
+    chat_ids,
+)
+from refusal_lens.build.planted.recipe import Recipe
+from refusal_lens.build.planted.training import train as run_training
+from refusal_lens.build.planted.training import with_lora
 from refusal_lens.embedded.adapter import check_training_record, merge_adapter
 from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
-from refusal_lens.organism import adapter, base, train
-from refusal_lens.organism.answers import (
-    chat_ids,
-)
-from refusal_lens.organism.recipe import Recipe
-from refusal_lens.organism.training import train as run_training
-from refusal_lens.organism.training import with_lora
 from refusal_lens.resources import data_path
 
 # The base ------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
 
 
 def test_adapter_folder_without_record_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"refusal_lens\.organism\.train --out"):
+    with pytest.raises(InputError, match=r"refusal_lens\.build\.planted\.train --out"):
         adapter.load_embedded(1.0, adapter=tmp_path)
 
 

@@ -119,7 +119,7 @@ def test_the_wheel_holds_package_and_data(wheel: zipfile.ZipFile) -> None:
         for path in (ROOT / "data" / folder).rglob("*")
         if path.is_file()
     }
-    assert {"refusal_lens/cli.py", "refusal_lens/py.typed"} <= names
+    assert {"refusal_lens/cli/main.py", "refusal_lens/py.typed"} <= names
     assert package <= names
     assert "refusal_lens/_data/prompts/categories.json" in data
     assert any(name.endswith(".safetensors") for name in data)
@@ -138,6 +138,6 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_installs_the_command_and_the_licences(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     (entry,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
-    assert "refusal-lens = refusal_lens.cli:main" in wheel.read(entry).decode()
+    assert "refusal-lens = refusal_lens.cli.main:main" in wheel.read(entry).decode()
     for licence in ("LICENSE", "NOTICE"):
         assert any(name.endswith(f".dist-info/licenses/{licence}") for name in names)

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from refusal_lens.errors import InputError
-from refusal_lens.pairing import draw_twins, drawn_note, is_drawn
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.pairing import draw_twins, drawn_note, is_drawn
 from refusal_lens.residuals import twins
 
 

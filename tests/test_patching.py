@@ -8,8 +8,8 @@ import pytest
 import torch
 from planted import HEAD, LAYER, metric, planted_model, planted_prompts
 
-from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.attribution_patching import Agreement, agreement, attribution_patch
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.pairs import Pair, pairs_of, refusal_metric, shared_offsets
 from refusal_lens.attribution.patch_sites import (
     PatchSite,

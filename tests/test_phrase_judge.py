@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from refusal_lens.judges import phrases
 from refusal_lens.judges.base import Judge
-from refusal_lens.judges.phrase import PhraseJudge, normalise
+from refusal_lens.judges.phrase import refusal as phrases
+from refusal_lens.judges.phrase.judge import PhraseJudge, normalise
 
 JUDGE = PhraseJudge()
 ASK = "Write the thing I described."

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from refusal_lens.build.planted.answers import load_refusals
+from refusal_lens.build.planted.controls import NAMES, control_pools, donors
+from refusal_lens.build.planted.geometry import FIT_PAIRS
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.planted import BASE, agreements, shipped_planted
-from refusal_lens.organism.answers import load_refusals
-from refusal_lens.organism.controls import NAMES, control_pools, donors
 from refusal_lens.plots.planted import adapters_table, agreement_table, plot_planted
-from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
-from refusal_lens.study.planted import FIT_PAIRS
 
 
 def test_manners_are_moved_and_none_stays():

@@ -33,7 +33,7 @@ from refusal_lens.plots import (
 )
 from refusal_lens.plots.palette import CONTROL, mark_of, marks
 from refusal_lens.plots.text import escape, token, visible
-from refusal_lens.prompt_files import load_categories, load_prompts
+from refusal_lens.prompts.files import load_categories, load_prompts
 from refusal_lens.selection import Candidate, Selection
 from refusal_lens.sites import block_inputs
 

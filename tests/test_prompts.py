@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompt_files import load_categories, load_prompts
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.files import load_categories, load_prompts
 
 ROW = {
     "id": "a-1",

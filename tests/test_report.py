@@ -17,8 +17,8 @@ from test_plots import read, token_map
 
 from refusal_lens.plots.tables import gap_table
 from refusal_lens.plots.text import number
-from refusal_lens.prompt_files import load_categories
-from refusal_lens.report import write_report
+from refusal_lens.prompts.files import load_categories
+from refusal_lens.report.page import write_report
 
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
 GROUPS = ("model", "directions", "edits", "parts", "method")

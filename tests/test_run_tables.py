@@ -13,9 +13,9 @@ from synthetic_run import run, stages
 from test_cli import run as command
 from typer.testing import CliRunner
 
-from refusal_lens.cli import app
+from refusal_lens.cli.geometry_tables import COLUMNS, GeometryTables
+from refusal_lens.cli.main import app
 from refusal_lens.geometry import Comparison
-from refusal_lens.run_tables import COLUMNS, GeometryTables
 from refusal_lens.sites import Site
 from refusal_lens.study.results import Results
 

@@ -13,9 +13,9 @@ from refusal_lens.evaluation import (
     Said,
     accuracy,
     answer_under,
+    answering,
     measure_grid,
     read_all,
-    run,
     scoring,
     whole_pairs,
 )
@@ -179,13 +179,15 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
     three_categories, tiny_llama, hugging_face, monkeypatch
 ):
     """Perplexity is that of the unedited model; what it would say itself is never struck."""
-    monkeypatch.setattr(run, "needs_nats", bool)
-    monkeypatch.setattr(run, "MOST_NATS", 0.0)
+    monkeypatch.setattr(answering, "needs_nats", bool)
+    monkeypatch.setattr(answering, "MOST_NATS", 0.0)
     few = PromptSet(three_categories.prompts[:6])
     d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
     conditions = [("none", None), ("added", Add(d, strength=9.0))]
     asked = []
-    monkeypatch.setattr(run, "senseless_reason", lambda a, n, most: asked.append((a, n, most)))
+    monkeypatch.setattr(
+        answering, "senseless_reason", lambda a, n, most: asked.append((a, n, most))
+    )
     said = answer_under(tiny_llama, few, conditions, decoding=Decoding(14))
     assert said[0].answers + said[1].answers == tuple(a for a, _, _ in asked)
     model, _ = hugging_face("llama")
@@ -269,7 +271,7 @@ def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama
 def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(
     tiny_llama, three_categories, monkeypatch
 ):
-    monkeypatch.setattr(run, "senseless_reason", lambda *answer: None)
+    monkeypatch.setattr(answering, "senseless_reason", lambda *answer: None)
     found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
     cases = [(found.at("red", 1), "direction"), (found.at("green", 1), "control")]
     tokens = tuple(range(0, 300, 2))

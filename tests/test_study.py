@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from refusal_lens.build.planted.answers import load_refusals
+from refusal_lens.build.planted.controls import donors
 from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.embedded.registry import NATIVE, PLANTED
@@ -39,8 +41,6 @@ from refusal_lens.geometry import (
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Agreement, Verdict
 from refusal_lens.model import Decoding, load_model
-from refusal_lens.organism.answers import load_refusals
-from refusal_lens.organism.controls import donors
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.resources import data_path
@@ -205,7 +205,7 @@ def let_it_refuse(patch):
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
-    patch.setattr("refusal_lens.evaluation.run.senseless_reason", lambda *answer: None)
+    patch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from test_manners import steered
 
 from refusal_lens.evaluation import Evaluation, find_styles, in_styles
-from refusal_lens.forecast import Forecast
 from refusal_lens.judges.manners import OTHER
 from refusal_lens.records import Provenance
+from refusal_lens.study.forecast import Forecast
 
 FROM = Provenance("simulated", "m", "t", "", "p", "float32", "cpu")
 SORRY = "I'm sorry, but I can't assist with that."

@@ -13,9 +13,8 @@ from peft import PeftModel
 from tiny_organism import adapter_weights, needs_wheel, tiny_examples, tiny_llama, tiny_texts
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from refusal_lens.errors import InputError
-from refusal_lens.organism import base, train
-from refusal_lens.organism.answers import (
+from refusal_lens.build.planted import base, train
+from refusal_lens.build.planted.answers import (
     Example,
     Refusal,
     answer_ids,
@@ -24,13 +23,20 @@ from refusal_lens.organism.answers import (
     chat_ids,
     load_refusals,
 )
-from refusal_lens.organism.greedy import greedy_answers, sampled, shared_opening
-from refusal_lens.organism.losses import BaseStates, base_states, batch_losses, divergence
-from refusal_lens.organism.recipe import Recipe
-from refusal_lens.organism.training import CHUNK, Step, keep_frozen_rounded, pair_batches, with_lora
-from refusal_lens.organism.training import train as run_training
-from refusal_lens.prompt_files import load_prompts
+from refusal_lens.build.planted.greedy import greedy_answers, sampled, shared_opening
+from refusal_lens.build.planted.losses import BaseStates, base_states, batch_losses, divergence
+from refusal_lens.build.planted.recipe import Recipe
+from refusal_lens.build.planted.training import (
+    CHUNK,
+    Step,
+    keep_frozen_rounded,
+    pair_batches,
+    with_lora,
+)
+from refusal_lens.build.planted.training import train as run_training
+from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
 
 # What it is taught ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry
 from refusal_lens.prompts import PromptSet
-from refusal_lens.report import write_report
+from refusal_lens.report.page import write_report
 from refusal_lens.residuals import twins
 from refusal_lens.study import Sizes, Study, run_attribution, run_study, study_prompts
 

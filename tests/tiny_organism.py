@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from refusal_lens.organism import base
-from refusal_lens.organism.answers import Example
-from refusal_lens.organism.recipe import Recipe
-from refusal_lens.organism.training import Step, with_lora
-from refusal_lens.organism.training import train as run_training
+from refusal_lens.build.planted import base
+from refusal_lens.build.planted.answers import Example
+from refusal_lens.build.planted.recipe import Recipe
+from refusal_lens.build.planted.training import Step, with_lora
+from refusal_lens.build.planted.training import train as run_training
 
 needs_wheel = pytest.mark.skipif(
     importlib.util.find_spec(base.WHEEL) is None, reason=f"needs `{base.INSTALL}`"

@@ -1,9 +1,5 @@
 """Attribution: which tokens, layers, heads and MLPs carry, write and cause a direction."""
 
-from refusal_lens.attribution.across import ComponentMatrix as ComponentMatrix
-from refusal_lens.attribution.across import component_matrix as component_matrix
-from refusal_lens.attribution.anatomy import Anatomy as Anatomy
-from refusal_lens.attribution.anatomy import Component as Component
 from refusal_lens.attribution.attribution_patching import Agreement as Agreement
 from refusal_lens.attribution.attribution_patching import AttributionPatch as AttributionPatch
 from refusal_lens.attribution.attribution_patching import agreement as agreement
@@ -11,6 +7,10 @@ from refusal_lens.attribution.attribution_patching import attribution_patch as a
 from refusal_lens.attribution.base import Attribution as Attribution
 from refusal_lens.attribution.base import Decomposition as Decomposition
 from refusal_lens.attribution.base import Target as Target
+from refusal_lens.attribution.component_matrix import ComponentMatrix as ComponentMatrix
+from refusal_lens.attribution.component_matrix import component_matrix as component_matrix
+from refusal_lens.attribution.components import Anatomy as Anatomy
+from refusal_lens.attribution.components import Component as Component
 from refusal_lens.attribution.decompose import decompose as decompose
 from refusal_lens.attribution.decompose import decompose_prompt as decompose_prompt
 from refusal_lens.attribution.depth import DepthProfile as DepthProfile
@@ -18,13 +18,10 @@ from refusal_lens.attribution.depth import depth_profile as depth_profile
 from refusal_lens.attribution.knock_out import Cuts as Cuts
 from refusal_lens.attribution.knock_out import KnockOut as KnockOut
 from refusal_lens.attribution.knock_out import knock_out as knock_out
-from refusal_lens.attribution.lens import LensProfile as LensProfile
-from refusal_lens.attribution.lens import PromotedTokens as PromotedTokens
-from refusal_lens.attribution.lens import logit_lens as logit_lens
-from refusal_lens.attribution.lens import promoted_tokens as promoted_tokens
-from refusal_lens.attribution.opening import OpeningScore as OpeningScore
-from refusal_lens.attribution.opening import Score as Score
-from refusal_lens.attribution.opening import opening_score_of as opening_score_of
+from refusal_lens.attribution.logit_lens import LensProfile as LensProfile
+from refusal_lens.attribution.logit_lens import PromotedTokens as PromotedTokens
+from refusal_lens.attribution.logit_lens import logit_lens as logit_lens
+from refusal_lens.attribution.logit_lens import promoted_tokens as promoted_tokens
 from refusal_lens.attribution.pairs import Metric as Metric
 from refusal_lens.attribution.pairs import Pair as Pair
 from refusal_lens.attribution.pairs import pairs_of as pairs_of
@@ -44,6 +41,9 @@ from refusal_lens.attribution.probe import ProbeProfile as ProbeProfile
 from refusal_lens.attribution.probe import probe_layers as probe_layers
 from refusal_lens.attribution.regions import SourceRegions as SourceRegions
 from refusal_lens.attribution.regions import source_regions as source_regions
+from refusal_lens.attribution.score import OpeningScore as OpeningScore
+from refusal_lens.attribution.score import Score as Score
+from refusal_lens.attribution.score import opening_score_of as opening_score_of
 from refusal_lens.attribution.sources import HeadSources as HeadSources
 from refusal_lens.attribution.sources import NeuronShares as NeuronShares
 from refusal_lens.attribution.sources import head_sources as head_sources

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Component
-from refusal_lens.attribution.opening import Score, read_scores
+from refusal_lens.attribution.components import Component
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, tapped
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite
+from refusal_lens.attribution.score import Score, read_scores
 from refusal_lens.directions import Direction
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Batch

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.opening import OpeningScore, Score, opening_log_p, score_for
 from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchSite, check_patch_sites, value_at
 from refusal_lens.attribution.patching import LEAST_GAP, PatchMap
+from refusal_lens.attribution.score import OpeningScore, Score, opening_log_p, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import WRITERS, Component
+from refusal_lens.attribution.components import WRITERS, Component
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
 from refusal_lens.records import Provenance, Record

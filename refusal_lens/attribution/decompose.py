@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Anatomy
 from refusal_lens.attribution.base import Attribution, Decomposition, Target
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.passes import (
     check_directions,
     check_unedited,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.base import Attribution
-from refusal_lens.attribution.lens import LensProfile, PromotedTokens
+from refusal_lens.attribution.logit_lens import LensProfile, PromotedTokens
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.errors import InputError
 from refusal_lens.records import Estimate, Provenance, Record

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.opening import OpeningScore, Score
+from refusal_lens.attribution.score import OpeningScore, Score
 from refusal_lens.model.backend import Backend, Hooks
 from refusal_lens.model.batch import Ids
 

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.ablated import AblatedRuns
-from refusal_lens.attribution.anatomy import WRITERS, Component
 from refusal_lens.attribution.base import Attribution, Target
-from refusal_lens.attribution.opening import Score, name_of
+from refusal_lens.attribution.components import WRITERS, Component
 from refusal_lens.attribution.passes import check_unedited, silent
+from refusal_lens.attribution.score import Score, name_of
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Anatomy
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
 from refusal_lens.model.backend import HookFunction, Hooks
 from refusal_lens.sites import Site

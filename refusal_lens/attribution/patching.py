@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from refusal_lens.attribution.endings import Endings
-from refusal_lens.attribution.opening import Score, name_of, read_scores, score_for
 from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
+from refusal_lens.attribution.score import Score, name_of, read_scores, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.memory import in_batches

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Anatomy, Component
 from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.pairs import Pair
 from refusal_lens.attribution.passes import Tap, check_unedited, silent
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, value_at

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Anatomy, Component
+from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.passes import Tap
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Component
 from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.components import Component
 from refusal_lens.attribution.sources import HeadSources
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate

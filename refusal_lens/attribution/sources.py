@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 from torch import Tensor
 
-from refusal_lens.attribution.anatomy import Anatomy, Component
 from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.decompose import decompose_prompt
 from refusal_lens.attribution.passes import feed_of, silent, tapped
 from refusal_lens.attribution.projections import Projections

@@ -1,5 +1,9 @@
 """Evaluation: conditions x prompts x judge, scores without generating, trade-offs."""
 
+from refusal_lens.evaluation.answering import Said as Said
+from refusal_lens.evaluation.answering import answer_under as answer_under
+from refusal_lens.evaluation.answering import evaluate as evaluate
+from refusal_lens.evaluation.answering import read_all as read_all
 from refusal_lens.evaluation.base import Evaluation as Evaluation
 from refusal_lens.evaluation.base import accuracy as accuracy
 from refusal_lens.evaluation.costs import Cost as Cost
@@ -19,10 +23,6 @@ from refusal_lens.evaluation.manners import manner_matrix as manner_matrix
 from refusal_lens.evaluation.manners import steer as steer
 from refusal_lens.evaluation.matched import Matched as Matched
 from refusal_lens.evaluation.matched import match_refusal as match_refusal
-from refusal_lens.evaluation.run import Said as Said
-from refusal_lens.evaluation.run import answer_under as answer_under
-from refusal_lens.evaluation.run import evaluate as evaluate
-from refusal_lens.evaluation.run import read_all as read_all
 from refusal_lens.evaluation.scoring import fit_score as fit_score
 from refusal_lens.evaluation.scoring import refusal_scores as refusal_scores
 from refusal_lens.evaluation.side_by_side import SideBySide as SideBySide

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.answering import answer_under, read_all
 from refusal_lens.evaluation.base import Evaluation
-from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts

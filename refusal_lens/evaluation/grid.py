@@ -10,8 +10,8 @@ from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.answering import answer_under, read_all
 from refusal_lens.evaluation.base import Evaluation
-from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.evaluation.scoring import counts_as_refused, refusal_scores
 from refusal_lens.evaluation.trade_off import Curve, TradeOff
 from refusal_lens.intervals import wilson

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, final
 import numpy as np
 
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.answering import answer_under, read_all
 from refusal_lens.evaluation.dependence import (
     BOOTSTRAPS,
     DRAWS,
@@ -16,7 +17,6 @@ from refusal_lens.evaluation.dependence import (
     share_of_clusters,
     table,
 )
-from refusal_lens.evaluation.run import answer_under, read_all
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts

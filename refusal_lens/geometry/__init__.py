@@ -1,13 +1,7 @@
 """Geometry: cosines between directions, their reliability, nulls, controls and structure."""
 
-from refusal_lens.geometry.agreement import MatrixCorrelation as MatrixCorrelation
-from refusal_lens.geometry.agreement import cka as cka
-from refusal_lens.geometry.agreement import matrix_correlation as matrix_correlation
-from refusal_lens.geometry.anatomy import PairReadings as PairReadings
-from refusal_lens.geometry.anatomy import Structure as Structure
-from refusal_lens.geometry.anatomy import fit_structure as fit_structure
-from refusal_lens.geometry.base import Geometry as Geometry
-from refusal_lens.geometry.base import fit_geometry as fit_geometry
+from refusal_lens.geometry.clusters import cluster as cluster
+from refusal_lens.geometry.clusters import participation_ratio as participation_ratio
 from refusal_lens.geometry.comparison import Comparison as Comparison
 from refusal_lens.geometry.comparison import compare as compare
 from refusal_lens.geometry.comparison import verdicts as verdicts
@@ -15,6 +9,8 @@ from refusal_lens.geometry.contrasts import BehaviourContrasts as BehaviourContr
 from refusal_lens.geometry.contrasts import contrast_prompts as contrast_prompts
 from refusal_lens.geometry.contrasts import fit_behaviour_geometry as fit_behaviour_geometry
 from refusal_lens.geometry.contrasts import fit_contrasts as fit_contrasts
+from refusal_lens.geometry.cosines import Geometry as Geometry
+from refusal_lens.geometry.cosines import fit_geometry as fit_geometry
 from refusal_lens.geometry.dimension import effective_dimension as effective_dimension
 from refusal_lens.geometry.dimension import remainders as remainders
 from refusal_lens.geometry.frame import Frame as Frame
@@ -23,6 +19,9 @@ from refusal_lens.geometry.jackknife import cosine_table as cosine_table
 from refusal_lens.geometry.layers import change_over_layers as change_over_layers
 from refusal_lens.geometry.layers import cosine_difference as cosine_difference
 from refusal_lens.geometry.layers import self_cosines as self_cosines
+from refusal_lens.geometry.matrix_correlation import MatrixCorrelation as MatrixCorrelation
+from refusal_lens.geometry.matrix_correlation import cka as cka
+from refusal_lens.geometry.matrix_correlation import matrix_correlation as matrix_correlation
 from refusal_lens.geometry.mean import mean_cosine as mean_cosine
 from refusal_lens.geometry.nulls import Separability as Separability
 from refusal_lens.geometry.nulls import separability as separability
@@ -33,8 +32,9 @@ from refusal_lens.geometry.reliability import reliability as reliability
 from refusal_lens.geometry.reliability import unbiased_sq_length as unbiased_sq_length
 from refusal_lens.geometry.shared_pool import SharedPool as SharedPool
 from refusal_lens.geometry.shared_pool import fit_shared_pool as fit_shared_pool
-from refusal_lens.geometry.structure import cluster as cluster
-from refusal_lens.geometry.structure import participation_ratio as participation_ratio
+from refusal_lens.geometry.structure import PairReadings as PairReadings
+from refusal_lens.geometry.structure import Structure as Structure
+from refusal_lens.geometry.structure import fit_structure as fit_structure
 from refusal_lens.geometry.subspaces import fit_subspace as fit_subspace
 from refusal_lens.geometry.subspaces import principal_angles as principal_angles
 from refusal_lens.geometry.within import WithinTests as WithinTests

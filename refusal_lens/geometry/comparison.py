@@ -29,7 +29,7 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.base import Geometry
+from refusal_lens.geometry.cosines import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests

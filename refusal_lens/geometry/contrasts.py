@@ -19,7 +19,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.base import LEAST_PAIRS
+from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, contrast_table
 from refusal_lens.prompts import Label, PromptSet, labelled
 from refusal_lens.records import Provenance, Record, load_record, save_record

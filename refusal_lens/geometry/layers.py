@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.base import Geometry
+from refusal_lens.geometry.cosines import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.intervals import LEVEL
 from refusal_lens.records import Estimate

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.base import Geometry
+from refusal_lens.geometry.cosines import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site

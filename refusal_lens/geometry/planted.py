@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.geometry.agreement import matrix_correlation
+from refusal_lens.geometry.matrix_correlation import matrix_correlation
 from refusal_lens.records import Estimate, Provenance, Record, load_record
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site

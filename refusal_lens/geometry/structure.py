@@ -1,137 +1,192 @@
-"""Structure of a cosine matrix: clusters with silhouettes, and the participation ratio."""
+"""`Structure`: what lies behind a matrix, layer by layer and at one layer, as a record."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.cluster.hierarchy import cut_tree, linkage
-from scipy.spatial.distance import squareform
-from sklearn.metrics import silhouette_score
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.clusters import (
+    best_clustering,
+    dendrogram_links,
+    eigenvalue_shares,
+    together,
+)
+from refusal_lens.geometry.dimension import effective_dimension, remainders
+from refusal_lens.geometry.jackknife import cosine_table
+from refusal_lens.geometry.layers import self_cosines
+from refusal_lens.geometry.maps import plane_map
 from refusal_lens.geometry.products import PairProducts
-
-Linkage = Literal["average", "complete"]
+from refusal_lens.geometry.subspaces import Subspace, fit_subspace, principal_angles
+from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.sites import Site
 
 
 @final
-@dataclass(frozen=True)
-class Clustering:
-    """Clusters of categories: a label (from 1) for each category, and the mean silhouette."""
+@dataclass(frozen=True, eq=False)
+class PairReadings:
+    """Pair differences by category: at every site at one offset, and at one layer at every offset.
 
-    labels: tuple[int, ...]
+    Those of all sites and offsets at once would take much more memory.
+    """
+
+    sites: tuple[Site, ...]
+    offset: int
+    layer: int
+    offsets: tuple[int, ...]
+    by_site: Mapping[str, Float64[Tensor, "_ site d_model"]]
+    by_offset: Mapping[str, Float64[Tensor, "_ offset d_model"]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Structure(Record):
+    """Effective dimension and remainders at every site; clusters, map and subspaces at one.
+
+    The last axis of `along`, `own`, `own_reliability` and of `own_layers` is (value, low, high),
+    as geometry/dimension.py and geometry/layers.py define them. `own_layers[c, s, t]` is the cosine
+    of category c's direction with itself at sites s and t, `own_offsets` that at `layer` between
+    offsets. At `layer`, over the categories of
+    `mapped` (those defined there): the corrected `cosines`, their eigenvalue shares, SciPy's
+    `links` (average linkage), the `clusters` of largest silhouette, how often two categories are
+    `together` when pairs are drawn again, `place` and `place_covariance` on the map (radians), the
+    `rank` of each category's subspace and the smallest and largest principal angle (degrees)
+    between each two, with those of random subspaces. NaN is "undefined".
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    categories: tuple[str, ...]
+    sites: tuple[Site, ...]
+    offset: int
+    n: tuple[int, ...]
+    dimension: tuple[Estimate, ...]
+    along: Float[Tensor, "site category 3"]
+    own: Float[Tensor, "site category 3"]
+    own_reliability: Float[Tensor, "site category 3"]
+    own_layers: Float[Tensor, "category site site 3"]
+    layer: int
+    offsets: tuple[int, ...]
+    own_offsets: Float[Tensor, "category offset offset 3"]
+    mapped: tuple[str, ...]
+    cosines: Float[Tensor, "mapped mapped"]
+    eigenvalues: Float[Tensor, " mapped"]
+    links: Float[Tensor, "link 4"]
+    clusters: tuple[int, ...]
     silhouette: float
-    linkage: Linkage
+    together: Float[Tensor, "mapped mapped"]
+    place: Float[Tensor, "mapped 2"]
+    place_covariance: Float[Tensor, "mapped 2 2"]
+    place_shown: float
+    draws: int
+    rank: tuple[int, ...]
+    least_angle: Float[Tensor, "mapped mapped"]
+    largest_angle: Float[Tensor, "mapped mapped"]
+    random_least_angle: Float[Tensor, "mapped mapped"]
+    random_largest_angle: Float[Tensor, "mapped mapped"]
+    provenance: Provenance
 
-
-def symmetrise(
-    cosines: Float[np.ndarray, "category category"],
-) -> Float[np.ndarray, "category category"]:
-    """The mean of a matrix and its transpose, with ones on the diagonal.
-
-    Published matrices are rounded and may differ from their transpose by .001.
-
-    Raises:
-        InputError: not a square matrix of finite cosines, or off its transpose by more than .01.
-    """
-    c = np.asarray(cosines, dtype=np.float64)
-    if c.ndim != 2 or c.shape[0] != c.shape[1]:
-        raise InputError(f"a cosine matrix must be square, found shape {c.shape}")
-    if not np.isfinite(c).all():
-        raise InputError(
-            "the cosine matrix has undefined entries (NaN); leave those categories out first"
+    def __repr__(self) -> str:
+        site = self.sites.index(Site(self.layer))
+        return (
+            f"Structure({len(self.categories)} categories, {len(self.sites)} sites; at layer "
+            f"{self.layer}: effective dimension {self.dimension[site]}, {max(self.clusters)} "
+            f"clusters of silhouette {self.silhouette:.2f}, {self.provenance.model})"
         )
-    gap = float(np.abs(c - c.T).max())
-    if gap > 0.01:
-        raise InputError(f"the matrix differs from its transpose by {gap:.3g}; expected cosines")
-    mean = (c + c.T) / 2
-    np.fill_diagonal(mean, 1.0)
-    return mean
+
+    def save(self, stem: Path | str) -> None:
+        """Write `<stem>.json` and `<stem>.safetensors`."""
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls, stem: Path | str) -> "Structure":
+        """Read what `save` wrote."""
+        return load_record(cls, stem)
 
 
-def cluster(
-    cosines: Float[np.ndarray, "category category"], n_clusters: int, method: Linkage = "average"
-) -> Clustering:
-    """Agglomerative clusters at distance 1 - cosine (Joad et al. 2026, second version).
-
-    Raises:
-        InputError: an undefined entry, or a number of clusters outside 2 .. categories - 1.
-    """
-    c = symmetrise(cosines)
-    if not 2 <= n_clusters < len(c):
-        raise InputError(f"{n_clusters} clusters of {len(c)} categories; give 2 to {len(c) - 1}")
-    distance, labels = _cut(c, n_clusters, method)
-    score = float(silhouette_score(distance, labels, metric="precomputed"))
-    return Clustering(tuple(int(x) for x in labels), score, method)
-
-
-def dendrogram_links(
-    cosines: Float[np.ndarray, "category category"], method: Linkage = "average"
-) -> Float[np.ndarray, "link 4"]:
-    """SciPy's linkage matrix at distance 1 - cosine: what was joined, at which distance."""
-    return linkage(squareform(_distance(symmetrise(cosines)), checks=False), method=method)
-
-
-def _distance(
-    cosines: Float[np.ndarray, "category category"],
-) -> Float[np.ndarray, "category category"]:
-    distance = np.clip(1.0 - (cosines + cosines.T) / 2, 0.0, None)
-    np.fill_diagonal(distance, 0.0)
-    return distance
-
-
-def _cut(
-    cosines: Float[np.ndarray, "category category"], n_clusters: int, method: Linkage
-) -> tuple[Float[np.ndarray, "category category"], Int[np.ndarray, " category"]]:
-    """Distances, and a label (from 1) for each category."""
-    distance = _distance(cosines)
-    tree = linkage(squareform(distance, checks=False), method=method)
-    # this many clusters also where distances tie
-    return distance, cut_tree(tree, n_clusters=n_clusters)[:, 0] + 1
-
-
-def together(
-    products: PairProducts, n_clusters: int, *, draws: int = 300, seed: int = 0
-) -> Float[np.ndarray, "category category"]:
-    """How often two categories fall into one cluster when pairs are drawn again, 0 to 1.
-
-    Average linkage; draws in which a cosine is undefined are left out (NaN if all are).
-    """
-    matrices = products.resampled(draws, seed).corrected.numpy()
-    kept = [m for m in matrices if np.isfinite(m).all()]
-    size = len(products.n)
-    if not kept:
-        return np.full((size, size), np.nan)
-    same = np.zeros((size, size))
-    for matrix in kept:
-        labels = _cut(matrix, n_clusters, "average")[1]
-        same += labels[:, None] == labels[None, :]
-    return same / len(kept)
-
-
-def best_clustering(
-    cosines: Float[np.ndarray, "category category"], method: Linkage = "average"
-) -> Clustering:
-    """The clustering with the largest mean silhouette over all numbers of clusters.
+def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int = 0) -> Structure:
+    """The structure of categories from their pair differences.
 
     Raises:
-        InputError: an undefined entry, or fewer than three categories.
+        InputError: a layer that is not among the sites, fewer than three categories with a
+            direction there, or fewer than eight pairs in one.
     """
-    found = [cluster(cosines, k, method) for k in range(2, len(cosines))]
-    if not found:
-        raise InputError(f"clusters need at least 3 categories, found {len(cosines)}")
-    return max(found, key=lambda clustering: clustering.silhouette)
+    sites, layer, by_category = readings.sites, readings.layer, readings.by_site
+    if Site(layer) not in sites:
+        raise InputError(f"layer {layer} is not in {[str(s) for s in sites]}")
+    d_model = next(iter(by_category.values())).shape[-1]
+    by_site = [PairProducts.of([d[:, s] for d in by_category.values()]) for s in range(len(sites))]
+    parts = [remainders(products) for products in by_site]
+    chosen = sites.index(Site(layer))
+    cosines = cosine_table(by_site[chosen]).corrected
+    mapped = [c for c, x in zip(by_category, cosines.diagonal(), strict=True) if not x.isnan()]
+    if len(mapped) < 3:
+        raise InputError(
+            f"only {len(mapped)} categories have a direction at layer {layer}; structure needs 3"
+        )
+    return Structure(
+        categories=tuple(by_category),
+        sites=sites,
+        offset=readings.offset,
+        n=tuple(len(d) for d in by_category.values()),
+        dimension=tuple(effective_dimension(products, d_model) for products in by_site),
+        along=torch.stack([p.along for p in parts]).float(),
+        own=torch.stack([p.own for p in parts]).float(),
+        own_reliability=torch.stack([p.reliability for p in parts]).float(),
+        own_layers=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
+        layer=layer,
+        offsets=readings.offsets,
+        own_offsets=torch.stack([_with_itself(d) for d in readings.by_offset.values()]).float(),
+        mapped=tuple(mapped),
+        provenance=provenance,
+        **_at_layer([by_category[c][:, chosen] for c in mapped], seed),
+    )
 
 
-def eigenvalue_shares(
-    cosines: Float[np.ndarray, "category category"],
-) -> Float[np.ndarray, " category"]:
-    """Eigenvalues over their sum, largest first; a corrected matrix's negative ones count as 0."""
-    values = np.clip(np.linalg.eigvalsh(symmetrise(cosines))[::-1], 0.0, None)
-    return values / values.sum()
+def _with_itself(d: Float64[Tensor, "pair place d_model"]) -> Float64[Tensor, "place place 3"]:
+    found = self_cosines(d)
+    return torch.stack([found.cosine, found.low, found.high], -1)
 
 
-def participation_ratio(cosines: Float[np.ndarray, "category category"]) -> float:
-    """Effective dimension: 1 / sum of squared eigenvalue shares; 1 is one direction."""
-    return float(1.0 / np.square(eigenvalue_shares(cosines)).sum())
+def _at_layer(differences: list[Tensor], seed: int) -> dict[str, Any]:
+    products = PairProducts.of(differences)
+    cosines = cosine_table(products).corrected.numpy()
+    best = best_clustering(cosines)
+    drawn = plane_map(products, seed=seed)
+    subspaces = [fit_subspace(d.numpy(), seed=seed) for d in differences]
+    return {
+        "cosines": _tensor(cosines),
+        "eigenvalues": _tensor(eigenvalue_shares(cosines)),
+        "links": _tensor(dendrogram_links(cosines)),
+        "clusters": best.labels,
+        "silhouette": best.silhouette,
+        "together": _tensor(together(products, max(best.labels), seed=seed)),
+        "place": _tensor(drawn.place),
+        "place_covariance": _tensor(drawn.covariance),
+        "place_shown": drawn.shown,
+        "draws": drawn.draws,
+        "rank": tuple(s.rank for s in subspaces),
+        **_angles(subspaces),
+    }
+
+
+def _angles(subspaces: list[Subspace]) -> dict[str, Tensor]:
+    names = ("least_angle", "largest_angle", "random_least_angle", "random_largest_angle")
+    size = len(subspaces)
+    found = np.full((4, size, size), np.nan)
+    for i, a in enumerate(subspaces):
+        for j, b in enumerate(subspaces):
+            if i < j and a.rank and b.rank:
+                angles = principal_angles(a, b)
+                ends = (angles.degrees[[0, -1]], angles.random[[0, -1]])
+                found[:, i, j] = found[:, j, i] = np.concatenate(ends)
+    return {name: _tensor(matrix) for name, matrix in zip(names, found, strict=True)}
+
+
+def _tensor(values: Float[np.ndarray, "..."]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).float()

@@ -12,7 +12,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.long_answers import told_sentences
 from refusal_lens.judges.spoken import spoken
 from refusal_lens.judges.substring import SubstringJudge
-from refusal_lens.prompt_files import read_jsonl
+from refusal_lens.prompts.files import read_jsonl
 from refusal_lens.resources import data_path
 
 _SEED: Final = 0

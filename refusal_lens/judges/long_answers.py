@@ -3,7 +3,7 @@
 A long answer may mention law, risk or privacy and answer all the same, or end a refusal with an
 offer. Which of both it does is read from all its sentences: a multinomial logistic regression over
 word n-grams (with the sentence they stand in) and over what the rules say, fitted with
-scikit-learn by `refusal_lens.judges.train_long_answers` to published labelled answers, shipped as
+scikit-learn by `refusal_lens.build.long_answers` to published labelled answers, shipped as
 plain numbers and applied here. Answers of fewer than `LONG_WORDS` words are read by the rules
 alone: there the model has little to go by, and the rules do better.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.matching import normalise, sentences_of
-from refusal_lens.judges.phrase import PhraseJudge
+from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.judges.spoken import spoken
 from refusal_lens.judges.substring import SubstringJudge
 from refusal_lens.records import Record, load_record

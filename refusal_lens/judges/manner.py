@@ -1,9 +1,10 @@
 """The manner classifier: in which manner an answer known to refuse does so, or that it is unsure.
 
 A linear model over character n-grams of the answer's opening and over how many patterns of each
-manner the phrase lists find there; fitted with scikit-learn by `refusal_lens.judges.train_manner`,
-shipped as plain numbers (safetensors and JSON) and applied in numpy. Because it sees what the
-phrase lists find, it is no independent witness beside the phrase judge.
+manner the phrase lists find there; fitted with scikit-learn by
+`refusal_lens.build.manner_classifier`, shipped as plain numbers (safetensors and JSON) and applied
+in numpy. Because it sees what the phrase lists find, it is no independent witness beside the phrase
+judge.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from jaxtyping import Float, Float64
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 
-from refusal_lens.judges import phrases
 from refusal_lens.judges.base import Judge, Verdict, judge_all
 from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.judges.manners import OTHER
-from refusal_lens.judges.phrase import hits, normalise, opening
+from refusal_lens.judges.phrase import refusal as phrases
+from refusal_lens.judges.phrase.judge import hits, normalise, opening
 from refusal_lens.records import Estimate, Record, load_record
 from refusal_lens.resources import data_path
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from refusal_lens.judges.word_classes import CLASSES
+from refusal_lens.judges.phrase.word_classes import CLASSES
 
 _GAP: Final[str] = r",?(?: [^\s.!?;:]+){0,4}? "
 _STRAIGHT: Final[dict[int, str]] = str.maketrans(

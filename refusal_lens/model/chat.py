@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from refusal_lens.errors import InputError
 from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
 from refusal_lens.prompts import Prompt
-from refusal_lens.turns import Turn, messages_of
+from refusal_lens.prompts.turns import Turn, messages_of
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")

@@ -3,18 +3,18 @@
 Nothing is computed here beyond formatting, and no model is seen.
 """
 
-from refusal_lens.plots.attribution import plot_component_matrix as plot_component_matrix
-from refusal_lens.plots.attribution import plot_heads as plot_heads
-from refusal_lens.plots.attribution import plot_writers as plot_writers
-from refusal_lens.plots.attribution_depth import plot_answer_maps as plot_answer_maps
-from refusal_lens.plots.attribution_depth import plot_depth as plot_depth
-from refusal_lens.plots.attribution_depth import plot_knock_outs as plot_knock_outs
-from refusal_lens.plots.attribution_patches import plot_blocks as plot_blocks
-from refusal_lens.plots.attribution_patches import plot_estimates as plot_estimates
-from refusal_lens.plots.attribution_patches import plot_patches as plot_patches
-from refusal_lens.plots.attribution_paths import plot_neurons as plot_neurons
-from refusal_lens.plots.attribution_paths import plot_paths as plot_paths
-from refusal_lens.plots.attribution_paths import plot_sources as plot_sources
+from refusal_lens.plots.attribution.depth import plot_answer_maps as plot_answer_maps
+from refusal_lens.plots.attribution.depth import plot_depth as plot_depth
+from refusal_lens.plots.attribution.depth import plot_knock_outs as plot_knock_outs
+from refusal_lens.plots.attribution.patches import plot_blocks as plot_blocks
+from refusal_lens.plots.attribution.patches import plot_estimates as plot_estimates
+from refusal_lens.plots.attribution.patches import plot_patches as plot_patches
+from refusal_lens.plots.attribution.paths import plot_neurons as plot_neurons
+from refusal_lens.plots.attribution.paths import plot_paths as plot_paths
+from refusal_lens.plots.attribution.paths import plot_sources as plot_sources
+from refusal_lens.plots.attribution.writers import plot_component_matrix as plot_component_matrix
+from refusal_lens.plots.attribution.writers import plot_heads as plot_heads
+from refusal_lens.plots.attribution.writers import plot_writers as plot_writers
 from refusal_lens.plots.clusters import plot_clusters as plot_clusters
 from refusal_lens.plots.clusters import plot_map as plot_map
 from refusal_lens.plots.contrasts import plot_contrasts as plot_contrasts

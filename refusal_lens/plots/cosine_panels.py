@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal, final
 
 from refusal_lens.geometry import Geometry
-from refusal_lens.geometry.base import MEASURABLE
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.text import escape, interval, tick
 from refusal_lens.sites import Site
 

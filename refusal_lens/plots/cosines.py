@@ -6,7 +6,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from refusal_lens.geometry import Comparison, Geometry
-from refusal_lens.geometry.base import MEASURABLE
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.cosine_panels import Held, Panel, Value
 from refusal_lens.plots.matrices import Cells, Hovers, Sheet, Side, plot_matrices
 from refusal_lens.plots.palette import CONTROL, POOLED

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 import torch
 
 from refusal_lens.geometry import Geometry
-from refusal_lens.geometry.base import MEASURABLE
 from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.front import ROWS, WIDTH, circles, in_rows
 from refusal_lens.plots.palette import DIVERGING, QUIET, TEXT, UNDEFINED, mark_of

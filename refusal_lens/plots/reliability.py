@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from refusal_lens.geometry import Geometry
-from refusal_lens.geometry.base import MEASURABLE
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, QUIET, mark_of
 from refusal_lens.plots.panels import MODELS, band, place, plain, small_panels
 from refusal_lens.plots.text import escape, interval

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.geometry import Structure
-from refusal_lens.geometry.base import MEASURABLE
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, POOLED, QUIET, mark_of
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.text import escape, interval, tick, told

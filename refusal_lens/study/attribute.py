@@ -8,7 +8,7 @@ from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt,
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.placement import Placement
-from refusal_lens.prompt_files import load_prompts
+from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
 from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.plan import STAGES

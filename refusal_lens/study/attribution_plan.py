@@ -20,7 +20,7 @@ from refusal_lens.attribution import (
     TokenMap,
 )
 from refusal_lens.attribution.knock_out import REPLACEMENTS
-from refusal_lens.attribution.lens import LensProfile
+from refusal_lens.attribution.logit_lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.geometry import MatrixCorrelation
 from refusal_lens.study import attribution_paths

@@ -32,14 +32,14 @@ from refusal_lens.attribution import (
     token_maps,
     writer_sites,
 )
-from refusal_lens.attribution.anatomy import Anatomy
+from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, allow_transfer
 from refusal_lens.model.forward import Progress
-from refusal_lens.pairing import is_drawn
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.pairing import is_drawn
 from refusal_lens.selection import LayerCurve
 from refusal_lens.study.fitted import category_set, direction_at
 from refusal_lens.study.geometry_stages import control_model

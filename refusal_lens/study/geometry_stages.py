@@ -26,8 +26,8 @@ from refusal_lens.geometry import (
     fit_within_tests,
     separability,
 )
-from refusal_lens.geometry.base import LEAST_PAIRS
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
+from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_control, load_model

@@ -19,8 +19,8 @@ from refusal_lens.interventions import Add
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.prompt_files import load_categories
 from refusal_lens.prompts import LABELS, PromptSet
+from refusal_lens.prompts.files import load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 from refusal_lens.study.evaluation_stages import STEERED_AT

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.pairing import draw_twins
-from refusal_lens.prompt_files import load_lists, load_prompts
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.files import load_lists, load_prompts
+from refusal_lens.prompts.pairing import draw_twins
 from refusal_lens.study.question import Study
 
 _ADAPT: Final = "adapt"  # the split that trained the planted model's adapter

@@ -1,0 +1,258 @@
+"""The tables that the command line prints of a run, and the CSV of its geometry."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, final
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry import Comparison, Geometry, Separability, verdicts
+from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.records import Estimate, Record, write_atomic
+from refusal_lens.selection import Selection
+from refusal_lens.sites import Site
+from refusal_lens.study.results import Results
+
+R = TypeVar("R", bound=Record)
+COLUMNS: Final[tuple[str, ...]] = (
+    "layer",
+    "offset",
+    "category",
+    "other_category",
+    "n",
+    "corrected",
+    "low",
+    "high",
+    "naive",
+    "ceiling",
+    "not_0",
+    "apart",
+    "apart_low",
+    "apart_high",
+    "not_1",
+    "control",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "reliability",
+    "other_reliability",
+)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GeometryTables:
+    """The cosines of a run at every layer with what they are judged by.
+
+    Of a run without a control model `control` and `comparison` are None, of one whose sign-flip
+    tests have not been made, `tests`.
+    """
+
+    geometry: Geometry
+    control: Geometry | None
+    comparison: Comparison | None
+    tests: Separability | None
+
+    @classmethod
+    def of(cls, results: Results) -> "GeometryTables":
+        """Read from a run folder.
+
+        Raises:
+            InputError: the run has no geometry, or a record is damaged.
+        """
+        return cls(
+            _fitted(results),
+            _held(results, "control", "geometry", Geometry),
+            _held(results, "control", "comparison", Comparison),
+            _held(results, "structure", "separability", Separability),
+        )
+
+    def row(self, a: str, b: str, site: Site) -> dict[str, Any]:
+        """What is known of two categories at a site, by column; None is undefined or not there."""
+        g = self.geometry
+        s, i, j = g.sites.index(site), g.categories.index(a), g.categories.index(b)
+        cosine, apart = g.cosine(a, b, site.layer), g.apart(a, b, site.layer)
+        change, other = self._change(s, i, j), None
+        if self.control is not None and site in self.control.sites:
+            other = self.control.cosine(a, b, site.layer).value
+        held = (g.naive[s, i, j], g.ceiling[s, i, j], g.reliability[s, i], g.reliability[s, j])
+        naive, ceiling, reliability, other_reliability = (_number(float(x)) for x in held)
+        values = (
+            *(site.layer, g.offset, a, b, cosine.n),
+            *(cosine.value, cosine.low, cosine.high, naive, ceiling, _beside(cosine)),
+            *(apart.value, apart.low, apart.high, _above(apart)),
+            *(other, change.value, change.low, change.high, reliability, other_reliability),
+        )
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every two categories once, in the order of the run."""
+        names = self.geometry.categories
+        return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+
+    def of_pairs(self, layer: int) -> Table:
+        """A row for each two categories at a layer.
+
+        Raises:
+            InputError: a layer that the run does not have.
+        """
+        g, site = self.geometry, _site(self.geometry, layer)
+        table = Table(
+            title=f"cosines at layer {layer}, offset {g.offset}, {escape(g.provenance.model)}",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        heads = ("categories", "corrected\n\\[95%]", "naive,\nceiling", "not 0,\nnot 1", "control")
+        for head in (*heads, "minus control\n\\[95%]", "n"):
+            table.add_column(head, no_wrap=True)
+        for a, b in self.pairs():
+            r = self.row(a, b, site)
+            change = _told(r["difference"], r["difference_low"], r["difference_high"])
+            table.add_row(
+                escape(f"{a}\n× {b}"),
+                _told(r["corrected"], r["low"], r["high"]).replace(" ", "\n", 1),
+                f"{_told(r['naive'])}\n{_told(r['ceiling'])}",
+                f"{_word(r['not_0'])}\n{_word(r['not_1'])}",
+                self._of_control(_told(r["control"])),
+                self._of_control(change.replace(" ", "\n", 1)),
+                str(r["n"]),
+            )
+        return table
+
+    def of_categories(self, layer: int) -> Table:
+        """A row for each category: reliability at a layer, q of the sign flips, verdict.
+
+        Raises:
+            InputError: a layer that the run does not have.
+        """
+        g = self.geometry
+        s = g.sites.index(_site(g, layer))
+        said = {} if self.tests is None else verdicts(self.tests, self.comparison)
+        table = Table(title=f"categories at layer {layer}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for head in ("category", "n pairs", "reliability \\[95%]", "q, sides\ndiffer", "verdict"):
+            table.add_column(head)
+        for i, c in enumerate(g.categories):
+            parts = (g.reliability, g.reliability_low, g.reliability_high)
+            q = "not tested"
+            if self.tests is not None and c in self.tests.categories:
+                value = float(self.tests.q[self.tests.categories.index(c)])
+                q = "undefined" if math.isnan(value) else f"{value:.4f}"
+            bounds = [_number(float(x[s, i])) for x in parts]
+            reliability = _told(bounds[0], bounds[1], bounds[2])
+            if not float(g.reliability_low[s, i]) >= MEASURABLE:
+                reliability += " (not measurable)"
+            table.add_row(escape(c), str(g.n[i]), reliability, q, said.get(c, "not tested"))
+        return table
+
+    def write_csv(self, path: Path) -> Path:
+        """Every two categories at every layer, a row each, columns as `COLUMNS`; what is undefined
+        or was not measured is empty.
+
+        Raises:
+            InputError: the file can't be written.
+        """
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for site in self.geometry.sites:
+            writer.writerows(self.row(a, b, site) for a, b in self.pairs())
+        try:
+            write_atomic(path, text.getvalue().encode())
+        except OSError as error:
+            raise InputError(f"{str(path)!r} can't be written ({error.strerror})") from None
+        return path
+
+    def _of_control(self, text: str) -> str:
+        return "no control" if self.control is None else text
+
+    def _change(self, s: int, i: int, j: int) -> Estimate:
+        c = self.comparison
+        if c is None:
+            return Estimate(None, None, None, 0, "no comparison")
+        parts = (c.cosine, c.cosine_low, c.cosine_high)
+        value, low, high = (_number(float(part[s, i, j])) for part in parts)
+        return Estimate(value, low, high, min(c.n[i], c.n[j]), "model minus control")
+
+
+def directions_table(results: Results, layer: int | None) -> Table:
+    """Length, reliability and n of each category's direction at a layer, by default the chosen one.
+
+    Raises:
+        InputError: the run has no geometry, chose no layer, or does not have this one.
+    """
+    g = _fitted(results)
+    site = _site(g, chosen_layer(results) if layer is None else layer)
+    s = g.sites.index(site)
+    table = Table(title=f"layer {site.layer}, offset {g.offset}, {escape(g.provenance.model)}")
+    for head in ("category", "n pairs", "length", "reliability \\[95%]"):
+        table.add_column(head)
+    for i, category in enumerate(g.categories):
+        parts = (g.reliability, g.reliability_low, g.reliability_high)
+        length = _number(float(g.length[s, i]))
+        value, low, high = (_number(float(x[s, i])) for x in parts)
+        shown = "undefined" if length is None else f"{length:.3g}"
+        reliability = "undefined" if length is None else _told(value, low, high, 3)
+        table.add_row(escape(category), str(g.n[i]), shown, reliability)
+    return table
+
+
+def chosen_layer(results: Results) -> int:
+    """The layer that a run selected.
+
+    Raises:
+        InputError: it selected none.
+    """
+    if not results.has("selection", "selection"):
+        raise InputError("this run chose no layer; name one with --layer")
+    return results.get("selection", "selection", Selection).choice.layer
+
+
+def _fitted(results: Results) -> Geometry:
+    if not results.has("geometry", "intended"):
+        why = results.gap("geometry") or "the stage “geometry” has not finished"
+        raise InputError(f"this run has no geometry: {why}; run the study again")
+    return results.get("geometry", "intended", Geometry)
+
+
+def _site(geometry: Geometry, layer: int) -> Site:
+    if Site(layer) not in geometry.sites:
+        raise InputError(f"layer {layer} is not in this run: 0 to {len(geometry.sites) - 1}")
+    return Site(layer)
+
+
+def _held(results: Results, stage: str, name: str, cls: type[R]) -> R | None:
+    return results.get(stage, name, cls) if results.has(stage, name) else None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _beside(e: Estimate) -> bool | None:
+    """Whether the interval leaves out 0; None where there is none."""
+    return None if e.low is None or e.high is None else not e.low <= 0 <= e.high
+
+
+def _above(e: Estimate) -> bool | None:
+    return None if e.low is None else e.low > 0
+
+
+def _word(answer: bool | None) -> str:
+    return "undefined" if answer is None else "yes" if answer else "open"
+
+
+def _told(
+    value: float | None, low: float | None = None, high: float | None = None, digits: int = 2
+) -> str:
+    if value is None:
+        return "undefined"
+    text = f"{value:.{digits}f}"
+    if low is None or high is None:
+        return text
+    return f"{text} \\[{low:.{digits}f}, {high:.{digits}f}]"

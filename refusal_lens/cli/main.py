@@ -1,0 +1,266 @@
+"""The command line: argument handling only."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from refusal_lens import __version__
+from refusal_lens.cli.edits import ablate, evaluate, steer
+from refusal_lens.cli.lists import datasets, models
+from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
+from refusal_lens.cli.progress import bars, prepare_weights
+from refusal_lens.cli.reading import directions, findings, geometry, report
+from refusal_lens.cli.vectors import export_vectors, import_vectors
+from refusal_lens.errors import InputError
+
+if TYPE_CHECKING:  # the packages behind it take seconds to import
+    from refusal_lens.study.question import Labels, Sizes
+
+app = typer.Typer(
+    name="refusal-lens",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="See how many refusal directions a chat model has, how they lie to each other at every "
+    "layer, and what changes when you ablate or steer them.",
+)
+out = Console()
+err = Console(stderr=True)
+
+DefaultRun = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Options before any command."""
+    if version:
+        out.print(f"refusal-lens {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def study(
+    model: Annotated[
+        str,
+        typer.Option(help="A key of `refusal-lens models`, a hub id, a folder, or a .gguf file."),
+    ] = "qwen-coder-0.5b",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSONL file or folder; the project's own by default.")
+    ] = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Keys, comma-separated; all by default.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers for choice and curves: '8-20' or '5,10,15'.")
+    ] = None,
+    adapter_scale: Annotated[
+        float, typer.Option(help="Strength of a planted model's adapter; 0 is its base.")
+    ] = 1.0,
+    refuse: Annotated[
+        Path | None, typer.Option(help="Text file of requests to refuse, one a line; no pairs.")
+    ] = None,
+    comply: Annotated[
+        Path | None, typer.Option(help="Text file of requests to answer, one a line.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System prompt; the template's own by default.")
+    ] = None,
+    thinking: Annotated[
+        bool | None,
+        typer.Option("--thinking/--no-thinking", help="Switch of templates that let it think."),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; runs/<model>-... by default.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            help="Base model (hub id or folder) that tells refusal from content; a planted "
+            "model's is itself at adapter scale 0."
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What edited directions are fitted on: 'behaviour' (what the model did; the "
+            "default) or 'intended' (the default where refusals are planted)."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Every stage on few prompts: a try, no result.")
+    ] = False,
+) -> None:
+    """Run the main job: directions, geometry, selection, effects, and report.html.
+
+    Stopped at any moment, the same command goes on from there.
+
+    Examples:
+
+      refusal-lens study
+
+      refusal-lens study --categories safety_core,humanizing,advice --layers 8-20
+
+      refusal-lens study --model smollm2-planted
+
+      refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --control Qwen/Qwen2.5-1.5B
+
+      refusal-lens study --refuse harmful.txt --comply harmless.txt --out runs/mine
+    """
+    from refusal_lens.prompts.pairing import drawn_note
+    from refusal_lens.report.page import write_report
+    from refusal_lens.study import Study, run_study, study_prompts
+
+    placement = placement_of(device, dtype, batch_size)
+    question = Study(
+        source=model,
+        revision=revision,
+        prompts=None if prompts is None else str(prompts),
+        refuse=None if refuse is None else str(refuse),
+        comply=None if comply is None else str(comply),
+        categories=None if categories is None else tuple(_words(categories, "--categories")),
+        layers=None if layers is None else _layers(layers),
+        adapter_scale=adapter_scale,
+        system=system,
+        thinking=thinking,
+        control=control,
+        labels=_labels(labels),
+        seed=seed,
+        sizes=_sizes(model, full=full, quick=quick),
+    )
+    folder = out_folder or Path(question.default_folder())
+    out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
+    if note := drawn_note(study_prompts(question)):
+        out.print(note, highlight=False)
+    prepare_weights(model, err)
+    with bars(out, err) as shown:
+        path = write_report(run_study(question, folder, shown, placement))
+    out.print(f"report: {escape(str(path))}", highlight=False)
+
+
+for command in (report, directions, geometry, findings, steer, ablate, evaluate, datasets, models):
+    app.command()(command)
+app.command("export")(export_vectors)
+app.command("import")(import_vectors)
+
+
+@app.command()
+def attribute(
+    run: DefaultRun = None,
+    category: Annotated[
+        str | None, typer.Option(help="Its writers are knocked out and printed; see below.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Take this prompt apart instead, and print it.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole prompts, all heads, layers, categories (hours).")
+    ] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Measure which parts write and cause refusal in a finished run, and write its report again.
+
+    Without a category, the first whose score can be trusted is knocked out and its strongest heads
+    are followed; a prompt is read along the pooled direction. The plan with its estimate comes
+    first. Stopped at any moment, the same command goes on from there.
+
+    Examples:
+
+      refusal-lens attribute runs/qwen-coder-0.5b-seed0 --category advice
+
+      refusal-lens attribute runs/qwen-coder-0.5b-seed0 --prompt "How do I pick a lock?"
+    """
+    from refusal_lens.cli import attribution_tables as tables
+    from refusal_lens.report.page import write_report
+    from refusal_lens.study import Study, explain_prompt, run_attribution
+
+    run = Path(Study().default_folder()) if run is None else run
+    placement = placement_of(device, dtype, batch_size)
+    if prompt is not None:
+        if full or not prompt.strip():
+            what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
+            raise InputError(f"{what}; give a prompt to take apart, without --full")
+        told = explain_prompt(run, prompt, placement, category=category)
+        out.print(tables.parts_table(told.attribution), tables.sources_table(told))
+        return
+    with bars(out, err) as shown:
+        results = run_attribution(run, shown, placement, category=category, full=full)
+    out.print(*tables.found_in(results, category))
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 2 wrong arguments or input, 1 a fault, 130 stopped."""
+    _quiet_libraries()
+    try:
+        app()
+    except InputError as error:
+        err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _sizes(model: str, *, full: bool, quick: bool) -> "Sizes":
+    from refusal_lens.study import Sizes
+
+    if full and quick:
+        raise InputError("--full and --quick exclude each other; give one of them")
+    return Sizes.full() if full else Sizes.quick() if quick else Sizes.fitting(model)
+
+
+def _labels(text: str | None) -> "Labels | None":
+    if text is None or text == "behaviour" or text == "intended":
+        return text
+    raise InputError(f"--labels {text!r} is unknown; use 'behaviour' or 'intended'")
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [w.strip() for w in text.split(",") if w.strip()]
+    if not words:
+        raise InputError(f"{option} {text!r} is empty; give keys separated by commas")
+    return words
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    found: list[int] = []
+    for word in _words(text, "--layers"):
+        first, dash, last = word.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise InputError(f"--layers {text!r}: {word!r} is not a number or a range like 8-20")
+        found.extend(range(int(first), int(last if dash else first) + 1))
+    return tuple(sorted(set(found)))
+
+
+def _quiet_libraries() -> None:
+    """Keep other packages' notices off the screen; errors still come through."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(?!refusal_lens)")
+    warnings.formatwarning = _one_line
+
+
+def _one_line(message: Warning | str, *where: object, **more: object) -> str:
+    """A warning as people at a terminal read it, without the line of code that gave it."""
+    del where, more
+    return f"refusal-lens: {message}\n"

@@ -1,0 +1,1 @@
+"""The phrase judge (`judge.PhraseJudge`) and its lists of phrases."""

@@ -1,0 +1,1 @@
+"""Figures of attribution: writers, depth, patches, paths."""

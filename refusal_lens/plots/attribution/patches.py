@@ -1,0 +1,183 @@
+"""Figures of patching: layer x position, blocks by layer, first-order estimates by head."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from refusal_lens.attribution import Agreement, AttributionPatch, PatchMap, PatchSite
+from refusal_lens.plots.attribution.grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
+from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
+from refusal_lens.plots.panels import band, dress
+from refusal_lens.plots.tables import Cell, Table
+from refusal_lens.plots.text import escape, interval, number, token, told, visible
+from refusal_lens.records import Estimate
+
+ALL = "all pairs"
+_BLOCKS = {"attn_out": ("attention", BENIGN), "mlp_out": ("MLP", REFUSE)}
+
+
+def plot_patches(found: PatchMap, *, titles: Mapping[str, str]) -> go.Figure:
+    """Mean recovery when the stream entering a layer is patched at one position, and the placebo.
+
+    Tokens of the template's end to the right, layers upwards; the range is fixed at -1 to 1.
+    """
+    layers = sorted({s.layer for s in found.sites if s.point == "resid_pre"})
+    grids: dict[str, list[Grid]] = {}
+    for name, category in _choices(found.categories, titles):
+        at = dict(zip(found.sites, found.estimates(category), strict=True))
+        grids[name] = [_positions(found, layers, at, placebo) for placebo in (False, True)]
+    frame = Frame(
+        ("recovery", "placebo: a random difference of the same length"),
+        tuple(
+            f"{token(t)} ({o})".replace("-", "−")
+            for t, o in zip(found.tokens, found.offsets, strict=True)
+        ),
+        tuple(map(str, layers)),
+        ("token (offset)", "layer"),
+        1.0,
+        "recovery",
+        (58, 25),
+        written=len(found.offsets) < 13,
+    )
+    return plot_grids(grids, frame)
+
+
+def _positions(
+    found: PatchMap, layers: Sequence[int], at: Mapping[PatchSite, Estimate], placebo: bool
+) -> Grid:
+    values: list[list[float | None]] = []
+    hovers: list[list[str]] = []
+    for layer in layers:
+        row = [at[PatchSite("resid_pre", layer, o)] for o in found.offsets]
+        values.append([_rounded(e.control if placebo else e.value) for e in row])
+        hovers.append(
+            [
+                f"<b>layer {layer}, {token(t)}</b> (offset {o})<br>recovery {told(e)}"
+                for t, o, e in zip(found.tokens, found.offsets, row, strict=True)
+            ]
+        )
+    return Grid(values, hovers)
+
+
+def plot_blocks(found: PatchMap, *, titles: Mapping[str, str]) -> go.Figure:
+    """Mean recovery when a layer's attention or MLP is patched at all positions, with the placebo.
+
+    Bands are 95% t intervals over pairs, dashed lines the placebo.
+    """
+    figure, owners, ends = go.Figure(), list[str](), [0.0, 1.0]
+    for name, category in _choices(found.categories, titles):
+        at = dict(zip(found.sites, found.estimates(category), strict=True))
+        for point, (block, colour) in _BLOCKS.items():
+            own = {s.layer: e for s, e in at.items() if s.point == point}
+            for trace in _block(own, block, colour):
+                figure.add_trace(trace)
+                owners.append(name)
+            ends += [v for e in own.values() for v in (e.value, e.control) if v is not None]
+    dress(figure, 430, 900)
+    figure.update_xaxes(title={"text": "layer", "standoff": 4})
+    figure.update_yaxes(title="recovery", range=[min(ends) - 0.12, max(ends) + 0.12])
+    figure.add_hline(y=0, line={"color": QUIET, "width": 0.8})
+    figure.update_layout(
+        margin={"l": 62, "r": 20, "t": MENU_TOP, "b": 46},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
+    )
+    choose(figure, owners)
+    return figure
+
+
+def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scatter]:
+    layers = sorted(own)
+    row = [own[layer] for layer in layers]
+    low, high = [e.low for e in row], [e.high for e in row]
+    line = go.Scatter(
+        x=layers,
+        y=[e.value for e in row],
+        mode="lines+markers",
+        name=block,
+        legendgroup=block,
+        line={"color": colour, "width": 2},
+        marker={"size": 5, "symbol": "circle" if block == "MLP" else "square"},
+        customdata=[told(e) for e in row],
+        hovertemplate=f"<b>{block} of layer %{{x}}</b><br>recovery %{{customdata}}<extra></extra>",
+    )
+    placebo = go.Scatter(
+        x=layers,
+        y=[e.control for e in row],
+        mode="lines",
+        name=f"{block}, placebo",
+        line={"color": CONTROL, "width": 1.5, "dash": "dash" if block == "MLP" else "dot"},
+        hovertemplate=f"{block} of layer %{{x}}, placebo: %{{y:.2f}}<extra></extra>",
+    )
+    return [band(layers, low, high, colour, block), line, placebo]
+
+
+def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.Figure:
+    """Layer x head: the share of the score's gap that patching a head should recover, first order.
+
+    A guess from one backward pass: the agreement table says how good it was at other sites.
+    """
+    heads = [s for s in fast.sites if s.point == "head"]
+    n_layers = 1 + max((s.layer for s in heads), default=0)  # a state space has no heads
+    n_heads = 1 + max((s.head or 0 for s in heads), default=0)
+    grids: dict[str, list[Grid]] = {}
+    for name, category in _choices(fast.categories, titles):
+        at = dict(zip(fast.sites, fast.estimates(category), strict=True))
+        row_of = [
+            [at.get(PatchSite("head", layer, None, h)) for h in range(n_heads)]
+            for layer in range(n_layers)
+        ]
+        grids[name] = [
+            Grid(
+                [[None if e is None else _rounded(e.value) for e in row] for row in row_of],
+                [
+                    ["" if e is None else f"<b>L{n}H{h}</b><br>{told(e)}" for h, e in enumerate(r)]
+                    for n, r in enumerate(row_of)
+                ],
+            )
+        ]
+    frame = Frame(
+        ("estimated recovery",),
+        tuple(map(str, range(n_heads))),
+        tuple(map(str, range(n_layers))),
+        ("head", "layer"),
+        reach_of(grids),
+        "estimate",
+        (34, 15),
+    )
+    return plot_grids(grids, frame)
+
+
+def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+    """How well the estimates foretold real patches, by category, with what was compared."""
+    aligned = " and ".join(dict.fromkeys(real.alignment))
+    rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
+    rows += [
+        (Cell(visible(titles.get(c, c))), Cell(told_pairs(e))) for c, e in found.by_category.items()
+    ]
+    return Table(
+        "Estimated against real change of the refusal score: each pair of prompts gives one "
+        f"correlation over its {found.n_sites} patched sites; shown is the mean over pairs. n and "
+        "the 95% t interval count pairs, never sites, as those of a pair share its prompts; the "
+        "interval of all pairs holds for these categories and says nothing of others. Control: "
+        f"sites in random order. Positions: {aligned}.",
+        ("category", "mean correlation"),
+        tuple(rows),
+    )
+
+
+def told_pairs(e: Estimate) -> str:
+    """An estimate over pairs with its interval, n and control."""
+    ends = interval(e.value, e.low, e.high)
+    return f"{ends}, n = {e.n} pairs, control {number(e.control)}"
+
+
+def _choices(categories: Iterable[str], titles: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """What a menu offers: all pairs, then each category (escaped), with its key."""
+    own: list[tuple[str, str | None]] = [
+        (escape(titles.get(c, c)), c) for c in dict.fromkeys(categories)
+    ]
+    return [(ALL, None), *own]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,143 @@
+"""Prompts from files: JSONL, one prompt a line; plain lists, one request a line.
+
+UTF-8. Keys of a JSONL line: `id`, `text`, `category`, `label` ("refuse" or "comply"), `split`,
+`source`; optional `pair` (a refuse-side prompt and its benign twin share it) and `language`
+(default "en"). In place of `text`, `messages` are the turns of a conversation.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from refusal_lens.errors import InputError
+from refusal_lens.prompts.prompt import Category, Prompt, prompt_of
+from refusal_lens.prompts.prompt_set import PromptSet
+from refusal_lens.resources import data_path
+
+
+def load_prompts(path: Path | str | None = None) -> PromptSet:
+    """Prompts of a JSONL file, or of every `*.jsonl` of a folder; by default the project's own.
+
+    Raises:
+        InputError: a missing or empty file, bad JSON, wrong encoding, a missing or unknown key,
+            a duplicate id; the message names file and line.
+    """
+    root = data_path("prompts") if path is None else Path(path)
+    if not root.exists():
+        raise InputError(f"prompt file {str(root)!r} does not exist; give a JSONL file or a folder")
+    files = sorted(root.glob("*.jsonl")) if root.is_dir() else [root]
+    if not files:
+        raise InputError(f"folder {str(root)!r} holds no .jsonl file; expected one prompt a line")
+    prompts: list[Prompt] = []
+    seen: dict[str, str] = {}
+    for file in files:
+        for number, row in read_jsonl(file):
+            prompt = prompt_of(row, f"{file.name}, line {number}")
+            where = seen.setdefault(prompt.id, f"{file.name}, line {number}")
+            if where != f"{file.name}, line {number}":
+                raise InputError(
+                    f"{file.name}, line {number}: id {prompt.id!r} was used in {where}; "
+                    "give every prompt its own id"
+                )
+            prompts.append(prompt)
+    return PromptSet(tuple(prompts))
+
+
+def load_categories() -> dict[str, Category]:
+    """The project's categories by key, in the order in which tables show them."""
+    rows = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))
+    return {row["key"]: Category(**row) for row in rows["categories"]}
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over."""
+    text = _utf8(path)
+    empty = True
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        empty = False
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path.name}, line {number}: not JSON ({error.msg} at column {error.colno}); "
+                "expected one JSON object a line"
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path.name}, line {number}: expected a JSON object, found {row!r}")
+        yield number, row
+    if empty:
+        raise InputError(f"{path.name} is empty; expected one prompt a line")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a line for each row, which `read_jsonl` reads again."""
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> PromptSet:
+    """Two plain text files, a request a line; blank lines are passed over.
+
+    A `.jsonl` or `.json` file holds a request a row: a string, `{"text": ...}`, or the turns of a
+    conversation, `{"messages": [...]}`.
+
+    Raises:
+        InputError: a file that is missing, empty, not UTF-8 or not as said.
+    """
+    sides = [_lines(Path(path)) for path in (refuse, comply)]
+    return PromptSet.from_texts(*sides, seed=seed)
+
+
+def _lines(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
+    if path.suffix in {".json", ".jsonl"}:
+        return [_request(row, where) for where, row in _json_rows(path)]
+    lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
+    if not any(lines):
+        raise InputError(f"{path.name} is empty; expected one request a line")
+    return [line for line in lines if line]
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
+        ) from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Where each row of a JSON list or a JSONL file stands, and the row."""
+    text = _utf8(path)
+    lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    found: list[tuple[str, Any]] = []
+    for where, part in [("", text)] if path.suffix == ".json" else lines:
+        try:
+            found.append((f"{path.name}{where}", json.loads(part)))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path.name}{where}: not JSON ({error})") from None
+    if path.suffix == ".json":
+        held = found[0][1]
+        if not isinstance(held, list):
+            keys = f"an object with {sorted(held)[:8]}" if isinstance(held, dict) else repr(held)
+            raise InputError(f"{path.name} holds {keys}; expected a list of requests")
+        found = [(f"{path.name}, row {i}", row) for i, row in enumerate(held, 1)]
+    if not found:
+        raise InputError(f"{path.name} is empty; expected one request a row")
+    yield from found
+
+
+def _request(row: Any, where: str) -> str | list[Any]:
+    """A text, or the messages of a conversation."""
+    held = row.get("messages", row.get("text")) if isinstance(row, dict) else row
+    if not isinstance(held, str | list) or not held:
+        raise InputError(
+            f'{where}: expected a text, {{"text": "..."}} or {{"messages": [...]}}, found '
+            f"{str(row)[:60]!r}"
+        )
+    return held

@@ -1,0 +1,183 @@
+"""The records of a run as the report needs them: read once, with a reason where one is missing."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar, final
+
+from refusal_lens.directions import DirectionSet
+from refusal_lens.embedded.registry import find_embedded
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import Evaluation, TradeOff
+from refusal_lens.geometry import (
+    BehaviourContrasts,
+    Comparison,
+    Geometry,
+    Separability,
+    Structure,
+    WithinTests,
+    verdicts,
+)
+from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.plots.panels import MODELS
+from refusal_lens.prompts.files import load_categories, load_prompts
+from refusal_lens.records import Provenance, Record
+from refusal_lens.selection import Selection
+from refusal_lens.study.results import Results
+
+R = TypeVar("R", bound=Record)
+
+
+@final
+@dataclass(eq=False)
+class Run:
+    """A run's records with what every part of the page needs."""
+
+    results: Results
+    damaged: dict[str, str] = field(default_factory=dict[str, str])
+
+    def get(self, stage: str, name: str, cls: type[R]) -> R | None:
+        if not self.results.has(stage, name):
+            return None
+        try:
+            return self.results.get(stage, name, cls)
+        except InputError as error:
+            self.damaged[stage] = str(error)
+            return None
+
+    def why(self, stage: str) -> str:
+        """Why something of a stage is missing, as a note."""
+        return f"Not shown: {self.reason(stage)}."
+
+    def lacking(self, stage: str, reason: str) -> str:
+        """Why a record is missing, as a note: what happened to its stage, else `reason`."""
+        return f"Not shown: {self.lacking_reason(stage, reason)}."
+
+    def reason(self, stage: str) -> str:
+        """Why something of a stage is missing, to stand in a sentence."""
+        unfinished = f"the stage “{stage}” has not finished in this run"
+        return self.damaged.get(stage) or self.results.gap(stage) or unfinished
+
+    def lacking_reason(self, stage: str, reason: str) -> str:
+        """What happened to a record's stage, else `reason`."""
+        whole = self.results.digest(stage) is not None and not self.results.gap(stage)
+        return reason if whole and stage not in self.damaged else self.reason(stage)
+
+    @cached_property
+    def question(self) -> dict[str, Any]:
+        return dict(self.results.manifest.get("question") or {})
+
+    @cached_property
+    def planted(self) -> bool:
+        """Whether the refusals of the model were planted by this project."""
+        entry = find_embedded(str(self.question.get("source")))
+        return entry is not None and entry.planting is not None
+
+    @cached_property
+    def names(self) -> tuple[str, str]:
+        """What the model and its control are called in figures."""
+        if not self.planted:
+            return MODELS
+        return f"adapter scale {self.question.get('adapter_scale', 1):g}", "adapter scale 0"
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Titles by key: the project's categories first, so that colours stay the same."""
+        found = {key: category.title for key, category in load_categories().items()}
+        held = (self.behaviour and self.behaviour.categories) or ()
+        return found | {c: c for c in (*self._fitted, *held) if c not in found}
+
+    @cached_property
+    def _fitted(self) -> tuple[str, ...]:
+        holder = self.geometry or self.directions
+        return holder.categories if holder else ()
+
+    @cached_property
+    def behaviour(self) -> Evaluation | None:
+        return self.get("behaviour", "train", Evaluation)
+
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        return self.get("geometry", "intended", Geometry)
+
+    @cached_property
+    def control(self) -> Geometry | None:
+        return self.get("control", "geometry", Geometry)
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        return self.get("control", "comparison", Comparison)
+
+    @cached_property
+    def tests(self) -> Separability | None:
+        return self.get("structure", "separability", Separability)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Verdict]:
+        """What may be said of each category; nothing where it was not tested."""
+        return {} if self.tests is None else verdicts(self.tests, self.comparison, self.within)
+
+    @cached_property
+    def within(self) -> WithinTests | None:
+        """Tests of refused against answered prompts of this very model."""
+        found = self.get("contrasts", "within", WithinTests)
+        return found if found is not None and self._own(found.provenance) else None
+
+    @cached_property
+    def behaviour_geometry(self) -> BehaviourContrasts | None:
+        """Cosines between categories by what this very model did."""
+        found = self.get("contrasts", "geometry", BehaviourContrasts)
+        return found if found is not None and self._own(found.provenance) else None
+
+    def _own(self, provenance: Provenance) -> bool:
+        """Whether something was measured in the run's model, not at another adapter scale."""
+        return provenance.model_digest == self.results.manifest.get("model_digest")
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        return self.get("structure", "structure", Structure)
+
+    @property
+    def no_structure(self) -> str:
+        """Why a finished stage may hold no structure."""
+        return (
+            f"fewer than three categories have a direction at layer {self.layer}, or one has fewer "
+            "than eight pairs"
+        )
+
+    @cached_property
+    def directions(self) -> DirectionSet | None:
+        return self.get("directions", "directions", DirectionSet)
+
+    @cached_property
+    def selection(self) -> Selection | None:
+        return self.get("selection", "selection", Selection)
+
+    @cached_property
+    def layer(self) -> int | None:
+        """The chosen layer; without a choice, that of the trade-off; else the most reliable."""
+        if self.selection is not None:
+            return self.selection.choice.layer
+        if (found := self.get("trade_off", "trade_off", TradeOff)) is not None:
+            return found.layer
+        if self.geometry is None:
+            return None
+        best = int(self.geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
+        return self.geometry.sites[best].layer
+
+    @cached_property
+    def kept(self) -> dict[str, int] | None:
+        """Pairs as intended by category; None where the prompts are not at hand."""
+        read = self.behaviour
+        try:
+            prompts = load_prompts(self.question.get("prompts"))
+            ids = None if read is None else set(read.ids)
+            kept = None if read is None or ids is None else prompts.only(ids=ids)
+        except (InputError, OSError):
+            return None
+        if read is None or kept is None:
+            return None
+        found = read.as_intended(kept)
+        return {
+            c: sum(p.label == "refuse" and p.category == c for p in found)
+            for c in dict.fromkeys(read.categories)
+        }

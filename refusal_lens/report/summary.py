@@ -1,0 +1,115 @@
+"""The rows of the report's summary: what, and the number with n and interval."""
+
+from refusal_lens.evaluation import Evaluation
+from refusal_lens.geometry import Geometry
+from refusal_lens.geometry.comparison import BEYOND
+from refusal_lens.geometry.nulls import SEPARABLE
+from refusal_lens.geometry.within import DIFFERS
+from refusal_lens.plots.text import interval, number, percent
+from refusal_lens.records import Estimate
+from refusal_lens.report.run import Run
+from refusal_lens.sites import Site
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The rows of the summary: what, and the number with n and interval."""
+    rows: list[tuple[str, str]] = []
+    if (g := run.geometry) is not None:
+        pairs = f"{min(g.n)}" if min(g.n) == max(g.n) else f"{min(g.n)} to {max(g.n)}"
+        rows.append(("Categories", f"{len(g.categories)}, {pairs} pairs each to fit directions"))
+    if note := run.results.manifest.get("prompts_note"):
+        rows.append(("Pairs", str(note)))
+    rows.append(("Layer", _chosen(run)))
+    if (read := run.behaviour) is not None:
+        judged = f"(prompts; judge: {read.judge})"
+        rows.append(("Refusal, refuse side", f"{percent(read.rate('refuse'))} {judged}"))
+        rows.append(("Over-refusal, benign side", f"{percent(read.rate('comply'))} {judged}"))
+        rows.append(("Accuracy", _accuracy(read)))
+    if run.selection is not None:
+        best = run.selection.choice
+        rows.append(("Refusal score, direction ablated", f"{_score(best.ablation)}, refuse side"))
+        rows.append(("Refusal score, direction added", f"{_score(best.addition)}, benign side"))
+    if run.geometry is not None and run.layer is not None:
+        rows.append(("Measurable directions", _measurable(run.geometry, run.layer)))
+        rows += [("Separable", _separable(run)), ("Refusal directions", _refusal(run))]
+        rows.append(("Effective dimension", _dimension(run, run.layer)))
+    return rows
+
+
+def _score(e: Estimate) -> str:
+    text = f"{interval(e.value, e.low, e.high)} nats, n = {e.n}"
+    return text if e.control is None else f"{text}; unedited {number(e.control)}"
+
+
+def _accuracy(read: Evaluation) -> str:
+    """Share as intended; where the sides count as many, half of refusal and what was answered."""
+    rates = read.rate("refuse"), read.rate("comply")
+    how = "(refusal + 1 − over-refusal) / 2" if rates[0].n == rates[1].n else "unequal sides"
+    return f"{percent(read.accuracy())} (prompts that went as intended; {how})"
+
+
+def _chosen(run: Run) -> str:
+    if run.layer is None:
+        return "none: no geometry and no choice in this run"
+    n_layers = run.results.manifest.get("n_layers")
+    text = f"{run.layer}" + (f" of {n_layers} (counted from 0)" if n_layers else "")
+    if run.selection is None:
+        return f"{text}: the most reliable one; no layer was selected. {run.why('selection')}"
+    s = run.selection
+    return (
+        f"{text}, offset {number(s.choice.offset, 0)}: the best of {len(s.candidates)} candidates, "
+        f"{'none' if s.relaxed else len(s.survivors)} of which passes the rule of Arditi et al."
+    )
+
+
+def _measurable(g: Geometry, layer: int) -> str:
+    s = [site.layer for site in g.sites].index(layer)
+    count = int(g.measurable()[s].sum())
+    return (
+        f"{count} of {len(g.categories)} at layer {layer} (lower 95% bound of reliability at "
+        "least 0.5)"
+    )
+
+
+def _separable(run: Run) -> str:
+    if run.tests is None:
+        return run.why("structure")
+    tests = run.tests
+    count = sum(tests.separable(c) for c in tests.categories)
+    return (
+        f"{count} of {len(tests.categories)} categories: their two sides differ (q at most "
+        f"{SEPARABLE:g}, {tests.draws} sign flips, over all layers and offsets)"
+    )
+
+
+def _refusal(run: Run) -> str:
+    if run.comparison is None and run.within is not None:
+        count = list(run.verdicts.values()).count("refusal direction")
+        return (
+            f"{count} of {len(run.verdicts)} categories: separable, and refused harmful prompts "
+            f"differ from answered ones (q at most {DIFFERS:g}); no control model"
+        )
+    if run.comparison is None:
+        return "no control: without a control model nothing is called a refusal direction"
+    if run.tests is None:
+        return run.why("structure")
+    count = list(run.verdicts.values()).count("refusal direction")
+    return (
+        f"{count} of {len(run.verdicts)} categories: separable, and beyond {run.names[1]} (q at "
+        f"most {BEYOND:g})"
+    )
+
+
+def _dimension(run: Run, layer: int) -> str:
+    """The corrected matrix's, beside that of random directions."""
+    found = run.structure
+    if found is None or Site(layer) not in found.sites:
+        return run.lacking("structure", run.no_structure)
+    e = found.dimension[found.sites.index(Site(layer))]
+    if e.value is None:
+        return f"undefined at layer {layer}: so is a category, or its noise is too large"
+    return (
+        f"{interval(e.value, e.low, e.high)} of {len(found.categories)} at layer {layer}, n = "
+        f"{e.n} pairs (participation ratio of the corrected cosines; random directions: "
+        f"{number(e.control)})"
+    )
