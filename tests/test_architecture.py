@@ -18,6 +18,7 @@ LAYERS = (
         "placement",
         "memory",
         "resources",
+        "discovery",
         "sites",
         "prompts",
         "datasets",

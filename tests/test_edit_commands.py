@@ -8,9 +8,7 @@ from test_study import SIZES, Watch, let_it_refuse, prompts_file  # noqa: F401  
 from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
-from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import Decoding
 from refusal_lens.model.compare import read_answer
@@ -20,8 +18,10 @@ from refusal_lens.study import (
     run_study,
 )
 from refusal_lens.study.finished import model_of
-from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.directions import DIRECTIONS
+from refusal_lens.study.stages.full_grid import GRID as FULL_GRID
 from refusal_lens.study.stages.full_rates import RATES
+from refusal_lens.study.stages.trade_off import GRID
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_run_knows_its_question_and_its_model(finished, tmp_path):
 
 def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
     _, results = finished
-    d = results.get("directions", "directions", DirectionSet).at("red", 2)
+    d = results.get(DIRECTIONS).at("red", 2)
     asked = "red thing 1 please"
     for command, edits, more in (
         ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
@@ -100,12 +100,12 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
         "scores and mixed + sense check: kappa" in text
     )  # the run's own agreement of the two readings
     assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
-    assert not results.has(RATES, "evaluation")
+    assert not results.has(RATES)
     page = results.folder / "report.html"
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "estimate:" in text and "report:" in text
-    shown = results.get(RATES, "evaluation", SideBySide)
+    shown = results.get(RATES)
     assert [e.condition for e in shown.conditions][:3] == [
         "none",
         "pooled | added",
@@ -113,7 +113,7 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
     ]
     assert len(shown.conditions) == 9 and shown.conditions[0].judge in text
     assert str(shown.conditions[1].accuracy()) in text
-    by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
+    by_scores, read = (results.get(key) for key in (GRID, FULL_GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
     assert read.judged_by in text and "scores and generated answers, judge: substring: " in text
@@ -124,7 +124,7 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
     assert "done" in text and "estimate: 0 s" in text
     done, text = invoke("evaluate", str(results.folder), "--judge", "xstest")
     assert done.exit_code == 0, done.output
-    assert results.get(RATES, "evaluation", SideBySide).conditions[0].judge.startswith("xstest")
+    assert results.get(RATES).conditions[0].judge.startswith("xstest")
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
 
@@ -150,7 +150,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(RATES, "evaluation", SideBySide)
+    shown = results.get(RATES)
     blue = sum(c == "blue" for c in shown.conditions[0].categories)
     for read in shown.conditions:
         counts = read.counts().by_class

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from refusal_lens.cli.geometry_tables import COLUMNS, GeometryTables
 from refusal_lens.cli.main import app
-from refusal_lens.geometry import Comparison
 from refusal_lens.sites import Site
 from refusal_lens.study.results import Results
+from refusal_lens.study.stages.control import COMPARISON
 
 KEPT = ("geometry", "control", "structure", "selection")
 
@@ -56,7 +56,7 @@ def test_the_command_prints_pairs_and_categories_and_writes_every_layer(results:
 def test_a_row_holds_both_questions_and_the_control(results: Results) -> None:
     tables = GeometryTables.of(results)
     g, control = geometry(), geometry(seed=1)
-    change = results.get("control", "comparison", Comparison)
+    change = results.get(COMPARISON)
     for i, j, layer in ((0, 1, 20), (2, 7, 9), (3, 4, 29)):
         a, b = CATEGORIES[i], CATEGORIES[j]
         row = tables.row(a, b, Site(layer))

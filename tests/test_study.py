@@ -11,42 +11,25 @@ import torch
 
 from refusal_lens.build.planted.answers import load_refusals
 from refusal_lens.build.planted.controls import donors
-from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.directions import fit_mean_difference
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.embedded.registry import NATIVE, PLANTED
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import (
-    Costs,
-    Effects,
-    Evaluation,
-    Grid,
-    MannerMatrix,
-    Matched,
-    SideBySide,
-    Steered,
-    TradeOff,
-)
 from refusal_lens.evaluation.agreement import screening_agrees
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.geometry import (
-    BehaviourContrasts,
-    Comparison,
-    Geometry,
-    Separability,
-    SharedPool,
-    Structure,
-    WithinTests,
     fit_behaviour_geometry,
 )
 from refusal_lens.interventions import Add
-from refusal_lens.judges import Agreement, Verdict
+from refusal_lens.judges import Verdict
 from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.resources import data_path
-from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
 from refusal_lens.study import Results, Sizes, Study, other_models, run_study
 from refusal_lens.study.finished import direction_of
+from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
@@ -55,14 +38,31 @@ from refusal_lens.study.stages import (
     behaviour,
     contrasts,
     costs,
+    directions,
     effects,
     geometry,
     manners,
     score,
     trade_off,
 )
+from refusal_lens.study.stages.agreement import OF_MANNERS, SCREENING
+from refusal_lens.study.stages.answers import ANSWERS
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.contrasts import BEHAVIOUR_GEOMETRY, CONTRASTS, WITHIN
+from refusal_lens.study.stages.control import CHANGE, COMPARISON, CONTROL_GEOMETRY
+from refusal_lens.study.stages.costs import COSTS
+from refusal_lens.study.stages.directions import DIRECTIONS
+from refusal_lens.study.stages.effects import ABLATED, EFFECTS
+from refusal_lens.study.stages.geometry import INTENDED, OF_KEPT_PAIRS, REMOVED, WHITENED
+from refusal_lens.study.stages.layers import CURVE
+from refusal_lens.study.stages.manners import STEERED
+from refusal_lens.study.stages.rules import COSMIC, SEPARATION
+from refusal_lens.study.stages.selection import SELECTION
+from refusal_lens.study.stages.structure import SEPARABILITY, SHARED_POOL, STRUCTURE
+from refusal_lens.study.stages.tokens import TOKENS
+from refusal_lens.study.stages.trade_off import COMPARED_TRUST, GRID, MATCHED, TRADE_OFF
 
-SIZES = Sizes(
+SIZES = Sizes.default(
     fit_pairs=8,
     behaviour_tokens=4,
     contrast_pairs=8,
@@ -249,10 +249,10 @@ def by_behaviour(study, tmp_path_factory):
 def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour, study):
     results, watch = by_behaviour
     assert set(watch.gaps) <= {"control", "selection", "layers"}
-    read = results.get("behaviour", "train", Evaluation)
+    read = results.get(BEHAVIOUR)
     resid = begin(replace(study, labels=None, control=None), results.folder).train_resid()
-    chosen = results.get("contrasts", "by_category", DirectionSet)
-    intended = results.get("directions", "directions", DirectionSet)
+    chosen = results.get(CATEGORIES_OF["behaviour"])
+    intended = results.get(DIRECTIONS)
     rows = {
         did: [
             i
@@ -267,23 +267,23 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
     assert torch.allclose(chosen.at("red", 2).vector.double(), (a - b) / (a - b).norm(), atol=1e-5)
     assert chosen.count[0] == tuple(map(len, rows.values()))
     assert not torch.allclose(chosen.at("red", 2).vector, intended.at("red", 2).vector, atol=1e-2)
-    grid = results.get("trade_off", "grid", Grid)
+    grid = results.get(GRID)
     at = chosen.at("red", grid.layer)
     assert grid.lengths[0] == pytest.approx(at.scale)
-    pooled = results.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
+    pooled = results.get(POOLED_OF["behaviour"])
     assert grid.lengths[3] == pytest.approx(pooled.at("pooled", grid.layer).scale)
     assert direction_of(results, "red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
 
 
 def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
     results, _ = by_behaviour
-    contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
+    contrasts = results.get(CONTRASTS)
     assert len(contrasts.names) == 3
-    read = results.get("behaviour", "train", Evaluation)
+    read = results.get(BEHAVIOUR)
     assert sum(contrasts.groups.values()) == len(read.ids)
-    geometry = results.get("contrasts", "geometry", BehaviourContrasts)
+    geometry = results.get(BEHAVIOUR_GEOMETRY)
     assert geometry.names == ("red", "green", "blue")
-    within = results.get("contrasts", "within", WithinTests)
+    within = results.get(WITHIN)
     assert within.refused == tuple(
         sum(
             (c, side, o) == (name, "refuse", "refused")
@@ -300,14 +300,14 @@ def test_progress_of_effects_reaches_what_was_planned(by_behaviour):
 
 def test_effects_are_read_under_every_direction_and_control(by_behaviour, finished):
     for results, first in ((by_behaviour[0], "behaviour"), (finished[0], "intended")):
-        found = results.get("effects", "effects", Effects)
+        found = results.get(EFFECTS)
         assert found.directions[0] == first
         assert set(CONTROLS) <= set(found.directions)
         for side, edit in (("refuse", "ablated"), ("comply", "added")):
             assert found.rate("none", "none", side).n == 3
             for name in found.directions:
                 assert found.rate(edit, name, side).n == 3
-        ablated = results.get("effects", "ablated", SideBySide)
+        ablated = results.get(ABLATED)
         assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
         assert ablated.conditions[0].answers != ablated.conditions[1].answers
 
@@ -316,15 +316,15 @@ def test_every_stage_is_there(finished):
     results, watch = finished
     assert watch.started_stages == STAGES
     assert not watch.gaps
-    geometry = results.get("geometry", "intended", Geometry)
+    geometry = results.get(INTENDED)
     assert geometry.categories == ("red", "green", "blue")
     assert geometry.n == (8, 8, 8)
     assert not torch.isfinite(geometry.corrected[0]).any()
     assert torch.isfinite(geometry.naive[1:]).all()
-    evaluation = results.get("behaviour", "train", Evaluation)
+    evaluation = results.get(BEHAVIOUR)
     assert evaluation.rate("refuse").value == 1.0
     assert evaluation.rate("comply").value == 0.0
-    curves = results.get("trade_off", "trade_off", TradeOff).curves
+    curves = results.get(TRADE_OFF).curves
     assert [c.name for c in curves][3:] == [
         "pooled",
         "control: random",
@@ -333,67 +333,67 @@ def test_every_stage_is_there(finished):
     ]
     assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
     assert curves[0].strengths == (-1.0, 0.0, 1.0)
-    answers = results.get("answers", "answers", SideBySide)
+    answers = results.get(ANSWERS)
     assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
     assert answers.conditions[0].answers != answers.conditions[1].answers
-    assert len(results.get("layers", "curve", LayerCurve).candidates) == 2
+    assert len(results.get(CURVE).candidates) == 2
 
 
 def test_the_control_is_compared_pair_by_pair(finished):
     results, _ = finished
-    own = results.get("geometry", "intended", Geometry)
-    other = results.get("control", "geometry", Geometry)
-    found = results.get("control", "comparison", Comparison)
+    own = results.get(INTENDED)
+    other = results.get(CONTROL_GEOMETRY)
+    found = results.get(COMPARISON)
     assert other.pairs == own.pairs and other.provenance.model.endswith("(control)")
     assert other.provenance.template_digest == own.provenance.template_digest
     assert torch.allclose(found.share, own.share - other.share, equal_nan=True)
     assert (found.share_low <= found.share_high)[1:].all() and (found.q >= found.p).all()
-    change = results.get("control", "change", Geometry)
+    change = results.get(CHANGE)
     assert change.frame.startswith("minus ") and not torch.allclose(
         change.corrected[1:], own.corrected[1:]
     )
-    removed = results.get("geometry", "removed", Geometry)
+    removed = results.get(REMOVED)
     assert removed.frame == "without the pooled direction"
-    assert results.get("geometry", "whitened", Geometry).frame == "whitened"
+    assert results.get(WHITENED).frame == "whitened"
 
 
 def test_structure_and_contrasts_are_there(finished):
     results, _ = finished
-    tests = results.get("structure", "separability", Separability)
+    tests = results.get(SEPARABILITY)
     assert tests.z.shape == (3, len(tests.offsets), 3) and len(tests.offsets) > 1
     assert tests.z[:, :, 0].isnan().all() and (tests.p[None] > 0).all()
-    found = results.get("structure", "structure", Structure)
+    found = results.get(STRUCTURE)
     assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
-    pool = results.get("structure", "shared_pool", SharedPool)
+    pool = results.get(SHARED_POOL)
     assert [s.layer for s in pool.sites] == [found.layer]
-    assert not results.has("contrasts", "contrasts")  # nothing but what was intended happened
+    assert not results.has(CONTRASTS)  # nothing but what was intended happened
 
 
 def test_edits_are_evaluated_on_common_prompts(finished):
     results, _ = finished
-    grid = results.get("trade_off", "grid", Grid)
+    grid = results.get(GRID)
     assert grid.refused.shape == (7, 3, 2, 3)
     assert grid.kinds == ("direction",) * 3 + ("pooled",) + ("control",) * 3
     # Strength 0 is the unedited model under every direction.
     assert (grid.refused[:, 1] == grid.refused[0, 1]).all()
-    matched = results.get("trade_off", "matched", Matched)
+    matched = results.get(MATCHED)
     assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
     assert len(matched.curves) == 7
-    steered = results.get("manners", "steered", Steered)
+    steered = results.get(STEERED)
     assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
     assert steered.answers[0] != steered.answers[1]
     for side in ("refuse", "comply"):
-        found = results.get("manners", side, MannerMatrix)
+        found = results.get(manners.MANNERS[side])
         assert found.n_prompts == 4 and len(found.counts) == 3
         assert set(found.clusters) <= {1, 2, None} and found.planted == (None,) * 3
-    costs = results.get("costs", "costs", Costs)
+    costs = results.get(COSTS)
     assert [row.condition for row in costs.rows][:2] == ["pooled | ablated", "pooled | added"]
     assert len(costs.rows) == 10 and all(row.kl.value > 0 for row in costs.rows)
-    rules = results.get("rules", "cosmic", CosmicSelection)
+    rules = results.get(COSMIC)
     assert len(rules.candidates) == 1 or rules.chosen is not None or rules.survivors == ()
-    assert results.get("rules", "separation", Separations).best.distance.n == 8
-    assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
-    assert results.get("agreement", "screening", Agreement).share.n > 0
+    assert results.get(SEPARATION).best.distance.n == 8
+    assert results.get(OF_MANNERS).share.n == 4 * 8
+    assert results.get(SCREENING).share.n > 0
 
 
 def test_comparisons_are_made_in_the_model_that_refuses_about_half(
@@ -404,17 +404,17 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     bench = begin(study, results.folder)
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
     records = trade_off.trade_off(bench, lambda n: None)
-    grid, read = records["grid"], records["read"]
+    grid, read = records[trade_off.GRID], records[trade_off.READ]
     assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
-    assert records["matched"].model == records["trade_off"].model == half.name
-    own = results.get("trade_off", "grid", Grid)
+    assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == half.name
+    own = results.get(GRID)
     assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
-    assert set(records["trust"].threshold.values()) != {0.0}
+    assert set(records[trade_off.COMPARED_TRUST].threshold.values()) != {0.0}
     assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
     assert read.strength == 1.0 and len(read.ids) == 4
     assert screening_agrees(grid, read).share.n == 4 * 4
     with pytest.raises(InputError, match="from one model"):
-        screening_agrees(grid, results.get("manners", "steered", Steered))
+        screening_agrees(grid, results.get(STEERED))
 
 
 def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, monkeypatch):
@@ -453,15 +453,15 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     turned = {"red": "green", "green": "blue", "blue": "red"}
     monkeypatch.setattr(manners, "_donors", lambda: turned)
     records = manners.manners(bench, lambda n: None)
-    read = records["control_steered"]
-    assert read.texts == records["steered"].texts and read.provenance.model == half.name
+    read = records[manners.CONTROL_STEERED]
+    assert read.texts == records[manners.STEERED].texts and read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
-    with half.editing(Add(found.at("red", bench.chosen_layer()), strength=1.0)):
+    with half.editing(Add(found.at("red", chosen_layer(bench.results)), strength=1.0)):
         said = half.generate(list(read.texts), Decoding(4))
     assert list(read.answers[read.directions.index("red")]) == said
-    assert records["refuse"].taught == ("law", "harm", "plain")
-    assert records["control_refuse"].taught == ("harm", "plain", "law")
-    assert records["control_comply"].model == half.name
+    assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
+    assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
+    assert records[manners.CONTROL_MANNERS["comply"]].model == half.name
 
 
 def test_progress_reaches_what_was_planned(finished):
@@ -481,10 +481,10 @@ def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_number
         run_study(study, tmp_path / "again", watch)
     assert watch.ticks["geometry"] == watch.expected["geometry"] == 3 * 2 * 8
     again = Results.open(tmp_path / "again")
-    for stage, name in (("directions", "directions"), ("directions", "pooled")):
-        a, b = (r.get(stage, name, DirectionSet) for r in (results, again))
+    for key in (directions.DIRECTIONS, directions.POOLED_DIRECTIONS):
+        a, b = (r.get(key) for r in (results, again))
         assert torch.allclose(a.vectors, b.vectors, atol=1e-6, equal_nan=True)
-    a, b = (r.get("geometry", "intended", Geometry) for r in (results, again))
+    a, b = (r.get(INTENDED) for r in (results, again))
     assert torch.allclose(a.corrected, b.corrected, atol=1e-5, equal_nan=True)
 
 
@@ -563,16 +563,16 @@ def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
     watch = Watch()
     results = run_study(replace(study, control=None), tmp_path / "d", watch)
     assert "--control" in watch.gaps["control"]
-    assert not results.has("contrasts", "contrasts")
-    assert not results.has("contrasts", "by_category")
+    assert not results.has(CONTRASTS)
+    assert not results.has(CATEGORIES_OF["behaviour"])
     assert "was refused" in watch.gaps["score"]
     assert watch.gaps["selection"].startswith("score: ")
-    assert results.has("geometry", "intended")
-    assert results.has("tokens", "tokens")
+    assert results.has(INTENDED)
+    assert results.has(TOKENS)
     # No score can be trusted: answers are generated and read.
-    assert bool(results.get("trade_off", "grid", Grid).generated.all())
-    assert not results.has("trade_off", "trust") and not results.has("agreement", "screening")
-    assert not results.has("geometry", "behaviour")
+    assert bool(results.get(GRID).generated.all())
+    assert not results.has(COMPARED_TRUST) and not results.has(SCREENING)
+    assert not results.has(OF_KEPT_PAIRS)
 
 
 @pytest.mark.parametrize(
@@ -604,8 +604,8 @@ def test_records_are_neither_pickled_nor_nan(finished):
 
 def test_directions_of_the_run_can_be_used(finished, tiny_llama):
     results, _ = finished
-    found = results.get("directions", "directions", DirectionSet)
-    chosen = results.get("selection", "selection", Selection).choice
+    found = results.get(DIRECTIONS)
+    chosen = results.get(SELECTION).choice
     d = found.at("red", chosen.layer)
     assert d.vector.shape == (tiny_llama.d_model,)
     with pytest.raises(InputError, match="not a run folder"):

@@ -3,11 +3,13 @@
 from rich.markup import escape
 from rich.table import Table
 
-from refusal_lens.attribution import Agreement, Attribution, Decomposition
+from refusal_lens.attribution import Attribution
 from refusal_lens.plots.attribution.patches import told_pairs
 from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.follow_up import Explained
 from refusal_lens.study.results import Results
+from refusal_lens.study.stages.attribution import DECOMPOSITION
+from refusal_lens.study.stages.patching import PATCH_AGREEMENT
 
 _ROWS = 20
 _HEADS = 6
@@ -55,13 +57,12 @@ def sources_table(told: Explained) -> Table:
 def found_in(results: Results, category: str | None) -> list[Table | str]:
     """One category's strongest writers, and how far estimated patches can be trusted."""
     found: list[Table | str] = []
-    if category is not None and results.has("attribution", "decomposition"):
-        whole = results.get("attribution", "decomposition", Decomposition)
+    if category is not None and results.has(DECOMPOSITION):
+        whole = results.get(DECOMPOSITION)
         if category in {t.category for t in whole.targets}:
             found.append(parts_table(whole.attribution(category)))
     for stage in ("patching", "patching_full"):
-        if results.has(stage, "agreement"):
-            agreement = results.get(stage, "agreement", Agreement)
+        if (agreement := results.find(PATCH_AGREEMENT.of(stage))) is not None:
             found.append(
                 f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
                 f"of one correlation a pair, interval over pairs: {told_pairs(agreement.overall)}"

@@ -12,8 +12,9 @@ from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placeme
 from refusal_lens.cli.progress import bars
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
+    from refusal_lens.evaluation import Grid, Matched
     from refusal_lens.interventions import Edit
-    from refusal_lens.judges import Judge
+    from refusal_lens.judges import Agreement, Judge
     from refusal_lens.placement import Placement
     from refusal_lens.study import Results
 
@@ -109,11 +110,12 @@ def evaluate(
     from refusal_lens.errors import InputError
     from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
     from refusal_lens.study import Results
+    from refusal_lens.study.stages.trade_off import GRID
 
     results = Results.open(run)
     if endpoint is not None and not judge.startswith("llm"):
         raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
-    if full or judge != "refusal" or not results.has("trade_off", "grid"):
+    if full or judge != "refusal" or not results.has(GRID):
         where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
         placement = placement_of(device, dtype, batch_size)
         # The precision is that of the model that answers; a local judge keeps its own.
@@ -125,52 +127,44 @@ def evaluate(
 
 def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
     from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid, SideBySide
-    from refusal_lens.judges import Agreement
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
-    from refusal_lens.study.stages.full_grid import GRID
+    from refusal_lens.study.stages.full_grid import GRID, MATCHED, SCREENING
     from refusal_lens.study.stages.full_rates import RATES
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
         results = run_full_evaluation(run, judge, followed, placement)
-    if results.has(RATES, "evaluation"):
-        shown = results.get(RATES, "evaluation", SideBySide)
+    if (shown := results.find(RATES)) is not None:
         out.print(tables.rates_table(shown))
         out.print(tables.verdicts_table({e.condition: e.counts() for e in shown.conditions}))
-    if results.has(GRID, "grid"):
-        _told_of_grid(out, results, GRID)
-    if results.has(GRID, "screening"):
-        found = results.get(GRID, "screening", Agreement)
-        model = results.get(GRID, "grid", Grid).provenance.model
-        out.print(tables.agreement_line(found, model), markup=False)
+    _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
 
 
 def _scored(results: "Results") -> None:
     from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid
-    from refusal_lens.judges import Agreement
-    from refusal_lens.study.verdicts import held_verdicts
+    from refusal_lens.study.stages.agreement import SCREENING
+    from refusal_lens.study.stages.trade_off import GRID, MATCHED
+    from refusal_lens.study.verdicts import verdict_counts
 
     out = Console()
-    _told_of_grid(out, results, "trade_off")
-    if results.has("agreement", "screening"):
-        found = results.get("agreement", "screening", Agreement)
-        model = results.get("trade_off", "grid", Grid).provenance.model
-        out.print(tables.agreement_line(found, model), markup=False)
-    held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
-    out.print(tables.verdicts_table(held))
+    _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
+    out.print(tables.verdicts_table(verdict_counts(results.find)))
 
 
-def _told_of_grid(out: Console, results: "Results", stage: str) -> None:
+def _print_grid(
+    out: Console, grid: "Grid | None", matched: "Matched | None", screening: "Agreement | None"
+) -> None:
+    """A grid, the comparison at equal refusal, and whether scores agree with read answers."""
     from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid, Matched
 
-    out.print(tables.grid_table(results.get(stage, "grid", Grid)))
-    if results.has(stage, "matched"):
-        out.print(tables.matched_line(results.get(stage, "matched", Matched)), markup=False)
+    if grid is not None:
+        out.print(tables.grid_table(grid))
+    if matched is not None:
+        out.print(tables.matched_line(matched), markup=False)
+    if screening is not None and grid is not None:
+        out.print(tables.agreement_line(screening, grid.provenance.model), markup=False)
 
 
 def _results(run: Path | None) -> "Results":

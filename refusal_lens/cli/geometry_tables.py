@@ -5,7 +5,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, final
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -14,12 +14,14 @@ from rich.table import Table
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Comparison, Geometry, Separability, verdicts
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.records import Estimate, Record, write_atomic
-from refusal_lens.selection import Selection
+from refusal_lens.records import Estimate, write_atomic
 from refusal_lens.sites import Site
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.results import Results
+from refusal_lens.study.stages.control import COMPARISON, CONTROL_GEOMETRY
+from refusal_lens.study.stages.geometry import INTENDED
+from refusal_lens.study.stages.structure import SEPARABILITY
 
-R = TypeVar("R", bound=Record)
 COLUMNS: Final[tuple[str, ...]] = (
     "layer",
     "offset",
@@ -68,9 +70,9 @@ class GeometryTables:
         """
         return cls(
             _fitted(results),
-            _held(results, "control", "geometry", Geometry),
-            _held(results, "control", "comparison", Comparison),
-            _held(results, "structure", "separability", Separability),
+            results.find(CONTROL_GEOMETRY),
+            results.find(COMPARISON),
+            results.find(SEPARABILITY),
         )
 
     def row(self, a: str, b: str, site: Site) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def directions_table(results: Results, layer: int | None) -> Table:
     """Length, reliability and n of each category's direction at a layer, by default the chosen one.
 
     Raises:
-        InputError: the run has no geometry, chose no layer, or does not have this one.
+        InputError: the run has no geometry, or not this layer.
     """
     g = _fitted(results)
     site = _site(g, chosen_layer(results) if layer is None else layer)
@@ -202,32 +204,17 @@ def directions_table(results: Results, layer: int | None) -> Table:
     return table
 
 
-def chosen_layer(results: Results) -> int:
-    """The layer that a run selected.
-
-    Raises:
-        InputError: it selected none.
-    """
-    if not results.has("selection", "selection"):
-        raise InputError("this run chose no layer; name one with --layer")
-    return results.get("selection", "selection", Selection).choice.layer
-
-
 def _fitted(results: Results) -> Geometry:
-    if not results.has("geometry", "intended"):
+    if not results.has(INTENDED):
         why = results.gap("geometry") or "the stage “geometry” has not finished"
         raise InputError(f"this run has no geometry: {why}; run the study again")
-    return results.get("geometry", "intended", Geometry)
+    return results.get(INTENDED)
 
 
 def _site(geometry: Geometry, layer: int) -> Site:
     if Site(layer) not in geometry.sites:
         raise InputError(f"layer {layer} is not in this run: 0 to {len(geometry.sites) - 1}")
     return Site(layer)
-
-
-def _held(results: Results, stage: str, name: str, cls: type[R]) -> R | None:
-    return results.get(stage, name, cls) if results.has(stage, name) else None
 
 
 def _number(value: float) -> float | None:

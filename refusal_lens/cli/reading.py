@@ -56,8 +56,9 @@ def geometry(
 
     Example: refusal-lens geometry runs/qwen-coder-0.5b-seed0 --layer 15
     """
-    from refusal_lens.cli.geometry_tables import GeometryTables, chosen_layer
+    from refusal_lens.cli.geometry_tables import GeometryTables
     from refusal_lens.study import Results
+    from refusal_lens.study.layer import chosen_layer
 
     results = Results.open(run)
     tables = GeometryTables.of(results)

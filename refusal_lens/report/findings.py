@@ -12,13 +12,10 @@ from typing import Final
 
 import torch
 
-from refusal_lens.attribution import Decomposition
 from refusal_lens.attribution.components import WRITERS
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Effects, MannerMatrix, Matched
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
-from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.behaviour import cells_table
@@ -28,8 +25,13 @@ from refusal_lens.prompts import LABELS, Label
 from refusal_lens.records import Estimate, write_atomic
 from refusal_lens.report.markdown import markdown_rows, markdown_table
 from refusal_lens.report.run import Run
-from refusal_lens.selection import CosmicSelection
 from refusal_lens.sites import Site
+from refusal_lens.study.stages.attribution import DECOMPOSITION
+from refusal_lens.study.stages.contrasts import CONTRASTS
+from refusal_lens.study.stages.effects import EFFECTS
+from refusal_lens.study.stages.manners import MANNERS
+from refusal_lens.study.stages.rules import COSMIC
+from refusal_lens.study.stages.trade_off import MATCHED
 
 BEGIN: Final = "<!-- found: written by `refusal-lens findings` -->"
 END: Final = "<!-- end of found -->"
@@ -101,7 +103,7 @@ def _layer(run: Run) -> str:
 
 
 def _cosmic(run: Run) -> str:
-    found = run.get("rules", "cosmic", CosmicSelection)
+    found = run.get(COSMIC)
     if found is None:
         return run.why("rules")
     c = found.choice
@@ -111,7 +113,7 @@ def _cosmic(run: Run) -> str:
 
 def _edited(edit: EditName, side: Label) -> Callable[[Run], str]:
     def row(run: Run) -> str:
-        found = run.get("effects", "effects", Effects)
+        found = run.get(EFFECTS)
         if found is None:
             return run.why("effects")
         plain = found.rate("none", UNEDITED, side)
@@ -194,7 +196,7 @@ def _verdicts(run: Run) -> str:
 
 
 def _within(run: Run) -> str:
-    found = run.get("contrasts", "contrasts", BehaviourContrasts)
+    found = run.get(CONTRASTS)
     if found is None or run.layer is None or {BOTH, WITHIN_HARMFUL} - {*found.names}:
         return run.lacking("contrasts", "too few prompts in one of the groups")
     s = [site.layer for site in found.sites].index(run.layer)
@@ -205,7 +207,7 @@ def _within(run: Run) -> str:
 
 
 def _knob(run: Run) -> str:
-    found = run.get("trade_off", "matched", Matched)
+    found = run.get(MATCHED)
     if found is None:
         return run.why("trade_off")
     return knob_in_words(found, titles=run.titles)
@@ -214,7 +216,7 @@ def _knob(run: Run) -> str:
 def _style(run: Run) -> str:
     parts: list[str] = []
     for side in LABELS:
-        m = run.get("manners", side, MannerMatrix)
+        m = run.get(MANNERS[side])
         if m is None:
             continue
         words = {"refuse": "harmful", "comply": "benign"}[side]
@@ -228,7 +230,7 @@ def _style(run: Run) -> str:
 
 
 def _writers(run: Run) -> str:
-    found = run.get("attribution", "decomposition", Decomposition)
+    found = run.get(DECOMPOSITION)
     if found is None:
         return "not measured in this run (`refusal-lens attribute`)"
     own = [found.attribution(t.category) for t in found.targets]

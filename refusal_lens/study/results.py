@@ -18,14 +18,14 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, final
+from typing import Any, Final, cast, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.records import Record, load_record, save_record, write_json
+from refusal_lens.study.key import Key, R
 from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
-R = TypeVar("R", bound=Record)
 
 
 @final
@@ -63,6 +63,8 @@ class Results:
     def begin(cls, folder: Path | str, question: dict[str, Any]) -> "Results":
         """The run folder for a question: a new one, or an earlier one of the same question.
 
+        With other sizes it is still the same question: stages that use them are made again.
+
         Raises:
             InputError: the folder holds the run of another question, or something else.
         """
@@ -72,8 +74,9 @@ class Results:
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
-                    "categories, layers, scale, seed or size differ); give another --out"
+                    "categories, layers, scale or seed differ); give another --out"
                 )
+            results.manifest["question"] = question
         else:
             if folder.exists() and any(folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
@@ -127,19 +130,26 @@ class Results:
         path = self.folder / "stages" / stage / "stage.json"
         return json.loads(path.read_text())["digest"] if path.is_file() else None
 
-    def has(self, stage: str, name: str) -> bool:
+    def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""
-        return (self.folder / "stages" / stage / f"{name}.json").is_file()
+        key.check_declared()
+        return (self.folder / "stages" / key.stage / f"{key.name}.json").is_file()
 
-    def get(self, stage: str, name: str, cls: type[R]) -> R:
+    def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""
-        return load_record(cls, self.folder / "stages" / stage / name)
+        key.check_declared()
+        return load_record(key.kind, self.folder / "stages" / key.stage / key.name)
+
+    def find(self, key: Key[R]) -> R | None:
+        """Read a record if it is there; raises InputError if it is damaged."""
+        return self.get(key) if self.has(key) else None
 
 
 def _same(held: Any, asked: dict[str, Any]) -> bool:
-    """Whether two questions are one; what an earlier version did not ask has its default."""
+    """Whether two questions are one, whatever their sizes; what an earlier version did not ask has
+    its default."""
     try:
-        return Study.of(held).plain() == Study.of(asked).plain()
+        return Study.of(held).identity() == Study.of(asked).identity()
     except InputError:
         return False
 

@@ -2,35 +2,42 @@
 
 from typing import Final
 
-from refusal_lens.evaluation import Evaluation, Grid, SideBySide, Steered
 from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
 from refusal_lens.judges import Agreement, SubstringJudge
 from refusal_lens.model.forward import Progress
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stages.answers import ANSWERS
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.manners import STEERED
+from refusal_lens.study.stages.score import HELD_OUT
+from refusal_lens.study.stages.trade_off import GRID, READ
+
+OF_BEHAVIOUR: Final = Key("agreement", "behaviour", Agreement)
+OF_SCORE: Final = Key("agreement", "score", Agreement)
+OF_ANSWERS: Final = Key("agreement", "answers", Agreement)
+OF_MANNERS: Final = Key("agreement", "manners", Agreement)
+SCREENING: Final = Key("agreement", "screening", Agreement)
 
 
 def agreements(bench: Bench, tick: Progress) -> Records:
-    """Whether the phrase and the substring judge agree, and scores with read answers."""
+    """Whether the study's judge and the substring judge agree, and scores with read answers."""
     results, other = bench.results, SubstringJudge()
     text = {p.id: p.text for p in bench.prompts}
     records: Records = {}
-    for stage, name in (("behaviour", "train"), ("score", "val")):
-        if results.has(stage, name):
-            read = results.get(stage, name, Evaluation)
-            records[stage] = judges_agree(read, [text[i] for i in read.ids], other)
-    if results.has("answers", "answers"):
-        shown = results.get("answers", "answers", SideBySide)
-        records["answers"] = judges_agree(shown.conditions[-1], shown.texts, other)
-    if results.has("manners", "steered"):
-        steered = results.get("manners", "steered", Steered)
-        records["manners"] = judges_agree(steered, steered.texts, other)
-    if results.has("trade_off", "grid"):
-        grid = results.get("trade_off", "grid", Grid)
-        stage, name = ("trade_off", "read")  # of another model than the study's, where it is
-        if not results.has(stage, name):
-            stage, name = ("manners", "steered")
-        if results.has(stage, name) and not bool(grid.generated.all()):
-            records["screening"] = screening_agrees(grid, results.get(stage, name, Steered))
+    for source, agreement in ((BEHAVIOUR, OF_BEHAVIOUR), (HELD_OUT, OF_SCORE)):
+        if (read := results.find(source)) is not None:
+            records[agreement] = judges_agree(read, [text[i] for i in read.ids], other)
+    if (shown := results.find(ANSWERS)) is not None:
+        records[OF_ANSWERS] = judges_agree(shown.conditions[-1], shown.texts, other)
+    if (steered := results.find(STEERED)) is not None:
+        records[OF_MANNERS] = judges_agree(steered, steered.texts, other)
+    grid = results.find(GRID)
+    answered = (
+        results.find(READ) or steered
+    )  # the first is of another model, where that is compared
+    if grid is not None and answered is not None and not bool(grid.generated.all()):
+        records[SCREENING] = screening_agrees(grid, answered)
     tick(1)
     return records
 
@@ -38,10 +45,9 @@ def agreements(bench: Bench, tick: Progress) -> Records:
 STAGE: Final = Stage(
     "agreement",
     "whether judges agree",
-    (),
-    (Agreement,),
-    agreements,
-    lambda b: 1,
-    lambda b: 0,
+    run=agreements,
+    work=lambda b: Work(1, 0),
+    writes=(OF_BEHAVIOUR, OF_SCORE, OF_ANSWERS, OF_MANNERS, SCREENING),
     after=("behaviour", "score", "trade_off", "manners", "answers"),
+    place=160,
 )

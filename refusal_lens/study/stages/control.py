@@ -6,8 +6,16 @@ from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
 from refusal_lens.model.forward import Progress
 from refusal_lens.study.cached import cached, last_token_stats
-from refusal_lens.study.other_models import control_model
-from refusal_lens.study.stage import Bench, Records, Stage, n_train
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.other_models import control_model, has_control
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stages.geometry import INTENDED
+
+CONTROL_DIRECTIONS: Final = Key("control", "directions", DirectionSet)
+CONTROL_GEOMETRY: Final = Key("control", "geometry", Geometry)
+COMPARISON: Final = Key("control", "comparison", Comparison)
+CHANGE: Final = Key("control", "change", Geometry)
 
 
 def control(bench: Bench, tick: Progress) -> Records:
@@ -18,28 +26,29 @@ def control(bench: Bench, tick: Progress) -> Records:
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
-    own = bench.results.get("geometry", "intended", Geometry)
+    own = bench.results.get(INTENDED)
     with cached(plain, bench.train, resid) as cache:
         found = fit_geometry(cache, bench.train)
         records: Records = {
-            "directions": fit_mean_difference(last_token_stats(plain, bench.train, resid)),
-            "geometry": found,
+            CONTROL_DIRECTIONS: fit_mean_difference(last_token_stats(plain, bench.train, resid)),
+            CONTROL_GEOMETRY: found,
         }
         if found.sites == own.sites:
-            records["comparison"] = compare(own, found)
+            records[COMPARISON] = compare(own, found)
         if plain.d_model == bench.model.d_model and found.sites == own.sites:
             with cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
                 frame = Frame(minus=cache)
-                records["change"] = fit_geometry(trained, bench.train, frame=frame)
+                records[CHANGE] = fit_geometry(trained, bench.train, frame=frame)
     return records
 
 
 STAGE: Final = Stage(
     "control",
     "the same in the control model, and what differs",
-    ("geometry",),
-    (Geometry, Comparison, DirectionSet),
-    control,
-    lambda b: n_train(b) if b.study.control or b.study.planted else 0,
-    lambda b: 1,
+    run=control,
+    work=lambda b: Work.over(b.train if has_control(b) else ()),
+    writes=(CONTROL_GEOMETRY, COMPARISON, CHANGE, CONTROL_DIRECTIONS),
+    needs=("geometry",),
+    uses=(FitSizes,),
+    place=40,
 )

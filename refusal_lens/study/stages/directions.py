@@ -2,11 +2,17 @@
 
 from typing import Final
 
-from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.directions import fit_mean_difference
 from refusal_lens.model.forward import Progress
 from refusal_lens.residuals import ResidualStats, stats_of
 from refusal_lens.sites import block_inputs
-from refusal_lens.study.stage import Bench, Records, Stage, n_train
+from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+
+STATS: Final = Key("directions", "stats", ResidualStats)
+DIRECTIONS: Final = CATEGORIES_OF["intended"]
+POOLED_DIRECTIONS: Final = POOLED_OF["intended"]
 
 
 def directions(bench: Bench, tick: Progress) -> Records:
@@ -23,18 +29,18 @@ def directions(bench: Bench, tick: Progress) -> Records:
             provenance=model.provenance(bench.train),
         )
     return {
-        "stats": stats,
-        "directions": fit_mean_difference(stats),
-        "pooled": fit_mean_difference(stats.pooled()),
+        STATS: stats,
+        DIRECTIONS: fit_mean_difference(stats),
+        POOLED_DIRECTIONS: fit_mean_difference(stats.pooled()),
     }
 
 
 STAGE: Final = Stage(
     "directions",
     "directions at every layer",
-    (),
-    (ResidualStats, DirectionSet),
-    directions,
-    n_train,
-    lambda b: 1,
+    run=directions,
+    work=lambda b: Work.over(b.train),
+    writes=(STATS, DIRECTIONS, POOLED_DIRECTIONS),
+    uses=(FitSizes,),
+    place=20,
 )

@@ -6,13 +6,22 @@ from typing import Final
 import torch
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
-from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.study.cached import cached, last_token_stats
-from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.directions import POOLED_DIRECTIONS
+
+INTENDED: Final = Key("geometry", "intended", Geometry)
+REMOVED: Final = Key("geometry", "removed", Geometry)
+OF_KEPT_PAIRS: Final = Key("geometry", "behaviour", Geometry)
+WHITENED: Final = Key("geometry", "whitened", Geometry)
+SHUFFLED: Final = Key("geometry", "shuffled", DirectionSet)
 
 
 def geometry(bench: Bench, tick: Progress) -> Records:
@@ -22,25 +31,23 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     residuals with the labels of random pairs exchanged give the shuffled-label control.
     """
     resid = bench.train_resid(tick)
-    read = bench.results.get("behaviour", "train", Evaluation)
-    intended = bench.results.get("directions", "pooled", DirectionSet)
+    read = bench.results.get(BEHAVIOUR)
+    intended = bench.results.get(POOLED_DIRECTIONS)
     kept = read.as_intended(bench.train)
     enough = [
         c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
     ]
     with cached(bench.model, bench.train, resid) as cache:
         records: Records = {
-            "intended": fit_geometry(cache, bench.train),
-            "removed": fit_geometry(cache, bench.train, frame=Frame(removed=intended)),
+            INTENDED: fit_geometry(cache, bench.train),
+            REMOVED: fit_geometry(cache, bench.train, frame=Frame(removed=intended)),
         }
         if len(enough) > 1:
-            records["behaviour"] = fit_geometry(cache, kept.only(category=enough))
+            records[OF_KEPT_PAIRS] = fit_geometry(cache, kept.only(category=enough))
         if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
-            records["whitened"] = fit_geometry(cache, bench.train, frame=Frame(whitened=True))
+            records[WHITENED] = fit_geometry(cache, bench.train, frame=Frame(whitened=True))
     shuffled = exchange_labels(bench.train, bench.study.seed)
-    records["shuffled"] = fit_mean_difference(
-        last_token_stats(bench.model, shuffled, resid).pooled()
-    )
+    records[SHUFFLED] = fit_mean_difference(last_token_stats(bench.model, shuffled, resid).pooled())
     return records
 
 
@@ -66,9 +73,10 @@ def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
 STAGE: Final = Stage(
     "geometry",
     "cosines with reliability",
-    ("behaviour", "directions"),
-    (Geometry, DirectionSet),
-    geometry,
-    n_read_again,
-    lambda b: 1,
+    run=geometry,
+    work=reading_again,
+    writes=(INTENDED, REMOVED, OF_KEPT_PAIRS, WHITENED, SHUFFLED),
+    needs=("behaviour", "directions"),
+    uses=(FitSizes,),
+    place=30,
 )

@@ -23,7 +23,14 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import twins
 from refusal_lens.sites import Site, block_inputs
 from refusal_lens.study.cached import cached
-from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+
+SEPARABILITY: Final = Key("structure", "separability", Separability)
+STRUCTURE: Final = Key("structure", "structure", Structure)
+SHARED_POOL: Final = Key("structure", "shared_pool", SharedPool)
 
 POOL: Final = (
     "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core
@@ -32,7 +39,7 @@ POOL: Final = (
 
 def structure(bench: Bench, tick: Progress) -> Records:
     """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
-    model, layer = bench.model, bench.chosen_layer()
+    model, layer = bench.model, chosen_layer(bench.results)
     sites, offsets = block_inputs(model.n_layers), model.chat.offsets
     by_site: dict[str, Tensor] = {}
     by_offset: dict[str, Tensor] = {}
@@ -50,15 +57,15 @@ def structure(bench: Bench, tick: Progress) -> Records:
     tests = separability(
         by_category(), sites=sites, offsets=offsets, provenance=provenance, seed=bench.study.seed
     )
-    records: Records = {"separability": tests}
+    records: Records = {SEPARABILITY: tests}
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
     with suppress(InputError):
         readings = PairReadings(sites, -1, layer, offsets, by_site, by_offset)
-        records["structure"] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
+        records[STRUCTURE] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
     resid = bench.train_resid()[:, :, [layer]]
     with cached(model, bench.train, resid, (Site(layer),)) as cache:
         pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
-        records["shared_pool"] = fit_shared_pool(cache, bench.train, pool)
+        records[SHARED_POOL] = fit_shared_pool(cache, bench.train, pool)
     return records
 
 
@@ -76,10 +83,11 @@ def _post(
 STAGE: Final = Stage(
     "structure",
     "separable or not; clusters, dimension, subspaces",
-    ("geometry",),
-    (Separability, Structure, SharedPool),
-    structure,
-    n_read_again,
-    lambda b: 1,
+    run=structure,
+    work=reading_again,
+    writes=(SEPARABILITY, STRUCTURE, SHARED_POOL),
+    needs=("geometry",),
     after=("selection",),
+    uses=(FitSizes,),
+    place=100,
 )
