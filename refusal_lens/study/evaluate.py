@@ -6,7 +6,7 @@ from typing import Final
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.judges import Judge
-from refusal_lens.judges.sense import sense_checked
+from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.study.full_evaluation import GRID, RATES, full_stages
 from refusal_lens.study.question import Study
