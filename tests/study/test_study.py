@@ -45,30 +45,14 @@ from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
-<<<<<<< HEAD:tests/study/test_study.py
-from refusal_lens.study import (
-    Results,
-    evaluation_stages,
-    geometry_stages,
-    manner_stages,
-    run_study,
-    stages,
-)
-from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.opened import direction_of
-=======
-from refusal_lens.study import Results, Sizes, Study, other_models, run_study
+from refusal_lens.study import Results, other_models, run_study
 from refusal_lens.study.finished import direction_of
 from refusal_lens.study.other_models import control_model
->>>>>>> w2:tests/test_study.py
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages import (
-    answers,
     behaviour,
     contrasts,
-    costs,
-    effects,
     geometry,
     manners,
     score,
@@ -104,22 +88,6 @@ def half(tiny_folders):
     )
 
 
-<<<<<<< HEAD:tests/study/test_study.py
-=======
-def let_it_refuse(patch):
-    """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
-    who minds that a random model's answers make no sense."""
-    for module in (behaviour, score, answers):
-        patch.setattr(module, "RefusalJudge", ByPrompt)
-    for module in (trade_off, costs, manners, contrasts, effects):
-        patch.setattr(module, "RefusalJudge", Mixed)
-    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
-    patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
-    patch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
-
-
->>>>>>> w2:tests/test_study.py
 @pytest.fixture
 def refusing(monkeypatch):
     """A model that seems to refuse."""
