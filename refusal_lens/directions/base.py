@@ -165,6 +165,9 @@ class DirectionSet(Record):
     def at(self, category: str, layer: int, offset: int = -1) -> Direction:
         """The direction of a category at the input of a block (`resid_pre[layer]`).
 
+        >>> directions.at("advice", layer=2)
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+
         Raises:
             InputError: an unknown category, layer or offset, or a place where the direction is
                 undefined.
