@@ -9,11 +9,12 @@
 Each is made when an example first names it. An example runs in an empty folder of its own.
 """
 
+import os
 import re
-import runpy
-from pathlib import Path
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no example reaches a hub
 
 PLACE = {"device": "cpu", "dtype": "float32"}
 TEXTS = {
@@ -67,9 +68,9 @@ def example_rl():
 @pytest.fixture(scope="session")
 def example_model(tmp_path_factory: pytest.TempPathFactory, example_rl):
     """The tiny Llama of the tests."""
-    tiny = runpy.run_path(str(Path(__file__).parent / "tests" / "conftest.py"))
-    folder = tmp_path_factory.mktemp("example") / "tiny-llama"
-    tiny["write_tiny"](folder, tiny["ARCHITECTURES"]["llama"])
+    from support.tiny_models import ARCHITECTURES, write_tiny
+
+    folder = write_tiny(tmp_path_factory.mktemp("example") / "tiny-llama", ARCHITECTURES["llama"])
     return example_rl.load_model(str(folder), placement=example_rl.Placement(**PLACE))
 
 

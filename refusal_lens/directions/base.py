@@ -194,8 +194,8 @@ class DirectionSet(Record):
 
         The layer may be left out of a set that has a single one.
 
-        >>> directions["advice", 2].site
-        resid_pre[2]
+        >>> directions["advice", 2]
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
         >>> directions["advice"]
         Traceback (most recent call last):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
