@@ -4,12 +4,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from refusal_lens.attribution import Attribution
-from refusal_lens.plots.attribution.patches import told_pairs
 from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.follow_up import Explained
 from refusal_lens.study.results import Results
 from refusal_lens.study.stages.attribution import DECOMPOSITION
 from refusal_lens.study.stages.patching import PATCH_AGREEMENT
+from refusal_lens.tables.patches import told_pairs
 
 _ROWS = 20
 _HEADS = 6

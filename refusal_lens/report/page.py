@@ -17,7 +17,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.plots.tables import Table
 from refusal_lens.plots.text import visible
 from refusal_lens.records import write_atomic
 from refusal_lens.report.front import Panel
@@ -26,6 +25,7 @@ from refusal_lens.report.run import Run
 from refusal_lens.report.section import GROUPS, Section, every_section
 from refusal_lens.report.summary import facts
 from refusal_lens.study.results import Results
+from refusal_lens.tables.table import Table
 
 _HERE: Final = Path(__file__).parent
 _MACROS: Final = '{% from "show.html" import show, fold with context %}\n'

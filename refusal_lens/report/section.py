@@ -25,6 +25,20 @@ Method = tuple[str, str, str, str, str]
 """A row on how something was measured: figure, split, n, interval, control."""
 
 
+@final
+@dataclass(frozen=True)
+class Finding:
+    """A claim with what a run says about it: a row of `refusal-lens findings`, by `place`.
+
+    `short` claims are those of the papers, which stay when only they are asked for.
+    """
+
+    place: int
+    question: str
+    cell: Callable[[Run], str]
+    short: bool = False
+
+
 def _no_methods(run: Run) -> tuple[Method, ...]:
     del run
     return ()
@@ -42,8 +56,9 @@ class Section:
 
     The words are in the template of the file's name, `report/sections/<name>.html`, which shows
     what `parts` gives by name: figures, tables, or notes that say why one is missing. `methods`
-    are its rows in the table of methods, `front` is its answer on top of the page. It is left out
-    of a run for which `shown` is false. Within a group sections are in the order of `place`.
+    are its rows in the table of methods, `front` is its answer on top of the page, `findings` are
+    its claims. It is left out of a run for which `shown` is false. Within a group sections are in
+    the order of `place`.
     """
 
     id: str
@@ -54,6 +69,7 @@ class Section:
     methods: Callable[[Run], tuple[Method, ...]] = _no_methods
     shown: Callable[[Run], bool] = _always
     front: Front | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @cache

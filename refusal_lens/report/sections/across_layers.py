@@ -4,10 +4,10 @@ from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry, change_over_layers
-from refusal_lens.plots.curves import meeting_table
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
+from refusal_lens.tables.cosines import meeting_table
 
 
 def _parts(run: Run) -> Parts:

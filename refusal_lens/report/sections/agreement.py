@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from refusal_lens.plots.costs import agreement_table
-from refusal_lens.plots.tables import verdicts_table
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
 from refusal_lens.study.stages.agreement import (
@@ -15,6 +13,7 @@ from refusal_lens.study.stages.agreement import (
 )
 from refusal_lens.study.stages.full_grid import SCREENING as FULL_SCREENING
 from refusal_lens.study.verdicts import verdict_counts
+from refusal_lens.tables.verdicts import agreement_table, verdicts_table
 
 _ANSWERS: Final = {
     "behaviour": OF_BEHAVIOUR,

@@ -2,8 +2,10 @@
 
 from typing import Final
 
+import torch
+
 from refusal_lens import plots
-from refusal_lens.plots.attribution.writers import serving_table
+from refusal_lens.attribution.components import WRITERS
 from refusal_lens.plots.front import largest
 from refusal_lens.plots.text import visible
 from refusal_lens.records import Estimate
@@ -12,9 +14,12 @@ from refusal_lens.report.front import Answer, Front, not_measured, percent_of
 from refusal_lens.report.methods import n_of, other_model
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.study.stages.attribution import CORRELATION, DECOMPOSITION, MATRIX
 from refusal_lens.study.stages.attribution_control import CONTROL_DECOMPOSITION
+from refusal_lens.tables.writers import serving_table
+
+_NAMED: Final = 5  # strongest components that are named
 
 
 def _parts(run: Run) -> Parts:
@@ -121,6 +126,27 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _writers(run: Run) -> str:
+    found = run.get(DECOMPOSITION)
+    if found is None:
+        return "not measured in this run (`refusal-lens attribute`)"
+    own = [found.attribution(t.category) for t in found.targets]
+    shares = torch.stack([a.scores / a.whole for a in own])
+    mean = shares.mean(0)
+    order = [
+        i for i in mean.argsort(descending=True).tolist() if own[0].components[i].kind in WRITERS
+    ][:_NAMED]
+    names = [
+        f"{own[0].components[i].name} {100 * float(mean[i]):.0f}% (above 0 in "
+        f"{sum(bool(a.low[i] > 0) for a in own)} of {len(own)})"
+        for i in order
+    ]
+    return (
+        f"{', '.join(names)}; mean share of the distance between the two sides over {len(own)} "
+        "directions, 95% t intervals over pairs"
+    )
+
+
 SECTION: Final = Section(
     id="attribution",
     title="Direct contributions of components",
@@ -129,4 +155,5 @@ SECTION: Final = Section(
     parts=_parts,
     methods=_methods,
     front=Front("front_writers", "Which parts write them?", 30, _answer),
+    findings=(Finding(150, "Which heads and MLPs write the directions", _writers),),
 )

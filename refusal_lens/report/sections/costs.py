@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from refusal_lens.plots.costs import cost_table
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.costs import COSTS
+from refusal_lens.tables.costs import cost_table
 
 
 def _parts(run: Run) -> Parts:

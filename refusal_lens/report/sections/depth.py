@@ -3,12 +3,12 @@
 from typing import Final
 
 from refusal_lens import plots
-from refusal_lens.plots.attribution.depth import promoted_table
 from refusal_lens.report.attributed import finest, series, was_attributed
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.depth import PROFILE
+from refusal_lens.tables.depth import promoted_table
 
 
 def _parts(run: Run) -> Parts:

@@ -1,20 +1,23 @@
 """Refusal under ablation and addition of one direction."""
 
+from collections.abc import Callable
 from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.evaluation import Effects
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
-from refusal_lens.plots.effects import effects_table, plot_effects
-from refusal_lens.plots.text import counted, interval, number
+from refusal_lens.plots.effects import plot_effects
+from refusal_lens.plots.text import counted, interval, number, percent
 from refusal_lens.prompts import Label
+from refusal_lens.records import Estimate
 from refusal_lens.report.front import Answer, Front, not_measured, percent_of
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.selection import Candidate
 from refusal_lens.study.stages.effects import EFFECTS
+from refusal_lens.tables.effects import effects_table
 
 
 def _parts(run: Run) -> Parts:
@@ -80,6 +83,32 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _edited(edit: EditName, side: Label) -> Callable[[Run], str]:
+    def row(run: Run) -> str:
+        found = run.get(EFFECTS)
+        if found is None:
+            return run.why("effects")
+        plain = found.rate("none", UNEDITED, side)
+        main = found.main
+        parts = [
+            f"unedited {_maybe(plain)}",
+            f"{edit} ({main}) {_maybe(found.rate(edit, main, side))}",
+        ]
+        parts += [
+            f"{name.removeprefix('control: ')} control {_maybe(found.rate(edit, name, side))}"
+            for name in CONTROLS
+        ]
+        others = [d for d in found.directions[1:] if d not in CONTROLS]
+        parts += [f"{name} {_maybe(found.rate(edit, name, side))}" for name in others]
+        return "; ".join(parts)
+
+    return row
+
+
+def _maybe(e: Estimate | None) -> str:
+    return "not measured" if e is None else percent(e)
+
+
 SECTION: Final = Section(
     id="effects",
     title="Refusal under ablation and addition",
@@ -88,4 +117,15 @@ SECTION: Final = Section(
     parts=_parts,
     methods=_methods,
     front=Front("front_effects", "What does editing them do?", 40, _answer),
+    findings=(
+        Finding(
+            50,
+            "Ablate one direction: harmful prompts refused",
+            _edited("ablated", "refuse"),
+            short=True,
+        ),
+        Finding(
+            60, "Add one direction: benign prompts refused", _edited("added", "comply"), short=True
+        ),
+    ),
 )

@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from refusal_lens.plots.matched import knob_in_words, plot_matched
-from refusal_lens.plots.rates import rates_table
+from refusal_lens.plots.matched import plot_matched
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
 from refusal_lens.study.stages.full_grid import GRID, MATCHED
 from refusal_lens.study.stages.full_rates import RATES
+from refusal_lens.tables.matched import knob_in_words
+from refusal_lens.tables.rates import rates_table
 
 _NOT_GENERATED: Final = (
     "Not generated in this run: `refusal-lens evaluate RUN --full` generates and reads the answers "

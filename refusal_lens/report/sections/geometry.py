@@ -5,11 +5,12 @@ from typing import Any, Final
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry, mean_cosine
 from refusal_lens.plots.text import interval, number
+from refusal_lens.report.cosine_words import spread_of_cosines
 from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
 from refusal_lens.report.methods import n_of, other_model
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.sites import Site
 
 
@@ -90,6 +91,29 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _measurable(run: Run) -> str:
+    g, layer = run.geometry, run.layer
+    if g is None or layer is None:
+        return run.why("geometry")
+    s = [site.layer for site in g.sites].index(layer)
+    count = int(g.measurable()[s].sum())
+    r = g.reliability[s]
+    return (
+        f"{count} of {len(g.categories)} at layer {layer} (lower 95% bound of reliability at least "
+        f"0.5; reliabilities {number(float(r.min()))} to {number(float(r.max()))}, "
+        f"{min(g.n)} to {max(g.n)} pairs)"
+    )
+
+
+def _of_measurable(run: Run) -> str:
+    g, layer = run.geometry, run.layer
+    if g is None or layer is None:
+        return run.why("geometry")
+    s = [site.layer for site in g.sites].index(layer)
+    kept = g.measurable()[s]
+    return spread_of_cosines(g.corrected[s], g.low[s], g.high[s], [bool(x) for x in kept])
+
+
 SECTION: Final = Section(
     id="cosines",
     title="Cosine similarity between directions",
@@ -98,4 +122,8 @@ SECTION: Final = Section(
     parts=_parts,
     methods=_methods,
     front=Front("front_cosines", "How similar are they?", 20, _answer),
+    findings=(
+        Finding(70, "Measurable directions, intended labels", _measurable),
+        Finding(90, "Corrected cosines, intended labels", _of_measurable),
+    ),
 )

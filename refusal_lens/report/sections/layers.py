@@ -3,10 +3,11 @@
 from typing import Final
 
 from refusal_lens import plots
+from refusal_lens.plots.text import interval
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.study.stages.layers import CURVE
 
 
@@ -38,6 +39,24 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _chosen(run: Run) -> str:
+    if run.selection is None:
+        return run.why("selection")
+    s = run.selection
+    n = run.results.manifest.get("n_layers")
+    rule = (
+        "no candidate passes the rule; the one with the largest weaker effect was taken"
+        if s.relaxed
+        else f"{len(s.survivors)} of {len(s.candidates)} candidates pass the rule"
+    )
+    kl = s.choice.kl
+    return (
+        f"layer {s.choice.layer} of {n}, offset {s.choice.offset}: {rule}; ablated there, the "
+        f"next token of benign prompts moves by KL {interval(kl.value, kl.low, kl.high)} nats, "
+        f"n = {kl.n}"
+    )
+
+
 SECTION: Final = Section(
     id="layers",
     title="Refusal score by layer under edits",
@@ -45,4 +64,5 @@ SECTION: Final = Section(
     place=20,
     parts=_parts,
     methods=_methods,
+    findings=(Finding(30, "Layer by the rule of Arditi et al.", _chosen, short=True),),
 )

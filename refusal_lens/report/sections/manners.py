@@ -3,13 +3,15 @@
 from typing import Final
 
 from refusal_lens.evaluation import MannerMatrix
-from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
+from refusal_lens.plots.manners import plot_manners
+from refusal_lens.plots.text import probability, told
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.study.stages.manners import CONTROL_MANNERS, MANNERS
+from refusal_lens.tables.manners import dependence_table, manners_table
 
 
 def _parts(run: Run) -> Parts:
@@ -47,6 +49,22 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _style(run: Run) -> str:
+    parts: list[str] = []
+    for side in LABELS:
+        m = run.get(MANNERS[side])
+        if m is None:
+            continue
+        words = {"refuse": "harmful", "comply": "benign"}[side]
+        n = sum(map(sum, m.counts))
+        p = "undefined" if m.p is None else probability(m.p)
+        parts.append(
+            f"{words} prompts: adjusted mutual information {told(m.dependence)}, p {p}, "
+            f"{n} refusals in {len(m.manners)} styles"
+        )
+    return "; ".join(parts) or run.why("manners")
+
+
 SECTION: Final = Section(
     id="manners",
     title="Refusal style by direction",
@@ -54,4 +72,5 @@ SECTION: Final = Section(
     place=70,
     parts=_parts,
     methods=_methods,
+    findings=(Finding(140, "Does the refusal style follow the direction?", _style, short=True),),
 )

@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from refusal_lens.plots.matched import knob_in_words, matched_table, plot_matched
+from refusal_lens.plots.matched import plot_matched
 from refusal_lens.report.methods import compared_split, n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.study.stages.trade_off import MATCHED
+from refusal_lens.tables.matched import knob_in_words, matched_table
 
 _FEW_VERDICTS: Final = "fewer than two pairs have a verdict under every direction at every strength"
 
@@ -39,6 +40,13 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _knob(run: Run) -> str:
+    found = run.get(MATCHED)
+    if found is None:
+        return run.why("trade_off")
+    return knob_in_words(found, titles=run.titles)
+
+
 SECTION: Final = Section(
     id="matched",
     title="Over-refusal at matched refusal rate: one shared “knob”?",
@@ -46,4 +54,5 @@ SECTION: Final = Section(
     place=50,
     parts=_parts,
     methods=_methods,
+    findings=(Finding(130, "Over-refusal at matched refusal: one knob?", _knob, short=True),),
 )

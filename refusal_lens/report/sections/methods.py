@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section, every_section
+from refusal_lens.tables.table import Cell, Table
 
 
 def _parts(run: Run) -> Parts:

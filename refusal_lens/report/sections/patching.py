@@ -3,13 +3,13 @@
 from typing import Final
 
 from refusal_lens import plots
-from refusal_lens.plots.attribution.patches import agreement_table
 from refusal_lens.report.attributed import finest, title_of, was_attributed
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.patching import FAST, PATCH_AGREEMENT, PATCHES
 from refusal_lens.study.stages.score import TRUST
+from refusal_lens.tables.patches import agreement_table
 
 
 def _parts(run: Run) -> Parts:

@@ -4,7 +4,6 @@ from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.attribution import HeadPath, HeadSources, NeuronShares, SourceRegions
-from refusal_lens.plots.attribution.paths import regions_table, seen_in
 from refusal_lens.report.attributed import (
     finest,
     gap_of,
@@ -17,6 +16,7 @@ from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.paths import NEURONS, PATH, REGIONS, SOURCES, SOURCES_TWIN
+from refusal_lens.tables.paths import regions_table, seen_in
 
 _NOT_BY_TOKEN: Final = "this model's heads are no sums over the tokens that they read"
 _NO_NEURONS: Final = "this model's MLPs are no sums over neurons, or there are fewer than two pairs"

@@ -3,12 +3,13 @@
 from typing import Final
 
 from refusal_lens import plots
+from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.planted import shipped_planted
-from refusal_lens.plots.planted import adapters_table, agreement_table
+from refusal_lens.geometry.control_adapters import shipped_planted
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Parts, Section
+from refusal_lens.report.section import Finding, Parts, Section
+from refusal_lens.tables.control_adapters import adapters_table, agreement_table
 
 
 def _parts(run: Run) -> Parts:
@@ -28,6 +29,13 @@ def _parts(run: Run) -> Parts:
     }
 
 
+def _by_construction(run: Run) -> str:
+    entry = find_embedded(str(run.question.get("source")))
+    if entry is None or entry.planting is None:
+        return "nothing by construction: the model refuses by itself"
+    return f"planted: {entry.planting.planted}. Not planted: {entry.planting.not_planted}"
+
+
 SECTION: Final = Section(
     id="planted",
     title="Topic or refusal style?",
@@ -35,4 +43,5 @@ SECTION: Final = Section(
     place=90,
     parts=_parts,
     shown=lambda run: run.planted,
+    findings=(Finding(10, "Known by construction", _by_construction),),
 )

@@ -2,16 +2,17 @@
 
 from typing import Final
 
-from refusal_lens.plots import methods, tables
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
+from refusal_lens.tables.provenance import offsets_table, provenance_table
+from refusal_lens.tables.table import plain_table
 
 
 def _parts(run: Run) -> Parts:
     return {
-        "question": tables.plain_table("The question", ("parameter", "value"), run.question),
-        "provenance": methods.provenance_table(run.results.manifest),
-        "offsets": methods.offsets_table(run.results.manifest),
+        "question": plain_table("The question", ("parameter", "value"), run.question),
+        "provenance": provenance_table(run.results.manifest),
+        "offsets": offsets_table(run.results.manifest),
     }
 
 

@@ -6,18 +6,18 @@ from refusal_lens import plots
 from refusal_lens.geometry.comparison import BEYOND
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.geometry.nulls import SEPARABLE
-from refusal_lens.plots.behaviour import within_table
 from refusal_lens.plots.front_geometry import BEYOND_CONTROL
-from refusal_lens.plots.separability import separability_table
 from refusal_lens.plots.text import visible
 from refusal_lens.report.frame_figure import frame_figure
 from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
 from refusal_lens.report.methods import contrasted, n_of, other_model
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.study.stages.contrasts import WITHIN
 from refusal_lens.study.stages.control import CHANGE
+from refusal_lens.tables.behaviour import within_table
+from refusal_lens.tables.separability import separability_table
 
 
 def _parts(run: Run) -> Parts:
@@ -142,6 +142,19 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _verdicts_in_words(run: Run) -> str:
+    if run.tests is None:
+        return run.why("structure")
+    separable = sum(run.tests.separable(c) for c in run.tests.categories)
+    refusal = list(run.verdicts.values()).count("refusal direction")
+    if run.comparison is not None:
+        by = "exceed the control model"
+    else:
+        by = "differ by what the model did, within the category; no control model"
+    n = len(run.tests.categories)
+    return f"{separable} of {n} separable; {refusal} of {n} refusal directions ({by})"
+
+
 SECTION: Final = Section(
     id="refusal",
     title="Refusal, or just content?",
@@ -150,4 +163,5 @@ SECTION: Final = Section(
     parts=_parts,
     methods=_methods,
     front=Front("front_directions", "How many refusal directions?", 10, _answer),
+    findings=(Finding(80, "Separable, and refusal directions", _verdicts_in_words, short=True),),
 )

@@ -4,7 +4,7 @@ from typing import Final
 
 from refusal_lens.plots.text import told
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Parts, Section
+from refusal_lens.report.section import Finding, Parts, Section
 from refusal_lens.study.stages.rules import COSMIC, SEPARATION
 
 
@@ -32,10 +32,20 @@ def _parts(run: Run) -> Parts:
     return {"rules": _rules(run)}
 
 
+def _cosmic(run: Run) -> str:
+    found = run.get(COSMIC)
+    if found is None:
+        return run.why("rules")
+    c = found.choice
+    none = f"none of {len(found.candidates)} candidates passes its rule"
+    return none if c is None else f"layer {c.layer}, offset {c.offset}"
+
+
 SECTION: Final = Section(
     id="rules",
     title="The layer by other rules",
     group="edits",
     place=30,
     parts=_parts,
+    findings=(Finding(40, "Layer by COSMIC", _cosmic),),
 )

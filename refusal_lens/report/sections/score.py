@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from refusal_lens.plots import tables
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.score import TRUST
+from refusal_lens.tables.score import trust_table
 
 
 def _parts(run: Run) -> Parts:
     trust = run.get(TRUST)
-    return {"trust": run.why("score") if trust is None else tables.trust_table(trust, run.titles)}
+    return {"trust": run.why("score") if trust is None else trust_table(trust, run.titles)}
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

@@ -3,10 +3,12 @@
 from typing import Final
 
 from refusal_lens import plots
+from refusal_lens.plots.text import interval, number
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.sites import Site
 
 
 def _parts(run: Run) -> Parts:
@@ -63,6 +65,18 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
+def _dimension(run: Run) -> str:
+    found = run.structure
+    if found is None or run.layer is None or Site(run.layer) not in found.sites:
+        return run.why("structure")
+    e = found.dimension[found.sites.index(Site(run.layer))]
+    value = interval(e.value, e.low, e.high)
+    return (
+        f"{value} of {len(found.categories)}, n = {e.n} pairs; as many random directions: "
+        f"{number(e.control)}"
+    )
+
+
 SECTION: Final = Section(
     id="structure",
     title="How many directions, and which belong together",
@@ -70,4 +84,5 @@ SECTION: Final = Section(
     place=50,
     parts=_parts,
     methods=_methods,
+    findings=(Finding(110, "Effective dimension, intended labels", _dimension, short=True),),
 )

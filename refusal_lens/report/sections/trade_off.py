@@ -4,13 +4,13 @@ from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.evaluation import TradeOff
-from refusal_lens.plots.tables import trust_table
 from refusal_lens.plots.text import visible
 from refusal_lens.report.methods import compared_split, n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.trade_off import COMPARED_TRUST, TRADE_OFF
+from refusal_lens.tables.score import trust_table
 
 
 def _parts(run: Run) -> Parts:

@@ -13,7 +13,7 @@ from refusal_lens.evaluation import (
     manner_matrix,
     steer,
 )
-from refusal_lens.geometry.planted import shipped_planted
+from refusal_lens.geometry.control_adapters import shipped_planted
 from refusal_lens.interventions import Add
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model

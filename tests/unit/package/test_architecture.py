@@ -30,7 +30,7 @@ LAYERS = (
     ("embedded",),
     ("model",),
     ("selection", "evaluation", "attribution"),
-    ("study", "plots"),
+    ("study", "plots", "tables"),
     ("report",),
     ("cli", "build"),
 )

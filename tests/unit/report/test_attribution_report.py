@@ -44,10 +44,10 @@ from refusal_lens.plots import (
     plot_sources,
     plot_writers,
 )
-from refusal_lens.plots.attribution.paths import regions_table, seen_in
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
 from refusal_lens.report.page import write_report
+from refusal_lens.tables.paths import regions_table, seen_in
 
 SEEN = Component(7, "head", 2)
 FIGURES = (

@@ -15,10 +15,10 @@ from support.synthetic.geometry import (
 from support.synthetic.records import read, token_map
 from support.synthetic.run import Page, hostile, run, stages
 
-from refusal_lens.plots.tables import gap_table
 from refusal_lens.plots.text import number
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.page import write_report
+from refusal_lens.tables.behaviour import gap_table
 
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
 GROUPS = ("model", "directions", "edits", "parts", "method")

@@ -1,23 +1,11 @@
-"""What edits cost, and whether judges agree."""
+"""What edits cost."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from refusal_lens.evaluation import Costs
-from refusal_lens.judges import Agreement
-from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import condition_name, number, percent, told, visible
 from refusal_lens.records import Estimate
-
-_WHERE: Final = {
-    "behaviour": "answers to the fitting prompts",
-    "score": "answers to the held-out prompts",
-    "answers": "steered answers shown in this report",
-    "manners": "answers under each direction",
-    "screening": "scores and read answers, unedited and under each direction, in the model of the "
-    "trade-off",
-    "full": "scores and generated answers over the whole grid of the trade-off",
-}
+from refusal_lens.tables.table import Cell, Table
 
 
 def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
@@ -47,28 +35,6 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
         f"{costs.n_prompts} benign prompts; {costs.decoding}; judge: {costs.judge}. Added: "
         "strength 1, the direction's own length. Brackets: 95%; after the bar: the unedited model, "
         f"whose KL with itself is 0 and whose verdicts are {costs.unedited}."
-    )
-    return Table(caption, head, rows)
-
-
-def agreement_table(found: Mapping[str, Agreement]) -> Table:
-    """How far two readings of the same answers agree."""
-    rows = tuple(
-        (
-            Cell(_WHERE.get(where, where)),
-            Cell(visible(" and ".join(a.judges))),
-            Cell(told(a.kappa)),
-            Cell(percent(a.share)),
-            Cell(str(a.left_out)),
-            Cell(str(a.flagged)),
-        )
-        for where, a in found.items()
-    )
-    head = ("answers", "readings", "kappa", "they agree on", "unclear, left out", "flagged")
-    caption = (
-        "Cohen's kappa of refused or not; 0 is chance, 1 full agreement. It is undefined where one "
-        "reading says the same of every answer. Intervals: 95%, over prompts where several answers "
-        "were given to each."
     )
     return Table(caption, head, rows)
 

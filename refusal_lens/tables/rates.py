@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.plots.palette import BENIGN, REFUSE
-from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import condition_name, percent, visible
+from refusal_lens.tables.table import Cell, Table, rate_cell
 
 
 def rates_table(shown: SideBySide, *, titles: Mapping[str, str]) -> Table:

@@ -1,14 +1,127 @@
-"""Tables of what the model did against what was asked: the four cells, and tests on them."""
+"""What a model did: cells of intended label and behaviour, and what would fill them."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import WithinTests
 from refusal_lens.geometry.within import DIFFERS, LEAST_A_GROUP
+from refusal_lens.judges import CLASSES
 from refusal_lens.plots.palette import BENIGN, REFUSE
-from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import number, probability, visible
 from refusal_lens.prompts import Category
+from refusal_lens.tables.table import Cell, Table, rate_cell
+
+
+def behaviour_table(
+    read: Evaluation, titles: Mapping[str, str], kept: Mapping[str, int] | None
+) -> Table:
+    """Rates of both sides by category, manners, and pairs that went as intended.
+
+    `kept` holds the number of such pairs by category, None where the prompts are not at hand.
+    """
+    rows = [
+        (
+            Cell("all" if c is None else visible(titles.get(c, c))),
+            rate_cell(read.rate("refuse", c), REFUSE),
+            rate_cell(read.rate("comply", c), BENIGN),
+            Cell(_unread(read, c)),
+            Cell(_kept(kept, c)),
+            Cell(_manners(read, c)),
+        )
+        for c in (None, *dict.fromkeys(read.categories))
+    ]
+    return Table(
+        f"Decoding: {read.decoding}; judge: {read.judge}. Partly refused counts as not "
+        "refused; what could not be read is left out of the rates, gibberish included. "
+        "Intervals: Wilson, 95%.",
+        (
+            "category",
+            "refuse side refused",
+            "benign side refused",
+            "left out; flags",
+            "pairs as intended",
+            "manners of refusal (count)",
+        ),
+        tuple(rows),
+    )
+
+
+def gap_table(
+    read: Evaluation,
+    titles: Mapping[str, str],
+    kept: Mapping[str, int] | None,
+    needed: int,
+    categories: Mapping[str, Category],
+) -> Table:
+    """For each category with too few pairs as intended: how many, and what would fill the gap."""
+    rows: list[tuple[Cell, ...]] = []
+    for c in dict.fromkeys(read.categories):
+        most = _at_most(read, c)
+        found = most if kept is None else kept.get(c, 0)
+        if found >= needed:
+            continue
+        sides = [
+            sum(
+                o in wrong and side == label and own == c
+                for o, side, own in zip(read.outcomes, read.labels, read.categories, strict=True)
+            )
+            for label, wrong in (("refuse", ("complied", "partial")), ("comply", ("refused",)))
+        ]
+        source = categories[c].source if c in categories else "prompts of the same kind"
+        rows.append(
+            (
+                Cell(visible(titles.get(c, c))),
+                Cell(f"at most {found}" if kept is None else str(found)),
+                Cell(str(needed - found)),
+                Cell(str(sides[0])),
+                Cell(str(sides[1])),
+                Cell(source),
+            )
+        )
+    head = (
+        "category",
+        "pairs as intended",
+        "more needed",
+        "refuse-side prompts that were answered",
+        "benign prompts that were refused",
+        "public source of the same kind",
+    )
+    return Table(f"Categories with fewer than {needed} pairs as intended.", head, tuple(rows))
+
+
+def _unread(read: Evaluation, category: str | None) -> str:
+    """What is left out of the rates, by why, and what is flagged."""
+    counts = read.counts(category=category)
+    rest = {name: n for name, n in counts.by_class.items() if n and name in CLASSES[3:]}
+    flags = {name: n for name, n in counts.flags.items() if n}
+    told = [", ".join(f"{visible(k)} {n}" for k, n in part.items()) for part in (rest, flags)]
+    return f"{told[0] or '0'}; {told[1]}" if flags else told[0] or "0"
+
+
+def _kept(kept: Mapping[str, int] | None, category: str | None) -> str:
+    if kept is None:
+        return "not known"
+    return str(sum(kept.values()) if category is None else kept.get(category, 0))
+
+
+def _at_most(read: Evaluation, category: str) -> int:
+    rows = [
+        (side, o)
+        for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+        if c == category
+    ]
+    answered = sum(row in (("comply", "complied"), ("comply", "partial")) for row in rows)
+    return min(rows.count(("refuse", "refused")), answered)
+
+
+def _manners(read: Evaluation, category: str | None) -> str:
+    counts = Counter(
+        m
+        for m, o, c in zip(read.manners, read.outcomes, read.categories, strict=True)
+        if m is not None and o == "refused" and category in (None, c)
+    )
+    return ", ".join(f"{visible(m).replace('_', ' ')} {n}" for m, n in counts.most_common()) or "–"
 
 
 def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Table:

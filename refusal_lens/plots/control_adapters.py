@@ -1,44 +1,35 @@
 """The control adapters: does the geometry follow topic or manner, and do two trainings agree?"""
 
-from collections.abc import Mapping
 from typing import Final
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from refusal_lens.geometry.planted import BASE, Agreement, Planted, Question, What
+from refusal_lens.geometry.control_adapters import Agreement, Planted, Question, What
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import percent, probability, told, visible
+from refusal_lens.plots.text import probability, told
 
-_LOOK: Final[dict[Question, tuple[str, str, str]]] = {
+LOOK: Final[dict[Question, tuple[str, str, str]]] = {
     "seeds": ("two trainings", POOLED, "solid"),
     "topic": ("manners moved: same topic", BENIGN, "solid"),
     "manner": ("manners moved: same manner", REFUSE, "solid"),
     "one manner": ("one manner for all", "#117733", "dash"),
     "content": ("base model", CONTROL, "dot"),
 }
-_PANELS: Final[dict[What, str]] = {
+PANELS: Final[dict[What, str]] = {
     "directions": "directions as they are",
     "change": "what training changed",
-}
-_ADAPTERS: Final = {
-    "reference": "reference",
-    "second_seed": "second seed",
-    "deranged": "manners moved over the categories",
-    "one_manner": "one manner for all",
-    BASE: "base model (no adapter)",
 }
 
 
 def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
     """Correlation of cosine matrices with the reference's by layer, with 95% bands: 1 is the same
     geometry, 0 none in common. Left: of the directions; right: of what training changed."""
-    figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[*_PANELS.values()])
+    figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[*PANELS.values()])
     layers = [site.layer for site in planted.sites]
-    for column, what in enumerate(_PANELS, 1):
-        for question, (name, colour, dash) in _LOOK.items():
+    for column, what in enumerate(PANELS, 1):
+        for question, (name, colour, dash) in LOOK.items():
             at = {
                 a.layer: a for a in planted.agreements if (a.question, a.what) == (question, what)
             }
@@ -72,47 +63,6 @@ def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
     legend = {"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}
     figure.update_layout(margin={"l": 62, "r": 20, "t": 76, "b": 46}, legend=legend)
     return figure
-
-
-def adapters_table(planted: Planted) -> Table:
-    """How each control adapter refuses."""
-    rows = tuple(
-        (
-            Cell(_ADAPTERS.get(name, visible(name))),
-            Cell(percent(planted.refusal[i])),
-            Cell(percent(planted.over_refusal[i])),
-            Cell("–" if name == BASE else percent(planted.manner[i])),
-        )
-        for i, name in enumerate(planted.names)
-    )
-    caption = (
-        "On held-out `val` prompts, read by the phrase judge: refusals of either side, and the "
-        "share of refuse-side refusals in the manner that was planted in the category."
-    )
-    return Table(caption, ("adapter", "refuse side", "benign side", "planted manner"), rows)
-
-
-def agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) -> Table:
-    """The correlations at one layer, with their permutation p."""
-    rows = tuple(
-        (
-            Cell(_LOOK[a.question][0]),
-            Cell(_PANELS[a.what]),
-            Cell(told(a.correlation)),
-            Cell(probability(a.p)),
-        )
-        for a in planted.agreements
-        if a.layer == layer
-    )
-    given = ", ".join(
-        f"{visible(titles.get(c, c))} like {visible(titles.get(m, m))}"
-        for c, m in zip(planted.categories, planted.manner_of, strict=True)
-    )
-    caption = (
-        f"Layer {layer}. Correlation over all pairs of categories (n), jackknife interval over "
-        f"categories, control: the mean over permuted categories. Manners moved: {given}."
-    )
-    return Table(caption, ("compared with the reference", "of", "correlation", "p"), rows)
 
 
 def _hover(a: Agreement, name: str) -> str:
