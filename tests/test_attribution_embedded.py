@@ -80,7 +80,7 @@ def test_equals_decompose_resid(model, prompts, directions):
         name = f"{c.layer}_mlp_out" if c.kind == "MLP" else "embed"
         expected = by_head[c.name] if c.kind == "head" else theirs[name]
         assert abs(own.score_of(c) - expected) < 1e-3, c.name
-    assert head_sources(model, text, d).remainder < 1e-4
+    assert head_sources(model, text, d).residual < 1e-4
 
 
 def test_equals_get_act_patch(model, prompts, metric):

@@ -23,7 +23,7 @@ from refusal_lens.attribution import (
 )
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.study.attribution_stages import (
     Reach,

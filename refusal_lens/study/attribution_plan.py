@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.attribution import (
-    Agreement,
     AttributionPatch,
     ComponentMatrix,
     Decomposition,
@@ -15,6 +14,7 @@ from refusal_lens.attribution import (
     HeadSources,
     KnockOut,
     NeuronShares,
+    PatchAgreement,
     PatchMap,
     SourceRegions,
     TokenMap,
@@ -103,7 +103,7 @@ def _patching(suffix: str, reach: Reach) -> Stage:
         f"patching{suffix}",
         "patches from refuse-side prompts into their twins",
         ("score",),
-        (AttributionPatch, PatchMap, Agreement),
+        (AttributionPatch, PatchMap, PatchAgreement),
         partial(stages.patching, reach=reach),
         lambda b: 2 * _n_pairs(b, reach),
         lambda b: (2 * _GRADIENT + _A_TOKEN * _n_tokens(b, reach)) / 2,

@@ -14,7 +14,6 @@ from refusal_lens.attribution import (
     Pair,
     PatchSite,
     Score,
-    agreement,
     attribution_patch,
     component_matrix,
     decompose,
@@ -24,6 +23,7 @@ from refusal_lens.attribution import (
     opening_score_of,
     pairs_of,
     patch,
+    patch_agreement,
     probe_layers,
     promoted_tokens,
     refusal_metric,
@@ -37,7 +37,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, matrix_correlation
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, allow_transfer
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import is_drawn
 from refusal_lens.selection import LayerCurve
@@ -108,7 +108,7 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     return {
         "fast": fast,
         "patches": real,
-        "agreement": agreement(_at(fast, others), real),
+        "agreement": patch_agreement(_at(fast, others), real),
     }
 
 

@@ -26,7 +26,7 @@ from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import RefusalJudge, ScoreTrust, SubstringJudge
 from refusal_lens.model import Decoding, LensModel, allow_transfer
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.selection import measure_separation, select_cosmic
 from refusal_lens.study.fitted import POOLED, defined, direction_at, pooled_set

@@ -20,7 +20,7 @@ from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import Agreement, Judge, RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.evaluation_stages import (
     STEERED_AT,
     compared_directions,

@@ -31,7 +31,7 @@ from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_control, load_model
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
 from refusal_lens.sites import Site, block_inputs
