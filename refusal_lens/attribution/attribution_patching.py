@@ -35,6 +35,7 @@ class AttributionPatch(Record):
 
     Positive is towards refusal. `clean` and `corrupt` are the real scores of the two prompts.
 
+    >>> from refusal_lens.attribution import pairs_of, writer_sites
     >>> sites = writer_sites(range(model.n_layers))
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> estimated = attribution_patch(model, pairs, sites, lambda logits: logits[:, 7])
@@ -80,6 +81,7 @@ def attribution_patch(
     Gradients are on inside this function only; the model's weights need none. Memory is bounded:
     see `gradients`.
 
+    >>> from refusal_lens.attribution import pairs_of, stream_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> sites = stream_sites([1, 2], [-1])
     >>> estimated = attribution_patch(model, pairs, sites, lambda logits: logits[:, 7])
@@ -135,6 +137,7 @@ def patch_agreement(estimated: AttributionPatch, real: PatchMap) -> PatchAgreeme
     Raises:
         InputError: the two do not hold the same pairs and sites, or fewer than three sites.
 
+    >>> from refusal_lens.attribution import pairs_of, patch, writer_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> sites, score = writer_sites(range(3)), lambda logits: logits[:, 7]
     >>> estimated = attribution_patch(model, pairs, sites, score)

@@ -47,6 +47,7 @@ class Attribution(Record):
     is not paired); NaN for a single prompt. Components that write after the target's site are left
     out.
 
+    >>> from refusal_lens.attribution import decompose_prompt
     >>> found = decompose_prompt(model, "Should I sue?", direction)
     >>> found.writers()[0].kind in ("head", "MLP")
     True
@@ -87,6 +88,7 @@ class Decomposition(Record):
     component that writes after the target's site, and for a side without prompts. `worst` is the
     largest |residual| of a prompt relative to the length of its stream vector.
 
+    >>> from refusal_lens.attribution import decompose
     >>> found = decompose(model, prompts, [direction])
     >>> found.mean.shape == (1, 3, 2, len(found.components)), found.worst < 1e-5
     (True, True)

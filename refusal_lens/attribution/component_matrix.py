@@ -27,6 +27,7 @@ class ComponentMatrix(Record):
     corrected for the number of components; a component "serves" a category if its lower bound is
     above 1% of the difference.
 
+    >>> from refusal_lens.attribution import decompose
     >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
     >>> matrix = component_matrix([found.attribution(c) for c in prompts.categories])
     >>> bool((matrix.share.sum(1) - 1).abs().max() < 1e-4)
@@ -119,6 +120,7 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
         InputError: fewer than two, a category twice, different layers or models, or a difference
             that is not above zero, of which a share means nothing.
 
+    >>> from refusal_lens.attribution import decompose
     >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
     >>> component_matrix([found.attribution(c) for c in prompts.categories]).categories
     ('advice', 'humanizing', 'unsupported')

@@ -31,6 +31,7 @@ class DepthProfile(Record):
     `_high` bound 95% intervals. `n` counts the category's prompts: probe, each side of the lens,
     pairs of the attribution.
 
+    >>> from refusal_lens.attribution import decompose, logit_lens, probe_layers, promoted_tokens
     >>> profile = depth_profile(
     ...     "advice",
     ...     probe=probe_layers(model, prompts),
@@ -87,6 +88,7 @@ def depth_profile(
     Raises:
         InputError: a category that the probe, the lens or the attribution does not hold.
 
+    >>> from refusal_lens.attribution import decompose, logit_lens, probe_layers, promoted_tokens
     >>> found = decompose(model, prompts, [direction]).attribution("advice")
     >>> profile = depth_profile(
     ...     "advice",

@@ -74,6 +74,7 @@ class KnockOut(Record):
     the benign prompts as they are: the values where nothing of the difference is left. `scored_by`
     says which log-odds the score is: of a refusal token, or of a refusal opening.
 
+    >>> from refusal_lens.attribution import decompose
     >>> advice = prompts.only(category="advice")
     >>> order = decompose(model, advice, [direction]).attribution("advice")
     >>> found = knock_out(
@@ -131,6 +132,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         InputError: a side without prompts, an attribution of another direction, or an edit that
             is on.
 
+    >>> from refusal_lens.attribution import decompose
     >>> advice = prompts.only(category="advice")
     >>> order = decompose(model, advice, [direction]).attribution("advice")
     >>> score = lambda logits: logits[:, 7]

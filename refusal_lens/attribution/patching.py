@@ -67,6 +67,7 @@ class PatchMap(Record):
     positions correspond, and `scored_by` which log-odds its score is; `tokens` are the benign
     prompts' at `offsets`, "…" where they differ.
 
+    >>> from refusal_lens.attribution import pairs_of, writer_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=2)
     >>> found = patch(model, pairs, writer_sites([1]), lambda logits: logits[:, 7])
     >>> [site.point for site in found.sites], len(found.estimates("advice"))
@@ -135,6 +136,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
             before the template's end in a pair of unequal length; a `PerRow` for another number
             of prompts; `attn_out` of a layer whose `resid_mid` is edited.
 
+    >>> from refusal_lens.attribution import pairs_of, stream_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> found = patch(model, pairs, stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
     >>> found.recovery.shape == (3, 2)

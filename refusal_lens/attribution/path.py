@@ -42,6 +42,7 @@ class HeadPath(Record):
     the direct path. `placebo_change` and `placebo` are the same when a random vector as long as
     the difference is patched in.
 
+    >>> from refusal_lens.attribution import pairs_of
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> path = head_path(model, pairs, Component(0, "head", 1), direction)
     >>> bool((path.change.sum(1) - path.total).abs().max() < 1e-4)
@@ -108,6 +109,7 @@ def head_path(
     Raises:
         InputError: as `head_paths`.
 
+    >>> from refusal_lens.attribution import pairs_of
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> path = head_path(model, pairs, Component(1, "head", 2), direction)
     >>> list(path.routes())
@@ -133,6 +135,7 @@ def head_paths(
         InputError: no pair, not a head, one that writes after the direction's site, or an edit
             that is on.
 
+    >>> from refusal_lens.attribution import pairs_of
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
     >>> heads = [Component(0, "head", 1), Component(1, "head", 2)]
     >>> [path.head.name for path in head_paths(model, pairs, heads, direction)]

@@ -28,6 +28,7 @@ class SourceRegions(Record):
     before" includes a system prompt. `template` counts the template's tokens before and after the
     request.
 
+    >>> from refusal_lens.attribution import head_sources
     >>> refuse = [head_sources(model, "Should I sue?", direction)]
     >>> comply = [head_sources(model, "What is a suit?", direction)]
     >>> chat = model.chat
@@ -74,6 +75,7 @@ def source_regions(
     Raises:
         InputError: no pair, or sides of different number.
 
+    >>> from refusal_lens.attribution import head_sources
     >>> one = [head_sources(model, "Should I sue?", direction)]
     >>> heads = one[0].heads[:2]
     >>> found = source_regions(one, one, heads, category="advice", template=(1, 2))
