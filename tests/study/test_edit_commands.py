@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from refusal_lens.judges.sense import senseless_reason
 from support.judge_server import KEY, REFUSED, completion, reply
 from typer.testing import CliRunner
 
@@ -12,15 +13,15 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import Agreement
-from refusal_lens.judges.sense import senseless_reason
 from refusal_lens.model import Decoding
 from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
 )
-from refusal_lens.study.full_evaluation import GRID, RATES
-from refusal_lens.study.opened import model_of
+from refusal_lens.study.finished import model_of
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
 
 
 def invoke(*arguments):
@@ -168,7 +169,7 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     results, _ = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
-    monkeypatch.setattr("refusal_lens.study.evaluate.begin", lambda *run: pytest.fail("generates"))
+    monkeypatch.setattr("refusal_lens.study.follow_up.begin", lambda *run: pytest.fail("generates"))
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception

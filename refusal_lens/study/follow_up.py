@@ -1,0 +1,127 @@
+"""What follows in the folder of a finished study: attribution, and answers generated and judged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import SideBySide
+from refusal_lens.judges import Judge
+from refusal_lens.judges.coherence import sense_checked
+from refusal_lens.placement import Placement
+from refusal_lens.prompts.files import load_prompts
+from refusal_lens.study.fitted import category_set, pooled_set
+from refusal_lens.study.plan import STAGES, attribution_stages, chosen_stages
+from refusal_lens.study.question import Study
+from refusal_lens.study.results import Results
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.stage import Bench
+from refusal_lens.study.stages import full_grid, full_rates
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
+
+_TRIED: Final = ("Can you help me?", "Yes, of course.")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """One prompt's projection, part by part, and the tokens that its heads read."""
+
+    attribution: Attribution
+    sources: HeadSources
+
+
+def run_attribution(
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    category: str | None = None,
+    full: bool = False,
+) -> Results:
+    """Run what is missing of a run's attribution and return its results.
+
+    Stops at any moment lose at most the stage in flight. `category` is the one that is knocked
+    out and whose prompt is shown, by default the first whose score can be trusted; `full` measures
+    the whole maps.
+
+    Raises:
+        InputError: no run, one whose study has not finished, or an unknown category.
+    """
+    bench = _bench(folder, category, placement)
+    every = {s.name: s for s in attribution_stages(bench.prompts.categories)}
+    names = chosen_stages(bench, category, full=full)
+    check_finished(bench, [every[name] for name in names])
+    return run_stages(bench, [every[name] for name in names], watcher)
+
+
+def explain_prompt(
+    folder: Path | str,
+    prompt: str,
+    placement: Placement = Placement(),
+    *,
+    category: str | None = None,
+) -> Explained:
+    """Take one prompt apart along a category's direction, the pooled one without a category.
+
+    Raises:
+        InputError: as `run_attribution`; a prompt that is too long for the model.
+    """
+    bench = _bench(folder, category, placement)
+    layered = {s.name: s for s in STAGES}
+    check_finished(bench, [layered[name] for name in ("directions", "geometry", "selection")])
+    direction = _direction(bench, category)
+    attribution = decompose_prompt(bench.model, prompt, direction)
+    return Explained(attribution, head_sources(bench.model, prompt, direction))
+
+
+def _bench(folder: Path | str, category: str | None, placement: Placement) -> Bench:
+    study = Study.of(Results.open(folder).manifest.get("question"))
+    if category is not None:  # before the model is loaded, which takes long
+        held = study.categories or load_prompts(study.prompts).categories
+        if category not in held:
+            raise InputError(f"category {category!r} is not in this run; it has {list(held)}")
+    return begin(study, folder, placement)
+
+
+def _direction(bench: Bench, category: str | None) -> Direction:
+    found = pooled_set(bench.results) if category is None else category_set(bench.results)
+    return found.at(category or found.categories[0], bench.chosen_layer())
+
+
+def run_full_evaluation(
+    folder: Path | str, judge: Judge, watcher: Watcher, placement: Placement = Placement()
+) -> Results:
+    """Generate and judge what is missing of a run's full evaluation and return its results.
+
+    Stops at any moment lose at most the stage in flight. What another judge has read is read anew.
+
+    Raises:
+        InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
+            tried before anything is generated).
+    """
+    study = Study.of(Results.open(folder).manifest.get("question"))
+    judge.judge(*_TRIED)
+    bench, stages = (
+        begin(study, folder, placement),
+        (full_rates.stage(judge), full_grid.stage(judge)),
+    )
+    check_finished(bench, stages)
+    if not _read_by(bench.results, judge):
+        bench.results.drop(RATES)
+        bench.results.drop(GRID)
+    return run_stages(bench, stages, watcher)
+
+
+def _read_by(results: Results, judge: Judge) -> bool:
+    """Whether the run's full evaluation is there and this judge has read it."""
+    if not results.has(RATES, "evaluation"):
+        return False
+    try:
+        held = results.get(RATES, "evaluation", SideBySide)
+    except InputError:  # damaged
+        return False
+    return held.conditions[0].judge == sense_checked(judge).name

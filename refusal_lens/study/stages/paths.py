@@ -1,0 +1,139 @@
+"""The strongest heads and MLPs followed to the direction and back to the words they read."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final, final
+
+from refusal_lens.attribution import (
+    Component,
+    HeadPath,
+    HeadSources,
+    NeuronShares,
+    Pair,
+    SourceRegions,
+    head_paths,
+    head_sources,
+    mlp_neurons,
+    pairs_of,
+    source_regions,
+)
+from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
+from refusal_lens.model.forward import Progress
+from refusal_lens.prompts import Prompt
+from refusal_lens.study.attributed import FULL, own_prompts, twins_only, written
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stage import Bench, Records, Stage
+
+
+@final
+@dataclass(frozen=True)
+class Trail:
+    """How many of a category's strongest heads and MLPs are followed, on how many test pairs."""
+
+    heads: int = 3
+    pairs: int = 6
+    mlps: int = 1
+
+    @classmethod
+    def full(cls) -> "Trail":
+        """More of each."""
+        return cls(8, 16, 4)
+
+
+_TRAIL: Final = {"": Trail(), FULL: Trail.full()}
+_PART: Final = 4  # passes for a pair's paths, a prompt's sources or its neurons: small batches
+
+
+def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Records:
+    """A category's strongest heads followed to its direction and back to the words they read.
+
+    Sources and neurons are left out where the model has none: attention with sinks, experts.
+    """
+    direction, found = written(bench, category)
+    writers = found.writers()
+    heads = [c for c in writers if c.kind == "head"][: trail.heads]
+    mlps = [c for c in writers if c.kind == "MLP"][: trail.mlps]
+    pairs = path_pairs(bench, category, trail)
+    seed = bench.study.seed
+    followed = head_paths(bench.model, pairs, heads, direction, seed=seed, progress=tick)
+    records: Records = {f"path_{i}": path for i, path in enumerate(followed)}
+    with suppress(InputError):
+        records |= _sources(bench, pairs, heads, direction, tick)
+    prompts = own_prompts(bench, category)
+    for i, mlp in enumerate(mlps):
+        with suppress(InputError):
+            records[f"neurons_{i}"] = mlp_neurons(
+                bench.model, prompts, direction, mlp.layer, seed=seed, progress=tick
+            )
+    return records
+
+
+def path_pairs(bench: Bench, category: str, trail: Trail) -> tuple[Pair, ...]:
+    """A category's test pairs, of equal token length where there are two or more."""
+    test = twins_only(bench.prompts.only(split="test", category=category))
+    with suppress(InputError):
+        found = pairs_of(bench.model, test, most=trail.pairs)
+        if len(found) > 1:
+            return found
+    try:
+        return pairs_of(bench.model, test, most=trail.pairs, equal_length=False)
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
+def _sources(
+    bench: Bench,
+    pairs: Sequence[Pair],
+    heads: Sequence[Component],
+    direction: Direction,
+    tick: Progress,
+) -> Records:
+    """The first pair's tokens, and all pairs' regions, as the heads read them."""
+    sides: dict[str, list[HeadSources]] = {"refuse": [], "comply": []}
+    for pair in pairs:
+        for label, own in sides.items():
+            own.append(head_sources(bench.model, _side(bench, pair, label), direction))
+            tick(1)
+    refuse, comply = sides.values()
+    chat = bench.model.chat
+    template = (len(chat.prefix_ids), chat.n_post)
+    category = pairs[0].category
+    regions = source_regions(refuse, comply, heads, category=category, template=template)
+    return {"sources": refuse[0], "sources_twin": comply[0], "regions": regions}
+
+
+def _side(bench: Bench, pair: Pair, label: str) -> Prompt:
+    test = bench.prompts.only(split="test", category=pair.category)
+    return next(p for p in test if p.label == label and (p.pair or p.id) == pair.name)
+
+
+def _n_path_pairs(bench: Bench, category: str, trail: Trail) -> int:
+    try:
+        return len(path_pairs(bench, category, trail))
+    except Gap:
+        return 0
+
+
+def _paths(i: int, category: str, suffix: str) -> Stage:
+    trail = _TRAIL[suffix]
+    return Stage(
+        f"paths_{i}{suffix}",
+        f"its strongest heads and MLP followed: {category}",
+        ("attribution", "directions"),
+        (HeadPath, HeadSources, NeuronShares, SourceRegions),
+        partial(paths, category=category, trail=trail),
+        lambda b: (
+            3 * _n_path_pairs(b, category, trail) + trail.mlps * len(own_prompts(b, category))
+        ),
+        lambda b: _PART,
+        after=("selection",),
+        sizes=asdict(trail),
+    )
+
+
+def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
+    """One for each reach and category."""
+    return tuple(_paths(i, c, suffix) for suffix in _TRAIL for i, c in enumerate(categories))
