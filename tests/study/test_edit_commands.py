@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from refusal_lens.judges.sense import senseless_reason
 from support.judge_server import KEY, REFUSED, completion, reply
 from typer.testing import CliRunner
 
@@ -13,6 +12,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, SideBySide
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import Agreement
+from refusal_lens.judges.coherence import senseless_reason
 from refusal_lens.model import Decoding
 from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
