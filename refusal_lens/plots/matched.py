@@ -9,14 +9,16 @@ from refusal_lens.plots.palette import mark_of
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 
-def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_matched(matched: Matched, *, titles: Titles = None) -> go.Figure:
     """Over-refusal at the same refusal rates, a line with its 95% band for each direction.
 
     Rates that a direction does not reach have no point.
     """
+    titles = titles_of(titles, [c.name for c in matched.curves if c.kind != "control"])
     figure = go.Figure()
     controls = [c.name for c in matched.curves if c.kind == "control"]
     for curve in matched.curves:

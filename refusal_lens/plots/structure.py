@@ -11,6 +11,7 @@ from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, POOLED, QUIET, mark_of
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.sites import Site
 
 _TEMPLATE: Final = "%{customdata}<extra></extra>"
@@ -53,13 +54,14 @@ def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figu
 
 
 def plot_remainders(
-    structure: Structure, *, titles: Mapping[str, str], layer: int | None = None
+    structure: Structure, *, titles: Titles = None, layer: int | None = None
 ) -> go.Figure:
     """For each category at one layer, with 95% intervals: its cosine with the mean of the others,
     the share of its squared length that is its own, and how reliable that remainder is.
 
     A full dot: the lower bound of the remainder's reliability is at least .5.
     """
+    titles = titles_of(titles, structure.categories)
     site = next((s for s in structure.sites if s.layer == layer), Site(structure.layer))
     parts = {
         "along the mean of the others (cosine)": (structure.along, [-1.05, 1.05]),
