@@ -21,7 +21,7 @@ from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualCache, stats_of
 from refusal_lens.sites import Site
-from refusal_lens.study.geometry_stages import exchange_labels
+from refusal_lens.study.stages.geometry import exchange_labels
 
 FROM = Provenance("simulated", "m", "t", "", "p", "float32", "cpu")
 SITES = (Site(0), Site(1))
