@@ -27,6 +27,8 @@ def plot_clusters(structure: Structure, *, titles: Titles = None) -> go.Figure:
     two of them fall into one cluster when pairs are drawn again.
 
     The number after a name is its cluster in the cut of largest silhouette.
+
+    >>> plot_clusters(structure).write_html("clusters.html")
     """
     titles = titles_of(titles, structure.categories)
     order, lines = _tree(structure.links.double().numpy())
@@ -120,7 +122,10 @@ def _tree(
 
 def plot_map(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The categories in the plane, near where the angle between directions is small, each with the
-    ellipse that holds 95% of its places when pairs are drawn again. Both axes are in radians."""
+    ellipse that holds 95% of its places when pairs are drawn again. Both axes are in radians.
+
+    >>> plot_map(structure).write_html("map.html")
+    """
     titles = titles_of(titles, structure.categories)
     figure = go.Figure()
     for i, c in enumerate(structure.mapped):

@@ -45,6 +45,8 @@ def plot_cosines(
     Grey cells are undefined. Struck cells belong to a category whose direction is not measurable
     there (lower 95% bound of reliability under .5). `control` is the geometry of a control model;
     one slider, which begins at `layer`, moves all panels. `names` are those of the two models.
+
+    >>> plot_cosines(geometry, control=control, layer=15).write_html("cosines.html")
     """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance if control else None)
@@ -72,6 +74,8 @@ def plot_difference(
 
     Struck cells belong to a category whose direction is not measurable in one of the two. A hover
     holds the interval of the difference and both cosines with theirs.
+
+    >>> plot_difference(comparison, geometry, control).write_html("difference.html")
     """
     titles = titles_of(titles, model.categories)
     names = names_of(names, model.provenance, control.provenance)

@@ -22,6 +22,8 @@ def plot_curves(
     """Corrected cosines of one category with each other by layer, bands are 95% intervals.
 
     A menu chooses the category. Lines break where a cosine is undefined.
+
+    >>> plot_curves(geometry, layer=15).write_html("curves.html")
     """
     titles = titles_of(titles, geometry.categories)
     figure = go.Figure()

@@ -33,6 +33,9 @@ def plot_front_directions(
     """A row a category: reliability with its interval, filled where measurable.
 
     A star: beyond the control model. Open grey circles: the control model's reliability.
+
+    >>> shown = plot_front_directions(geometry, {"advice": "separable"}, layer=15)
+    >>> shown.write_html("directions.html")
     """
     titles = titles_of(titles, geometry.categories)
     s, rows = geometry.sites.index(Site(layer)), range(len(geometry.categories))
@@ -107,6 +110,8 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
     """Corrected cosines at one layer; rows and columns carry the numbers of the first figure.
 
     Struck cells belong to a direction that is not measurable, grey ones are undefined.
+
+    >>> plot_front_cosines(geometry, layer=15).write_html("cosines.html")
     """
     titles = titles_of(titles, geometry.categories)
     s, k = geometry.sites.index(Site(layer)), len(geometry.categories)

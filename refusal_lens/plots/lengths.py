@@ -25,6 +25,8 @@ def plot_lengths(
 
     The second panel is the control model. A gap is a layer where the squared length is not
     positive once noise is taken out.
+
+    >>> plot_lengths(geometry, control=control).write_html("lengths.html")
     """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance if control else None)
@@ -60,7 +62,10 @@ def plot_separation(
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: mean coordinate of the refuse side and of the benign side on the
-    category's own unit direction, by layer; grey is the control model on its own direction."""
+    category's own unit direction, by layer; grey is the control model on its own direction.
+
+    >>> plot_separation(directions).write_html("separation.html")
+    """
     titles = titles_of(titles, directions.categories)
     names = names_of(names, directions.provenance, control.provenance if control else None)
     figure = small_panels(directions.categories, titles, "coordinate")

@@ -30,6 +30,8 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
 
     Every panel has the same rows and columns, those of the first model's clusters and of what it
     was taught; an open square marks the manner that the panel's own model was taught.
+
+    >>> plot_manners(manners).write_html("styles.html")
     """
     titles = titles_of(titles, [d for row in models for m in row.values() for d in m.directions])
     shown = [_shown(m) for m in models if m]

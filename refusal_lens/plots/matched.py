@@ -20,6 +20,8 @@ def plot_matched(matched: Matched, *, titles: Titles = None) -> go.Figure:
     """Over-refusal at the same refusal rates with 95% intervals, side by side for each direction.
 
     Rates that a direction does not reach have no point.
+
+    >>> plot_matched(matched).write_html("matched.html")
     """
     titles = titles_of(titles, [c.name for c in matched.curves if c.kind != "control"])
     figure = go.Figure()

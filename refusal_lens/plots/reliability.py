@@ -21,7 +21,10 @@ def plot_reliability(
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: reliability by layer with its 95% band; under the dotted line at .5 the
-    band's lower end means "not measurable". Grey is the control model."""
+    band's lower end means "not measurable". Grey is the control model.
+
+    >>> plot_reliability(geometry, control=control).write_html("reliability.html")
+    """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance if control else None)
     figure = small_panels(geometry.categories, titles, "reliability")

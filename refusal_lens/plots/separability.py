@@ -39,6 +39,9 @@ def plot_separability(
 
     A dot marks cells whose p against the maximum over all layers and offsets is at most .05. The
     colours are centred on 0; grey is undefined.
+
+    >>> verdicts = rl.geometry.verdicts(tests, comparison)
+    >>> plot_separability(tests, verdicts).write_html("tests.html")
     """
     titles = titles_of(titles, tests.categories)
     offsets = list(tests.offsets)
@@ -133,7 +136,12 @@ def plot_shares(
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: the share by layer in the model and in its control, and the difference
-    of the two with its 95% band. Above 0 the pairs have more in common than in the control."""
+    of the two with its 95% band. Above 0 the pairs have more in common than in the control.
+
+    >>> verdicts = rl.geometry.verdicts(tests, comparison)
+    >>> shown = plot_shares(geometry, control, comparison, verdicts)
+    >>> shown.write_html("shares.html")
+    """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance)
     said = {c: f"{titles.get(c, c)}: {verdicts.get(c, 'untested')}" for c in geometry.categories}

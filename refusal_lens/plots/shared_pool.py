@@ -21,7 +21,10 @@ _TEMPLATE: Final = (
 
 
 def plot_pooled_cosines(found: SharedPool, *, titles: Titles = None) -> go.Figure:
-    """Corrected cosines with matched twins, and with one benign pool for all."""
+    """Corrected cosines with matched twins, and with one benign pool for all.
+
+    >>> plot_pooled_cosines(shared_pool).write_html("pool.html")
+    """
     titles = titles_of(titles, found.categories)
     pool = escape(titles.get(found.pool, found.pool))
     return _drawn(
@@ -36,7 +39,10 @@ def plot_pooled_cosines(found: SharedPool, *, titles: Titles = None) -> go.Figur
 
 def plot_pool_effects(found: SharedPool, *, titles: Titles = None) -> go.Figure:
     """What the pool adds to a cosine: noise that all share (taken off in the figure above), and
-    the reference that all share."""
+    the reference that all share.
+
+    >>> plot_pool_effects(shared_pool).write_html("pool.html")
+    """
     titles = titles_of(titles, found.categories)
     parts = {
         f"shared noise<br>(gone as the pool grows; n = {found.n_pool})": found.shared_noise,

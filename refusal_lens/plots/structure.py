@@ -19,7 +19,10 @@ _TEMPLATE: Final = "%{customdata}<extra></extra>"
 
 def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figure:
     """Effective dimension of the corrected matrix by layer with its 95% band; dashed: what as many
-    random directions give. 1 is one direction for all; the largest value is one for each."""
+    random directions give. 1 is one direction for all; the largest value is one for each.
+
+    >>> plot_dimension(structure).write_html("dimension.html")
+    """
     layers = [s.layer for s in structure.sites]
     found = structure.dimension
     value, low, high = ([getattr(e, x) for e in found] for x in ("value", "low", "high"))
@@ -60,6 +63,8 @@ def plot_remainders(
     the share of its squared length that is its own, and how reliable that remainder is.
 
     A full dot: the lower bound of the remainder's reliability is at least .5.
+
+    >>> plot_remainders(structure).write_html("remainders.html")
     """
     titles = titles_of(titles, structure.categories)
     site = next((s for s in structure.sites if s.layer == layer), Site(structure.layer))

@@ -23,7 +23,10 @@ _ROOM: Final = 34  # cells of this width hold the random angle too
 
 def plot_own_layers(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """Corrected cosines of a category's direction with itself between all layers; the slider goes
-    through the categories, the range is -1 to 1."""
+    through the categories, the range is -1 to 1.
+
+    >>> plot_own_layers(structure).write_html("layers.html")
+    """
     titles = titles_of(titles, structure.categories)
     where = f"offset {structure.offset}"
     places = tuple(layer_names(structure.sites))
@@ -32,7 +35,10 @@ def plot_own_layers(structure: Structure, *, titles: Titles = None) -> go.Figure
 
 
 def plot_own_offsets(structure: Structure, *, titles: Titles = None) -> go.Figure:
-    """The same between the offsets of the template's last tokens, at one layer."""
+    """The same between the offsets of the template's last tokens, at one layer.
+
+    >>> plot_own_offsets(structure).write_html("offsets.html")
+    """
     titles = titles_of(titles, structure.categories)
     where = f"layer {structure.layer}"
     places = tuple(str(o) for o in structure.offsets)
@@ -68,7 +74,10 @@ def _with_itself(
 
 def plot_angles(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The smallest and the largest principal angle between the categories' subspaces, in degrees,
-    with those of random subspaces of the same sizes in brackets; ranks on the diagonal."""
+    with those of random subspaces of the same sizes in brackets; ranks on the diagonal.
+
+    >>> plot_angles(structure).write_html("angles.html")
+    """
     titles = titles_of(titles, structure.categories)
     labels = tuple(tick(titles.get(c, c)) for c in structure.mapped)
     pairs = (

@@ -15,7 +15,11 @@ _RANGE: Final = (-0.5, 1.5)  # two-sided about .5, half-way between the benign a
 
 def plot_tokens(token_map: TokenMap, *, titles: Titles = None) -> go.Figure:
     """Tokens to the right, layers upwards. Blue is the mean of the benign prompts (0) and beyond,
-    red that of the refuse side (1) and beyond, white half-way; grey is undefined."""
+    red that of the refuse side (1) and beyond, white half-way; grey is undefined.
+
+    >>> token_map = rl.token_map(model, "Should I sell?", directions, "advice")
+    >>> plot_tokens(token_map).write_html("tokens.html")
+    """
     titles = titles_of(titles, [token_map.category])
     tokens = [token(t) for t in token_map.tokens]
     values = [

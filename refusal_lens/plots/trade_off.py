@@ -27,7 +27,10 @@ _TICKS: Final[dict[str, Any]] = {
 
 def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
     """A curve a direction: rates of the refuse side over those of the benign side as strength
-    grows, and both against strength. Controls are dashed grey; error bars are Wilson intervals."""
+    grows, and both against strength. Controls are dashed grey; error bars are Wilson intervals.
+
+    >>> plot_trade_off(trade_off).write_html("trade_off.html")
+    """
     titles = titles_of(
         titles, [c.name for c in trade_off.curves if not c.name.startswith("control")]
     )

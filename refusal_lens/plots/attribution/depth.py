@@ -40,6 +40,8 @@ def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.F
 
     A row for each thing that takes a writer's place. Bands are 95% t intervals over prompts; the
     dotted line is the benign prompts' unedited mean.
+
+    >>> plot_knock_outs([curve]).write_html("knock_outs.html")
     """
     titles = titles_of(titles, [k.category for k in found])
     kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in found)]
@@ -119,7 +121,10 @@ def _cut(names: str, most: int = 70) -> str:
 
 
 def plot_depth(profiles: Sequence[DepthProfile], *, titles: Titles = None) -> go.Figure:
-    """One category by depth: probe, logit lens, steering and writing, under each other."""
+    """One category by depth: probe, logit lens, steering and writing, under each other.
+
+    >>> plot_depth(profiles).write_html("depth.html")
+    """
     titles = titles_of(titles, [p.category for p in profiles])
     shared: dict[str, Any] = {"shared_xaxes": "all"}
     figure = make_subplots(
@@ -251,6 +256,8 @@ def plot_answer_maps(maps: Sequence[TokenMap], *, titles: Titles = None) -> go.F
     """One prompt and the answer to it, token by layer, along each category's direction.
 
     The line stands between the prompt's end and the answer.
+
+    >>> plot_answer_maps(answer_maps).write_html("answer.html")
     """
     titles = titles_of(titles, [m.category for m in maps])
     figure = plot_tokens(maps[0], titles=titles)

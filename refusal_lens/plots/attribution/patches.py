@@ -21,6 +21,8 @@ def plot_patches(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when the stream entering a layer is patched at one position, and the placebo.
 
     Tokens of the template's end to the right, layers upwards; the range is fixed at -1 to 1.
+
+    >>> plot_patches(patches).write_html("patches.html")
     """
     titles = titles_of(titles, found.categories)
     layers = sorted({s.layer for s in found.sites if s.point == "resid_pre"})
@@ -65,6 +67,8 @@ def plot_blocks(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when a layer's attention or MLP is patched at all positions, with the placebo.
 
     Bands are 95% t intervals over pairs, dashed lines the placebo.
+
+    >>> plot_blocks(patches).write_html("blocks.html")
     """
     titles = titles_of(titles, found.categories)
     figure, owners, ends = go.Figure(), list[str](), [0.0, 1.0]
@@ -118,6 +122,8 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
     """Layer x head: the share of the score's gap that patching a head should recover, first order.
 
     A guess from one backward pass: the agreement table says how good it was at other sites.
+
+    >>> plot_estimates(fast_patches).write_html("estimates.html")
     """
     titles = titles_of(titles, fast.categories)
     heads = [s for s in fast.sites if s.point == "head"]

@@ -27,6 +27,8 @@ def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None
 
     Bars are means over pairs with 95% intervals, open circles the placebo. The hover names the
     later parts that carry most.
+
+    >>> plot_paths({"advice": [followed["path_0"]]}).write_html("paths.html")
     """
     titles = titles_of(titles, found)
     figure, owners = go.Figure(), list[str]()
@@ -56,6 +58,8 @@ def plot_neurons(found: Sequence[NeuronShares], *, titles: Titles = None) -> go.
     """The neurons of an MLP that write most of a category's class difference.
 
     Between the dotted lines lies what the largest neuron reaches with the sides swapped at random.
+
+    >>> plot_neurons([followed["neurons_0"]]).write_html("neurons.html")
     """
     titles = titles_of(titles, [s.category for s in found])
     figure, owners = go.Figure(), list[str]()
@@ -180,6 +184,9 @@ def plot_sources(
     """Head x token: from which words a head carries what it writes; above a prompt, below its twin.
 
     The template's own beginning, a system prompt included, is summed in the first column.
+
+    >>> words = [(followed["sources"], followed["sources_twin"], followed["regions"])]
+    >>> plot_sources(words).write_html("words.html")
     """
     titles = titles_of(titles, [r.category for *_, r in found])
     figure = make_subplots(

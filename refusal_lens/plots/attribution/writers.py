@@ -29,6 +29,9 @@ def plot_writers(
 
     Bars are the class difference with 95% intervals, open circles the control model's. The line
     above the bars gives the whole, the remainder and n.
+
+    >>> own = [*attributions.values()]
+    >>> plot_writers(own, control_attributions).write_html("writers.html")
     """
     titles = titles_of(titles, [a.category for a in attributions])
     figure, owners = go.Figure(), list[str]()
@@ -134,6 +137,9 @@ def plot_heads(
     Where a block has no heads that can be told apart, its mixer stands in the first column.
 
     The colours end at what the strongest head writes; an MLP may write more.
+
+    >>> own = [*attributions.values()]
+    >>> plot_heads(own, control_attributions).write_html("heads.html")
     """
     titles = titles_of(titles, [a.category for a in attributions])
     names = names_of(names, attributions[0].provenance, _measured_in(controls))
@@ -196,6 +202,8 @@ def plot_component_matrix(
     """The parts with the largest share in any category, and the control model's beside them.
 
     Both are in shares of this model's whole difference, so that the two can be compared.
+
+    >>> plot_component_matrix(matrix, control_attributions).write_html("shares.html")
     """
     titles = titles_of(titles, matrix.categories)
     names = names_of(names, matrix.provenance, _measured_in(controls))
