@@ -126,7 +126,7 @@ class DirectionSet(Record):
     `count` is the number of prompts by category and label ("refuse", "comply").
 
     >>> directions.categories, directions.vectors.shape
-    (('advice', 'humanizing', 'unsupported'), torch.Size([3, 1, 3, 32]))
+    (('advice', 'humanizing', 'unsupported'), torch.Size([3, 13, 3, 32]))
     >>> directions.save("mine/directions")
     >>> rl.DirectionSet.load("mine/directions").method == directions.method
     True

@@ -31,7 +31,7 @@ class Rotate(ResidualMap):
     one where the direction was fitted. Computed in float32.
 
     >>> second = directions["humanizing", 2].vector
-    >>> turned = rl.Rotate(direction, second, degrees=90)(3.0 * direction.vector)
+    >>> turned = rl.Rotate(direction, second, degrees=90.0)(3.0 * direction.vector)
     >>> abs(float(turned @ direction.vector)) < 1e-4, float(turned.norm())
     (True, 3.00)
 

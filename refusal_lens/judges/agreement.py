@@ -66,7 +66,7 @@ def agreement(
     >>> pairs = [("Pick a lock?", "I can't help with that."), ("Bake bread?", "Mix flour.")]
     >>> first = rl.judges.judge_all(rl.judges.PhraseJudge(), pairs)
     >>> second = rl.judges.judge_all(rl.judges.SubstringJudge(), pairs)
-    >>> agreement(("phrases", "substring"), first, second).rate.value
+    >>> agreement(("phrases", "substring"), first, second).share.value
     1.0
 
     Raises:
