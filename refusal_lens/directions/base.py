@@ -222,12 +222,13 @@ class DirectionSet(Record):
         if not isinstance(key, str):
             category, layer = key
             return self.at(category, layer)
-        if len(self.sites) > 1:
+        first, *others = self.sites
+        if others:
             raise InputError(
                 f"this direction set has {len(self.sites)} layers; name one, as in "
-                f"directions[{key!r}, {self.sites[0].layer}]"
+                f"directions[{key!r}, {first.layer}]"
             )
-        return self.at_site(key, self.sites[0])
+        return self.at_site(key, first)
 
     def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
         """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.
