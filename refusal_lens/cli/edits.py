@@ -126,45 +126,54 @@ def evaluate(
 
 
 def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
-    from refusal_lens.cli import evaluation_tables as tables
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.plots.titles import titles_of
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
     from refusal_lens.study.stages.full_grid import GRID, MATCHED, SCREENING
     from refusal_lens.study.stages.full_rates import RATES
+    from refusal_lens.tables.rates import rates_table
+    from refusal_lens.tables.verdicts import verdicts_table
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
         results = run_full_evaluation(run, judge, followed, placement)
     if (shown := results.find(RATES)) is not None:
-        out.print(tables.rates_table(shown))
-        out.print(tables.verdicts_table({e.condition: e.counts() for e in shown.conditions}))
+        titles = titles_of(None, shown.conditions[0].categories)
+        out.print(to_rich(rates_table(shown, titles=titles)))
+        counts = {e.condition: e.counts() for e in shown.conditions}
+        out.print(to_rich(verdicts_table(counts)))
     _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
 
 
 def _scored(results: "Results") -> None:
-    from refusal_lens.cli import evaluation_tables as tables
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.study.stages.agreement import SCREENING
     from refusal_lens.study.stages.trade_off import GRID, MATCHED
     from refusal_lens.study.verdicts import verdict_counts
+    from refusal_lens.tables.verdicts import verdicts_table
 
     out = Console()
     _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
-    out.print(tables.verdicts_table(verdict_counts(results.find)))
+    out.print(to_rich(verdicts_table(verdict_counts(results.find))))
 
 
 def _print_grid(
     out: Console, grid: "Grid | None", matched: "Matched | None", screening: "Agreement | None"
 ) -> None:
     """A grid, the comparison at equal refusal, and whether scores agree with read answers."""
-    from refusal_lens.cli import evaluation_tables as tables
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.tables.grid import grid_table
 
     if grid is not None:
-        out.print(tables.grid_table(grid))
+        out.print(to_rich(grid_table(grid)))
     if matched is not None:
-        out.print(tables.matched_line(matched), markup=False)
+        words = f"in {matched.model} at equal refusal the directions are {matched}"
+        out.print(words, markup=False)
     if screening is not None and grid is not None:
-        out.print(tables.agreement_line(screening, grid.provenance.model), markup=False)
+        words = f"in {grid.provenance.model}, unedited and under each direction: {screening}"
+        out.print(words, markup=False)
 
 
 def _results(run: Path | None) -> "Results":
@@ -180,9 +189,10 @@ def _compare(
     tokens: int,
     placement: "Placement",
 ) -> None:
-    from refusal_lens.cli.evaluation_tables import compared_table
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.model import Decoding
     from refusal_lens.study.finished import model_of
+    from refusal_lens.tables.answers import compared_table
 
     found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
-    Console().print(compared_table(found))
+    Console().print(to_rich(compared_table(found)))

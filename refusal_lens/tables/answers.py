@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from refusal_lens.evaluation import Evaluation, SideBySide
+from refusal_lens.model.compare import Compared
 from refusal_lens.plots.palette import CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import visible
 from refusal_lens.prompts import Category
@@ -64,3 +65,13 @@ def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
     tag = ": ".join((OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
     return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
+
+
+def compared_table(compared: Compared) -> Table:
+    """The answers to one prompt, unedited and under each edit, with the judge's reading."""
+    rows = tuple(
+        tuple(map(Cell, (visible(a.condition), visible(a.reading), _lines(a.answer))))
+        for a in compared.answers
+    )
+    caption = f"{visible(compared.model)}: {visible(compared.prompt)}"
+    return Table(caption, ("condition", "reading", "answer"), rows, kind="answers")

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.attribution import Agreement, PatchMap
+from refusal_lens.attribution import PatchAgreement, PatchMap
 from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
 
-def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
-    """How well the estimates foretold real patches, by category, with what was compared."""
+def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+    """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
     rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
     rows += [

@@ -6,7 +6,7 @@ from typing import Final
 from refusal_lens.attribution import ComponentMatrix, Decomposition, component_matrix, decompose
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import MatrixCorrelation, matrix_correlation
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer

@@ -6,7 +6,7 @@ from typing import Final, final
 from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.sizes import StageSizes, size

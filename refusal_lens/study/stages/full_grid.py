@@ -6,7 +6,7 @@ from refusal_lens.evaluation import Grid, Matched, Reading, TradeOff, measure_gr
 from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.judges import Agreement
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.compared import (
     ComparedSizes,
     ReadSizes,

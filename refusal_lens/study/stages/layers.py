@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, final
 
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.selection import LayerCurve, score_candidates
 from refusal_lens.study.fitted import defined, pooled_set
 from refusal_lens.study.key import Key

@@ -6,23 +6,23 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.attribution import (
-    Agreement,
     AttributionPatch,
     Pair,
+    PatchAgreement,
     PatchMap,
     PatchSite,
-    agreement,
     attribution_patch,
     head_sites,
     pairs_of,
     patch,
+    patch_agreement,
     shared_offsets,
     stream_sites,
     writer_sites,
 )
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.attributed import REACH, Reach, planned, twins_only
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
@@ -31,7 +31,7 @@ from refusal_lens.study.stage import Bench, Records, Stage, Work
 
 FAST: Final = Key("patching", "fast", AttributionPatch)
 PATCHES: Final = Key("patching", "patches", PatchMap)
-PATCH_AGREEMENT: Final = Key("patching", "agreement", Agreement)
+PATCH_AGREEMENT: Final = Key("patching", "agreement", PatchAgreement)
 
 _GRADIENT: Final = 8  # passes for a prompt's forward and backward pass with every site read
 _A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, placebos included
@@ -50,7 +50,7 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     return {
         FAST: fast,
         PATCHES: real,
-        PATCH_AGREEMENT: agreement(_at(fast, others), real),
+        PATCH_AGREEMENT: patch_agreement(_at(fast, others), real),
     }
 
 

@@ -13,11 +13,12 @@ from support.synthetic.geometry import CATEGORIES, LAYER, LAYERS, PAYLOADS, geom
 from support.synthetic.run import run, stages
 from typer.testing import CliRunner
 
-from refusal_lens.cli.geometry_tables import COLUMNS, GeometryTables
 from refusal_lens.cli.main import app
+from refusal_lens.cli.screen import to_rich
 from refusal_lens.sites import Site
 from refusal_lens.study.results import Results
 from refusal_lens.study.stages.control import COMPARISON
+from refusal_lens.tables.geometry import COLUMNS, GeometryTables
 
 KEPT = ("geometry", "control", "structure", "selection")
 
@@ -30,7 +31,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def shown(table: Any) -> str:
     out = Console(file=io.StringIO(), width=200)
-    out.print(table)
+    out.print(to_rich(table))
     return out.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 

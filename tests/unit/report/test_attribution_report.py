@@ -28,8 +28,8 @@ from support.synthetic.records import token_map
 from support.synthetic.run import Page, run
 from support.synthetic.run import trust as trust
 
-from refusal_lens.attribution import Component, agreement, component_matrix
-from refusal_lens.cli.attribution_tables import found_in
+from refusal_lens.attribution import Component, component_matrix, patch_agreement
+from refusal_lens.cli.screen import to_rich
 from refusal_lens.plots import (
     plot_answer_maps,
     plot_blocks,
@@ -47,7 +47,9 @@ from refusal_lens.plots import (
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
 from refusal_lens.report.page import write_report
+from refusal_lens.tables.parts import attribution_of_run
 from refusal_lens.tables.paths import regions_table, seen_in
+from refusal_lens.tables.table import Table
 
 SEEN = Component(7, "head", 2)
 FIGURES = (
@@ -122,12 +124,12 @@ def test_ranges_are_zero_centred_and_the_same_for_every_category(
 def test_bars_with_the_rest_and_the_remainder_make_the_whole(drawn: dict[str, go.Figure]) -> None:
     own = decomposition().attribution(CATEGORIES[0])
     bars, control = shown(drawn["writers"])
-    assert sum(bars.x) == pytest.approx(own.whole - own.remainder, abs=1e-9)
+    assert sum(bars.x) == pytest.approx(own.total - own.residual, abs=1e-9)
     assert bars.x[0] == pytest.approx(float(own.scores.abs().max()) * (1 if bars.x[0] > 0 else -1))
     other = decomposition(seed=1).attribution(CATEGORIES[0])
-    assert sum(control.x) == pytest.approx(other.whole - other.remainder, abs=1e-9)
+    assert sum(control.x) == pytest.approx(other.total - other.residual, abs=1e-9)
     (note,) = drawn["writers"].layout.annotations
-    assert "remainder 2e−06, n = 30 pairs" in note.text
+    assert "residual 2e−06, n = 30 pairs" in note.text
     assert bars.error_x.array[0] == pytest.approx(float(own.high[0] - own.scores[0]))
 
 
@@ -293,7 +295,9 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}
     columns = torch.tensor([sites[s] for s in real.sites])
-    told = agreement(replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real)
+    told = patch_agreement(
+        replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real
+    )
     assert f"{told.n_sites} patched sites" in section
     assert "as many random parts" in text[text.index("What was measured, how") :]
     assert "Heads that serve all 11" in section and "equal length" in section
@@ -349,10 +353,11 @@ def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
 def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
     found = run(tmp_path / "run", stages(CATEGORIES[:4]))
     console = Console(file=io.StringIO(), width=120)
-    console.print(*found_in(found, CATEGORIES[1]))
+    for part in attribution_of_run(found, CATEGORIES[1]):
+        console.print(to_rich(part) if isinstance(part, Table) else part)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
-    assert own.writers()[0].name in text and "remainder" in text
+    assert own.writers()[0].name in text and "residual" in text
     words = " ".join(text.split())
-    assert "mean of one correlation a pair, interval over pairs: 1.00 [1.00, 1.00]" in words
+    assert "mean of one correlation per pair, interval over pairs: 1.00 [1.00, 1.00]" in words
     assert f"n = {4 * PAIRS} pairs, control 0.00" in words

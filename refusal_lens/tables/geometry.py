@@ -1,4 +1,4 @@
-"""The tables that the command line prints of a run, and the CSV of its geometry."""
+"""The cosines and directions of a run at one layer, and a CSV of every layer."""
 
 import csv
 import io
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Comparison, Geometry, Separability, verdicts
 from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.plots.text import visible
 from refusal_lens.records import Estimate, write_atomic
 from refusal_lens.sites import Site
 from refusal_lens.study.layer import chosen_layer
@@ -21,6 +18,7 @@ from refusal_lens.study.results import Results
 from refusal_lens.study.stages.control import COMPARISON, CONTROL_GEOMETRY
 from refusal_lens.study.stages.geometry import INTENDED
 from refusal_lens.study.stages.structure import SEPARABILITY
+from refusal_lens.tables.table import Cell, Table
 
 COLUMNS: Final[tuple[str, ...]] = (
     "layer",
@@ -105,27 +103,34 @@ class GeometryTables:
             InputError: a layer that the run does not have.
         """
         g, site = self.geometry, _site(self.geometry, layer)
-        table = Table(
-            title=f"cosines at layer {layer}, offset {g.offset}, {escape(g.provenance.model)}",
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
+        rows = tuple(self._pair_cells(a, b, site) for a, b in self.pairs())
+        return Table(
+            f"cosines at layer {layer}, offset {g.offset}, {visible(g.provenance.model)}",
+            (
+                "categories",
+                "corrected\n[95%]",
+                "naive,\nceiling",
+                "not 0,\nnot 1",
+                "control",
+                "minus control\n[95%]",
+                "n",
+            ),
+            rows,
         )
-        heads = ("categories", "corrected\n\\[95%]", "naive,\nceiling", "not 0,\nnot 1", "control")
-        for head in (*heads, "minus control\n\\[95%]", "n"):
-            table.add_column(head, no_wrap=True)
-        for a, b in self.pairs():
-            r = self.row(a, b, site)
-            change = _told(r["difference"], r["difference_low"], r["difference_high"])
-            table.add_row(
-                escape(f"{a}\n× {b}"),
-                _told(r["corrected"], r["low"], r["high"]).replace(" ", "\n", 1),
-                f"{_told(r['naive'])}\n{_told(r['ceiling'])}",
-                f"{_word(r['not_0'])}\n{_word(r['not_1'])}",
-                self._of_control(_told(r["control"])),
-                self._of_control(change.replace(" ", "\n", 1)),
-                str(r["n"]),
-            )
-        return table
+
+    def _pair_cells(self, a: str, b: str, site: Site) -> tuple[Cell, ...]:
+        r = self.row(a, b, site)
+        change = _with_interval(r["difference"], r["difference_low"], r["difference_high"])
+        texts = (
+            f"{visible(a)}\n× {visible(b)}",
+            _with_interval(r["corrected"], r["low"], r["high"]).replace(" ", "\n", 1),
+            f"{_with_interval(r['naive'])}\n{_with_interval(r['ceiling'])}",
+            f"{_word(r['not_0'])}\n{_word(r['not_1'])}",
+            self._of_control(_with_interval(r["control"])),
+            self._of_control(change.replace(" ", "\n", 1)),
+            str(r["n"]),
+        )
+        return tuple(map(Cell, texts))
 
     def of_categories(self, layer: int) -> Table:
         """A row for each category: reliability at a layer, q of the sign flips, verdict.
@@ -136,9 +141,7 @@ class GeometryTables:
         g = self.geometry
         s = g.sites.index(_site(g, layer))
         said = {} if self.tests is None else verdicts(self.tests, self.comparison)
-        table = Table(title=f"categories at layer {layer}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for head in ("category", "n pairs", "reliability \\[95%]", "q, sides\ndiffer", "verdict"):
-            table.add_column(head)
+        rows: list[tuple[Cell, ...]] = []
         for i, c in enumerate(g.categories):
             parts = (g.reliability, g.reliability_low, g.reliability_high)
             q = "not tested"
@@ -146,11 +149,13 @@ class GeometryTables:
                 value = float(self.tests.q[self.tests.categories.index(c)])
                 q = "undefined" if math.isnan(value) else f"{value:.4f}"
             bounds = [_number(float(x[s, i])) for x in parts]
-            reliability = _told(bounds[0], bounds[1], bounds[2])
+            reliability = _with_interval(bounds[0], bounds[1], bounds[2])
             if not float(g.reliability_low[s, i]) >= MEASURABLE:
                 reliability += " (not measurable)"
-            table.add_row(escape(c), str(g.n[i]), reliability, q, said.get(c, "not tested"))
-        return table
+            texts = (visible(c), str(g.n[i]), reliability, q, said.get(c, "not tested"))
+            rows.append(tuple(map(Cell, texts)))
+        head = ("category", "n pairs", "reliability [95%]", "q, sides\ndiffer", "verdict")
+        return Table(f"categories at layer {layer}", head, tuple(rows))
 
     def write_csv(self, path: Path) -> Path:
         """Every two categories at every layer, a row each, columns as `COLUMNS`; what is undefined
@@ -191,17 +196,16 @@ def directions_table(results: Results, layer: int | None) -> Table:
     g = _fitted(results)
     site = _site(g, chosen_layer(results) if layer is None else layer)
     s = g.sites.index(site)
-    table = Table(title=f"layer {site.layer}, offset {g.offset}, {escape(g.provenance.model)}")
-    for head in ("category", "n pairs", "length", "reliability \\[95%]"):
-        table.add_column(head)
+    rows: list[tuple[Cell, ...]] = []
     for i, category in enumerate(g.categories):
         parts = (g.reliability, g.reliability_low, g.reliability_high)
         length = _number(float(g.length[s, i]))
         value, low, high = (_number(float(x[s, i])) for x in parts)
+        reliability = "undefined" if length is None else _with_interval(value, low, high, 3)
         shown = "undefined" if length is None else f"{length:.3g}"
-        reliability = "undefined" if length is None else _told(value, low, high, 3)
-        table.add_row(escape(category), str(g.n[i]), shown, reliability)
-    return table
+        rows.append(tuple(map(Cell, (visible(category), str(g.n[i]), shown, reliability))))
+    caption = f"layer {site.layer}, offset {g.offset}, {visible(g.provenance.model)}"
+    return Table(caption, ("category", "n pairs", "length", "reliability [95%]"), tuple(rows))
 
 
 def _fitted(results: Results) -> Geometry:
@@ -234,7 +238,7 @@ def _word(answer: bool | None) -> str:
     return "undefined" if answer is None else "yes" if answer else "open"
 
 
-def _told(
+def _with_interval(
     value: float | None, low: float | None = None, high: float | None = None, digits: int = 2
 ) -> str:
     if value is None:
@@ -242,4 +246,4 @@ def _told(
     text = f"{value:.{digits}f}"
     if low is None or high is None:
         return text
-    return f"{text} \\[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
