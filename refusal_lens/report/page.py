@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.geometry.cosines import LEAST_PAIRS
@@ -38,7 +37,7 @@ class Written:
 
     id: str
     title: str
-    html: Markup
+    html: str
 
 
 @final
@@ -111,7 +110,7 @@ def _write(
     source, _, _ = environment.loader.get_source(environment, f"{name}.html")
     template = environment.from_string(_MACROS + source)
     html = template.render(parts=parts, run=run, facts=facts(run), least_pairs=LEAST_PAIRS)
-    return Written(section.id, section.title, Markup(html))
+    return Written(section.id, section.title, html)
 
 
 def _environment() -> Environment:

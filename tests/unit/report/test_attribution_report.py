@@ -47,6 +47,7 @@ from refusal_lens.plots import (
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
 from refusal_lens.report.page import write_report
+from refusal_lens.report.section import every_section
 from refusal_lens.tables.parts import attribution_of_run
 from refusal_lens.tables.paths import regions_table, seen_in
 from refusal_lens.tables.table import Table
@@ -289,8 +290,19 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     plots = [d for d in page.of("div") if (d.get("id") or "") in FIGURES]
     assert tuple(d["id"] for d in plots) == FIGURES
     text = words(page)
-    section = text[text.index("Which parts write it, and when The") :]
-    section = section[: section.index("What was measured, how")]
+    titles = {section.id: section.title for _, section in every_section()}
+    parts = [h["id"] for h in page.of("h3")]
+    first = parts.index("attribution")
+    assert parts[first : first + 7] == [
+        "attribution",
+        "patching",
+        "knock-outs",
+        "paths",
+        "depth",
+        "answer-maps",
+        "tokens",
+    ]
+    section = text[text.rindex(titles["attribution"]) : text.rindex(titles["methods"])]
     assert section.count("Not shown") == 1  # the study's own token map, which is not there
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}

@@ -83,7 +83,7 @@ CASES = (
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]], str]:
     folder = tmp_path_factory.mktemp("whole")
-    held = stages(CATEGORIES[:3]) | attribution.stages(CATEGORIES[:3])
+    held = stages(CATEGORIES[:4]) | attribution.stages(CATEGORIES[:4])
     results = run(folder / "run", held)
     lists, page = listed(PACKAGE, results.folder, folder / "page.html")
     return results.folder, lists, page
