@@ -2,14 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import Outcome, Verdict, VerdictCounts, count_verdicts
 from refusal_lens.prompts import LABELS, Label, PromptSet
-from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.records import Estimate, Provenance, Record
 
 
 @final
@@ -100,15 +99,6 @@ class Evaluation(Record):
         paired = [(p, (p.category, p.pair)) for p in prompts if p.pair is not None]
         whole = Counter(unit for p, unit in paired if p.id in fits)
         return PromptSet(tuple(p for p, unit in paired if whole[unit] == len(LABELS)))
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Evaluation":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
     def __repr__(self) -> str:
         return (

@@ -14,7 +14,6 @@ and of what training changed (the base model's differences subtracted pair by pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
@@ -23,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.geometry.matrix_correlation import matrix_correlation
-from refusal_lens.records import Estimate, Provenance, Record, load_record
+from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 
@@ -77,11 +76,6 @@ class Planted(Record):
             f"Planted({', '.join(self.names)}; {len(self.categories)} categories, "
             f"{len(self.sites)} sites, {len(self.agreements)} agreements)"
         )
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Planted":
-        """Read what was saved."""
-        return load_record(cls, stem)
 
 
 def shipped_planted() -> Planted:
