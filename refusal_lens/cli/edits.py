@@ -1,13 +1,20 @@
 """Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from refusal_lens.cli.judge_options import (
+    EndpointModel,
+    JudgeEndpoint,
+    JudgeName,
+    JudgeSetting,
+    chosen_judge,
+    settings_of,
+)
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import bars
 
@@ -82,22 +89,19 @@ def evaluate(
     full: Annotated[
         bool, typer.Option("--full", help="Generate and read answers instead of scores.")
     ] = False,
-    judge: Annotated[
-        str, typer.Option(help="Who reads answers: refusal, phrase, substring, llm, ...")
-    ] = "refusal",
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
-    ] = None,
-    endpoint_model: Annotated[str, typer.Option(help="Its model's name there.")] = "judge",
+    judge: JudgeName = None,
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores where they can be trusted, as the run holds them; with --full, or another --judge,
-    from generated answers throughout, which the report then shows, too; the plan with its estimate
-    comes first. The key of an endpoint is read from the environment variable
+    By scores where they can be trusted, as the run holds them; with --full, or another --judge
+    than the study's, from generated answers throughout, which the report then shows, too; the plan
+    with its estimate comes first. The key of an endpoint is read from the environment variable
     REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
@@ -106,19 +110,16 @@ def evaluate(
 
       refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """
-    from refusal_lens.errors import InputError
-    from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
-    from refusal_lens.study import Results
+    from refusal_lens.judges import make_judge
+    from refusal_lens.study import Results, Study
 
     results = Results.open(run)
-    if endpoint is not None and not judge.startswith("llm"):
-        raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
-    if full or judge != "refusal" or not results.has("trade_off", "grid"):
-        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
+    asked = Study.of(results.manifest.get("question"))
+    given = settings_of(endpoint, endpoint_model, judge_setting)
+    name, settings = chosen_judge(asked, judge, given)
+    if full or name != asked.judge or not results.has("trade_off", "grid"):
         placement = placement_of(device, dtype, batch_size)
-        # The precision is that of the model that answers; a local judge keeps its own.
-        settings = JudgeSettings(endpoint=where, placement=replace(placement, dtype="auto"))
-        _evaluated(run, make_judge(judge, settings), placement)
+        _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:
         _scored(results)
 

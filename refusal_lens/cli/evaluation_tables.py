@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from refusal_lens.evaluation import Grid, Matched, SideBySide
-from refusal_lens.evaluation.agreement import judges_agree
-from refusal_lens.judges import CLASSES, Agreement, SubstringJudge, VerdictCounts
+from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree
+from refusal_lens.judges import CLASSES, Agreement, VerdictCounts, make_judge
 from refusal_lens.model.compare import Compared
 from refusal_lens.records import Estimate
 
@@ -30,7 +30,7 @@ def rates_table(shown: SideBySide) -> Table:
     for heading in ("condition", "refusal", "over-refusal", "accuracy", "kappa with substring"):
         table.add_column(heading)
     for read in shown.conditions:
-        found = judges_agree(read, shown.texts, SubstringJudge())
+        found = judges_agree(read, shown.texts, make_judge(SECOND_READER))
         rates = (read.rate("refuse"), read.rate("comply"), read.accuracy(), found.kappa)
         table.add_row(escape(read.condition), *map(_told, rates))
     return table

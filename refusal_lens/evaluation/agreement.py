@@ -1,6 +1,7 @@
 """Whether two readings of the same answers agree: two judges, or scores and read answers."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
@@ -9,7 +10,9 @@ from refusal_lens.evaluation.manners import UNEDITED, Steered
 from refusal_lens.judges import Agreement, Judge, Verdict, agreement, judge_all
 from refusal_lens.records import Provenance
 
-SCREENING = "scores"
+SCREENING: Final = "scores"
+SECOND_READER: Final = "substring"
+"""The judge beside which the one that was chosen is shown."""
 
 
 def judges_agree(

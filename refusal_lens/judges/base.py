@@ -69,3 +69,12 @@ def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     if isinstance(judge, BatchJudge):
         return judge.judge_all(pairs)
     return [judge.judge(prompt, answer) for prompt, answer in pairs]
+
+
+def try_judge(judge: Judge) -> None:
+    """Ask a judge once, so that one that can't answer is known before anything is generated.
+
+    Raises:
+        InputError: it can't be asked: a wrong key, model or address.
+    """
+    judge.judge("Can you help me?", "Yes, of course.")

@@ -22,6 +22,7 @@ from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.judges.manners import OTHER
 from refusal_lens.judges.phrase import refusal as phrases
 from refusal_lens.judges.phrase.judge import hits, normalise, opening
+from refusal_lens.judges.registry import judge
 from refusal_lens.records import Estimate, Record, load_record
 from refusal_lens.resources import data_path
 
@@ -88,6 +89,10 @@ class MannerModel(Record):
         return p / p.sum(axis=1, keepdims=True)
 
 
+@judge(
+    "manner",
+    about="the refusal judge, the manner by a classifier that may say that it is unsure; English",
+)
 @final
 @dataclass(frozen=True)
 class MannerJudge:

@@ -176,7 +176,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
     return digest_of(
         {
             "stage": stage.name,
-            "question": bench.study.plain(),
+            "question": bench.study.identity(),
             "model": bench.model.digest,
             "template": bench.model.chat.digest,
             "prompts": bench.prompts.digest,
