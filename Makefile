@@ -26,8 +26,8 @@ test: .venv/.installed  ## run the tests
 	.venv/bin/python -m pytest $(ARGS)
 
 # What touches TransformerLens; the rest does not change with its version.
-TL3_TESTS = tests/test_gates.py tests/test_embedded.py tests/test_interventions.py \
-	tests/test_edit_placement.py tests/test_study.py
+TL3_TESTS = tests/model/test_gates.py tests/model/test_interventions.py \
+	tests/model/test_edit_placement.py tests/study/test_study.py tests/embedded/test_embedded.py
 
 test-tl3: .venv-tl3/.installed  ## run the tests of the model wrapper under TransformerLens 3.9
 	.venv-tl3/bin/python -m pytest $(TL3_TESTS) $(ARGS)

@@ -16,7 +16,7 @@ at every site (Westfall & Young 1993): p = (b + 1) / (B + 1), one-sided. It asks
 few pairs, and no fewer pairs than 8 can exceed the control in a study of 11 categories: n pairs
 have 2^n flips. A false positive occurred in .01 to .05 of simulated categories at the .05 level and
 at most .005 at .0045 (12 and 20 pairs, reliability .3 to .7, lengths that vary up to tenfold;
-tests/test_exceeding.py).
+tests/unit/geometry/test_exceeding.py).
 """
 
 from dataclasses import dataclass

@@ -20,9 +20,10 @@ text with straight apostrophes, single blanks and no markdown marks; ``'s`` may 
 
 How to extend: add a pattern that would fit sentences on any subject, put words that often stand in
 for each other into ``CLASSES``, and add one sentence it should catch and one tempting sentence it
-should not to ``tests/test_phrase_judge.py``. A bare word ("illegal") belongs in `MANNER`, which is
-read only once an answer is known to refuse; `REFUSAL` and `STRONG` need a pattern that an ordinary
-answer would hardly open with. Changing a list changes verdicts: re-judge all runs you compare.
+should not to ``tests/unit/judges/test_phrase_judge.py``. A bare word ("illegal") belongs in
+`MANNER`, which is read only once an answer is known to refuse; `REFUSAL` and `STRONG` need a
+pattern that an ordinary answer would hardly open with. Changing a list changes verdicts: re-judge
+all runs you compare.
 """
 
 from typing import Final

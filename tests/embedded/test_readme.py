@@ -1,0 +1,43 @@
+"""The README's example: it runs, and prints what the README says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.tiny_training import needs_wheel
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def blocks(language):
+    found = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, f"no {language} block in the README"
+    return found
+
+
+@needs_wheel
+@pytest.mark.slow
+def test_example_prints_what_the_readme_says():
+    code, said = blocks("python")[0], blocks("text")[0]
+    assert len(code.strip().splitlines()) <= 16
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    printed, expected = done.stdout.splitlines(), said.splitlines()
+    assert len(printed) == len(expected)
+    for line, other in zip(printed, expected, strict=True):
+        # Another processor may round a near-tie differently late in an answer.
+        assert line[:40] == other[:40]
+
+
+def test_figures_and_files_that_the_readme_names_are_there():
+    text = README.read_text(encoding="utf-8")
+    named = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert named
+    assert [path for path in named if not (README.parent / path).exists()] == []

@@ -1,0 +1,333 @@
+"""Attribution in a study's folder: its stages, resume, gaps, one prompt taken apart.
+
+Tolerance 1e-4: float32 streams of order 1, summed along two routes.
+"""
+
+import json
+import shutil
+
+import pytest
+import torch
+from support.tiny_study import Watch
+from typer.testing import CliRunner
+
+from refusal_lens.attribution import (
+    Agreement,
+    AttributionPatch,
+    Component,
+    ComponentMatrix,
+    Decomposition,
+    DepthProfile,
+    HeadPath,
+    HeadSources,
+    KnockOut,
+    NeuronShares,
+    PatchMap,
+    SourceRegions,
+    TokenMap,
+)
+from refusal_lens.cli import main as cli
+from refusal_lens.directions import DirectionSet
+from refusal_lens.errors import InputError
+from refusal_lens.judges import ScoreTrust
+from refusal_lens.records import save_record
+from refusal_lens.selection import Selection
+from refusal_lens.study import Results, explain_prompt, run_attribution, run_study
+
+STAGES = [
+    "attribution",
+    "attribution_control",
+    "patching",
+    "knock_out_0",
+    "paths_0",
+    "depth",
+    "answer_map_0",
+]
+TOLERANCE = 1e-4
+
+
+def copied(results: Results, folder):
+    shutil.copytree(results.folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def attributed(finished, tmp_path_factory):
+    folder = copied(finished[0], tmp_path_factory.mktemp("attributed") / "run")
+    watch = Watch()
+    return run_attribution(folder, watch), watch
+
+
+def test_every_stage_is_there(attributed):
+    results, watch = attributed
+    assert watch.started_stages == STAGES
+    assert not watch.gaps
+    layer = results.get("selection", "selection", Selection).choice.layer
+    dirs = results.get("directions", "directions", DirectionSet)
+    found = results.get("attribution", "decomposition", Decomposition)
+    for category in ("red", "green", "blue"):
+        own = found.attribution(category)
+        assert own.whole == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
+        assert float(own.scores.sum()) == pytest.approx(own.whole, rel=TOLERANCE)
+    other = results.get("attribution_control", "decomposition", Decomposition)
+    assert other.targets == found.targets and "(control)" in other.provenance.model
+    assert not torch.allclose(other.whole, found.whole)
+    assert results.get("attribution", "matrix", ComponentMatrix).categories == found.categories
+    assert not results.has("attribution", "correlation")  # three categories can't be permuted
+
+
+def test_estimates_stand_at_the_sites_that_are_patched(attributed):
+    results, _ = attributed
+    fast = results.get("patching", "fast", AttributionPatch)
+    real = results.get("patching", "patches", PatchMap)
+    told = results.get("patching", "agreement", Agreement)
+    assert fast.sites[-len(real.sites) :] == real.sites
+    assert {s.point for s in fast.sites[: -len(real.sites)]} == {"head"}
+    assert told.n_sites == len(real.sites) and told.overall.n == len(real.pairs)
+    whole = [i for i, s in enumerate(real.sites) if s.point == "resid_pre" and s.offset == -1]
+    last = max(whole, key=lambda i: real.sites[i].layer)
+    assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
+    assert not torch.allclose(real.patched[:, last], real.corrupt, atol=TOLERANCE)
+
+
+def test_depth_and_knock_outs_are_there(attributed):
+    results, _ = attributed
+    for i, category in enumerate(("red", "green", "blue")):
+        profile = results.get("depth", f"profile_{i}", DepthProfile)
+        assert profile.category == category and profile.steered_by == "pooled"
+        assert torch.isfinite(profile.lens_refuse).all()
+    curve = results.get("knock_out_0", "curve", KnockOut)
+    assert curve.category == "red" and all("-test-" in key for key in curve.prompts)
+    shown = results.get("answer_map_0", "map_0", TokenMap)
+    assert shown.positions[0] < 0 <= shown.positions[-1]
+
+
+def test_progress_reaches_what_was_planned(attributed):
+    _, watch = attributed
+    for stage in (*STAGES[:3], "paths_0", "depth", "answer_map_0"):
+        assert watch.ticks[stage] == watch.expected[stage], stage
+
+
+def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it(
+    attributed, tmp_path
+):
+    folder = copied(attributed[0], tmp_path / "run")
+    again = Watch()
+    run_attribution(folder, again)
+    assert again.done == STAGES and again.started_stages == []
+    other = Watch()
+    results = run_attribution(folder, other, category="blue")
+    assert other.started_stages == ["knock_out_2", "paths_2", "answer_map_2"]
+    assert results.has("knock_out_0", "curve")
+
+
+@pytest.fixture(scope="module")
+def whole_maps(attributed, tmp_path_factory):
+    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run")
+    watch = Watch()
+    return run_attribution(folder, watch, full=True), watch
+
+
+@pytest.mark.slow
+def test_the_whole_maps_stand_beside_the_others(whole_maps):
+    results, watch = whole_maps
+    assert watch.started_stages == [
+        "patching_full",
+        "knock_out_1",
+        "knock_out_2",
+        *(f"knock_out_{kind}_{i}" for kind in ("zero", "resample") for i in range(3)),
+        "knock_out_pooled",
+        *(f"paths_{i}_full" for i in range(3)),
+        "depth_full",
+    ]
+    assert not watch.gaps
+    for stage in watch.started_stages:
+        assert watch.ticks[stage] <= watch.expected[stage], stage
+    whole = results.get("patching_full", "patches", PatchMap)
+    assert "head" in {s.point for s in whole.sites}
+    assert len(whole.offsets) > len(results.get("patching", "patches", PatchMap).offsets)
+    curves = {
+        kind: results.get(f"knock_out{suffix}_1", "curve", KnockOut)
+        for kind, suffix in (("mean", ""), ("zero", "_zero"), ("resample", "_resample"))
+    }
+    for kind, curve in curves.items():
+        assert curve.cuts.replacement == kind and curve.category == "green"
+        assert torch.allclose(curve.score[0], curves["mean"].score[0], atol=TOLERANCE)
+    assert len({float(curve.score[1:].mean()) for curve in curves.values()}) == 3
+
+
+@pytest.mark.slow
+def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
+    results, _ = whole_maps
+    layer = results.get("selection", "selection", Selection).choice.layer
+    pooled = results.get("directions", "pooled", DirectionSet).at("pooled", layer)
+    found = results.get("knock_out_pooled", "decomposition", Decomposition).attribution("pooled")
+    assert found.whole == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
+    curve = results.get("knock_out_pooled", "curve", KnockOut)
+    assert curve.order == found.writers()
+    assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
+    assert curve.target.category == curve.category == "pooled"
+
+
+def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
+    results, _ = attributed
+    own = results.get("attribution", "decomposition", Decomposition).attribution("red")
+    heads = [c for c in own.writers() if c.kind == "head"][:3]
+    read = [results.get("paths_0", f"path_{i}", HeadPath) for i in range(3)]
+    assert [p.head for p in read] == heads
+    assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
+    assert all(p.remainder < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
+    regions = results.get("paths_0", "regions", SourceRegions)
+    assert regions.heads == tuple(heads) and len(regions.prompts) == 3
+    sources = results.get("paths_0", "sources", HeadSources)
+    twin = results.get("paths_0", "sources_twin", HeadSources)
+    assert (sources.prompt, twin.prompt) == ("red thing 0 please", "red thing 0 thanks")
+    row = sources.scores[sources.heads.index(heads[0])]
+    assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
+    shares = results.get("paths_0", "neurons_0", NeuronShares)
+    mlp = next(c for c in own.writers() if c.kind == "MLP")
+    assert shares.layer == mlp.layer and shares.n == 3 and shares.category == "red"
+
+
+def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    shutil.rmtree(folder / "stages" / "score")
+    with pytest.raises(InputError, match="'score'.*not finished"):
+        run_attribution(folder, Watch())
+    with pytest.raises(InputError, match="mauve"):
+        run_attribution(folder, Watch(), category="mauve")
+
+
+def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed, study, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    path = folder / "stages/depth/stage.json"
+    path.write_text(json.dumps({"digest": "0" * 64, "records": []}))
+    run_study(study, folder, Watch())
+    assert not path.exists()  # a report made now does not show it
+    assert (folder / "stages/patching/stage.json").exists()
+
+
+def without_a_first_token(results, folder, mode):
+    """The run as if no category's first token could be trusted."""
+    trust = results.get("score", "trust", ScoreTrust)
+    for name in ("patching", "depth", "knock_out_0"):
+        shutil.rmtree(folder / "stages" / name)
+    trust.mode.update(dict.fromkeys(trust.mode, mode))
+    trust.openings.update(dict.fromkeys(trust.mode, ((5, 9),)) if mode == "opening" else {})
+    save_record(trust, folder / "stages/score/trust")
+
+
+def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    without_a_first_token(attributed[0], folder, "generation only")
+    watch = Watch()
+    run_attribution(folder, watch)
+    assert "in no category does the first token" in watch.gaps["patching"]
+    assert "only 0" in watch.gaps["depth"]
+    assert "['red']" in watch.gaps["knock_out_0"]
+
+
+def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    without_a_first_token(attributed[0], folder, "opening")
+    watch = Watch()
+    results = run_attribution(folder, watch)
+    assert watch.gaps.keys() == {"depth"}  # a lens reads no opening off a layer
+    curve = results.get("knock_out_0", "curve", KnockOut)
+    before = attributed[0].get("knock_out_0", "curve", KnockOut)
+    assert (curve.scored_by, before.scored_by) == ("opening", "first token")
+    assert torch.allclose(curve.projection, before.projection, atol=TOLERANCE)
+    assert not torch.allclose(curve.score, before.score, atol=0.1)
+    real = results.get("patching", "patches", PatchMap)
+    fast = results.get("patching", "fast", AttributionPatch)
+    assert set(real.scored_by) == {"opening"} and len(real.pairs) == 9
+    assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
+    assert results.get("patching", "agreement", Agreement).overall.n == 9
+
+
+def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):
+    results, _ = attributed
+    told = explain_prompt(results.folder, "red thing 3 please", category="red")
+    layer = results.get("selection", "selection", Selection).choice.layer
+    d = results.get("directions", "directions", DirectionSet).at("red", layer)
+    resid = tiny_llama.residuals(["red thing 3 please"], sites=[d.site])[0, 0, 0]
+    assert float(told.attribution.scores.sum()) == pytest.approx(
+        float(resid @ d.vector), abs=TOLERANCE
+    )
+    head = told.sources.heads[0]
+    assert float(told.sources.scores[0].sum()) == pytest.approx(
+        told.attribution.score_of(Component(head.layer, "head", head.head)), abs=TOLERANCE
+    )
+    pooled = explain_prompt(results.folder, "red thing 3 please")
+    assert pooled.attribution.target.category == "pooled"
+
+
+def said(*arguments):
+    """What `refusal-lens attribute` prints; what it refuses, as the user sees it."""
+    done = CliRunner().invoke(cli.app, ["attribute", *map(str, arguments)])
+    return done, " ".join(done.output.split())
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    shutil.rmtree(folder / "stages/paths_0")
+    done, text = said(folder, "--category", "red")
+    assert done.exit_code == 0, done.output
+    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "whole"):
+        assert words in text, words
+    assert text.index("estimate:") < text.index("paths_0", text.index("estimate:"))  # its bar
+    assert "mean of one correlation a pair, interval over pairs" in text and "n = 9 pairs" in text
+    assert (folder / "stages/paths_0/path_2.json").exists()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="plot-head_paths"' in page and 'id="plot-mlp_neurons"' in page
+
+
+def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, monkeypatch):
+    """Stopped at the first stage: the plan of all of them stands on the screen by then."""
+    folder = copied(attributed[0], tmp_path / "run")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refusal_lens.study.run._run_stage", stop)
+    done, text = said(folder, "--full")
+    assert done.exit_code == 130 and "the same command goes on from there" in text
+    for words in ("patching_full", "knock_out_resample_2", "knock_out_pooled", "estimate:"):
+        assert words in text, words
+    assert not (folder / "stages/patching_full").exists()
+
+
+def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
+    done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
+    assert done.exit_code == 0, done.output
+    assert "remainder (rounding)" in text and "what the strongest heads read" in text
+    assert "direction of red" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--category", "mauve"), "'mauve' is not in this run; it has ['red', 'green', 'blue']"),
+        (("--prompt", "Why?", "--category", "mauve"), "'mauve' is not in this run"),
+        (("--prompt", "  "), "is blank"),
+        (("--prompt", "Why?", "--full"), "--full measures the whole run"),
+        (("--prompt", "Why <|im_end|>?"), "special token"),
+        (("--prompt", "why " * 200), "more than the"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(attributed, arguments, words):
+    done, _ = said(attributed[0].folder, *arguments)
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
+    folder = copied(attributed[0], tmp_path / "run")
+    shutil.rmtree(folder / "stages/directions")
+    for arguments in ((), ("--full",), ("--prompt", "Why?")):
+        done, _ = said(folder, *arguments)
+        assert isinstance(done.exception, InputError)
+        text = str(done.exception)
+        assert "'directions'" in text and "run its `refusal-lens study` again first" in text
+        assert "\n" not in text

@@ -1,0 +1,480 @@
+"""The study on a tiny random model: stages, resume, digests, the same numbers twice, gaps."""
+
+import json
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_study import Mixed, Watch, let_it_refuse
+
+from refusal_lens.build.planted.answers import load_refusals
+from refusal_lens.build.planted.controls import donors
+from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.embedded.adapter import scale_nearest_half
+from refusal_lens.embedded.registry import NATIVE, PLANTED
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import (
+    Costs,
+    Effects,
+    Evaluation,
+    Grid,
+    MannerMatrix,
+    Matched,
+    SideBySide,
+    Steered,
+    TradeOff,
+)
+from refusal_lens.evaluation.agreement import screening_agrees
+from refusal_lens.evaluation.effects import CONTROLS
+from refusal_lens.geometry import (
+    BehaviourContrasts,
+    Comparison,
+    Geometry,
+    Separability,
+    SharedPool,
+    Structure,
+    WithinTests,
+    fit_behaviour_geometry,
+)
+from refusal_lens.interventions import Add
+from refusal_lens.judges import Agreement
+from refusal_lens.model import Decoding, load_model
+from refusal_lens.placement import Placement
+from refusal_lens.resources import data_path
+from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
+from refusal_lens.study import (
+    Results,
+    evaluation_stages,
+    geometry_stages,
+    manner_stages,
+    run_study,
+    stages,
+)
+from refusal_lens.study.geometry_stages import control_model
+from refusal_lens.study.opened import direction_of
+from refusal_lens.study.prompts import study_prompts
+from refusal_lens.study.run import begin
+
+STAGES = [
+    "behaviour",
+    "directions",
+    "geometry",
+    "control",
+    "contrasts",
+    "score",
+    "selection",
+    "layers",
+    "effects",
+    "structure",
+    "trade_off",
+    "rules",
+    "manners",
+    "costs",
+    "answers",
+    "agreement",
+    "tokens",
+]
+
+
+@pytest.fixture(scope="module")
+def half(tiny_folders):
+    """Another model of the same width, in the place of another adapter or scale."""
+    return load_model(
+        str(tiny_folders["qwen2"]), placement=Placement(dtype="float32", device="cpu")
+    )
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """A model that seems to refuse."""
+    let_it_refuse(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def by_behaviour(study, tmp_path_factory):
+    """A run of a model that refuses some prompts of either side, whatever was intended."""
+    patch = pytest.MonkeyPatch()
+    let_it_refuse(patch)
+    patch.setattr(stages, "RefusalJudge", Mixed)
+    patch.setattr(geometry_stages, "LEAST_PAIRS", 3)
+    patch.setattr(
+        geometry_stages, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3)
+    )
+    watch = Watch()
+    question = replace(study, labels=None, control=None)
+    try:
+        results = run_study(question, tmp_path_factory.mktemp("runs") / "behaviour", watch)
+    finally:
+        patch.undo()
+    return results, watch
+
+
+def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour, study):
+    results, watch = by_behaviour
+    assert set(watch.gaps) <= {"control", "selection", "layers"}
+    read = results.get("behaviour", "train", Evaluation)
+    resid = begin(replace(study, labels=None, control=None), results.folder).train_resid()
+    chosen = results.get("contrasts", "by_category", DirectionSet)
+    intended = results.get("directions", "directions", DirectionSet)
+    rows = {
+        did: [
+            i
+            for i, (c, side, o) in enumerate(
+                zip(read.categories, read.labels, read.outcomes, strict=True)
+            )
+            if (c, side, o) == ("red", *did)
+        ]
+        for did in (("refuse", "refused"), ("comply", "complied"))
+    }
+    a, b = (resid[own, 0, 2].double().mean(0) for own in rows.values())
+    assert torch.allclose(chosen.at("red", 2).vector.double(), (a - b) / (a - b).norm(), atol=1e-5)
+    assert chosen.count[0] == tuple(map(len, rows.values()))
+    assert not torch.allclose(chosen.at("red", 2).vector, intended.at("red", 2).vector, atol=1e-2)
+    grid = results.get("trade_off", "grid", Grid)
+    at = chosen.at("red", grid.layer)
+    assert grid.lengths[0] == pytest.approx(at.scale)
+    pooled = results.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
+    assert grid.lengths[3] == pytest.approx(pooled.at("pooled", grid.layer).scale)
+    assert direction_of(results, "red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+
+
+def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
+    results, _ = by_behaviour
+    contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
+    assert len(contrasts.names) == 3
+    read = results.get("behaviour", "train", Evaluation)
+    assert sum(contrasts.groups.values()) == len(read.ids)
+    geometry = results.get("contrasts", "geometry", BehaviourContrasts)
+    assert geometry.names == ("red", "green", "blue")
+    within = results.get("contrasts", "within", WithinTests)
+    assert within.refused == tuple(
+        sum(
+            (c, side, o) == (name, "refuse", "refused")
+            for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+        )
+        for name in within.categories
+    )
+
+
+def test_progress_of_effects_reaches_what_was_planned(by_behaviour):
+    _, watch = by_behaviour
+    assert watch.ticks["effects"] == watch.expected["effects"] == 2 * 3 * 7
+
+
+def test_effects_are_read_under_every_direction_and_control(by_behaviour, finished):
+    for results, first in ((by_behaviour[0], "behaviour"), (finished[0], "intended")):
+        found = results.get("effects", "effects", Effects)
+        assert found.directions[0] == first
+        assert set(CONTROLS) <= set(found.directions)
+        for side, edit in (("refuse", "ablated"), ("comply", "added")):
+            assert found.rate("none", "none", side).n == 3
+            for name in found.directions:
+                assert found.rate(edit, name, side).n == 3
+        ablated = results.get("effects", "ablated", SideBySide)
+        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
+        assert ablated.conditions[0].answers != ablated.conditions[1].answers
+
+
+def test_every_stage_is_there(finished):
+    results, watch = finished
+    assert watch.started_stages == STAGES
+    assert not watch.gaps
+    geometry = results.get("geometry", "intended", Geometry)
+    assert geometry.categories == ("red", "green", "blue")
+    assert geometry.n == (8, 8, 8)
+    assert not torch.isfinite(geometry.corrected[0]).any()
+    assert torch.isfinite(geometry.naive[1:]).all()
+    evaluation = results.get("behaviour", "train", Evaluation)
+    assert evaluation.rate("refuse").value == 1.0
+    assert evaluation.rate("comply").value == 0.0
+    curves = results.get("trade_off", "trade_off", TradeOff).curves
+    assert [c.name for c in curves][3:] == [
+        "pooled",
+        "control: random",
+        "control: shuffled labels",
+        "control: within-class",
+    ]
+    assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
+    assert curves[0].strengths == (-1.0, 0.0, 1.0)
+    answers = results.get("answers", "answers", SideBySide)
+    assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
+    assert answers.conditions[0].answers != answers.conditions[1].answers
+    assert len(results.get("layers", "curve", LayerCurve).candidates) == 2
+
+
+def test_the_control_is_compared_pair_by_pair(finished):
+    results, _ = finished
+    own = results.get("geometry", "intended", Geometry)
+    other = results.get("control", "geometry", Geometry)
+    found = results.get("control", "comparison", Comparison)
+    assert other.pairs == own.pairs and other.provenance.model.endswith("(control)")
+    assert other.provenance.template_digest == own.provenance.template_digest
+    assert torch.allclose(found.share, own.share - other.share, equal_nan=True)
+    assert (found.share_low <= found.share_high)[1:].all() and (found.q >= found.p).all()
+    change = results.get("control", "change", Geometry)
+    assert change.frame.startswith("minus ") and not torch.allclose(
+        change.corrected[1:], own.corrected[1:]
+    )
+    removed = results.get("geometry", "removed", Geometry)
+    assert removed.frame == "without the pooled direction"
+    assert results.get("geometry", "whitened", Geometry).frame == "whitened"
+
+
+def test_structure_and_contrasts_are_there(finished):
+    results, _ = finished
+    tests = results.get("structure", "separability", Separability)
+    assert tests.z.shape == (3, len(tests.offsets), 3) and len(tests.offsets) > 1
+    assert tests.z[:, :, 0].isnan().all() and (tests.p[None] > 0).all()
+    found = results.get("structure", "structure", Structure)
+    assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
+    pool = results.get("structure", "shared_pool", SharedPool)
+    assert [s.layer for s in pool.sites] == [found.layer]
+    assert not results.has("contrasts", "contrasts")  # nothing but what was intended happened
+
+
+def test_edits_are_evaluated_on_common_prompts(finished):
+    results, _ = finished
+    grid = results.get("trade_off", "grid", Grid)
+    assert grid.refused.shape == (7, 3, 2, 3)
+    assert grid.kinds == ("direction",) * 3 + ("pooled",) + ("control",) * 3
+    # Strength 0 is the unedited model under every direction.
+    assert (grid.refused[:, 1] == grid.refused[0, 1]).all()
+    matched = results.get("trade_off", "matched", Matched)
+    assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
+    assert len(matched.curves) == 7
+    steered = results.get("manners", "steered", Steered)
+    assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
+    assert steered.answers[0] != steered.answers[1]
+    for side in ("refuse", "comply"):
+        found = results.get("manners", side, MannerMatrix)
+        assert found.n_prompts == 4 and len(found.counts) == 3
+        assert set(found.clusters) <= {1, 2, None} and found.planted == (None,) * 3
+    costs = results.get("costs", "costs", Costs)
+    assert [row.condition for row in costs.rows][:2] == ["pooled | ablated", "pooled | added"]
+    assert len(costs.rows) == 10 and all(row.kl.value > 0 for row in costs.rows)
+    rules = results.get("rules", "cosmic", CosmicSelection)
+    assert len(rules.candidates) == 1 or rules.chosen is not None or rules.survivors == ()
+    assert results.get("rules", "separation", Separations).best.distance.n == 8
+    assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
+    assert results.get("agreement", "screening", Agreement).share.n > 0
+
+
+def test_comparisons_are_made_in_the_model_that_refuses_about_half(
+    finished, study, refusing, half, monkeypatch
+):
+    """With the study's directions; scores and read answers of that model, never of two."""
+    results, _ = finished
+    bench = begin(study, results.folder)
+    monkeypatch.setattr(evaluation_stages, "half_refusing", lambda bench: half)
+    records = evaluation_stages.trade_off(bench, lambda n: None)
+    grid, read = records["grid"], records["read"]
+    assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
+    assert records["matched"].model == records["trade_off"].model == half.name
+    own = results.get("trade_off", "grid", Grid)
+    assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
+    assert set(records["trust"].threshold.values()) != {0.0}
+    assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
+    assert read.strength == 1.0 and len(read.ids) == 4
+    assert screening_agrees(grid, read).share.n == 4 * 4
+    with pytest.raises(InputError, match="from one model"):
+        screening_agrees(grid, results.get("manners", "steered", Steered))
+
+
+def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, monkeypatch):
+    results, _ = finished
+    bench, asked = begin(study, results.folder), []
+
+    def load(source, **options):
+        asked.append((source, options["adapter_scale"]))
+        return half
+
+    monkeypatch.setattr(stages, "load_model", load)
+    scale = scale_nearest_half(PLANTED)
+    assert stages.half_refusing(bench) is bench.model
+    for source, at in ((PLANTED.key, 0.0), (PLANTED.key, scale), (NATIVE.key, 1.0)):
+        bench.study = replace(study, source=source, adapter_scale=at)
+        assert stages.half_refusing(bench) is bench.model
+    assert not asked
+    for source in (PLANTED.key, *PLANTED.aliases):
+        bench.study = replace(study, source=source, adapter_scale=1.0)
+        assert stages.half_refusing(bench) is half
+    assert asked == [(PLANTED.key, scale)] * 2
+
+
+def test_the_deranged_control_is_steered_with_its_own_directions(
+    finished, study, refusing, half, monkeypatch
+):
+    results, _ = finished
+    bench = begin(study, results.folder)
+    assert not manner_stages.is_planted(bench)
+    usual, moved = manner_stages._usual(), manner_stages._donors()
+    assert set(usual) == set(moved) and all(usual[c] != usual[d] for c, d in moved.items())
+    assert moved == donors("deranged", list(load_refusals(data_path("adapter", "refusals.jsonl"))))
+    monkeypatch.setattr(manner_stages, "is_planted", lambda bench: True)
+    monkeypatch.setattr(manner_stages, "_deranged", lambda bench: half)
+    monkeypatch.setattr(
+        manner_stages, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"}
+    )
+    turned = {"red": "green", "green": "blue", "blue": "red"}
+    monkeypatch.setattr(manner_stages, "_donors", lambda: turned)
+    records = manner_stages.manners(bench, lambda n: None)
+    read = records["control_steered"]
+    assert read.texts == records["steered"].texts and read.provenance.model == half.name
+    found = fit_mean_difference(half.residual_stats(bench.train))
+    with half.editing(Add(found.at("red", bench.chosen_layer()), strength=1.0)):
+        said = half.generate(list(read.texts), Decoding(4))
+    assert list(read.answers[read.directions.index("red")]) == said
+    assert records["refuse"].taught == ("law", "harm", "plain")
+    assert records["control_refuse"].taught == ("harm", "plain", "law")
+    assert records["control_comply"].model == half.name
+
+
+def test_progress_reaches_what_was_planned(finished):
+    _, watch = finished
+    own = ["behaviour", "directions", "control", "score", "selection", "layers"]
+    for stage in [*own, "rules", "manners", "costs", "answers"]:
+        assert watch.ticks[stage] == watch.expected[stage], stage
+
+
+def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_numbers(
+    finished, study, refusing, monkeypatch, tmp_path
+):
+    results, _ = finished
+    monkeypatch.setattr(stages, "_MOST_KEPT", 0)
+    watch = Watch(die_in="score")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "again", watch)
+    assert watch.ticks["geometry"] == watch.expected["geometry"] == 3 * 2 * 8
+    again = Results.open(tmp_path / "again")
+    for stage, name in (("directions", "directions"), ("directions", "pooled")):
+        a, b = (r.get(stage, name, DirectionSet) for r in (results, again))
+        assert torch.allclose(a.vectors, b.vectors, atol=1e-6, equal_nan=True)
+    a, b = (r.get("geometry", "intended", Geometry) for r in (results, again))
+    assert torch.allclose(a.corrected, b.corrected, atol=1e-5, equal_nan=True)
+
+
+def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
+    """To another model they are further prompts to fit on, behind those of `train`."""
+    planted = study_prompts(replace(study, source=PLANTED.key))
+    assert not [key for key in planted.ids if "-adapt-" in key] and "adapt" not in planted.splits
+    other = study_prompts(study).only(split="train")
+    assert len([key for key in other.ids if "-adapt-" in key]) == 3 * 2 * 2
+    assert all("-train-" in key for key in other.first(8).ids)
+
+
+def test_the_same_command_measures_nothing_again(finished, study, refusing):
+    results, _ = finished
+    watch = Watch()
+    run_study(study, results.folder, watch)
+    assert watch.done == STAGES
+    assert watch.started_stages == []
+
+
+def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, refusing, tmp_path):
+    whole, _ = finished
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "b", Watch(die_in="score"))
+    (tmp_path / "b/stages/.score.tmp").mkdir()
+    watch = Watch()
+    again = run_study(study, tmp_path / "b", watch)
+    assert watch.done == [*STAGES[:3], "control", "contrasts"]
+    assert watch.started_stages == STAGES[5:]
+    assert not list((tmp_path / "b/stages").glob(".*"))
+    for path in sorted((whole.folder / "stages").rglob("*")):
+        if path.is_file():
+            other = again.folder / path.relative_to(whole.folder)
+            assert other.read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_damaged_digest_runs_that_stage_and_those_after_it(finished, study, refusing, tmp_path):
+    results, _ = finished
+    folder = tmp_path / "c"
+    shutil.copytree(results.folder, folder)
+    path = folder / "stages/selection/stage.json"
+    path.write_text(json.dumps({"digest": "0" * 64, "records": ["selection"]}))
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, folder, Watch(die_in="selection"))
+    assert not path.exists()  # a report made now does not show it
+    watch = Watch()
+    run_study(study, folder, watch)
+    assert watch.started_stages == ["selection"]
+
+
+def test_another_question_is_refused(finished, study):
+    results, _ = finished
+    with pytest.raises(InputError, match="another question"):
+        run_study(replace(study, seed=5), results.folder, Watch())
+
+
+def test_a_run_goes_on_in_its_own_precision_with_any_batches(finished, study):
+    results, _ = finished
+    held = results.manifest["dtype"]
+    other = Placement(dtype="bfloat16")
+    with pytest.raises(InputError, match=f"holds a run in {held}, and bfloat16 was asked for"):
+        run_study(study, results.folder, Watch(), other)
+    watch = Watch()
+    run_study(study, results.folder, watch, Placement(dtype=held, device="cpu", batch_size=5))
+    assert watch.started_stages == []
+
+
+def test_a_new_run_takes_the_precision_that_is_asked_for(study, tmp_path):
+    bench = begin(study, tmp_path / "half", Placement(dtype="bfloat16", batch_size=5))
+    assert str(bench.model.backend.dtype) == "torch.bfloat16"
+    assert bench.model.placement.batch_size == 5
+    assert control_model(bench).placement == bench.model.placement
+
+
+def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
+    watch = Watch()
+    results = run_study(replace(study, control=None), tmp_path / "d", watch)
+    assert "--control" in watch.gaps["control"]
+    assert not results.has("contrasts", "contrasts")
+    assert not results.has("contrasts", "by_category")
+    assert "was refused" in watch.gaps["score"]
+    assert watch.gaps["selection"].startswith("score: ")
+    assert results.has("geometry", "intended")
+    assert results.has("tokens", "tokens")
+    # No score can be trusted: answers are generated and read.
+    assert bool(results.get("trade_off", "grid", Grid).generated.all())
+    assert not results.has("trade_off", "trust") and not results.has("agreement", "screening")
+    assert not results.has("geometry", "behaviour")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"categories": ("mauve",)}, "mauve"),
+        ({"layers": (7,)}, "layers are 0 to 2"),
+        ({"source": "nowhere/at-all"}, "nowhere/at-all"),
+        ({"adapter_scale": 0.5}, "adapter scale"),
+    ],
+)
+def test_wrong_questions_are_one_clear_line(study, tmp_path, change, words):
+    with pytest.raises(InputError, match=words) as error:
+        run_study(replace(study, **change), tmp_path / "e", Watch())
+    assert "\n" not in str(error.value)
+
+
+def _no_constant(name: str) -> None:
+    pytest.fail(f"{name} is not strict JSON")
+
+
+def test_records_are_neither_pickled_nor_nan(finished):
+    results, _ = finished
+    kinds = {p.suffix for p in Path(results.folder).rglob("*") if p.is_file()}
+    assert kinds == {".json", ".safetensors"}
+    for path in Path(results.folder).rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=_no_constant)
+
+
+def test_directions_of_the_run_can_be_used(finished, tiny_llama):
+    results, _ = finished
+    found = results.get("directions", "directions", DirectionSet)
+    chosen = results.get("selection", "selection", Selection).choice
+    d = found.at("red", chosen.layer)
+    assert d.vector.shape == (tiny_llama.d_model,)
+    with pytest.raises(InputError, match="not a run folder"):
+        Results.open(Path(results.folder).parent)

@@ -1,0 +1,1 @@
+"""Independent implementations of the edits, on Hugging Face's own models."""

@@ -1,0 +1,1 @@
+"""Synthetic records of a study with the sizes of the planted model."""

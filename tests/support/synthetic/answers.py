@@ -1,0 +1,74 @@
+"""Answers under edits, simulated: refusal rates and refusal styles with a known truth."""
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+
+from refusal_lens.evaluation.grid import Grid
+from refusal_lens.evaluation.manners import Steered
+from refusal_lens.records import Provenance
+
+FROM = Provenance("simulated", "", "", "", "", "float32", "cpu")
+STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+REFUSAL = np.array([0.30, 0.55, 0.75, 0.88, 0.97])
+
+
+OVER = np.array([0.02, 0.04, 0.08, 0.13, 0.20])
+
+
+def grid(over, n, rng, refusal=None, categories=1, together=0.0):
+    """Prompts with a latent level each, so that answers under all directions hang together; those
+    of one category are correlated by `together` under all directions."""
+    n_directions = len(over)
+    shared = 0.5 if not together else 1.0
+    refusal = np.tile(REFUSAL, (n_directions, 1)) if refusal is None else refusal
+    flags = np.zeros((n_directions, len(STRENGTHS), 2, n))
+    for side, rates in enumerate((refusal, over)):
+        level = rng.uniform(size=n)
+        if together:
+            of_category = rng.normal(size=categories)[np.arange(n) % categories]
+            level = ndtr(together**0.5 * of_category + (1 - together) ** 0.5 * rng.normal(size=n))
+        for d in range(n_directions):
+            # Half of a prompt's level is its own under each direction.
+            own = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
+            flags[d, :, side] = own[None] < np.asarray(rates[d])[:, None]
+    names = tuple(f"d{i}" for i in range(n_directions))
+    return Grid(
+        layer=1,
+        judged_by="simulation",
+        names=names,
+        kinds=("direction",) * n_directions,
+        lengths=(1.0,) * n_directions,
+        strengths=STRENGTHS,
+        pairs=tuple(f"category {i % categories}/{i}" for i in range(n)),
+        ids=tuple((f"{i}r", f"{i}c") for i in range(n)),
+        generated=torch.zeros(n, dtype=torch.bool),
+        refused=torch.tensor(flags, dtype=torch.int8),
+        provenance=FROM,
+    )
+
+
+def steered(manner_of, names=tuple(f"d{i}" for i in range(6)), judge="simulated", n=12):
+    """Six directions; each of `n` prompts a side is refused in the manner of `manner_of`."""
+    n *= 2
+    rows = [tuple(manner_of(d, p) for p in range(n)) for d in range(6)]
+    outcomes = [tuple("refused" if m else "complied" for m in row) for row in rows]
+    return Steered(
+        layer=3,
+        strength=1.0,
+        judge=judge,
+        decoding="",
+        directions=("none", *names),
+        ids=tuple(f"p{p}" for p in range(n)),
+        labels=("comply",) * (n // 2) + ("refuse",) * (n // 2),
+        categories=("red",) * n,
+        texts=("?",) * n,
+        answers=(("",) * n,) * 7,
+        outcomes=(("complied",) * n, *outcomes),
+        manners=((None,) * n, *rows),
+        reasons=((None,) * n,) * 7,
+        flags=(((),) * n,) * 7,
+        provenance=FROM,
+    )

@@ -1,0 +1,135 @@
+"""Direction x manner: against scikit-learn, uniform p under the null, and what was planted."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
+from support.synthetic.answers import steered
+
+from refusal_lens.directions import fit_mean_difference
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation.dependence import (
+    _adjusted,
+    dependence_of,
+    information,
+    permutation_test,
+    table,
+)
+from refusal_lens.evaluation.manners import Taught, manner_matrix, share_in, steer
+from refusal_lens.intervals import wilson
+from refusal_lens.interventions import Add
+from refusal_lens.judges import PhraseJudge
+from refusal_lens.model import Decoding
+
+MANNERS = ("harm", "law", "plain")
+
+
+def cells(rng, n_prompts=12, n_directions=5, planted=0.0):
+    """A manner for each prompt that most directions follow; with `planted` the direction's own."""
+    found = []
+    for p in range(n_prompts):
+        usual = rng.integers(3)
+        for d in range(n_directions):
+            if rng.uniform() < 0.8:  # some answers are no refusals
+                manner = usual if rng.uniform() < 0.6 else rng.integers(3)
+                found.append((p, d, d % 3 if rng.uniform() < planted else manner))
+    return np.array(found)
+
+
+def test_values_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    c = cells(rng, n_prompts=40, planted=0.7)
+    found, p = dependence_of(c, draws=199, rng=rng)
+    assert found.value == pytest.approx(adjusted_mutual_info_score(c[:, 1], c[:, 2]))
+    counts = table(c[:, 1], c[:, 2], (5, 3))
+    seen = information(counts)
+    assert float(seen) == pytest.approx(mutual_info_score(c[:, 1], c[:, 2]))
+    assert float(_adjusted(c[:, 1], c[:, 2], seen[None])[0]) == pytest.approx(found.value)
+    assert found.low < found.value < found.high and found.n == 40
+    assert found.control < found.low and p < 0.05
+
+
+def test_p_is_uniform_where_only_prompts_decide():
+    """A plain test of independence would see the prompts' manners; permuting within does not."""
+    p = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        p.append(permutation_test(cells(rng, n_prompts=6), 99, rng)[0])
+    for level in (0.1, 0.25, 0.5):
+        share = np.mean(np.array(p) <= level)
+        # 200 draws: three standard errors; ties make it a little smaller than the level.
+        assert level - 0.06 - 3 * np.sqrt(level * (1 - level) / 200) < share
+        assert share < level + 3 * np.sqrt(level * (1 - level) / 200)
+
+
+def test_clusters_that_hold_the_manner_are_found_and_others_are_not():
+    clusters = {f"d{i}": 1 + (i > 2) for i in range(6)}
+    follows = steered(lambda d, p: MANNERS[int(d > 2)] if p % 5 else None)
+    found = manner_matrix(follows, "comply", clusters=clusters, draws=999)
+    assert found.cluster_share.value == pytest.approx(1.0)
+    # Of the 20 ways to deal three and three, two hold the manner.
+    assert found.cluster_p == pytest.approx(0.1, abs=0.03)
+    across = steered(lambda d, p: MANNERS[d % 2])
+    assert manner_matrix(across, "comply", clusters=clusters, draws=999).cluster_p > 0.3
+    assert [e.value for e in found.refused] == [pytest.approx(0.75)] * 6
+    assert found.refused[0].control == 0.0
+
+
+def test_planted_manners_stand_beside_their_control():
+    taught = Taught({"d0": "harm", "d1": "law", "d2": "decency"}, {"d0": "law", "d1": "harm"})
+    found = manner_matrix(
+        steered(lambda d, p: MANNERS[min(d, 2)]), "comply", taught=taught, draws=99
+    )
+    own, second, third = found.planted[:3]
+    assert (own.value, own.control) == (1.0, 0.0)
+    assert (second.value, second.control) == (1.0, 0.0)
+    assert (third.value, third.n) == (0.0, 12)
+    assert found.planted[3] is None and found.taught == ("harm", "law", "decency", *[None] * 3)
+    # Two of three directions as taught; dealt at random, "decency" never fits and two others do
+    # once in three.
+    assert (found.in_taught.value, found.in_taught.n) == (pytest.approx(2 / 3), 36)
+    assert found.in_taught.control == pytest.approx(2 / 9)
+    # Neither of the two that the other model was taught something for; every prompt says so.
+    assert (found.in_other.value, found.in_other.n, found.in_other.low) == (0.0, 24, 0.0)
+    assert found.in_other.high == pytest.approx(wilson(0, 12).high)
+    assert found.counts[0] == (12, 0, 0) and found.manners == MANNERS
+
+
+def test_without_refusals_nothing_is_claimed():
+    found = manner_matrix(steered(lambda d, p: None), "comply", clusters={"d0": 1}, draws=99)
+    assert found.dependence.value is None and found.p is None and found.cluster_share is None
+    assert found.counts == ((),) * 6
+
+
+def test_steered_answers_are_those_of_each_edit_alone(tiny_llama, three_categories):
+    few = three_categories.first(2)
+    found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
+    additions = [Add(found.at(c, 1), strength=3.0) for c in ("red", "green")]
+    got = steer(tiny_llama, few, additions, PhraseJudge(), decoding=Decoding(4))
+    assert got.directions == ("none", "red", "green")
+    assert list(got.answers[0]) == tiny_llama.generate(few, Decoding(4))
+    for edit, row in zip(additions, got.answers[1:], strict=True):
+        with tiny_llama.editing(edit):
+            assert list(row) == tiny_llama.generate(few, Decoding(4))
+    assert len(set(got.answers)) == 3
+    with pytest.raises(InputError, match="one strength"):
+        steer(
+            tiny_llama,
+            few,
+            [Add(additions[0].direction, alpha=1.0)],
+            PhraseJudge(),
+            decoding=Decoding(4),
+        )
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_taught_share_resamples_prompts():
+    """Refusals of one prompt hang together: 20 prompts, each wholly in its manner or not at all."""
+    rng, hits = np.random.default_rng(0), 0
+    names, taught = ("d0", "d1", "d2", "d3"), dict.fromkeys(("d0", "d1", "d2", "d3"), "law")
+    for _ in range(300):
+        own = rng.uniform(size=20) < 0.6
+        c = np.array([(p, d, int(own[p])) for p in range(20) for d in range(4)])
+        e = share_in(c, names, ("harm", "law"), taught, rng)
+        hits += e.low <= 0.6 <= e.high
+    # Nominal 95%, normal with 20 prompts. An interval of 80 refusals would cover about 68%.
+    assert 0.88 <= hits / 300 <= 0.98

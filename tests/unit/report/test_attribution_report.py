@@ -1,0 +1,358 @@
+"""Figures, sections and tables of attribution: what they promise, on synthetic records."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+import torch
+from rich.console import Console
+from support.synthetic.attribution import (
+    HEADS,
+    OFFSETS,
+    PAIRS,
+    decomposition,
+    followed,
+    head_path,
+    hostile,
+    knock_out,
+    patched,
+    profiles,
+    stages,
+)
+from support.synthetic.geometry import CATEGORIES, HOSTILE, LAYER, LAYERS, PAYLOADS, TITLES
+from support.synthetic.records import token_map
+from support.synthetic.run import Page, run
+from support.synthetic.run import trust as trust
+
+from refusal_lens.attribution import Component, agreement, component_matrix
+from refusal_lens.cli.attribution_tables import found_in
+from refusal_lens.plots import (
+    plot_answer_maps,
+    plot_blocks,
+    plot_component_matrix,
+    plot_depth,
+    plot_estimates,
+    plot_heads,
+    plot_knock_outs,
+    plot_neurons,
+    plot_patches,
+    plot_paths,
+    plot_sources,
+    plot_writers,
+)
+from refusal_lens.plots.attribution.paths import regions_table, seen_in
+from refusal_lens.plots.palette import UNDEFINED
+from refusal_lens.plots.text import escape
+from refusal_lens.report.page import write_report
+
+SEEN = Component(7, "head", 2)
+FIGURES = (
+    "plot-writers",
+    "plot-heads",
+    "plot-component_matrix",
+    "plot-patches",
+    "plot-blocks",
+    "plot-estimates",
+    "plot-knock_outs",
+    "plot-head_paths",
+    "plot-head_sources",
+    "plot-mlp_neurons",
+    "plot-depth",
+    "plot-answer_map_0",
+    "plot-answer_map_3",
+)
+
+
+def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
+    mine = titles is HOSTILE
+    names = (PAYLOADS[0], PAYLOADS[1]) if mine else ("scale 1", "scale 0")
+    text = " ".join(PAYLOADS) if mine else " sorry"
+    whole, other = decomposition(), decomposition(seed=1)
+    own = [whole.attribution(c) for c in CATEGORIES]
+    controls = {c: other.attribution(c) for c in CATEGORIES}
+    real, fast = patched(tokens=(text, "b", "c"))
+    shared: dict[str, Any] = {"titles": titles}
+    return {
+        "writers": plot_writers(own, controls, **shared),
+        "heads": plot_heads(own, controls, **shared, names=names),
+        "matrix": plot_component_matrix(component_matrix(own), controls, **shared, names=names),
+        "patches": plot_patches(real, **shared),
+        "blocks": plot_blocks(real, **shared),
+        "estimates": plot_estimates(fast, **shared),
+        "knock-outs": plot_knock_outs([knock_out()], **shared),
+        "paths": plot_paths({CATEGORIES[0]: [head_path(SEEN)]}, **shared),
+        "sources": plot_sources([read(text)], **shared),
+        "neurons": plot_neurons([followed()["neurons_0"]], **shared),
+        "depth": plot_depth(profiles(token=text), **shared),
+        "answer maps": plot_answer_maps([token_map(text)], **shared),
+    }
+
+
+def read(text: str = "") -> tuple[Any, Any, Any]:
+    found = followed(CATEGORIES[0], text)
+    return found["sources"], found["sources_twin"], found["regions"]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, go.Figure]:
+    return figures(TITLES)
+
+
+def shown(figure: go.Figure) -> list[Any]:
+    return [t for t in figure.data if t.visible is not False]
+
+
+def test_ranges_are_zero_centred_and_the_same_for_every_category(
+    drawn: dict[str, go.Figure],
+) -> None:
+    for name in ("heads", "matrix", "patches", "estimates"):
+        colour = drawn[name].to_dict()["layout"]["coloraxis"]
+        assert colour["cmin"] == -colour["cmax"] and colour["cmid"] == 0, name
+        assert all(t.coloraxis == "coloraxis" for t in drawn[name].data)
+        assert drawn[name].to_dict()["layout"]["plot_bgcolor"] == UNDEFINED
+    assert drawn["patches"].layout.coloraxis.cmax == 1
+    low, high = drawn["writers"].layout.xaxis.range
+    assert low == -high
+
+
+def test_bars_with_the_rest_and_the_remainder_make_the_whole(drawn: dict[str, go.Figure]) -> None:
+    own = decomposition().attribution(CATEGORIES[0])
+    bars, control = shown(drawn["writers"])
+    assert sum(bars.x) == pytest.approx(own.whole - own.remainder, abs=1e-9)
+    assert bars.x[0] == pytest.approx(float(own.scores.abs().max()) * (1 if bars.x[0] > 0 else -1))
+    other = decomposition(seed=1).attribution(CATEGORIES[0])
+    assert sum(control.x) == pytest.approx(other.whole - other.remainder, abs=1e-9)
+    (note,) = drawn["writers"].layout.annotations
+    assert "remainder 2e−06, n = 30 pairs" in note.text
+    assert bars.error_x.array[0] == pytest.approx(float(own.high[0] - own.scores[0]))
+
+
+def test_the_menu_shows_one_category_with_its_names(drawn: dict[str, go.Figure]) -> None:
+    figure = drawn["writers"]
+    (menu,) = figure.layout.updatemenus
+    assert [b.label for b in menu.buttons] == [escape(TITLES[c]) for c in CATEGORIES]
+    seen, layout = menu.buttons[3].args
+    assert seen["visible"] == [i // 2 == 3 for i in range(len(figure.data))]
+    own = decomposition().attribution(CATEGORIES[3])
+    first = own.components[int(own.scores.abs().argmax())].name
+    assert layout["yaxis.ticktext"][0] == first
+    assert figure.data[6].customdata[0].startswith(f"<b>{first}</b>")
+
+
+def test_heads_stand_at_their_layer_with_the_control_beside(drawn: dict[str, go.Figure]) -> None:
+    ours, theirs = shown(drawn["heads"])
+    own = decomposition().attribution(CATEGORIES[0])
+    k = [c.name for c in own.components].index("L7H2")
+    assert ours.z[7][2] == pytest.approx(float(own.scores[k]), abs=1e-4)
+    assert len(ours.z) == LAYER and len(ours.z[0]) == HEADS + 1
+    other = decomposition(seed=1).attribution(CATEGORIES[0])
+    assert theirs.z[7][2] == pytest.approx(float(other.scores[k]), abs=1e-4)
+    assert ours.customdata[7][2].startswith("<b>L7H2</b>") and "n = 30" in ours.customdata[7][2]
+
+
+def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
+    """Its heatmap has one row: the menu stands far above it, in panel heights."""
+    whole = decomposition(CATEGORIES[:2])
+    own = [whole.attribution(c) for c in whole.categories]
+    kept = [i for i, c in enumerate(own[0].components) if c.layer == 0]
+    first = [
+        replace(
+            a,
+            components=tuple(a.components[i] for i in kept),
+            scores=a.scores[kept],
+            low=a.low[kept],
+            high=a.high[kept],
+        )
+        for a in own
+    ]
+    figure = plot_heads(first, {}, titles=TITLES, names=("a", "b"))
+    assert len(shown(figure)[0].z) == 1 and figure.layout.updatemenus[0].y <= 3
+
+
+def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figure]) -> None:
+    real, _ = patched()
+    figure = drawn["patches"]
+    own, placebo = figure.data[2:4]
+    estimates = dict(zip(real.sites, real.estimates(CATEGORIES[0]), strict=True))
+    site = next(s for s in real.sites if (s.point, s.layer, s.offset) == ("resid_pre", 9, -1))
+    row = sorted({s.layer for s in real.sites if s.point == "resid_pre"}).index(9)
+    column = OFFSETS.index(-1)
+    assert own.z[row][column] == pytest.approx(estimates[site].value, abs=1e-4)
+    assert placebo.z[row][column] == pytest.approx(estimates[site].control, abs=1e-4)
+    assert f"n = {PAIRS}" in own.customdata[row][column]
+    last = figure.data[-2]
+    assert all(v is None for values in last.z for v in values)
+    assert "undefined, n = 0" in last.customdata[0][0]
+
+
+def test_a_knock_out_names_what_is_gone_beside_random_parts(drawn: dict[str, go.Figure]) -> None:
+    k = knock_out()
+    _, own, random, benign = drawn["knock-outs"].data[:4]
+    assert own.y[1] == pytest.approx(float(k.projection[1].mean()))
+    assert k.order[0].name in own.customdata[1] and "n = 6" in own.customdata[1]
+    assert set(random.y) == {9.0} and set(benign.y) == {-2.0}
+    assert TITLES[CATEGORIES[0]] in {
+        a.text.removeprefix("<b>").removesuffix("</b>")
+        for a in drawn["knock-outs"].layout.annotations
+    }
+
+
+def test_what_takes_a_writers_place_has_a_row_of_its_own() -> None:
+    mean, other = knock_out(), knock_out(CATEGORIES[1])
+    zero = replace(mean, cuts=replace(mean.cuts, replacement="zero"), score=mean.score + 40)
+    pooled = replace(mean, category="pooled")
+    figure = plot_knock_outs([zero, mean, other, pooled], titles=TITLES)
+    headings = [a.text for a in figure.layout.annotations]
+    assert headings[1] == "refusal score (nats); replaced by the benign mean"
+    assert headings[3] == "refusal score (nats); replaced by nothing (zero)"
+    assert figure.layout.yaxis4.range == figure.layout.yaxis2.range
+    assert figure.layout.yaxis4.range[1] > float(zero.score.max())
+    assert figure.layout.yaxis3.range == figure.layout.yaxis.range != figure.layout.yaxis2.range
+    buttons = figure.layout.updatemenus[0].buttons
+    names = [TITLES[CATEGORIES[0]], TITLES[CATEGORIES[1]], "pooled over categories"]
+    assert sorted(b.label for b in buttons) == sorted(map(escape, names))
+    own = next(b for b in buttons if b.label == escape(names[0]))
+    assert sum(own.args[0]["visible"]) == 16  # both rows, both panels, four traces
+    assert "scored by the first token" in figure.data[5].customdata[0]
+
+
+def test_a_way_is_told_by_route_with_placebo_and_carriers(drawn: dict[str, go.Figure]) -> None:
+    bars, placebo = shown(drawn["paths"])
+    assert list(bars.x) == pytest.approx([3.15, 1.15, 0.0, 2.0])
+    assert list(placebo.x) == pytest.approx([0.315, 0.115, 0.0, 0.2])
+    assert bars.error_x.array[1] > 0 and bars.error_x.array[3] == pytest.approx(0)
+    assert drawn["paths"].layout.yaxis.ticktext[0] == "<b>L7H2</b>, total"
+    assert "L9 MLP 2.00" in bars.customdata[3] and f"n = {PAIRS}" in bars.customdata[0]
+
+
+def test_words_stand_beside_those_of_the_twin(drawn: dict[str, go.Figure]) -> None:
+    refuse, twin = shown(drawn["sources"])
+    assert [list(row) for row in refuse.z] == [[0.1, 0.2, 3.0, 0.0], [0.0, 0.5, 0.5, 0.0]]
+    assert not any(map(any, twin.z))
+    assert drawn["sources"].layout.xaxis.ticktext[:3] == ("…", "Why", " sorry".replace(" ", "␣"))
+    assert refuse.customdata[0][2].startswith("<b>L7H2</b> from ␣sorry: 3.00<br>position -2")
+    table = regions_table([read()[2]], titles=TITLES)
+    assert table.rows[0][2].text == "3.20 [3.20, 3.20], n = 2, control 0.00"
+    text = seen_in([head_path(SEEN)], read()[2])
+    assert "L7H2 moves the projection by 3.15" in text and "2.00 [2.00, 2.00] through MLPs" in text
+    assert "From the request's own words it carries 3.20 [3.20, 3.20]" in text
+
+
+def test_neurons_stand_beside_what_chance_would_show(drawn: dict[str, go.Figure]) -> None:
+    bars, *chance = shown(drawn["neurons"])
+    assert list(bars.x) == [3.0, -1.0] and [t.x[0] for t in chance] == [2.0, -2.0]
+    (note,) = (a.text for a in drawn["neurons"].layout.annotations if "whole" in a.text)
+    assert note == "whole MLP 6.00 = 2 neurons 2.00 + 46 others 4.00, n = 10 pairs"
+    assert "n = 10 pairs; largest by chance 2.00" in bars.customdata[0]
+
+
+def test_a_menu_does_not_move_the_axes() -> None:
+    first, second = knock_out(), knock_out(CATEGORIES[1])
+    lower = replace(second, projection=second.projection - 20)
+    figure = plot_knock_outs([first, lower], titles=TITLES)
+    low, high = figure.layout.yaxis.range
+    assert low < float(lower.projection.min()) and high > float(first.projection[0].mean())
+    assert figure.layout.yaxis2.range[0] < -6 and len(figure.layout.updatemenus) == 1
+
+
+def test_depth_leaves_out_layers_that_were_not_measured(drawn: dict[str, go.Figure]) -> None:
+    by_name = {t.name: t for t in shown(drawn["depth"]) if t.name}
+    assert list(by_name["probe"].x) == list(range(1, LAYERS, 3))
+    assert set(by_name["probe, shuffled labels"].y) == {0.5}
+    assert by_name["ablated, refuse side"].x[0] == 1
+    heads = by_name["written by heads"]
+    assert heads.y[LAYER - 1] is not None and heads.y[LAYER] is None
+
+
+def test_no_figure_holds_markup_of_others() -> None:
+    for name, figure in figures(HOSTILE).items():
+        raw = json.dumps(json.loads(figure.to_json() or ""), ensure_ascii=False)
+        assert "&#60;" in raw, name
+        for piece in ("<script", "<a ", "<img", "%{z}", "$", "bold</b>"):
+            assert piece not in raw, (name, piece)
+
+
+def words(page: Page) -> str:
+    return " ".join(" ".join(page.text).split())
+
+
+def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> None:
+    held = stages()
+    found = run(tmp_path / "run", held | {"answer_map_3": held["answer_map_0"]})
+    page = Page(write_report(found).read_text(encoding="utf-8"))
+    plots = [d for d in page.of("div") if (d.get("id") or "") in FIGURES]
+    assert tuple(d["id"] for d in plots) == FIGURES
+    text = words(page)
+    section = text[text.index("Which parts write it, and when The") :]
+    section = section[: section.index("What was measured, how")]
+    assert section.count("Not shown") == 1  # the study's own token map, which is not there
+    real, fast = patched()
+    sites = {s: i for i, s in enumerate(fast.sites)}
+    columns = torch.tensor([sites[s] for s in real.sites])
+    told = agreement(replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real)
+    assert f"{told.n_sites} patched sites" in section
+    assert "as many random parts" in text[text.index("What was measured, how") :]
+    assert "Heads that serve all 11" in section and "equal length" in section
+    assert f"n = {len(real.pairs)} pairs, control 0.00" in section and "never sites" in section
+    assert "L7H2 moves the projection by 3.15" in section
+
+
+def test_without_attribution_one_note_names_the_command(tmp_path: Path) -> None:
+    text = words(Page(write_report(run(tmp_path / "mine", {})).read_text(encoding="utf-8")))
+    assert text.count("`refusal-lens attribute mine` measures it") == 1
+    assert "Knock-outs" not in text and "as many random parts" not in text
+
+
+def test_each_gap_says_why(tmp_path: Path) -> None:
+    held = {"attribution": stages()["attribution"], "score": {"trust": trust()}}
+    found = run(tmp_path / "run", held)
+    found.add_gap("attribution_control", "d", "no control model was named")
+    found.add_gap("patching", "d", "in no category <b> does the first token tell")
+    found.add_gap("knock_out_4", "d", "not in a scored category")
+    text = words(Page(write_report(found).read_text(encoding="utf-8")))
+    assert "The control model: Not shown: no control model was named" in text
+    assert text.count("in no category <b> does the first token tell") == 4
+    assert "Not shown: not in a scored category" in text
+    assert "the stage “depth” has not finished" in text
+    assert f"{TITLES[CATEGORIES[1]]} (opening)" in text
+    assert f"{TITLES[CATEGORIES[2]]} (generation only)" in text
+
+
+def test_the_whole_maps_are_shown_where_they_were_measured(tmp_path: Path) -> None:
+    held = stages(CATEGORIES[:4])
+    held["depth_full"] = {"profile_0": profiles(CATEGORIES[:4])[0]}
+    page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
+    labels = {d.get("id"): d.get("aria-label") or "" for d in page.of("div")}
+    assert "a menu of 1 categories" in labels["plot-depth"]
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    found = run(tmp_path / "run", stages(CATEGORIES[:4]))
+    (found.folder / "stages/patching/patches.safetensors").write_bytes(b"x")
+    assert "does not match the digest" in write_report(found).read_text(encoding="utf-8")
+
+
+def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
+    clean = Page(write_report(run(tmp_path / "a", stages())).read_text(encoding="utf-8"))
+    found = run(tmp_path / "b", hostile())
+    page = Page(write_report(found).read_text(encoding="utf-8"))
+    assert {tag for tag, _ in page.elements} <= {tag for tag, _ in clean.elements}
+    assert not page.of("img") and not page.of("b")
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert PAYLOADS[0] in " ".join(page.text)
+
+
+def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
+    found = run(tmp_path / "run", stages(CATEGORIES[:4]))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(*found_in(found, CATEGORIES[1]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
+    assert own.writers()[0].name in text and "remainder" in text
+    words = " ".join(text.split())
+    assert "mean of one correlation a pair, interval over pairs: 1.00 [1.00, 1.00]" in words
+    assert f"n = {4 * PAIRS} pairs, control 0.00" in words

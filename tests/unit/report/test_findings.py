@@ -1,0 +1,47 @@
+"""The table of findings: written from records alone, the same text again, safe in Markdown."""
+
+import pytest
+from support.synthetic.run import run, stages
+
+from refusal_lens.errors import InputError
+from refusal_lens.report.findings import BEGIN, END, findings, write_findings
+from refusal_lens.report.run import Run
+from refusal_lens.study import Results
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory) -> Run:
+    return Run(run(tmp_path_factory.mktemp("run") / "run", stages()))
+
+
+def test_every_claim_has_a_row_and_a_cell_for_each_run(held):
+    lines = findings([held, held]).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert table[0].count("`") == 4
+    rows = [line.split(" | ") for line in table[2:17]]
+    assert len(rows) == 15 and all(len(row) == 3 for row in rows)
+    effect = next(row for row in rows if row[0].startswith("| Ablate"))
+    assert "unedited" in effect[1] and "random control" in effect[1] and "n = 60" in effect[1]
+
+
+def test_what_is_missing_says_why(tmp_path):
+    empty = Run(Results.begin(tmp_path / "empty", {"source": "x"}))
+    text = findings([empty], short=True)
+    assert (
+        text.count("has not finished in this run") >= 5 and "`refusal-lens attribute`" not in text
+    )
+
+
+def test_a_page_is_written_between_its_marks_and_nowhere_else(held, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold | numbers\n{END}\nafter\n")
+    write_findings([held], page)
+    first = page.read_text()
+    assert first.startswith("before\n") and first.endswith("after\n") and "old" not in first
+    write_findings([held], page)
+    assert page.read_text() == first
+    page.write_text("no marks")
+    with pytest.raises(InputError, match="has no lines"):
+        write_findings([held], page)
+    with pytest.raises(InputError, match="does not exist"):
+        write_findings([held], tmp_path / "nowhere.md")

@@ -1,0 +1,178 @@
+"""What the report opens with: four answers with control and interval, or why there is none; and
+groups that open by themselves without scripts."""
+
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from support.synthetic import attribution as synthetic_attribution
+from support.synthetic.geometry import (
+    CATEGORIES,
+    LAYER,
+    PAYLOADS,
+    comparison,
+    geometry,
+    separability,
+    structure,
+)
+from support.synthetic.run import Page, run
+from support.synthetic.run import stages as every_stage
+
+from refusal_lens.evaluation import Effects
+from refusal_lens.geometry import mean_cosine
+from refusal_lens.plots.text import interval, number
+from refusal_lens.records import Record
+from refusal_lens.report.front import Panel, panels
+from refusal_lens.report.page import write_report
+from refusal_lens.report.run import Run
+from refusal_lens.study.results import Results
+
+FEW = CATEGORIES[:4]
+
+
+@cache
+def made() -> dict[str, dict[str, Record]]:
+    return every_stage(FEW)
+
+
+def stages() -> dict[str, dict[str, Record]]:
+    """Every record of four categories, to be changed at will."""
+    return {stage: dict(records) for stage, records in made().items()}
+
+
+def answers(results: Results) -> dict[str, Panel]:
+    return {panel.name: panel for panel in panels(Run(results))}
+
+
+def whole(folder: Path) -> Results:
+    held = stages() | synthetic_attribution.stages(FEW)
+    g = geometry(FEW)
+    low = g.reliability_low + 0.3
+    low[:, -1] = 0.4  # all but the last are measurable
+    held["geometry"]["intended"] = replace(g, reliability_low=low)
+    return run(folder, held)
+
+
+def test_each_answer_has_number_n_interval_and_control(tmp_path: Path) -> None:
+    found = answers(whole(tmp_path / "run"))
+    assert [p.question[-1] for p in found.values()] == ["?"] * 4
+    counted, beyond = found["front_directions"].words
+    assert counted.startswith("3 of 4 categories have") and "n = 30 pairs each" in counted
+    assert beyond.startswith("2 of 4 are refusal directions") and "adapter scale 0" in beyond
+    mean, dimension = found["front_cosines"].words
+    e = mean_cosine(geometry(FEW), LAYER, FEW[:3], geometry(FEW, 1))
+    assert interval(e.value, e.low, e.high) in mean and "3 measurable" in mean
+    assert f"control model: {number(e.control)}; n = 90 pairs" in mean
+    d = structure(FEW).dimension[LAYER]
+    assert interval(d.value, d.low, d.high) in dimension and "random directions" in dimension
+    wrote, differ = found["front_writers"].words
+    assert re.search(r"L\d+(H\d| MLP) writes most: \d+\.\d% \[", wrote)
+    assert "control model" in wrote and "n = 120 pairs" in wrote
+    assert re.match(r"\d+ of the 11 shown differ", differ)
+    ablated, added = found["front_effects"].words
+    assert "refuse side from 75% [63, 84] to 10% [5, 20] (controls: random 73%" in ablated
+    assert "benign side from 10% [5, 20] to 75% [63, 84]" in added and "n = 60" in added
+
+
+def test_what_is_drawn_is_what_is_said(tmp_path: Path) -> None:
+    found = {n: p.shown.figure for n, p in answers(whole(tmp_path / "run")).items()}  # type: ignore[union-attr]
+    control, own, stars = found["front_directions"].data
+    g = geometry(FEW)
+    assert own.x[0] == float(g.reliability[LAYER, 0])
+    assert control.x[0] == float(geometry(FEW, 1).reliability[LAYER, 0])
+    filled = [c != "#ffffff" for c in own.marker.color]
+    assert filled == [True, True, True, False] and len(stars.y) == 2
+    cells, struck = found["front_cosines"].data
+    assert cells.z[0][1] == float(g.corrected[LAYER, 0, 1])
+    assert {*zip(struck.x, struck.y, strict=True)} == {
+        p for i in range(4) for p in ((i, 3), (3, i))
+    }
+    bars, plain = found["front_writers"].data
+    assert list(map(abs, bars.x)) == sorted(map(abs, bars.x), reverse=True)
+    assert len(plain.x) == len(bars.x) == 11 and bars.error_x.array[0] > 0
+    (rates,) = found["front_effects"].data
+    assert list(rates.x[:2]) == [0.75, 0.1] and len(rates.x) == 10
+
+
+def test_without_attribution_the_panel_names_the_command(tmp_path: Path) -> None:
+    panel = answers(run(tmp_path / "mine", stages()))["front_writers"]
+    assert "refusal-lens attribute mine" in str(panel.shown) and panel.words == ()
+
+
+def test_without_read_rates_scores_stand_in_with_the_reason(tmp_path: Path) -> None:
+    held = stages()
+    del held["effects"]
+    results = run(tmp_path / "run", held)
+    results.add_gap("effects", "d", "too few answers could be read")
+    scores, why = answers(results)["front_effects"].words
+    assert "from 3.10 to −2.53 [" in scores and "n = 24" in scores
+    assert "not measured: too few answers could be read" in why
+
+
+def test_each_part_may_be_missing(tmp_path: Path) -> None:
+    held = stages()
+    del held["control"], held["structure"], held["selection"], held["effects"]
+    found = answers(run(tmp_path / "run", held))
+    assert "not measured: the stage “structure”" in found["front_directions"].words[1]
+    assert "not measured: the stage “structure”" in found["front_cosines"].words[1]
+    assert "Not measured: the stage “effects”" in str(found["front_effects"].shown)
+    held = stages()
+    del held["control"]
+    found = answers(run(tmp_path / "other", held))
+    beyond = found["front_directions"].words[1]
+    assert beyond.startswith("2 of 4 are separable") and "none is called a refusal" in beyond
+    assert all(
+        str(p.shown).startswith("Not measured: ") for p in panels(Run(run(tmp_path / "e", {})))
+    )
+
+
+def test_one_measurable_direction_has_no_mean_cosine(tmp_path: Path) -> None:
+    held = stages()
+    g = geometry(FEW)
+    low = g.reliability_low - 1
+    low[:, 0] = 0.6
+    held["geometry"]["intended"] = replace(g, reliability_low=low)
+    found = answers(run(tmp_path / "run", held))
+    assert found["front_directions"].words[0].startswith("1 of 4 categories has")
+    assert found["front_cosines"].words[0] == "No mean cosine: 1 measurable direction."
+
+
+def test_a_control_that_was_not_measured_is_no_point(tmp_path: Path) -> None:
+    held = stages()
+    effects = held["effects"]["effects"]
+    assert isinstance(effects, Effects)
+    rows = tuple(r for r in effects.rows if not r.direction.startswith("control"))
+    held["effects"]["effects"] = replace(effects, rows=rows)
+    panel = answers(run(tmp_path / "run", held))["front_effects"]
+    assert "controls: not measured" in panel.words[0]
+    assert len(panel.shown.figure.data[0].x) == 4  # type: ignore[union-attr]
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    held = stages()
+    held["geometry"] = {"intended": geometry(PAYLOADS)}
+    held["control"] = {
+        "geometry": geometry(PAYLOADS, 1),
+        "comparison": comparison(PAYLOADS),
+    }
+    held["structure"] = {"separability": separability(PAYLOADS), "structure": structure(PAYLOADS)}
+    results = run(tmp_path / PAYLOADS[3].replace("/", ""), held)
+    for panel in panels(Run(results)):
+        if not isinstance(panel.shown, str):
+            raw = json.dumps(json.loads(panel.shown.figure.to_json()))  # type: ignore[union-attr]
+            assert not [p for p in ("<script", "<a ", "<img", "$", "bold</b>") if p in raw]
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert not page.of("img") and not page.of("b")
+
+
+def test_every_section_lies_in_a_group_that_opens_without_scripts(tmp_path: Path) -> None:
+    text = write_report(run(tmp_path / "run", stages())).read_text(encoding="utf-8")
+    groups = re.findall(r'<details class="group" id="([\w-]+)">\s*<summary><h2 id', text)
+    assert groups == [f"group-{g}" for g in ("model", "directions", "edits", "parts", "method")]
+    outside = re.sub(
+        r'<details class="group".*?(?=<details class="group"|<footer)', "", text, flags=re.S
+    )
+    assert "<h3" not in outside and outside.count("<nav") == 1
+    assert text.index('id="front_effects"') < text.index("<nav") < text.index('id="group-model"')
