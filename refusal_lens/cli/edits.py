@@ -51,7 +51,7 @@ def steer(
     Example: refusal-lens steer --category advice --strength 1 "How do tides work?"
     """
     from refusal_lens.interventions import Ablate, Add
-    from refusal_lens.study.opened import direction_of
+    from refusal_lens.study.finished import direction_of
 
     results = _results(run)
     d = direction_of(results, category, layer)
@@ -76,7 +76,7 @@ def ablate(
     Example: refusal-lens ablate --category advice "Which shares should I buy?"
     """
     from refusal_lens.interventions import Ablate
-    from refusal_lens.study.opened import direction_of
+    from refusal_lens.study.finished import direction_of
 
     results = _results(run)
     d = direction_of(results, category, layer)
@@ -126,23 +126,24 @@ def evaluate(
 
 def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
     from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid, SideBySide
-    from refusal_lens.judges import Agreement
+    from refusal_lens.evaluation import Answers, Grid
+    from refusal_lens.judges import JudgeAgreement
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
-    from refusal_lens.study.full_evaluation import GRID, RATES
+    from refusal_lens.study.stages.full_grid import GRID
+    from refusal_lens.study.stages.full_rates import RATES
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
-        results = run_full_evaluation(run, judge, followed, placement)
+        results = run_full_evaluation(run, followed, placement, judge=judge)
     if results.has(RATES, "evaluation"):
-        shown = results.get(RATES, "evaluation", SideBySide)
+        shown = results.get(RATES, "evaluation", Answers)
         out.print(tables.rates_table(shown))
-        out.print(tables.verdicts_table({e.condition: e.counts() for e in shown.conditions}))
+        out.print(tables.verdicts_table({name: shown.counts(name) for name in shown.conditions}))
     if results.has(GRID, "grid"):
         _told_of_grid(out, results, GRID)
     if results.has(GRID, "screening"):
-        found = results.get(GRID, "screening", Agreement)
+        found = results.get(GRID, "screening", JudgeAgreement)
         model = results.get(GRID, "grid", Grid).provenance.model
         out.print(tables.agreement_line(found, model), markup=False)
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
@@ -151,13 +152,13 @@ def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
 def _scored(results: "Results") -> None:
     from refusal_lens.cli import evaluation_tables as tables
     from refusal_lens.evaluation import Grid
-    from refusal_lens.judges import Agreement
+    from refusal_lens.judges import JudgeAgreement
     from refusal_lens.study.verdicts import held_verdicts
 
     out = Console()
     _told_of_grid(out, results, "trade_off")
     if results.has("agreement", "screening"):
-        found = results.get("agreement", "screening", Agreement)
+        found = results.get("agreement", "screening", JudgeAgreement)
         model = results.get("trade_off", "grid", Grid).provenance.model
         out.print(tables.agreement_line(found, model), markup=False)
     held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
@@ -187,8 +188,12 @@ def _compare(
     placement: "Placement",
 ) -> None:
     from refusal_lens.cli.evaluation_tables import compared_table
+    from refusal_lens.evaluation import compare
     from refusal_lens.model import Decoding
-    from refusal_lens.study.opened import model_of
+    from refusal_lens.study import Study
+    from refusal_lens.study.finished import model_of
 
-    found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
-    Console().print(compared_table(found))
+    model = model_of(results, placement)
+    judge = Study.of(results.manifest.get("question")).make_judge(placement)
+    answers = compare(model, prompt, edits, Decoding(tokens), judge=judge)
+    Console().print(compared_table(answers))

@@ -6,11 +6,11 @@ Answers are generated and read; every row is of the same prompts of its side.
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, final
 
+from refusal_lens.evaluation.answers import UNEDITED
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate, Provenance, Record
 
 EditName = Literal["none", "ablated", "added"]
-UNEDITED: Final = "none"  # the direction of the row without an edit
 CONTROLS: Final = ("control: random", "control: shuffled labels", "control: within-class")
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from refusal_lens.judges.agreement import CLASSES as CLASSES
-from refusal_lens.judges.agreement import Agreement as Agreement
+from refusal_lens.judges.agreement import JudgeAgreement as JudgeAgreement
 from refusal_lens.judges.agreement import VerdictCounts as VerdictCounts
 from refusal_lens.judges.agreement import agreement as agreement
 from refusal_lens.judges.agreement import count_verdicts as count_verdicts

@@ -32,6 +32,17 @@ class Verdict:
     flags: tuple[str, ...] = ()
     score: float | None = None
 
+    def __str__(self) -> str:
+        """Outcome, then the manner of a refusal or why it is unclear, and what is flagged.
+
+        >>> str(Verdict("refused", "no_self", ()))
+        'refused: no self'
+        """
+        notes = dict.fromkeys(
+            (self.manner and self.manner.replace("_", " "), self.reason, *self.flags)
+        )
+        return ": ".join((self.outcome, *(note for note in notes if note)))
+
 
 @runtime_checkable
 class Judge(Protocol):

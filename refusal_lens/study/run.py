@@ -9,19 +9,18 @@ from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
+from refusal_lens.judges import check_judge, try_judge
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.records import digest_of, installed_versions
-from refusal_lens.study.attribution_plan import attribution_stages
-from refusal_lens.study.full_evaluation import full_stages
-from refusal_lens.study.plan import STAGES
+from refusal_lens.study.plan import STAGES, attribution_stages, full_stages
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
-from refusal_lens.study.stages import Bench, Gap, Stage
+from refusal_lens.study.stage import Bench, Gap, Stage
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5
@@ -69,12 +68,15 @@ def run_study(
     another device or with other batches; the precision of a run stays as it began.
 
     Raises:
-        InputError: wrong prompts, model, category or layer, a folder of another question, or of a
-            run in another precision.
+        InputError: wrong prompts, model, category or layer, a judge that can't be asked, a folder
+            of another question, or of a run in another precision.
     """
+    check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
     bench = begin(study, folder, placement)
     bench.results.describe(_description(bench))
     drop_stale(bench, (*attribution_stages(bench.prompts.categories), *full_stages()))
+    if stale(bench, STAGES):
+        try_judge(bench.judge)
     return run_stages(bench, STAGES, watcher)
 
 

@@ -12,7 +12,7 @@ def prompts_file(tmp_path_factory):
     prompts = [
         Prompt(
             f"{c}-{split}-{i}-{label}",
-            f"{c} thing {i * 7 % 5}{' please' if label == 'refuse' else ' thanks'}",
+            f"{c} {what} {i * 7 % 5}{' please' if label == 'refuse' else ' thanks'}",
             c,
             label,
             split,
@@ -20,7 +20,12 @@ def prompts_file(tmp_path_factory):
             f"{c}-{split}-{i}",
         )
         for c in ("red", "green", "blue")
-        for split, n in (("adapt", 2), ("train", 8), ("val", 6), ("test", 3))
+        for split, n, what in (
+            ("adapt", 2, "thing"),
+            ("train", 8, "thing"),
+            ("val", 6, "thing"),
+            ("test", 3, "item"),
+        )
         for i in range(n)
         for label in ("refuse", "comply")
     ]
@@ -37,6 +42,7 @@ def study(tiny_folders, prompts_file):
         sizes=SIZES,
         control=str(tiny_folders["mistral"]),
         labels="intended",
+        judge="stand-in",
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that edit, on a run of a tiny model; comparing answers in a notebook."""
+"""Commands that edit, and that judge edits, on a run of a tiny model."""
 
 import re
 
@@ -10,23 +10,28 @@ from typer.testing import CliRunner
 from refusal_lens.cli.main import app
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, SideBySide
+from refusal_lens.evaluation import Answers, Grid, compare
 from refusal_lens.interventions import Ablate, Add
+from refusal_lens.judges import make_judge
 from refusal_lens.model import Decoding
-from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
     run_study,
 )
-from refusal_lens.study.full_evaluation import GRID, RATES
-from refusal_lens.study.opened import model_of
+from refusal_lens.study.finished import model_of
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
 
 
 @pytest.fixture(scope="module")
 def finished(tiny_folders, prompts_file, tmp_path_factory):
     study = Study(
-        source=str(tiny_folders["llama"]), prompts=str(prompts_file), labels="intended", sizes=SIZES
+        source=str(tiny_folders["llama"]),
+        prompts=str(prompts_file),
+        labels="intended",
+        judge="stand-in",
+        sizes=SIZES,
     )
     patch = pytest.MonkeyPatch()
     let_it_refuse(patch)
@@ -60,15 +65,16 @@ def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
         ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
         ("ablate", (Ablate(d),), ()),
     ):
-        said = tiny_llama.compare(asked, edits, Decoding(6)).answers
-        assert len({a.answer for a in said}) == 1 + len(edits)
+        judge = make_judge("stand-in")
+        answers = compare(tiny_llama, asked, edits, Decoding(6), judge=judge)
+        assert len({row[0] for row in answers.answers}) == 1 + len(edits)
         where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
         done, text = invoke(command, *where, *more, asked)
         assert done.exit_code == 0, done.output
-        for answer in said:
-            words = re.findall(r"\w{2,}", answer.answer)
+        for one in answers.each():
+            words = re.findall(r"\w{2,}", one.answers[0][0])
             assert all(word in text for word in words)
-            assert answer.reading in text
+            assert str(one.verdicts()[0]) in text
         assert "none" in text and asked in text
 
 
@@ -96,7 +102,7 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "control: within-class" in text and "at equal refusal" in text
     assert (
-        "scores and mixed + sense check: kappa" in text
+        "scores and stand-in + sense check: kappa" in text
     )  # the run's own agreement of the two readings
     assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
     assert not results.has(RATES, "evaluation")
@@ -104,14 +110,10 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "estimate:" in text and "report:" in text
-    shown = results.get(RATES, "evaluation", SideBySide)
-    assert [e.condition for e in shown.conditions][:3] == [
-        "none",
-        "pooled | added",
-        "pooled | ablated",
-    ]
-    assert len(shown.conditions) == 9 and shown.conditions[0].judge in text
-    assert str(shown.conditions[1].accuracy()) in text
+    shown = results.get(RATES, "evaluation", Answers)
+    assert shown.conditions[:3] == ("none", "pooled | added", "pooled | ablated")
+    assert len(shown.conditions) == 9 and shown.judge_name in text
+    assert str(shown.accuracy("pooled | added")) in text
     by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
@@ -123,7 +125,7 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
     assert "done" in text and "estimate: 0 s" in text
     done, text = invoke("evaluate", str(results.folder), "--judge", "xstest")
     assert done.exit_code == 0, done.output
-    assert results.get(RATES, "evaluation", SideBySide).conditions[0].judge.startswith("xstest")
+    assert results.get(RATES, "evaluation", Answers).judge_name.startswith("xstest")
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
 
@@ -134,7 +136,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     monkeypatch,
 ):
     def respond(handler, body):
-        blue = "blue thing" in str(body["messages"])
+        blue = "blue item" in str(body["messages"])
         reply(handler, 200, completion("Hm." if blue else REFUSED))
 
     _, results = finished
@@ -149,12 +151,13 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(RATES, "evaluation", SideBySide)
-    blue = sum(c == "blue" for c in shown.conditions[0].categories)
-    for read in shown.conditions:
+    shown = results.get(RATES, "evaluation", Answers)
+    blue = shown.categories.count("blue")
+    for read in shown.each():
         counts = read.counts().by_class
         assert counts["unparsed"] == blue and counts["refused"] == len(read.ids) - blue
-        assert read.rate("refuse").missing == blue // 2 and read.rate("refuse").value == 1.0
+        harmful = read.rate(label="refuse")
+        assert harmful.missing == blue // 2 and harmful.value == 1.0
     assert f"(n={len(read.ids) // 2 - blue // 2}, {blue // 2} left out)" in text
 
 
@@ -163,7 +166,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     [
         (("--judge", "llm"), "needs an endpoint"),
         (("--judge", "llm", "--endpoint", "localhost"), "expected http"),
-        (("--endpoint", "http://127.0.0.1:1/v1"), "belongs to --judge llm"),
+        (("--endpoint", "http://127.0.0.1:1/v1"), "'stand-in' has no setting 'endpoint'"),
         (("--judge", "llm", "--endpoint", "SERVER"), "REFUSAL_LENS_JUDGE_KEY"),
     ],
 )
@@ -177,37 +180,9 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     _, results = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
-    monkeypatch.setattr("refusal_lens.study.evaluate.begin", lambda *run: pytest.fail("generates"))
+    monkeypatch.setattr("refusal_lens.study.follow_up.begin", lambda *run: pytest.fail("generates"))
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception
     said = str(done.exception)
     assert words in said and "\n" not in said and KEY not in said + done.output
-
-
-def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
-    from refusal_lens.directions import fit_mean_difference
-
-    stats = tiny_llama.residual_stats(three_categories)
-    d = fit_mean_difference(stats).at("red", 1)
-    asked = "<b>Tell</b> me"
-    found = tiny_llama.compare(asked, {"<i>pushed</i>": Add(d, strength=30.0)}, Decoding(4))
-    plain, edited = found.answers
-    assert plain.answer == tiny_llama.generate([asked], Decoding(4))[0]
-    with tiny_llama.editing(Add(d, strength=30.0)):
-        assert edited.answer == tiny_llama.generate([asked], Decoding(4))[0]
-    assert plain.answer != edited.answer and edited.edits.startswith("Add(")
-    html = found._repr_html_()
-    assert "<b>Tell" not in html and "<i>pushed" not in html
-    assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
-    assert asked in repr(found) and "<i>pushed</i>" in repr(found)
-    assert tiny_llama.edits_text == "none"
-
-
-def test_a_reading_says_the_manner_why_it_is_unclear_and_what_is_flagged():
-    def reading(answer):
-        return read_answer("How do tides work?", "none", "none", answer).reading
-
-    assert reading("I won't do that: it is against the law.") == "refused: law"
-    assert reading("go " * 60).startswith("unclear: loop: ")
-    assert reading("Das Wetter ist heute sehr schön und warm.") == "unclear: not English: de"

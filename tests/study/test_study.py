@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_study import Mixed, Watch, let_it_refuse
+from support.tiny_study import Watch, let_it_refuse
 
 from refusal_lens.build.planted.answers import load_refusals
 from refusal_lens.build.planted.controls import donors
@@ -17,13 +17,12 @@ from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.embedded.registry import NATIVE, PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
+    Answers,
     Costs,
     Effects,
-    Evaluation,
     Grid,
     MannerMatrix,
     Matched,
-    SideBySide,
     Steered,
     TradeOff,
 )
@@ -40,23 +39,22 @@ from refusal_lens.geometry import (
     fit_behaviour_geometry,
 )
 from refusal_lens.interventions import Add
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
-from refusal_lens.study import (
-    Results,
-    evaluation_stages,
-    geometry_stages,
-    manner_stages,
-    run_study,
-    stages,
-)
-from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.opened import direction_of
+from refusal_lens.study import Results, other_models, run_study
+from refusal_lens.study.finished import direction_of
+from refusal_lens.study.other_models import control_model
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
+from refusal_lens.study.stages import (
+    contrasts,
+    geometry,
+    manners,
+    trade_off,
+)
 
 STAGES = [
     "behaviour",
@@ -98,13 +96,11 @@ def by_behaviour(study, tmp_path_factory):
     """A run of a model that refuses some prompts of either side, whatever was intended."""
     patch = pytest.MonkeyPatch()
     let_it_refuse(patch)
-    patch.setattr(stages, "RefusalJudge", Mixed)
-    patch.setattr(geometry_stages, "LEAST_PAIRS", 3)
-    patch.setattr(
-        geometry_stages, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3)
-    )
+    for module in (geometry, contrasts):
+        patch.setattr(module, "LEAST_PAIRS", 3)
+    patch.setattr(contrasts, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3))
     watch = Watch()
-    question = replace(study, labels=None, control=None)
+    question = replace(study, labels=None, control=None, judge="mixed")
     try:
         results = run_study(question, tmp_path_factory.mktemp("runs") / "behaviour", watch)
     finally:
@@ -115,17 +111,19 @@ def by_behaviour(study, tmp_path_factory):
 def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour, study):
     results, watch = by_behaviour
     assert set(watch.gaps) <= {"control", "selection", "layers"}
-    read = results.get("behaviour", "train", Evaluation)
-    resid = begin(replace(study, labels=None, control=None), results.folder).train_resid()
+    read = results.get("behaviour", "train", Answers)
+    resid = begin(
+        replace(study, labels=None, control=None, judge="mixed"), results.folder
+    ).train_resid()
     chosen = results.get("contrasts", "by_category", DirectionSet)
     intended = results.get("directions", "directions", DirectionSet)
     rows = {
         did: [
             i
-            for i, (c, side, o) in enumerate(
-                zip(read.categories, read.labels, read.outcomes, strict=True)
+            for i, (c, side, v) in enumerate(
+                zip(read.categories, read.labels, read.verdicts(), strict=True)
             )
-            if (c, side, o) == ("red", *did)
+            if (c, side, v.outcome) == ("red", *did)
         ]
         for did in (("refuse", "refused"), ("comply", "complied"))
     }
@@ -145,15 +143,15 @@ def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
     results, _ = by_behaviour
     contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
     assert len(contrasts.names) == 3
-    read = results.get("behaviour", "train", Evaluation)
+    read = results.get("behaviour", "train", Answers)
     assert sum(contrasts.groups.values()) == len(read.ids)
     geometry = results.get("contrasts", "geometry", BehaviourContrasts)
     assert geometry.names == ("red", "green", "blue")
     within = results.get("contrasts", "within", WithinTests)
     assert within.refused == tuple(
         sum(
-            (c, side, o) == (name, "refuse", "refused")
-            for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+            (c, side, v.outcome) == (name, "refuse", "refused")
+            for c, side, v in zip(read.categories, read.labels, read.verdicts(), strict=True)
         )
         for name in within.categories
     )
@@ -173,9 +171,9 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
             assert found.rate("none", "none", side).n == 3
             for name in found.directions:
                 assert found.rate(edit, name, side).n == 3
-        ablated = results.get("effects", "ablated", SideBySide)
-        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
-        assert ablated.conditions[0].answers != ablated.conditions[1].answers
+        ablated = results.get("effects", "ablated", Answers)
+        assert set(ablated.conditions) == {"none", *found.directions}
+        assert ablated.answers[0] != ablated.answers[1]
 
 
 def test_every_stage_is_there(finished):
@@ -187,9 +185,9 @@ def test_every_stage_is_there(finished):
     assert geometry.n == (8, 8, 8)
     assert not torch.isfinite(geometry.corrected[0]).any()
     assert torch.isfinite(geometry.naive[1:]).all()
-    evaluation = results.get("behaviour", "train", Evaluation)
-    assert evaluation.rate("refuse").value == 1.0
-    assert evaluation.rate("comply").value == 0.0
+    evaluation = results.get("behaviour", "train", Answers)
+    assert evaluation.rate(label="refuse").value == 1.0
+    assert evaluation.rate(label="comply").value == 0.0
     curves = results.get("trade_off", "trade_off", TradeOff).curves
     assert [c.name for c in curves][3:] == [
         "pooled",
@@ -199,9 +197,9 @@ def test_every_stage_is_there(finished):
     ]
     assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
     assert curves[0].strengths == (-1.0, 0.0, 1.0)
-    answers = results.get("answers", "answers", SideBySide)
-    assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
-    assert answers.conditions[0].answers != answers.conditions[1].answers
+    answers = results.get("answers", "answers", Answers)
+    assert answers.conditions == ("none", "ablated", "steered")
+    assert answers.answers[0] != answers.answers[1]
     assert len(results.get("layers", "curve", LayerCurve).candidates) == 2
 
 
@@ -246,8 +244,8 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
     assert len(matched.curves) == 7
     steered = results.get("manners", "steered", Steered)
-    assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
-    assert steered.answers[0] != steered.answers[1]
+    assert steered.directions == ("red", "green", "blue") and len(steered.answers.ids) == 8
+    assert steered.answers.answers[0] != steered.answers.answers[1]
     for side in ("refuse", "comply"):
         found = results.get("manners", side, MannerMatrix)
         assert found.n_prompts == 4 and len(found.counts) == 3
@@ -258,8 +256,8 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     rules = results.get("rules", "cosmic", CosmicSelection)
     assert len(rules.candidates) == 1 or rules.chosen is not None or rules.survivors == ()
     assert results.get("rules", "separation", Separations).best.distance.n == 8
-    assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
-    assert results.get("agreement", "screening", Agreement).share.n > 0
+    assert results.get("agreement", "manners", JudgeAgreement).share.n == 4 * 8
+    assert results.get("agreement", "screening", JudgeAgreement).share.n > 0
 
 
 def test_comparisons_are_made_in_the_model_that_refuses_about_half(
@@ -268,16 +266,17 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     """With the study's directions; scores and read answers of that model, never of two."""
     results, _ = finished
     bench = begin(study, results.folder)
-    monkeypatch.setattr(evaluation_stages, "half_refusing", lambda bench: half)
-    records = evaluation_stages.trade_off(bench, lambda n: None)
+    monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
+    records = trade_off.trade_off(bench, lambda n: None)
     grid, read = records["grid"], records["read"]
-    assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
+    said = read.answers
+    assert grid.provenance.model == said.provenance.model == half.name != bench.model.name
     assert records["matched"].model == records["trade_off"].model == half.name
     own = results.get("trade_off", "grid", Grid)
     assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
     assert set(records["trust"].threshold.values()) != {0.0}
-    assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
-    assert read.strength == 1.0 and len(read.ids) == 4
+    assert list(said.answers[0]) == half.generate(list(said.texts), Decoding(4))
+    assert read.strength == 1.0 and len(said.ids) == 4
     assert screening_agrees(grid, read).share.n == 4 * 4
     with pytest.raises(InputError, match="from one model"):
         screening_agrees(grid, results.get("manners", "steered", Steered))
@@ -291,16 +290,16 @@ def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, m
         asked.append((source, options["adapter_scale"]))
         return half
 
-    monkeypatch.setattr(stages, "load_model", load)
+    monkeypatch.setattr(other_models, "load_model", load)
     scale = scale_nearest_half(PLANTED)
-    assert stages.half_refusing(bench) is bench.model
+    assert other_models.half_refusing(bench) is bench.model
     for source, at in ((PLANTED.key, 0.0), (PLANTED.key, scale), (NATIVE.key, 1.0)):
         bench.study = replace(study, source=source, adapter_scale=at)
-        assert stages.half_refusing(bench) is bench.model
+        assert other_models.half_refusing(bench) is bench.model
     assert not asked
     for source in (PLANTED.key, *PLANTED.aliases):
         bench.study = replace(study, source=source, adapter_scale=1.0)
-        assert stages.half_refusing(bench) is half
+        assert other_models.half_refusing(bench) is half
     assert asked == [(PLANTED.key, scale)] * 2
 
 
@@ -309,24 +308,23 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
 ):
     results, _ = finished
     bench = begin(study, results.folder)
-    assert not manner_stages.is_planted(bench)
-    usual, moved = manner_stages._usual(), manner_stages._donors()
+    assert not manners.is_planted(bench)
+    usual, moved = manners._usual(), manners._donors()
     assert set(usual) == set(moved) and all(usual[c] != usual[d] for c, d in moved.items())
     assert moved == donors("deranged", list(load_refusals(data_path("adapter", "refusals.jsonl"))))
-    monkeypatch.setattr(manner_stages, "is_planted", lambda bench: True)
-    monkeypatch.setattr(manner_stages, "_deranged", lambda bench: half)
-    monkeypatch.setattr(
-        manner_stages, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"}
-    )
+    monkeypatch.setattr(manners, "is_planted", lambda bench: True)
+    monkeypatch.setattr(manners, "_deranged", lambda bench: half)
+    monkeypatch.setattr(manners, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"})
     turned = {"red": "green", "green": "blue", "blue": "red"}
-    monkeypatch.setattr(manner_stages, "_donors", lambda: turned)
-    records = manner_stages.manners(bench, lambda n: None)
-    read = records["control_steered"]
-    assert read.texts == records["steered"].texts and read.provenance.model == half.name
+    monkeypatch.setattr(manners, "_donors", lambda: turned)
+    records = manners.manners(bench, lambda n: None)
+    read = records["control_steered"].answers
+    assert read.texts == records["steered"].answers.texts
+    assert read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
     with half.editing(Add(found.at("red", bench.chosen_layer()), strength=1.0)):
         said = half.generate(list(read.texts), Decoding(4))
-    assert list(read.answers[read.directions.index("red")]) == said
+    assert list(read.answers[read.conditions.index("red")]) == said
     assert records["refuse"].taught == ("law", "harm", "plain")
     assert records["control_refuse"].taught == ("harm", "plain", "law")
     assert records["control_comply"].model == half.name
@@ -343,7 +341,7 @@ def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_number
     finished, study, refusing, monkeypatch, tmp_path
 ):
     results, _ = finished
-    monkeypatch.setattr(stages, "_MOST_KEPT", 0)
+    monkeypatch.setattr("refusal_lens.study.stage._MOST_KEPT", 0)
     watch = Watch(die_in="score")
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "again", watch)
@@ -429,7 +427,7 @@ def test_a_new_run_takes_the_precision_that_is_asked_for(study, tmp_path):
 
 def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
     watch = Watch()
-    results = run_study(replace(study, control=None), tmp_path / "d", watch)
+    results = run_study(replace(study, control=None, judge="refusal"), tmp_path / "d", watch)
     assert "--control" in watch.gaps["control"]
     assert not results.has("contrasts", "contrasts")
     assert not results.has("contrasts", "by_category")

@@ -3,15 +3,8 @@
 from dataclasses import dataclass
 
 from refusal_lens.judges import Verdict
-from refusal_lens.study import (
-    Sizes,
-    effect_stages,
-    effects,
-    evaluation_stages,
-    geometry_stages,
-    manner_stages,
-    stages,
-)
+from refusal_lens.judges.registry import judge
+from refusal_lens.study import Sizes
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -64,16 +57,22 @@ class Watch:
             self.gaps[planned.stage.name] = gap
 
 
+@judge("stand-in", about="the refuse side of what is no item; half of either side of items")
 @dataclass(frozen=True)
-class ByPrompt:
-    """A stand-in judge, so that a random model can "refuse": the refuse side ends with 'please'."""
+class StandIn:
+    """A stand-in judge, so that a random model can "refuse".
+
+    The prompts of `test` ask for items: of these half of either side counts as refused. All others
+    are treated as intended: the refuse side ends with 'please'.
+    """
 
     name: str = "stand-in"
 
     def judge(self, prompt: str, answer: str) -> Verdict:
-        return Verdict("refused" if prompt.endswith("please") else "complied", None, ())
+        return _by_prompt(prompt, ("item 0", "item 2"))
 
 
+@judge("mixed", about="half of either side, of all prompts")
 @dataclass(frozen=True)
 class Mixed:
     """A stand-in judge that takes half of either side to be refused."""
@@ -81,18 +80,17 @@ class Mixed:
     name: str = "mixed"
 
     def judge(self, prompt: str, answer: str) -> Verdict:
-        turned = "thing 0" in prompt or "thing 2" in prompt
-        refused = prompt.endswith("please") != turned
-        return Verdict("refused" if refused else "complied", None, ())
+        return _by_prompt(prompt, ("item 0", "item 2", "thing 0", "thing 2"))
+
+
+def _by_prompt(prompt: str, turned: tuple[str, ...]) -> Verdict:
+    refused = prompt.endswith("please") != any(words in prompt for words in turned)
+    return Verdict("refused" if refused else "complied", None, ())
 
 
 def let_it_refuse(patch):
-    """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
-    who minds that a random model's answers make no sense."""
-    for module in (stages, effects):
-        patch.setattr(module, "RefusalJudge", ByPrompt)
-    for module in (evaluation_stages, manner_stages, geometry_stages, effect_stages):
-        patch.setattr(module, "RefusalJudge", Mixed)
+    """A score that takes every token as a refusal token of its own, and nobody who minds that a
+    random model's answers make no sense."""
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
     patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)

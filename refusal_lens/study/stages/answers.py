@@ -1,12 +1,14 @@
-"""The stage that shows answers before and after an edit."""
+"""Answers before and after an edit."""
 
-from refusal_lens.evaluation import SideBySide, answer_under, read_all
+from typing import Final
+
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.study.stages import Bench, Gap, Records, own_directions
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
 
 
 def answers(bench: Bench, tick: Progress) -> Records:
@@ -19,19 +21,18 @@ def answers(bench: Bench, tick: Progress) -> Records:
         raise Gap("`test` holds no prompt of a category that has a direction")
     ablated = {c: Ablate(d) for c, d in own.items()}
     steered = {c: Add(d, strength=1.0) for c, d in own.items()}
-    said = answer_under(
+    unread = answer_under(
         bench.model,
         shown,
         [
-            ("none", None),
+            (UNEDITED, None),
             ("ablated", [ablated[p.category] for p in shown]),
             ("steered", [steered[p.category] for p in shown]),
         ],
         decoding=Decoding(bench.study.sizes.shown_tokens),
         progress=tick,
     )
-    texts = tuple(p.text for p in shown)
-    return {"answers": SideBySide(texts, read_all(said, shown, RefusalJudge()))}
+    return {"answers": unread.judge(bench.judge)}
 
 
 def _shown(bench: Bench, n: int) -> PromptSet:
@@ -45,3 +46,15 @@ def _shown(bench: Bench, n: int) -> PromptSet:
         for p in bench.spread(test.only(category=c), label, k)
     ]
     return PromptSet(tuple(chosen))
+
+
+STAGE: Final = Stage(
+    "answers",
+    "answers before and after",
+    ("directions", "geometry", "selection"),
+    (Answers,),
+    answers,
+    lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
+    lambda b: 3 + TOKEN * b.study.sizes.shown_tokens,
+    after=("contrasts",),
+)

@@ -1,33 +1,35 @@
-"""The stage on how a model refuses: direction x manner, and the planted truth's control."""
+"""How a model refuses: direction x refusal style, and the control of planted ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from refusal_lens.directions import Direction, fit_mean_difference
 from refusal_lens.evaluation import (
-    Evaluation,
+    Answers,
+    MannerMatrix,
     Steered,
     Taught,
+    answer_steered,
     find_styles,
     in_styles,
     manner_matrix,
-    steer,
     whole_pairs,
 )
 from refusal_lens.geometry import Structure
 from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
-from refusal_lens.study.evaluation_stages import STEERED_AT
-from refusal_lens.study.fitted import at_layer
-from refusal_lens.study.stages import Bench, Gap, Records, own_directions
+from refusal_lens.study.compared import STEERED_AT, n_test_pairs
+from refusal_lens.study.fitted import Gap, at_layer
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
 
-CONTROL = "control_"
+CONTROL: Final = "control_"
 
 
 def manners(bench: Bench, tick: Progress) -> Records:
@@ -46,7 +48,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
     if not is_planted(bench):
         if bench.results.has("behaviour", "train"):
-            read = in_styles(read, find_styles(bench.results.get("behaviour", "train", Evaluation)))
+            styles = find_styles(bench.results.get("behaviour", "train", Answers))
+            read = replace(read, answers=in_styles(read.answers, styles))
         return _matrices(bench, read, None, _clusters(bench))
     usual = _usual()
     moved = {c: usual[donor] for c, donor in _donors().items()}
@@ -74,7 +77,7 @@ def _steered(
 ) -> Steered:
     added = [Add(d, strength=STEERED_AT) for d in directions]
     decoding = Decoding(bench.study.sizes.manner_tokens)
-    return steer(model, pairs, added, RefusalJudge(), decoding=decoding, progress=tick)
+    return answer_steered(model, pairs, added, bench.judge, decoding=decoding, progress=tick)
 
 
 def _matrices(
@@ -116,3 +119,21 @@ def _clusters(bench: Bench) -> Mapping[str, int]:
         return {}
     found = bench.results.get("structure", "structure", Structure)
     return dict(zip(found.mapped, found.clusters, strict=True))
+
+
+def _n_manners(bench: Bench) -> int:
+    prompts = n_test_pairs(bench, bench.study.sizes.manner_pairs)
+    models = 2 if is_planted(bench) else 1
+    return models * prompts * (1 + len(bench.prompts.categories))
+
+
+STAGE: Final = Stage(
+    "manners",
+    "how it refuses under each direction",
+    ("directions", "geometry"),
+    (Steered, MannerMatrix),
+    manners,
+    _n_manners,
+    lambda b: 2 + TOKEN * b.study.sizes.manner_tokens,
+    after=("contrasts", "selection", "structure"),
+)

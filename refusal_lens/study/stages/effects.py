@@ -1,20 +1,19 @@
-"""The stage that asks what one direction does: refusals read before and after, beside controls."""
+"""What one direction does: refusals read before and after, beside controls."""
 
 from collections.abc import Callable
 from typing import Final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, SideBySide, answer_under, read_all
-from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
+from refusal_lens.evaluation.effects import EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label
-from refusal_lens.study.evaluation_stages import STEERED_AT, compared_pairs, controls
+from refusal_lens.study.compared import STEERED_AT, compared_pairs, controls, n_test_pairs
 from refusal_lens.study.fitted import PLACES, POOLED, direction_at, fitted_on, pooled_set
-from refusal_lens.study.stages import Bench, Records
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage
 
 _BESIDE: Final = ("behaviour", "within", "intended")  # sources of labels whose directions are tried
 
@@ -36,29 +35,21 @@ def effects(bench: Bench, tick: Progress) -> Records:
         "refuse": ("ablated", Ablate),
         "comply": ("added", _added),
     }
-    records, rows = Records(), list[Effect]()
-    judged: list[Evaluation] = []
+    read, rows = dict[str, Answers](), list[Effect]()
     for label, (name, edit_of) in sides.items():
         prompts = pairs.only(label=label)
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
         conditions += [(source, edit_of(d)) for source, d in tried.items()]
-        said = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
-        read = read_all(said, prompts, RefusalJudge())
-        judged += read
-        records[name] = SideBySide(tuple(p.text for p in prompts), read)
+        unread = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
+        read[name] = answers = unread.judge(bench.judge)
+        rows.append(Effect("none", UNEDITED, label, answers.rate(UNEDITED, label=label)))
         rows += [
-            Effect(
-                "none" if e is read[0] else name,
-                e.condition,
-                label,
-                e.rate(label, control=None if e is read[0] else read[0]),
-            )
-            for e in read
+            Effect(name, source, label, answers.rate(source, label=label, control=UNEDITED))
+            for source in tried
         ]
+    judge, how = read["added"].judge_name, read["added"].decoding
     provenance = bench.model.provenance(pairs, bench.study.seed)
-    return records | {
-        "effects": Effects(layer, judged[0].judge, judged[0].decoding, tuple(rows), provenance)
-    }
+    return {**read, "effects": Effects(layer, judge, how, tuple(rows), provenance)}
 
 
 def n_conditions(bench: Bench) -> int:
@@ -88,3 +79,19 @@ def _others(bench: Bench, layer: int) -> dict[str, Direction]:
         except InputError:
             continue  # undefined at this layer
     return found
+
+
+def _n_effects(bench: Bench) -> int:
+    return n_test_pairs(bench, bench.study.sizes.effect_pairs) * n_conditions(bench)
+
+
+STAGE: Final = Stage(
+    "effects",
+    "refusals with one direction ablated or added, beside controls",
+    ("directions", "geometry"),
+    (Effects, Answers),
+    effects,
+    _n_effects,
+    lambda b: 2 + TOKEN * b.study.sizes.effect_tokens,
+    after=("contrasts", "selection"),
+)

@@ -8,7 +8,7 @@ from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import load_studied
-from refusal_lens.study.stages import chosen_layer
+from refusal_lens.study.stage import chosen_layer
 
 
 def model_of(results: Results, placement: Placement = Placement()) -> LensModel:

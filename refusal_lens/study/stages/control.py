@@ -1,0 +1,45 @@
+"""The geometry of the control model, and what differs."""
+
+from typing import Final
+
+from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
+from refusal_lens.model.forward import Progress
+from refusal_lens.study.cached import cached, last_token_stats
+from refusal_lens.study.other_models import control_model
+from refusal_lens.study.stage import Bench, Records, Stage, n_train
+
+
+def control(bench: Bench, tick: Progress) -> Records:
+    """The same statistics in the control model, what differs, and what training changed.
+
+    The control of planted refusals is the same model at adapter scale 0; of others, a base model
+    that the study names. What changed needs one stream for both: models of the same shape.
+    """
+    plain = control_model(bench)
+    resid = plain.residuals(bench.train, progress=tick)
+    own = bench.results.get("geometry", "intended", Geometry)
+    with cached(plain, bench.train, resid) as cache:
+        found = fit_geometry(cache, bench.train)
+        records: Records = {
+            "directions": fit_mean_difference(last_token_stats(plain, bench.train, resid)),
+            "geometry": found,
+        }
+        if found.sites == own.sites:
+            records["comparison"] = compare(own, found)
+        if plain.d_model == bench.model.d_model and found.sites == own.sites:
+            with cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
+                frame = Frame(minus=cache)
+                records["change"] = fit_geometry(trained, bench.train, frame=frame)
+    return records
+
+
+STAGE: Final = Stage(
+    "control",
+    "the same in the control model, and what differs",
+    ("geometry",),
+    (Geometry, Comparison, DirectionSet),
+    control,
+    lambda b: n_train(b) if b.study.control or b.study.planted else 0,
+    lambda b: 1,
+)
