@@ -164,6 +164,9 @@ class DirectionSet(Record):
     def at(self, category: str, layer: int, offset: int = -1) -> Direction:
         """The direction of a category at the input of a block (`resid_pre[layer]`).
 
+        >>> directions.at("advice", layer=2)
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+
         Raises:
             InputError: an unknown category, layer or offset, or a place where the direction is
                 undefined.
@@ -184,6 +187,43 @@ class DirectionSet(Record):
             )
         scale, low, high = (float(x[c, o, s]) for x in (self.scale, self.low, self.high))
         return Direction(category, site, offset, vector, scale, low, high, self.provenance)
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Direction:
+        """`directions["advice", 21]` is `directions.at("advice", 21)`; raises like it.
+
+        The layer may be left out of a set that has a single one.
+
+        >>> directions["advice", 2]
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+        >>> directions["advice"]
+        Traceback (most recent call last):
+        refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
+        """
+        category, *layer = (key,) if isinstance(key, str) else key
+        if layer:
+            return self.at(category, layer[0], self.offsets[-1])
+        if len(self.sites) > 1:
+            raise InputError(
+                f"this direction set has {len(self.sites)} layers; name one, as in "
+                f"directions[{category!r}, {self.sites[0].layer}]"
+            )
+        return self.at_site(category, self.sites[0], self.offsets[-1])
+
+    def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
+        """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.
+
+        Sampling error pulls such a cosine towards 0, the more so the fewer prompts there are.
+        `fit_geometry` corrects it and gives intervals.
+
+        >>> directions.cosine(layer=2).shape
+        torch.Size([3, 3])
+
+        Raises:
+            InputError: an unknown layer or offset.
+        """
+        s = _index(self.sites, Site(layer), "site")
+        vectors = self.vectors[:, _index(self.offsets, offset, "offset"), s].double()
+        return (vectors @ vectors.T).float()
 
     def defined(self) -> Float[Tensor, "category offset site"]:
         """1 where there is a direction, 0 where it is undefined."""

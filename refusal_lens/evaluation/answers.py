@@ -10,7 +10,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation.notebook import answers_html
 from refusal_lens.intervals import accuracy, wilson
 from refusal_lens.judges import Judge, Verdict, VerdictCounts, count_verdicts, judge_all
-from refusal_lens.judges.sense import sense_checked
+from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.prompts import LABELS, Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -34,7 +34,7 @@ class Answers(Record):
         categories: Each prompt's category, "" where none was given.
         labels: What was intended of each prompt, None where nothing was.
         answers: ``answers[c][p]``, the answer to prompt p under condition c.
-        senseless: Why an answer makes no sense (`judges.sense`), None where it does; None
+        senseless: Why an answer makes no sense (`judges.coherence`), None where it does; None
             throughout where nobody has looked.
         provenance: What the answers were made with; ``provenance.edits`` are the edits that were
             on around all conditions.

@@ -21,7 +21,7 @@ from refusal_lens.evaluation.dependence import (
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Judge
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -117,7 +117,7 @@ def answer_steered(
 ) -> Steered:
     """Generate and judge every prompt unedited and under each addition, in common batches.
 
-    Answers that the unedited model finds most improbable are unclear (`judges.sense`).
+    Answers that the unedited model finds most improbable are unclear (`judges.coherence`).
 
     Raises:
         InputError: no addition, or additions of several strengths or sites.

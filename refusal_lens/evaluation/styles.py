@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from refusal_lens.evaluation.answers import Answers
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
 
 WORDS: Final = 4
 LEAST_SHARE: Final = 0.03

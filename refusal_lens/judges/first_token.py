@@ -57,9 +57,9 @@ def find_refusal_tokens(
     over_answered = p[~refused].mean(0)
     common = torch.zeros(p.shape[1], dtype=torch.bool)
     for category in dict.fromkeys(categories):
-        own = torch.tensor([c == category for c in categories]) & refused
-        if bool(own.any()):
-            common |= p[own].mean(0) >= _SHARE
+        of_category = torch.tensor([c == category for c in categories]) & refused
+        if bool(of_category.any()):
+            common |= p[of_category].mean(0) >= _SHARE
     chosen = common & (p[refused].mean(0) >= _RATIO * over_answered)
     if not bool(chosen.any()):
         raise InputError(

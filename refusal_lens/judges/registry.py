@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
-from refusal_lens.judges.sense import SenseChecked
+from refusal_lens.judges.coherence import SenseChecked
 from refusal_lens.placement import AUTO, Placement
 
 DEFAULT: Final = "refusal"

@@ -40,8 +40,8 @@ def direction_of(results: Results, category: str, layer: int | None = None) -> D
     return found.at(category, chosen_layer(results) if layer is None else layer)
 
 
-def directions_of(results: Results, category: str) -> DirectionSet:
-    """The set of a run that holds a category's directions, or the pooled ones.
+def directions_of(results: Results, category: str | None) -> DirectionSet:
+    """The directions of every category, or for "pooled" those of all prompts together.
 
     Raises:
         InputError: the run has no directions yet, or none by what its model did.

@@ -10,7 +10,7 @@ from support.tiny_study import Watch, let_it_refuse
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers
 from refusal_lens.judges import RefusalJudge
-from refusal_lens.judges.sense import SenseChecked
+from refusal_lens.judges.coherence import SenseChecked
 from refusal_lens.placement import Placement
 from refusal_lens.study import Results, Study, run_study
 from refusal_lens.study.run import begin, stale

@@ -6,7 +6,7 @@ import pytest
 from support.synthetic.answers import judged, steered
 
 from refusal_lens.evaluation import find_styles, in_styles
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.prompts import Prompt
 from refusal_lens.study.forecast import Forecast
 
