@@ -199,15 +199,15 @@ class DirectionSet(Record):
         Traceback (most recent call last):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
         """
-        category, *layer = (key,) if isinstance(key, str) else key
-        if layer:
-            return self.at(category, layer[0], self.offsets[-1])
+        if not isinstance(key, str):
+            category, layer = key
+            return self.at(category, layer, self.offsets[-1])
         if len(self.sites) > 1:
             raise InputError(
                 f"this direction set has {len(self.sites)} layers; name one, as in "
-                f"directions[{category!r}, {self.sites[0].layer}]"
+                f"directions[{key!r}, {self.sites[0].layer}]"
             )
-        return self.at_site(category, self.sites[0], self.offsets[-1])
+        return self.at_site(key, self.sites[0], self.offsets[-1])
 
     def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
         """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.

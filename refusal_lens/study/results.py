@@ -150,7 +150,7 @@ class Results:
         Raises:
             InputError: it can't be loaded, or its weights are not those that the run measured.
         """
-        from refusal_lens.study.opened import model_of  # built on this file
+        from refusal_lens.study.finished import model_of  # built on this file
 
         return model_of(self, placement)
 
@@ -164,7 +164,7 @@ class Results:
         Raises:
             InputError: no such category or layer, or the run has no directions yet.
         """
-        from refusal_lens.study.opened import direction_of
+        from refusal_lens.study.finished import direction_of
 
         return direction_of(self, category, layer)
 
@@ -177,7 +177,7 @@ class Results:
         Raises:
             InputError: the run has no directions yet, or none by what its model did.
         """
-        from refusal_lens.study.opened import directions_of
+        from refusal_lens.study.finished import directions_of
 
         return directions_of(self, None)
 
