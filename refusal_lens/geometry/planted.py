@@ -33,7 +33,7 @@ What = Literal["directions", "change"]
 
 @final
 @dataclass(frozen=True)
-class Agreement:
+class MatrixAgreement:
     """Correlation of two cosine matrices at one layer, with its permutation p."""
 
     question: Question
@@ -68,7 +68,7 @@ class Planted(Record):
     refusal: tuple[Estimate, ...]
     over_refusal: tuple[Estimate, ...]
     manner: tuple[Estimate, ...]
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[MatrixAgreement, ...]
     provenance: tuple[Provenance, ...]
 
     def __repr__(self) -> str:
@@ -87,12 +87,12 @@ def shipped_planted() -> Planted:
     return Planted.load(data_path("controls", "planted.json").with_suffix(""))
 
 
-def agreements(
+def matrix_agreements(
     matrices: dict[str, Float[np.ndarray, "site category category"]],
     what: What,
     manner: Sequence[int],
     layers: Sequence[int],
-) -> list[Agreement]:
+) -> list[MatrixAgreement]:
     """Every question at every layer where all entries are defined.
 
     `manner[i]` is the place of the category whose manner category i was given.
@@ -106,7 +106,7 @@ def agreements(
         "one manner": ("one_manner", reference),
         "content": (BASE, reference),
     }
-    found: list[Agreement] = []
+    found: list[MatrixAgreement] = []
     for question, (name, other) in asked.items():
         if name not in matrices:
             continue
@@ -114,5 +114,5 @@ def agreements(
             a, b = matrices[name][s], other[s]
             if np.isfinite(a).all() and np.isfinite(b).all():
                 alike = matrix_correlation(torch.from_numpy(a), torch.from_numpy(b))
-                found.append(Agreement(question, what, layer, alike.correlation, alike.p))
+                found.append(MatrixAgreement(question, what, layer, alike.correlation, alike.p))
     return found

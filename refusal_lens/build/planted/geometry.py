@@ -19,7 +19,7 @@ from refusal_lens.build.planted.controls import NAMES, donors
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
-from refusal_lens.geometry.planted import BASE, Agreement, Planted, What, agreements
+from refusal_lens.geometry.planted import BASE, MatrixAgreement, Planted, What, matrix_agreements
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
@@ -69,8 +69,10 @@ def _record(
     directions = {name: g.corrected for name, (g, _) in fitted.items()}
     changes = {name: c.corrected for name, (_, c) in fitted.items() if c is not None}
 
-    def agreed(matrices: dict[str, Tensor], what: What) -> list[Agreement]:
-        return agreements({k: m.double().numpy() for k, m in matrices.items()}, what, place, layers)
+    def agreed(matrices: dict[str, Tensor], what: What) -> list[MatrixAgreement]:
+        return matrix_agreements(
+            {k: m.double().numpy() for k, m in matrices.items()}, what, place, layers
+        )
 
     return Planted(
         names=tuple(fitted),
