@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from refusal_lens.attribution import Agreement, AttributionPatch, PatchMap, PatchSite
+from refusal_lens.attribution import AttributionPatch, PatchAgreement, PatchMap, PatchSite
 from refusal_lens.plots.attribution.grid import (
     MENU_TOP,
     Heatmap,
@@ -121,7 +121,7 @@ def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scat
 def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.Figure:
     """Layer x head: the share of the score's gap that patching a head should recover, first order.
 
-    A guess from one backward pass: the agreement table says how good it was at other sites.
+    A first-order estimate: the agreement table gives its correlation with real patches elsewhere.
     """
     heads = [s for s in fast.sites if s.point == "head"]
     n_layers = 1 + max((s.layer for s in heads), default=0)  # a state space has no heads
@@ -154,8 +154,8 @@ def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.F
     return plot_grids(grids, frame)
 
 
-def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
-    """How well the estimates foretold real patches, by category, with what was compared."""
+def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+    """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
     rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
     rows += [

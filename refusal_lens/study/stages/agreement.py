@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens.evaluation import Answers, Grid, Steered
 from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree, screening_agrees
 from refusal_lens.judges import JudgeAgreement, make_judge
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.stage import Bench, Records, Stage
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.compared import STEERED_AT, compared_pairs, n_compared
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions

@@ -17,6 +17,8 @@ LAYERS = (
         "arguments",
         "placement",
         "memory",
+        "progress",
+        "sums",
         "resources",
         "sites",
         "prompts",
