@@ -132,6 +132,10 @@ class Study:
     what was intended, by default where refusals are planted. Cosines are shown of both. `judge`
     reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
     judge, or other settings of how it reads, are another question.
+
+    >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
+    >>> study.fitted_on
+    'intended'
     """
 
     source: str = STUDIED

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from support.judge_server import KEY, REFUSED, completion, reply
-from support.tiny_study import Watch, let_it_refuse
+from support.tiny_study import Watch
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers
@@ -56,7 +56,6 @@ def test_verdicts_of_one_judge_do_not_serve_another(study, tmp_path):
 
 
 def test_an_endpoint_reads_the_answers_of_a_study(study, server, monkeypatch, tmp_path):
-    let_it_refuse(monkeypatch)
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     server.respond = lambda handler, body: reply(handler, 200, completion(REFUSED))
     asked = replace(study, judge="llm", judge_settings=LLM | {"endpoint": server.url})

@@ -1,10 +1,12 @@
-"""A small study of a tiny random model, its stand-in judges and its progress."""
+"""A small study of a tiny model: its prompts, sizes and progress."""
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
 
-from refusal_lens.judges import Verdict
-from refusal_lens.judges.registry import judge
-from refusal_lens.study import Sizes
+from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.study import Results, Sizes
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -57,41 +59,54 @@ class Watch:
             self.gaps[planned.stage.name] = gap
 
 
-@judge("stand-in", about="the refuse side of what is no item; half of either side of items")
-@dataclass(frozen=True)
-class StandIn:
-    """A stand-in judge, so that a random model can "refuse".
-
-    The prompts of `test` ask for items: of these half of either side counts as refused. All others
-    are treated as intended: the refuse side ends with 'please'.
-    """
-
-    name: str = "stand-in"
-
-    def judge(self, prompt: str, answer: str) -> Verdict:
-        return _by_prompt(prompt, ("item 0", "item 2"))
+SPLITS = {"adapt": 2, "train": 8, "val": 6, "test": 3}
+KINDS = ("big", "old", "odd", "new")
 
 
-@judge("mixed", about="half of either side, of all prompts")
-@dataclass(frozen=True)
-class Mixed:
-    """A stand-in judge that takes half of either side to be refused."""
+def paired_things(
+    splits: Mapping[str, int] = SPLITS, thing: Callable[[int], str] = lambda i: f"thing {i * 7 % 5}"
+) -> PromptSet:
+    """Three categories whose harmful prompts say "please" and whose benign ones say "thanks"."""
+    prompts = [
+        Prompt(
+            f"{c}-{split}-{i}-{label}",
+            f"{c} {thing(i)}{' please' if label == 'refuse' else ' thanks'}",
+            c,
+            label,
+            split,
+            "test",
+            f"{c}-{split}-{i}",
+        )
+        for c in ("red", "green", "blue")
+        for split, n in splits.items()
+        for i in range(n)
+        for label in ("refuse", "comply")
+    ]
+    return PromptSet(tuple(prompts))
 
-    name: str = "mixed"
 
-    def judge(self, prompt: str, answer: str) -> Verdict:
-        return _by_prompt(prompt, ("item 0", "item 2", "thing 0", "thing 2"))
-
-
-def _by_prompt(prompt: str, turned: tuple[str, ...]) -> Verdict:
-    refused = prompt.endswith("please") != any(words in prompt for words in turned)
-    return Verdict("refused" if refused else "complied", None, ())
+def kinds_of_things() -> PromptSet:
+    """As many pairs as a geometry of what a model did needs, of four kinds in turn."""
+    return paired_things(
+        {"train": 28, "val": 8, "test": 8}, lambda i: f"{KINDS[i % 4]} thing {i * 7 % 5}"
+    )
 
 
-def let_it_refuse(patch):
-    """A score that takes every token as a refusal token of its own, and nobody who minds that a
-    random model's answers make no sense."""
-    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
-    patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
-    patch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
+def refuses_by_kind(prompt: Prompt) -> bool:
+    """Harmful prompts but those of old things, and benign ones of new things."""
+    return (" old " not in prompt.text) if prompt.label == "refuse" else (" new " in prompt.text)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Digest of every file of a run by its place."""
+    return {
+        str(path.relative_to(folder)): sha256(path.read_bytes()).digest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def copied(results: Results, folder: Path) -> Results:
+    """The same run in another folder."""
+    shutil.copytree(results.folder, folder)
+    return Results.open(folder)
