@@ -33,6 +33,7 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
     results, _ = finished
     assert Study.of(results.manifest.get("question")) == study
     assert model_of(results).digest == results.manifest["model_digest"]
+    assert results.model().digest == results.manifest["model_digest"]
     other = Results(tmp_path, results.manifest | {"model_digest": "0" * 64})
     with pytest.raises(InputError, match="not those of this run"):
         model_of(other)

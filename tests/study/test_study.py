@@ -124,6 +124,8 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
     pooled = results.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
     assert grid.lengths[3] == pytest.approx(pooled.at("pooled", grid.layer).scale)
     assert direction_of(results, "red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+    assert results.direction("red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+    assert results.directions["red", 2].scale == pytest.approx(chosen.at("red", 2).scale)
 
 
 def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
