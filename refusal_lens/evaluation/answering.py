@@ -8,7 +8,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.judges import Judge, Verdict, judge_all
-from refusal_lens.judges.sense import MOST_NATS, needs_nats, sense_checked, senseless_reason
+from refusal_lens.judges.coherence import MOST_NATS, needs_nats, sense_checked, senseless_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.generate import GREEDY

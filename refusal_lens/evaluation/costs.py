@@ -37,9 +37,9 @@ class Cost:
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
     `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
     template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
-    make no sense (`judges.sense`: no words, loops, or too improbable ones). `kept`: share of the
-    benign prompts which the unedited model answered that are still answered, in answers that make
-    sense. `verdicts`: what the judge made of the answers.
+    make no sense (`judges.coherence`: no words, loops, or too improbable ones). `kept`: share of
+    the benign prompts which the unedited model answered that are still answered, in answers that
+    make sense. `verdicts`: what the judge made of the answers.
     """
 
     condition: str

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from support.tiny_study import Watch
+from support.tiny_study import Watch, copied
 from typer.testing import CliRunner
 
 from refusal_lens.attribution import (
@@ -32,7 +32,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.records import save_record
 from refusal_lens.selection import Selection
-from refusal_lens.study import Results, explain_prompt, run_attribution, run_study
+from refusal_lens.study import explain_prompt, run_attribution, run_study
 
 STAGES = [
     "attribution",
@@ -46,14 +46,9 @@ STAGES = [
 TOLERANCE = 1e-4
 
 
-def copied(results: Results, folder):
-    shutil.copytree(results.folder, folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def attributed(finished, tmp_path_factory):
-    folder = copied(finished[0], tmp_path_factory.mktemp("attributed") / "run")
+    folder = copied(finished[0], tmp_path_factory.mktemp("attributed") / "run").folder
     watch = Watch()
     return run_attribution(folder, watch), watch
 
@@ -111,7 +106,7 @@ def test_progress_reaches_what_was_planned(attributed):
 def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it(
     attributed, tmp_path
 ):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     again = Watch()
     run_attribution(folder, again)
     assert again.done == STAGES and again.started_stages == []
@@ -123,7 +118,7 @@ def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it
 
 @pytest.fixture(scope="module")
 def whole_maps(attributed, tmp_path_factory):
-    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run")
+    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run").folder
     watch = Watch()
     return run_attribution(folder, watch, full=True), watch
 
@@ -190,7 +185,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
 
 
 def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages" / "score")
     with pytest.raises(InputError, match="'score'.*not finished"):
         run_attribution(folder, Watch())
@@ -199,7 +194,7 @@ def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
 
 
 def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed, study, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     path = folder / "stages/depth/stage.json"
     path.write_text(json.dumps({"digest": "0" * 64, "records": []}))
     run_study(study, folder, Watch())
@@ -218,7 +213,7 @@ def without_a_first_token(results, folder, mode):
 
 
 def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     without_a_first_token(attributed[0], folder, "generation only")
     watch = Watch()
     run_attribution(folder, watch)
@@ -228,7 +223,7 @@ def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path
 
 
 def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     without_a_first_token(attributed[0], folder, "opening")
     watch = Watch()
     results = run_attribution(folder, watch)
@@ -245,12 +240,12 @@ def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attr
     assert results.get("patching", "agreement", PatchAgreement).overall.n == 9
 
 
-def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):
+def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     results, _ = attributed
     told = explain_prompt(results.folder, "red thing 3 please", category="red")
     layer = results.get("selection", "selection", Selection).choice.layer
     d = results.get("directions", "directions", DirectionSet).at("red", layer)
-    resid = tiny_llama.residuals(["red thing 3 please"], sites=[d.site])[0, 0, 0]
+    resid = refusing.residuals(["red thing 3 please"], sites=[d.site])[0, 0, 0]
     assert float(told.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
     )
@@ -270,7 +265,7 @@ def said(*arguments):
 
 @pytest.mark.slow
 def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/paths_0")
     done, text = said(folder, "--category", "red")
     assert done.exit_code == 0, done.output
@@ -285,7 +280,7 @@ def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attrib
 
 def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, monkeypatch):
     """Stopped at the first stage: the plan of all of them stands on the screen by then."""
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -323,7 +318,7 @@ def test_a_mistake_is_one_clear_line(attributed, arguments, words):
 
 
 def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/directions")
     for arguments in ((), ("--full",), ("--prompt", "Why?")):
         done, _ = said(folder, *arguments)

@@ -12,6 +12,8 @@ from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, tick, told, visible
+from refusal_lens.plots.titles import Titles, names_of, titles_of
+from refusal_lens.records import Provenance
 
 _BARS: Final = 18
 _COLUMNS: Final = 16
@@ -21,13 +23,17 @@ Control = Mapping[str, Attribution]
 
 
 def plot_writers(
-    attributions: Sequence[Attribution], controls: Control, *, titles: Mapping[str, str]
+    attributions: Sequence[Attribution], controls: Control, *, titles: Titles = None
 ) -> go.Figure:
     """The parts that write most of a category's direction, of either sign, and all others summed.
 
     Bars are the class difference with 95% intervals, open circles the control model's. The line
     above the bars gives the total, the residual and n.
+
+    >>> own = [*attributions.values()]
+    >>> plot_writers(own, control_attributions).write_html("writers.html")
     """
+    titles = titles_of(titles, [a.category for a in attributions])
     figure, owners = go.Figure(), list[str]()
     layouts: dict[str, dict[str, Any]] = {}
     ends = [0.0]
@@ -123,15 +129,20 @@ def plot_heads(
     attributions: Sequence[Attribution],
     controls: Control,
     *,
-    titles: Mapping[str, str],
-    names: tuple[str, str],
+    titles: Titles = None,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """Layer x head of the class difference, the MLP in the last column, the control beside.
 
     Where a block has no heads that can be told apart, its mixer stands in the first column.
 
     The colours end at what the strongest head writes; an MLP may write more.
+
+    >>> own = [*attributions.values()]
+    >>> plot_heads(own, control_attributions).write_html("heads.html")
     """
+    titles = titles_of(titles, [a.category for a in attributions])
+    names = names_of(names, attributions[0].provenance, _measured_in(controls))
     components = attributions[0].components
     n_layers = 1 + max(c.layer for c in components)
     n_heads = 1 + max(c.head or 0 for c in components)
@@ -152,6 +163,10 @@ def plot_heads(
         (30, 16),
     )
     return plot_grids(grids, frame)
+
+
+def _measured_in(controls: Control) -> Provenance | None:
+    return next((control.provenance for control in controls.values()), None)
 
 
 def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Grid:
@@ -181,13 +196,17 @@ def plot_component_matrix(
     matrix: ComponentMatrix,
     controls: Control,
     *,
-    titles: Mapping[str, str],
-    names: tuple[str, str],
+    titles: Titles = None,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """The parts with the largest share in any category, and the control model's beside them.
 
     Both are in shares of this model's total difference, so that the two can be compared.
+
+    >>> plot_component_matrix(matrix, control_attributions).write_html("shares.html")
     """
+    titles = titles_of(titles, matrix.categories)
+    names = names_of(names, matrix.provenance, _measured_in(controls))
     top: list[int] = matrix.share.abs().amax(0).argsort(descending=True)[:_COLUMNS].tolist()
     top.sort()
     panels = [_shares(matrix, top, None)]
