@@ -1,8 +1,7 @@
 """`LensModel`: a chat model under TransformerLens, read and edited in its residual stream."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import final
 
 import torch
@@ -16,7 +15,6 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.compare import Compared, by_name, read_answer
 from refusal_lens.model.continuation import continuation_log_probs, text_log_probs
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.forward import last_logits, residual_stats, residuals
@@ -98,7 +96,11 @@ class LensModel:
         return self._active.text
 
     def provenance(self, prompts: PromptSet | None = None, seed: int | None = None) -> Provenance:
-        """What is needed to make a number of this model again, edits included."""
+        """What is needed to make a number of this model again, edits included.
+
+        >>> model.provenance(prompts).edits
+        'none'
+        """
         return Provenance(
             model=self.name,
             model_digest=self.digest,
@@ -112,7 +114,11 @@ class LensModel:
         )
 
     def tokens(self, prompt: Prompt | str) -> list[tuple[int, str]]:
-        """Position (from the end, -1 is the last) and text of every token fed to the model."""
+        """Position (from the end, -1 is the last) and text of every token fed to the model.
+
+        >>> model.tokens("Why?")[0]
+        (-23, '<|im_start|>')
+        """
         ids = self.ids([prompt])[0]
         return list(zip(range(-len(ids), 0), self.chat.strings(ids), strict=True))
 
@@ -122,6 +128,9 @@ class LensModel:
         Raises:
             InputError: no prompt, something else than prompts, or one that is longer than the
                 model's context.
+
+        >>> model.ids(["Why?"])[0] == model.chat.ids("Why?")
+        True
         """
         names, ids = self._tokenised(prompts)
         check_prompt_lengths(names, ids, self.backend.n_ctx)
@@ -170,7 +179,12 @@ class LensModel:
     def feed_ids(
         self, rows: Sequence[Ids], names: Sequence[str], progress: Progress = NO_PROGRESS
     ) -> Feed:
-        """The same for templated prompts as token ids; errors call them by `names`."""
+        """The same for templated prompts as token ids; errors call them by `names`.
+
+        >>> feed = model.feed_ids(model.ids(["Why?"]), ["the question"])
+        >>> len(feed.ids)
+        1
+        """
         check_prompt_lengths(names, rows, self.backend.n_ctx)
         prefix = prefix_for(self._prefix, rows, names)
         return Feed(prefix, rows, names, self.rows, progress)
@@ -231,7 +245,11 @@ class LensModel:
     def answer_log_probs(
         self, prompts: Prompts, answers: Sequence[Ids], *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, " prompt"]:
-        """Log-probability (nats) that each prompt's answer begins with the given tokens."""
+        """Log-probability (nats) that each prompt's answer begins with the given tokens.
+
+        >>> model.answer_log_probs(["Why?", "Who?"], [(5, 6), (7,)]).shape
+        torch.Size([2])
+        """
         return continuation_log_probs(self.feed(prompts, progress), answers)
 
     @torch.inference_mode()
@@ -284,27 +302,14 @@ class LensModel:
 
     @torch.inference_mode()
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The residual stream after the norm before the unembedding, float32 on the CPU."""
+        """The residual stream after the norm before the unembedding, float32 on the CPU.
+
+        >>> import torch
+        >>> model.final_norm(torch.ones(2, model.d_model)).shape
+        torch.Size([2, 32])
+        """
         moved = resid.to(self.backend.device, self.backend.dtype)
         return self.backend.final_norm(moved).float().cpu()
-
-    def compare(
-        self,
-        prompt: str,
-        edits: Mapping[str, Edit] | Sequence[Edit],
-        decoding: Decoding = GREEDY,
-    ) -> Compared:
-        """The answer to one prompt as the model is, and under each edit by itself.
-
-        Edits that are on stay on, also under "none". A notebook shows a table.
-        """
-        found = [read_answer(prompt, "none", self.edits_text, *self.generate([prompt], decoding))]
-        for name, edit in by_name(edits).items():
-            with self.editing(edit):
-                said = self.generate([prompt], decoding)
-                found.append(read_answer(prompt, name, self.edits_text, *said))
-        how = ", ".join(f"{k}={v}" for k, v in asdict(decoding).items())
-        return Compared(prompt, self.name, how, tuple(found))
 
     def _tokenised(self, prompts: Prompts) -> tuple[tuple[str, ...], list[Ids]]:
         asked = several(

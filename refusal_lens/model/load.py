@@ -86,7 +86,7 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
         hf, tokenizer = load_checkpoint(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
     chat = _template(tokenizer, system, thinking, now)
-    digest = fingerprint(hf)
+    digest = weights_digest(hf)
     if implementation == "bridge":
         return _bridged(hf, chat, name, digest, placement)
     return _finish(_hooked_transformer(hf, tokenizer), chat, name, digest, placement)
@@ -115,7 +115,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             f"{source!r} can't be the control of {like.name}: {named}; name the model that it was "
             "tuned from"
         )
-    digest = fingerprint(hf)
+    digest = weights_digest(hf)
     return _bridged(hf, like.chat, f"{source} (control)", digest, placement)
 
 
@@ -156,7 +156,7 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
             )
         name = name or str(model.config.name_or_path) or type(model).__name__
         check_plain(model, name)
-        digest = fingerprint(model)
+        digest = weights_digest(model)
         model.eval().requires_grad_(False)
         chat = _template(tokenizer, system, thinking, now)
         return _bridged(model, chat, name, digest, placement)
@@ -165,19 +165,19 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
     assert tokenizer is not None
     chat = _template(tokenizer, system, thinking, now)
     if isinstance(model, TransformerBridge):
-        digest = fingerprint(model.original_model)
+        digest = weights_digest(model.original_model)
         return _finish(BridgeBackend(model), chat, name, digest, placement)
     if type(model).__name__ == "HookedTransformer":
         backend = HookedTransformerBackend(model)
-        return _finish(backend, chat, name, fingerprint(model), placement)
+        return _finish(backend, chat, name, weights_digest(model), placement)
     raise InputError(f"{type(model).__name__} is not a model that TransformerLens can hook")
 
 
-def fingerprint(model: torch.nn.Module) -> str:
+def weights_digest(model: torch.nn.Module) -> str:
     """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight.
 
     >>> from transformers import AutoModelForCausalLM
-    >>> fingerprint(AutoModelForCausalLM.from_pretrained(model.name)) == model.digest
+    >>> weights_digest(AutoModelForCausalLM.from_pretrained(model.name)) == model.digest
     True
     """
     digest = hashlib.sha256()
