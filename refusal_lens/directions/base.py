@@ -27,6 +27,13 @@ class Direction:
     `scale` is the length before normalising (the distance between the two class means);
     `low` and `high` are the mean coordinates of the comply and the refuse side on the vector,
     in residual-stream units, so that `high - low == scale` for a difference of means.
+
+    >>> direction
+    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+    >>> float(direction.vector.norm())
+    1.00
+    >>> abs(direction.high - direction.low - direction.scale) < 1e-4
+    True
     """
 
     category: str
@@ -76,6 +83,12 @@ class Direction:
     ) -> "Direction":
         """The direction of a raw difference vector (refuse minus comply).
 
+        >>> doubled = 2.0 * direction.scale * direction.vector
+        >>> where = {"category": "mine", "site": direction.site, "offset": -1}
+        >>> made = rl.Direction.from_difference(doubled, **where, provenance=direction.provenance)
+        >>> made.scale / direction.scale
+        2.00
+
         Raises:
             InputError: the difference is zero or not finite, so that it has no direction.
         """
@@ -111,6 +124,12 @@ class DirectionSet(Record):
     """Directions by category, offset and site. Undefined ones are NaN, with scale 0.
 
     `count` is the number of prompts by category and label ("refuse", "comply").
+
+    >>> directions.categories, directions.vectors.shape
+    (('advice', 'humanizing', 'unsupported'), torch.Size([3, 13, 3, 32]))
+    >>> directions.save("mine/directions")
+    >>> rl.DirectionSet.load("mine/directions").method == directions.method
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -200,15 +219,16 @@ class DirectionSet(Record):
         Traceback (most recent call last):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
         """
-        category, *layer = (key,) if isinstance(key, str) else key
-        if layer:
-            return self.at(category, layer[0], self.offsets[-1])
-        if len(self.sites) > 1:
+        if not isinstance(key, str):
+            category, layer = key
+            return self.at(category, layer)
+        first, *others = self.sites
+        if others:
             raise InputError(
                 f"this direction set has {len(self.sites)} layers; name one, as in "
-                f"directions[{category!r}, {self.sites[0].layer}]"
+                f"directions[{key!r}, {first.layer}]"
             )
-        return self.at_site(category, self.sites[0], self.offsets[-1])
+        return self.at_site(key, first)
 
     def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
         """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.
@@ -299,6 +319,9 @@ def _check_offset(offset: object, where: str) -> None:
 
 def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]:
     """What was given as `directions`, if it is several `Direction`s.
+
+    >>> len(several_directions([direction, directions["humanizing", 2]]))
+    2
 
     Raises:
         InputError: a lone one, or something else, for example a whole `DirectionSet`.

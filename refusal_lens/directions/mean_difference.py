@@ -29,6 +29,10 @@ def fit_within_categories(stats: ResidualStats) -> DirectionSet:
     category that is refused more often does not enter with its topic, as it would if all prompts
     of a side were averaged at once. `low` and `high` are means over categories of the coordinates.
     Categories without prompts on both sides are left out.
+
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> fit_within_categories(stats).categories
+    ('pooled',)
     """
     both = (stats.count > 0).all(1)
     weight = both.double() / both.sum().clamp(min=1)
@@ -60,6 +64,10 @@ def fit_mean_difference(stats: ResidualStats) -> DirectionSet:
 
     Where the length is below `NOISE_FLOOR` times the root mean square norm of the stream, or a
     side has no prompt, there is no direction: the vector is NaN and its scale 0 ("undefined").
+
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> rl.fit_mean_difference(stats).at("advice", layer=2)
+    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
     """
     difference = stats.difference
     length = difference.norm(dim=-1)

@@ -26,6 +26,8 @@ from refusal_lens.judges.base import judge_all as judge_all
 from refusal_lens.judges.coherence import SenseChecked as SenseChecked
 from refusal_lens.judges.endpoint import Endpoint as Endpoint
 from refusal_lens.judges.first_token import ScoreTrust as ScoreTrust
+from refusal_lens.judges.first_token import find_refusal_tokens as find_refusal_tokens
+from refusal_lens.judges.first_token import first_token_score as first_token_score
 from refusal_lens.judges.llm import LLMJudge as LLMJudge
 from refusal_lens.judges.long_answers import RefusalJudge as RefusalJudge
 from refusal_lens.judges.phrase.judge import PhraseJudge as PhraseJudge

@@ -120,6 +120,10 @@ class Study:
     that of planted refusals without its adapter, and none for other models. `labels` says what
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
     what was intended, by default where refusals are planted. Cosines are shown of both.
+
+    >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
+    >>> study.fitted_on
+    'intended'
     """
 
     source: str = STUDIED

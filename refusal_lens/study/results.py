@@ -34,7 +34,12 @@ R = TypeVar("R", bound=Record)
 @final
 @dataclass(eq=False)
 class Results:
-    """The records of a run, by stage and name."""
+    """The records of a run, by stage and name.
+
+    >>> rl.Results.open("runs/mine")
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: 'runs/mine' is not a run folder (no manifest.json); make one ...
+    """
 
     folder: Path
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -146,7 +151,7 @@ class Results:
         Raises:
             InputError: it can't be loaded, or its weights are not those that the run measured.
         """
-        from refusal_lens.study.opened import model_of  # built on this file
+        from refusal_lens.study.finished import model_of  # built on this file
 
         return model_of(self, placement)
 
@@ -160,7 +165,7 @@ class Results:
         Raises:
             InputError: no such category or layer, or the run has no directions yet.
         """
-        from refusal_lens.study.opened import direction_of
+        from refusal_lens.study.finished import direction_of
 
         return direction_of(self, category, layer)
 
@@ -173,7 +178,7 @@ class Results:
         Raises:
             InputError: the run has no directions yet, or none by what its model did.
         """
-        from refusal_lens.study.opened import directions_of
+        from refusal_lens.study.finished import directions_of
 
         return directions_of(self, None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.geometry import Geometry
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
 from refusal_lens.selection import (
@@ -50,7 +50,7 @@ class Bench:
         return self.split("train", self.study.sizes.fit_pairs)
 
     def post_resid(
-        self, tick: Progress = lambda n: None
+        self, tick: Progress = NO_PROGRESS
     ) -> Float[Tensor, "prompt offset site d_model"] | None:
         """Residuals of the fitting prompts at every block's input and offset of the template.
 
@@ -70,7 +70,7 @@ class Bench:
         return _BYTES_A_VALUE * values <= _MOST_KEPT
 
     def train_resid(
-        self, tick: Progress = lambda n: None
+        self, tick: Progress = NO_PROGRESS
     ) -> Float[Tensor, "prompt offset site d_model"]:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:

@@ -12,7 +12,6 @@ from support.tiny_study import Watch, copied
 from typer.testing import CliRunner
 
 from refusal_lens.attribution import (
-    Agreement,
     AttributionPatch,
     Component,
     ComponentMatrix,
@@ -22,6 +21,7 @@ from refusal_lens.attribution import (
     HeadSources,
     KnockOut,
     NeuronShares,
+    PatchAgreement,
     PatchMap,
     SourceRegions,
     TokenMap,
@@ -62,11 +62,11 @@ def test_every_stage_is_there(attributed):
     found = results.get("attribution", "decomposition", Decomposition)
     for category in ("red", "green", "blue"):
         own = found.attribution(category)
-        assert own.whole == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
-        assert float(own.scores.sum()) == pytest.approx(own.whole, rel=TOLERANCE)
+        assert own.total == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
+        assert float(own.scores.sum()) == pytest.approx(own.total, rel=TOLERANCE)
     other = results.get("attribution_control", "decomposition", Decomposition)
     assert other.targets == found.targets and "(control)" in other.provenance.model
-    assert not torch.allclose(other.whole, found.whole)
+    assert not torch.allclose(other.total, found.total)
     assert results.get("attribution", "matrix", ComponentMatrix).categories == found.categories
     assert not results.has("attribution", "correlation")  # three categories can't be permuted
 
@@ -75,7 +75,7 @@ def test_estimates_stand_at_the_sites_that_are_patched(attributed):
     results, _ = attributed
     fast = results.get("patching", "fast", AttributionPatch)
     real = results.get("patching", "patches", PatchMap)
-    told = results.get("patching", "agreement", Agreement)
+    told = results.get("patching", "agreement", PatchAgreement)
     assert fast.sites[-len(real.sites) :] == real.sites
     assert {s.point for s in fast.sites[: -len(real.sites)]} == {"head"}
     assert told.n_sites == len(real.sites) and told.overall.n == len(real.pairs)
@@ -157,7 +157,7 @@ def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
     layer = results.get("selection", "selection", Selection).choice.layer
     pooled = results.get("directions", "pooled", DirectionSet).at("pooled", layer)
     found = results.get("knock_out_pooled", "decomposition", Decomposition).attribution("pooled")
-    assert found.whole == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
+    assert found.total == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
     curve = results.get("knock_out_pooled", "curve", KnockOut)
     assert curve.order == found.writers()
     assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
@@ -171,7 +171,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     read = [results.get("paths_0", f"path_{i}", HeadPath) for i in range(3)]
     assert [p.head for p in read] == heads
     assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
-    assert all(p.remainder < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
+    assert all(p.residual < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
     regions = results.get("paths_0", "regions", SourceRegions)
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
     sources = results.get("paths_0", "sources", HeadSources)
@@ -237,7 +237,7 @@ def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attr
     fast = results.get("patching", "fast", AttributionPatch)
     assert set(real.scored_by) == {"opening"} and len(real.pairs) == 9
     assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
-    assert results.get("patching", "agreement", Agreement).overall.n == 9
+    assert results.get("patching", "agreement", PatchAgreement).overall.n == 9
 
 
 def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
@@ -269,7 +269,7 @@ def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attrib
     shutil.rmtree(folder / "stages/paths_0")
     done, text = said(folder, "--category", "red")
     assert done.exit_code == 0, done.output
-    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "whole"):
+    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "total"):
         assert words in text, words
     assert text.index("estimate:") < text.index("paths_0", text.index("estimate:"))  # its bar
     assert "mean of one correlation a pair, interval over pairs" in text and "n = 9 pairs" in text
@@ -296,7 +296,7 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
 def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
     done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
     assert done.exit_code == 0, done.output
-    assert "remainder (rounding)" in text and "what the strongest heads read" in text
+    assert "residual (rounding)" in text and "what the strongest heads read" in text
     assert "direction of red" in text
 
 

@@ -33,6 +33,7 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
     results, _ = finished
     assert Study.of(results.manifest.get("question")) == study
     assert model_of(results).digest == results.manifest["model_digest"]
+    assert results.model().digest == results.manifest["model_digest"]
     other = Results(tmp_path, results.manifest | {"model_digest": "0" * 64})
     with pytest.raises(InputError, match="not those of this run"):
         model_of(other)
@@ -42,15 +43,15 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
 
 def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, refusing):
     results, _ = finished
-    d = results.get("directions", "directions", DirectionSet).at("red", 2)
-    asked = "red thing 1 please"
+    d = results.get("directions", "directions", DirectionSet).at("red", 1)
+    asked = "red thing 1 thanks"
     for command, edits, more in (
-        ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
+        ("steer", (Ablate(d), Add(d, strength=1.0)), ("--strength", "1")),
         ("ablate", (Ablate(d),), ()),
     ):
         said = refusing.compare(asked, edits, Decoding(6)).answers
         assert len({a.answer for a in said}) == 1 + len(edits)
-        where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
+        where = ("--category", "red", "--layer", "1", "--run", str(results.folder), "--tokens", "6")
         done, text = invoke(command, *where, *more, asked)
         assert done.exit_code == 0, done.output
         for answer in said:

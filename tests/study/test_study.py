@@ -124,6 +124,8 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
     pooled = results.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
     assert grid.lengths[3] == pytest.approx(pooled.at("pooled", grid.layer).scale)
     assert direction_of(results, "red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+    assert results.direction("red", 2).scale == pytest.approx(chosen.at("red", 2).scale)
+    assert results.directions["red", 2].scale == pytest.approx(chosen.at("red", 2).scale)
 
 
 def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
@@ -160,9 +162,10 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
             for name in found.directions:
                 rate = found.rate(edit, name, side)
                 assert rate.n + rate.missing == 3
-        ablated = results.get("effects", "ablated", SideBySide)
-        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
-        assert ablated.conditions[0].answers != ablated.conditions[1].answers
+        for edit in ("ablated", "added"):
+            shown = results.get("effects", edit, SideBySide)
+            assert {e.condition for e in shown.conditions} == {"none", *found.directions}
+        assert shown.conditions[0].answers != shown.conditions[1].answers
     found = finished[0].get("effects", "effects", Effects)
     assert found.rate("added", "intended", "comply").value == 1.0
     assert found.rate("added", "control: random", "comply").value == 0.0

@@ -22,7 +22,7 @@ from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.study.cached import cached, last_token_stats

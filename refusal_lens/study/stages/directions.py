@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.residuals import ResidualStats, stats_of
 from refusal_lens.sites import block_inputs
 from refusal_lens.study.stage import Bench, Records, Stage, n_train

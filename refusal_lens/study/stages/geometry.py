@@ -9,7 +9,7 @@ from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.study.cached import cached, last_token_stats
 from refusal_lens.study.stage import Bench, Records, Stage, n_read_again

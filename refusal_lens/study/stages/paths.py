@@ -21,7 +21,7 @@ from refusal_lens.attribution import (
 )
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Prompt
 from refusal_lens.study.attributed import FULL, own_prompts, twins_only, written
 from refusal_lens.study.fitted import Gap

@@ -18,7 +18,7 @@ from refusal_lens.geometry import (
     separability,
 )
 from refusal_lens.geometry.frame import twin_differences
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import twins
 from refusal_lens.sites import Site, block_inputs
