@@ -1,8 +1,7 @@
 """`LensModel`: a chat model under TransformerLens, read and edited in its residual stream."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import final
 
 import torch
@@ -18,7 +17,6 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.compare import Compared, by_name, read_answer
 from refusal_lens.model.continuation import continuation_log_probs
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.forward import last_logits, residual_stats, residuals
@@ -285,24 +283,6 @@ class LensModel:
         """The residual stream after the norm before the unembedding, float32 on the CPU."""
         moved = resid.to(self.backend.device, self.backend.dtype)
         return self.backend.final_norm(moved).float().cpu()
-
-    def compare(
-        self,
-        prompt: str,
-        edits: Mapping[str, Edit] | Sequence[Edit],
-        decoding: Decoding = GREEDY,
-    ) -> Compared:
-        """The answer to one prompt as the model is, and under each edit by itself.
-
-        Edits that are on stay on, also under "none". A notebook shows a table.
-        """
-        found = [read_answer(prompt, "none", self.edits_text, *self.generate([prompt], decoding))]
-        for name, edit in by_name(edits).items():
-            with self.editing(edit):
-                said = self.generate([prompt], decoding)
-                found.append(read_answer(prompt, name, self.edits_text, *said))
-        how = ", ".join(f"{k}={v}" for k, v in asdict(decoding).items())
-        return Compared(prompt, self.name, how, tuple(found))
 
     def _fed(self, names: Sequence[str], ids: list[Ids], progress: Progress) -> Feed:
         check_prompt_lengths(names, ids, self.backend.n_ctx)

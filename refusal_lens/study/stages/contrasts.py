@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference, fit_within_categories
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, evaluate
+from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import (
     BehaviourContrasts,
     WithinTests,
@@ -20,7 +20,6 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -43,13 +42,13 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     model, study = half_refusing(bench), bench.study
     if model is bench.model and bench.results.has("behaviour", "train"):
         prompts, resid = bench.train, bench.train_resid(tick)
-        read = bench.results.get("behaviour", "train", Evaluation)
+        read = bench.results.get("behaviour", "train", Answers)
     else:
         prompts = bench.split("train", study.sizes.contrast_pairs)
         decoding = Decoding(study.sizes.behaviour_tokens)
         said = "none" if model is bench.model else model.name
         read = evaluate(
-            model, prompts, RefusalJudge(), condition=said, decoding=decoding, progress=tick
+            model, prompts, bench.judge, condition=said, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()
@@ -95,7 +94,7 @@ STAGE: Final = Stage(
     "contrasts",
     "what the model did against what was asked, and directions by it",
     (),
-    (Evaluation, BehaviourContrasts, WithinTests, DirectionSet),
+    (Answers, BehaviourContrasts, WithinTests, DirectionSet),
     contrasts,
     _n_contrasts,
     lambda b: 2 + TOKEN * b.study.sizes.behaviour_tokens,
