@@ -161,9 +161,10 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
             for name in found.directions:
                 rate = found.rate(edit, name, side)
                 assert rate.n + rate.missing == 3
-        ablated = results.get("effects", "ablated", Answers)
-        assert set(ablated.conditions) == {"none", *found.directions}
-        assert ablated.answers[0] != ablated.answers[1]
+        for edit in ("ablated", "added"):
+            shown = results.get("effects", edit, Answers)
+            assert set(shown.conditions) == {"none", *found.directions}
+        assert shown.answers[0] != shown.answers[1]
     found = finished[0].get("effects", "effects", Effects)
     assert found.rate("added", "intended", "comply").value == 1.0
     assert found.rate("added", "control: random", "comply").value == 0.0
