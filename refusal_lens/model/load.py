@@ -60,6 +60,9 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
 
     Raises:
         InputError: nothing there, no chat template, or an option that does not fit the source.
+
+    >>> rl.load_model(model.name, placement=model.placement).d_model  # here a folder
+    32
     """
     source = name = str(source)
     if (entry := find_embedded(source)) is not None:
@@ -96,6 +99,10 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
 
     Raises:
         InputError: nothing there, or its tokenizer gives other ids to the chat model's tokens.
+
+    >>> control = load_control(model.name, model, placement=model.placement)
+    >>> control.chat is model.chat
+    True
     """
     hf, tokenizer = load_checkpoint(source, None, placement)
     ours, theirs = like.chat.tokenizer.get_vocab(), tokenizer.get_vocab()
@@ -130,6 +137,9 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
 
     Raises:
         InputError: a Hugging Face model without tokenizer, or a model of another kind.
+
+    >>> rl.wrap_model(model.backend.model, model.chat.tokenizer, name="tiny").name
+    'tiny'
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -164,7 +174,12 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight."""
+    """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight.
+
+    >>> from transformers import AutoModelForCausalLM
+    >>> weights_digest(AutoModelForCausalLM.from_pretrained(model.name)) == model.digest
+    True
+    """
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         flat = weight.detach().reshape(-1)

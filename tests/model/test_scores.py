@@ -11,7 +11,6 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
     Answers,
     Reading,
-    accuracy,
     answer_under,
     answering,
     measure_grid,
@@ -19,7 +18,7 @@ from refusal_lens.evaluation import (
     whole_pairs,
 )
 from refusal_lens.evaluation.scoring import calibrate_score, counts_as_refused
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import accuracy, wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge, Verdict
 from refusal_lens.judges.first_token import (
