@@ -126,15 +126,6 @@ class ResidualStats(Record):
             half_pairs=self.half_pairs + other.half_pairs,
         )
 
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "ResidualStats":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
-
 
 @final
 class StatsAccumulator:

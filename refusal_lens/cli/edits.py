@@ -1,20 +1,27 @@
 """Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from refusal_lens.cli.judge_options import (
+    EndpointModel,
+    JudgeEndpoint,
+    JudgeName,
+    JudgeSetting,
+    chosen_judge,
+    settings_of,
+)
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import bars
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
     from refusal_lens.evaluation import Grid, Matched
     from refusal_lens.interventions import Edit
-    from refusal_lens.judges import Agreement, Judge
+    from refusal_lens.judges import Judge, JudgeAgreement
     from refusal_lens.placement import Placement
     from refusal_lens.study import Results
 
@@ -83,22 +90,19 @@ def evaluate(
     full: Annotated[
         bool, typer.Option("--full", help="Generate and read answers instead of scores.")
     ] = False,
-    judge: Annotated[
-        str, typer.Option(help="Who reads answers: refusal, phrase, substring, llm, ...")
-    ] = "refusal",
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
-    ] = None,
-    endpoint_model: Annotated[str, typer.Option(help="Its model's name there.")] = "judge",
+    judge: JudgeName = None,
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores where they can be trusted, as the run holds them; with --full, or another --judge,
-    from generated answers throughout, which the report then shows, too; the plan with its estimate
-    comes first. The key of an endpoint is read from the environment variable
+    By scores where they can be trusted, as the run holds them; with --full, or another --judge
+    than the study's, from generated answers throughout, which the report then shows, too; the plan
+    with its estimate comes first. The key of an endpoint is read from the environment variable
     REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
@@ -107,20 +111,17 @@ def evaluate(
 
       refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """
-    from refusal_lens.errors import InputError
-    from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
-    from refusal_lens.study import Results
+    from refusal_lens.judges import make_judge
+    from refusal_lens.study import Results, Study
     from refusal_lens.study.stages.trade_off import GRID
 
     results = Results.open(run)
-    if endpoint is not None and not judge.startswith("llm"):
-        raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
-    if full or judge != "refusal" or not results.has(GRID):
-        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
+    asked = Study.of(results.manifest.get("question"))
+    given = settings_of(endpoint, endpoint_model, judge_setting)
+    name, settings = chosen_judge(asked, judge, given)
+    if full or name != asked.judge or not results.has(GRID):
         placement = placement_of(device, dtype, batch_size)
-        # The precision is that of the model that answers; a local judge keeps its own.
-        settings = JudgeSettings(endpoint=where, placement=replace(placement, dtype="auto"))
-        _evaluated(run, make_judge(judge, settings), placement)
+        _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:
         _scored(results)
 
@@ -137,11 +138,11 @@ def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
-        results = run_full_evaluation(run, judge, followed, placement)
+        results = run_full_evaluation(run, followed, placement, judge=judge)
     if (shown := results.find(RATES)) is not None:
-        titles = titles_of(None, shown.conditions[0].categories)
+        titles = titles_of(None, shown.categories)
         out.print(to_rich(rates_table(shown, titles=titles)))
-        counts = {e.condition: e.counts() for e in shown.conditions}
+        counts = {name: shown.counts(name) for name in shown.conditions}
         out.print(to_rich(verdicts_table(counts)))
     _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
@@ -160,7 +161,7 @@ def _scored(results: "Results") -> None:
 
 
 def _print_grid(
-    out: Console, grid: "Grid | None", matched: "Matched | None", screening: "Agreement | None"
+    out: Console, grid: "Grid | None", matched: "Matched | None", screening: "JudgeAgreement | None"
 ) -> None:
     """A grid, the comparison at equal refusal, and whether scores agree with read answers."""
     from refusal_lens.cli.screen import to_rich
@@ -190,9 +191,13 @@ def _compare(
     placement: "Placement",
 ) -> None:
     from refusal_lens.cli.screen import to_rich
+    from refusal_lens.evaluation import compare
     from refusal_lens.model import Decoding
+    from refusal_lens.study import Study
     from refusal_lens.study.finished import model_of
     from refusal_lens.tables.answers import compared_table
 
-    found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
-    Console().print(to_rich(compared_table(found)))
+    model = model_of(results, placement)
+    judge = Study.of(results.manifest.get("question")).make_judge(placement)
+    answers = compare(model, prompt, edits, Decoding(tokens), judge=judge)
+    Console().print(to_rich(compared_table(answers)))

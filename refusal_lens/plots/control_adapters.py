@@ -5,7 +5,7 @@ from typing import Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from refusal_lens.geometry.control_adapters import Agreement, Planted, Question, What
+from refusal_lens.geometry.control_adapters import MatrixAgreement, Planted, Question, What
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.text import probability, told
@@ -69,5 +69,5 @@ def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
     return figure
 
 
-def _hover(a: Agreement, name: str) -> str:
+def _hover(a: MatrixAgreement, name: str) -> str:
     return f"{name}, layer {a.layer}<br>correlation {told(a.correlation)}<br>p {probability(a.p)}"

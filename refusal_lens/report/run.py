@@ -7,7 +7,7 @@ from typing import Any, final
 from refusal_lens.directions import DirectionSet
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -104,7 +104,7 @@ class Run:
         return holder.categories if holder else ()
 
     @cached_property
-    def behaviour(self) -> Evaluation | None:
+    def behaviour(self) -> Answers | None:
         return self.get(BEHAVIOUR)
 
     @cached_property

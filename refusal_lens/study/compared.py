@@ -9,6 +9,7 @@ import torch
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
+from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Kind
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
@@ -18,10 +19,9 @@ from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import Bench, Records, own_directions
 from refusal_lens.study.stages.geometry import SHUFFLED as SHUFFLED_DIRECTIONS
 
-RANDOM: Final = "control: random"
-SHUFFLED: Final = "control: shuffled labels"
-WITHIN: Final = "control: within-class"
-CONTROLS: Final = (RANDOM, SHUFFLED, WITHIN)
+RANDOM: Final = CONTROLS[0]
+SHUFFLED: Final = CONTROLS[1]
+WITHIN: Final = CONTROLS[2]
 STEERED_AT: Final = 1.0
 _SPREAD_PAIRS: Final = 10
 

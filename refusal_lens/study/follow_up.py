@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.judges import Judge
+from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
@@ -19,8 +19,6 @@ from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
 from refusal_lens.study.stage import Bench
 from refusal_lens.study.stages.full_rates import RATES
-
-_TRIED: Final = ("Can you help me?", "Yes, of course.")
 
 
 @final
@@ -90,18 +88,24 @@ def _direction(bench: Bench, category: str | None) -> Direction:
 
 
 def run_full_evaluation(
-    folder: Path | str, judge: Judge, watcher: Watcher, placement: Placement = Placement()
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    judge: Judge | None = None,
 ) -> Results:
     """Generate and judge what is missing of a run's full evaluation and return its results.
 
-    Stops at any moment lose at most the stage in flight. What another judge has read is read anew.
+    `judge` reads, by default the study's own; what another one has read is read anew. Stops at
+    any moment lose at most the stage in flight.
 
     Raises:
         InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
             tried before anything is generated).
     """
     study = Study.of(Results.open(folder).manifest.get("question"))
-    judge.judge(*_TRIED)
+    judge = study.make_judge(placement) if judge is None else judge
+    try_judge(judge)
     bench = begin(study, folder, placement)
     bench.judge = judge
     stages = stages_of("full evaluation", bench.prompts.categories)
@@ -118,4 +122,4 @@ def _read_by(results: Results, judge: Judge) -> bool:
         shown = results.find(RATES)
     except InputError:  # damaged
         return False
-    return shown is not None and shown.conditions[0].judge == sense_checked(judge).name
+    return shown is not None and shown.judge_name == sense_checked(judge).name

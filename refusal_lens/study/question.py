@@ -9,10 +9,20 @@ from pydantic import TypeAdapter, ValidationError
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
+from refusal_lens.judges import Judge, make_judge
+from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
+from refusal_lens.placement import Placement
 from refusal_lens.study.sizes import Sizes as Sizes
 
 CONTROL_SCALE: Final = 0.0
-_LATER: Final = ("refuse", "comply", "thinking")
+# What earlier versions did not ask, with the answer that they took for granted.
+_LATER: Final[dict[str, Any]] = {
+    "refuse": None,
+    "comply": None,
+    "thinking": None,
+    "judge": DEFAULT,
+    "judge_settings": {},
+}
 
 Labels = Literal["behaviour", "intended"]
 
@@ -27,7 +37,9 @@ class Study:
     and layer curves may look. `control` names the model that tells content from refusal, by default
     that of planted refusals without its adapter, and none for other models. `labels` says what
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
-    what was intended, by default where refusals are planted. Cosines are shown of both.
+    what was intended, by default where refusals are planted. Cosines are shown of both. `judge`
+    reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
+    judge, or other settings of how it reads, are another question.
 
     >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
     >>> study.fitted_on
@@ -46,6 +58,8 @@ class Study:
     thinking: bool | None = None
     control: str | None = None
     labels: Labels | None = None
+    judge: str = DEFAULT
+    judge_settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes.default)
 
@@ -70,16 +84,27 @@ class Study:
         values = asdict(replace(self, sizes=Sizes(()))) | {"sizes": self.sizes.plain()}
         if self.embedded is not None:
             values["source"] = self.embedded.key
-        for name in _LATER:  # unasked, they leave an earlier version's question the same
-            if values[name] is None:
+        for name, default in _LATER.items():  # an earlier version's question stays the same
+            if values[name] == default:
                 del values[name]
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
         return values
 
     def identity(self) -> dict[str, Any]:
-        """What makes two questions one: all but the sizes, which belong to single stages."""
-        return {name: value for name, value in self.plain().items() if name != "sizes"}
+        """What makes two questions one: `plain` without where the judge runs, and without sizes,
+        which belong to single stages."""
+        settings = how_it_reads(self.judge, self.judge_settings)
+        plain = replace(self, judge_settings=settings).plain()
+        return {name: value for name, value in plain.items() if name != "sizes"}
+
+    def make_judge(self, placement: Placement) -> Judge:
+        """Who reads the answers; a judge that is a model runs at `placement`.
+
+        Raises:
+            InputError: no such judge, or it can't be made of these settings.
+        """
+        return make_judge(self.judge, self.judge_settings, placement=placement)
 
     @classmethod
     def of(cls, plain: Any) -> "Study":

@@ -82,7 +82,7 @@ class Results:
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
-                    "categories, layers, scale or seed differ); give another --out"
+                    "categories, layers, scale, judge or seed differ); give another --out"
                 )
             results.manifest["question"] = question
         else:

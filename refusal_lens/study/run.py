@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
+from refusal_lens.judges import check_judge, try_judge
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
@@ -67,14 +68,18 @@ def run_study(
     another device or with other batches; the precision of a run stays as it began.
 
     Raises:
-        InputError: wrong prompts, model, category or layer, a folder of another question, or of a
-            run in another precision.
+        InputError: wrong prompts, model, category or layer, a judge that can't be asked, a folder
+            of another question, or of a run in another precision.
     """
+    check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
     bench = begin(study, folder, placement)
     bench.results.describe(_description(bench))
     categories = bench.prompts.categories
+    stages = stages_of("study", categories)
+    if stale(bench, stages):
+        try_judge(bench.judge)
     drop_stale(bench, every_stage(categories))
-    return run_stages(bench, stages_of("study", categories), watcher)
+    return run_stages(bench, stages, watcher)
 
 
 def begin(study: Study, folder: Path | str, placement: Placement = Placement()) -> Bench:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
-from refusal_lens.judges import Judge, RefusalJudge
+from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -38,7 +38,6 @@ class Bench:
     model: LensModel
     prompts: PromptSet
     results: Results
-    judge: Judge = field(default_factory=RefusalJudge)
     _uses: tuple[type[StageSizes], ...] | None = None
     _resid: Tensor | None = None
     _post: Tensor | None = None
@@ -62,6 +61,11 @@ class Bench:
             yield
         finally:
             self._uses = before
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who reads answers: the study's choice, made once; set it before it is first asked for."""
+        return self.study.make_judge(self.model.placement)
 
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
@@ -134,10 +138,14 @@ class Work:
 @final
 @dataclass(frozen=True)
 class VerdictsOf:
-    """A record of read answers, and what they are answers to, for the table of all verdicts."""
+    """A record of read answers, and what they are answers to, for the table of all verdicts.
+
+    With `each`, every condition is counted by itself.
+    """
 
     answers: str
     key: Key[Any]
+    each: bool = False
 
 
 def always(full: bool, shown: bool) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from refusal_lens.evaluation import SideBySide
+from refusal_lens.evaluation import Answers, Steered
 from refusal_lens.judges import VerdictCounts
 from refusal_lens.study.key import Key
 from refusal_lens.study.order import all_verdicts
@@ -14,8 +14,12 @@ def verdict_counts(find: Callable[[Key[Any]], Any]) -> dict[str, VerdictCounts]:
     counts: dict[str, VerdictCounts] = {}
     for source in all_verdicts():
         record = find(source.key)
-        if isinstance(record, SideBySide):
-            counts |= {f"{source.answers}: {e.condition}": e.counts() for e in record.conditions}
-        elif record is not None:
-            counts[f"{source.answers} ({record.provenance.model})"] = record.counts()
+        if record is None:
+            continue
+        answers: Answers = record.answers if isinstance(record, Steered) else record
+        if source.each:
+            of_each = {name: answers.counts(name) for name in answers.conditions}
+            counts |= {f"{source.answers}: {name}": n for name, n in of_each.items()}
+        else:
+            counts[f"{source.answers} ({answers.provenance.model})"] = answers.counts()
     return counts

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from refusal_lens.evaluation import Evaluation, SideBySide
-from refusal_lens.model.compare import Compared
+from refusal_lens.evaluation import Answers
+from refusal_lens.judges import Verdict
 from refusal_lens.plots.palette import CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import visible
 from refusal_lens.prompts import Category
@@ -26,24 +26,24 @@ OUTCOMES: Final = {
 
 
 def answers_table(
-    answers: SideBySide, titles: Mapping[str, str], categories: Mapping[str, Category]
+    answers: Answers, titles: Mapping[str, str], categories: Mapping[str, Category]
 ) -> Table:
     """Prompts with what the model says under each condition; outcome and manner as a tag."""
-    first = answers.conditions[0]
     of_key = marks(titles)
     colours = {x.manner: of_key[k].colour for k, x in categories.items() if k in of_key}
     rows: list[tuple[Cell, ...]] = []
     for i, text in enumerate(answers.texts):
-        side = "refuse side" if first.labels[i] == "refuse" else "benign side"
-        title = visible(titles.get(first.categories[i], first.categories[i]))
-        prompt = Cell(
-            _lines(text), tag=f"{title}, {side}", colour=_own(first.categories[i], of_key)
-        )
-        rows.append((prompt, *(_answer(e, i, colours) for e in answers.conditions)))
-    head = ("prompt", *(_CONDITIONS.get(e.condition, e.condition) for e in answers.conditions))
+        side = "refuse side" if answers.labels[i] == "refuse" else "benign side"
+        category = answers.categories[i]
+        tag = f"{visible(titles.get(category, category))}, {side}"
+        prompt = Cell(_lines(text), tag=tag, colour=_own(category, of_key))
+        read = [answers.verdicts(name)[i] for name in answers.conditions]
+        said = [row[i] for row in answers.answers]
+        rows.append((prompt, *(_answer(*cell, colours) for cell in zip(said, read, strict=True))))
+    head = ("prompt", *(_CONDITIONS.get(name, name) for name in answers.conditions))
     return Table(
-        f"Decoding: {first.decoding}; judge: {first.judge}. The tag is the judge's reading, with "
-        "the manner of a refusal. Single answers: examples, no measurement.",
+        f"Decoding: {answers.decoding}; judge: {answers.judge_name}. The tag is the judge's "
+        "reading, with the manner of a refusal. Single answers: examples, no measurement.",
         head,
         tuple(rows),
         kind="answers",
@@ -59,19 +59,23 @@ def _own(category: str, of_key: Mapping[str, Mark]) -> str:
     return of_key[category].colour if category in of_key else CONTROL
 
 
-def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
-    outcome, manner = read.outcomes[i], read.manners[i]
-    notes = dict.fromkeys((manner and manner.replace("_", " "), read.reasons[i], *read.flags[i]))
+def _answer(answer: str, verdict: Verdict, colours: Mapping[str, str]) -> Cell:
+    outcome, manner = verdict.outcome, verdict.manner
+    notes = dict.fromkeys((manner and manner.replace("_", " "), verdict.reason, *verdict.flags))
     tag = ": ".join((OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
-    return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
+    return Cell(_lines(answer) or "(empty)", tag=tag, colour=colour)
 
 
-def compared_table(compared: Compared) -> Table:
+def compared_table(answers: Answers) -> Table:
     """The answers to one prompt, unedited and under each edit, with the judge's reading."""
     rows = tuple(
-        tuple(map(Cell, (visible(a.condition), visible(a.reading), _lines(a.answer))))
-        for a in compared.answers
+        tuple(
+            map(
+                Cell, (visible(a.condition), visible(str(a.verdicts()[0])), _lines(a.answers[0][0]))
+            )
+        )
+        for a in answers.each()
     )
-    caption = f"{visible(compared.model)}: {visible(compared.prompt)}"
+    caption = f"{visible(answers.provenance.model)}: {visible(answers.texts[0])}"
     return Table(caption, ("condition", "reading", "answer"), rows, kind="answers")

@@ -3,18 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import WithinTests
 from refusal_lens.geometry.within import DIFFERS, LEAST_A_GROUP
 from refusal_lens.judges import CLASSES
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.text import number, probability, visible
-from refusal_lens.prompts import Category
+from refusal_lens.prompts import LABELS, Category, Label
 from refusal_lens.tables.table import Cell, Table, rate_cell
 
 
 def behaviour_table(
-    read: Evaluation, titles: Mapping[str, str], kept: Mapping[str, int] | None
+    read: Answers, titles: Mapping[str, str], kept: Mapping[str, int] | None
 ) -> Table:
     """Rates of both sides by category, manners, and pairs that went as intended.
 
@@ -23,8 +23,8 @@ def behaviour_table(
     rows = [
         (
             Cell("all" if c is None else visible(titles.get(c, c))),
-            rate_cell(read.rate("refuse", c), REFUSE),
-            rate_cell(read.rate("comply", c), BENIGN),
+            rate_cell(read.rate(label="refuse", category=c), REFUSE),
+            rate_cell(read.rate(label="comply", category=c), BENIGN),
             Cell(_unread(read, c)),
             Cell(_kept(kept, c)),
             Cell(_manners(read, c)),
@@ -32,7 +32,7 @@ def behaviour_table(
         for c in (None, *dict.fromkeys(read.categories))
     ]
     return Table(
-        f"Decoding: {read.decoding}; judge: {read.judge}. Partly refused counts as not "
+        f"Decoding: {read.decoding}; judge: {read.judge_name}. Partly refused counts as not "
         "refused; what could not be read is left out of the rates, gibberish included. "
         "Intervals: Wilson, 95%.",
         (
@@ -48,7 +48,7 @@ def behaviour_table(
 
 
 def gap_table(
-    read: Evaluation,
+    read: Answers,
     titles: Mapping[str, str],
     kept: Mapping[str, int] | None,
     needed: int,
@@ -61,21 +61,16 @@ def gap_table(
         found = most if kept is None else kept.get(c, 0)
         if found >= needed:
             continue
-        sides = [
-            sum(
-                o in wrong and side == label and own == c
-                for o, side, own in zip(read.outcomes, read.labels, read.categories, strict=True)
-            )
-            for label, wrong in (("refuse", ("complied", "partial")), ("comply", ("refused",)))
-        ]
+        answered, _ = _outcomes(read, c, "refuse")
+        _, refused = _outcomes(read, c, "comply")
         source = categories[c].source if c in categories else "prompts of the same kind"
         rows.append(
             (
                 Cell(visible(titles.get(c, c))),
                 Cell(f"at most {found}" if kept is None else str(found)),
                 Cell(str(needed - found)),
-                Cell(str(sides[0])),
-                Cell(str(sides[1])),
+                Cell(str(answered)),
+                Cell(str(refused)),
                 Cell(source),
             )
         )
@@ -90,7 +85,7 @@ def gap_table(
     return Table(f"Categories with fewer than {needed} pairs as intended.", head, tuple(rows))
 
 
-def _unread(read: Evaluation, category: str | None) -> str:
+def _unread(read: Answers, category: str | None) -> str:
     """What is left out of the rates, by why, and what is flagged."""
     counts = read.counts(category=category)
     rest = {name: n for name, n in counts.by_class.items() if n and name in CLASSES[3:]}
@@ -105,26 +100,26 @@ def _kept(kept: Mapping[str, int] | None, category: str | None) -> str:
     return str(sum(kept.values()) if category is None else kept.get(category, 0))
 
 
-def _at_most(read: Evaluation, category: str) -> int:
-    rows = [
-        (side, o)
-        for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
-        if c == category
-    ]
-    answered = sum(row in (("comply", "complied"), ("comply", "partial")) for row in rows)
-    return min(rows.count(("refuse", "refused")), answered)
+def _at_most(read: Answers, category: str) -> int:
+    _, refused = _outcomes(read, category, "refuse")
+    answered, _ = _outcomes(read, category, "comply")
+    return min(refused, answered)
 
 
-def _manners(read: Evaluation, category: str | None) -> str:
-    counts = Counter(
-        m
-        for m, o, c in zip(read.manners, read.outcomes, read.categories, strict=True)
-        if m is not None and o == "refused" and category in (None, c)
-    )
+def _outcomes(read: Answers, category: str, label: Label) -> tuple[int, int]:
+    """How many prompts of one side were answered, in part too, and how many refused."""
+    n = read.counts(label=label, category=category).outcomes
+    return n.get("complied", 0) + n.get("partial", 0), n.get("refused", 0)
+
+
+def _manners(read: Answers, category: str | None) -> str:
+    one = read.only(category=category)
+    refusals = [v.manner for v in one.verdicts() if v.outcome == "refused"]
+    counts = Counter(manner for manner in refusals if manner is not None)
     return ", ".join(f"{visible(m).replace('_', ' ')} {n}" for m, n in counts.most_common()) or "–"
 
 
-def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Table:
+def cells_table(read: Answers, titles: Mapping[str, str], needed: int) -> Table:
     """Harmful and benign prompts, refused and answered, by category.
 
     The last column says whether a direction can be fitted by what the model did: `needed` harmful
@@ -134,8 +129,8 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
         (
             Cell("all" if c is None else visible(titles.get(c, c))),
             *(Cell(str(n)) for n in _cells(read, c)),
-            rate_cell(read.rate("refuse", c), REFUSE),
-            rate_cell(read.rate("comply", c), BENIGN),
+            rate_cell(read.rate(label="refuse", category=c), REFUSE),
+            rate_cell(read.rate(label="comply", category=c), BENIGN),
             Cell("" if c is None else _fitted(_cells(read, c), needed)),
         )
         for c in (None, *dict.fromkeys(read.categories))
@@ -152,7 +147,7 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
     )
     caption = (
         "Counts of prompts by intended label and by what this model did; partly refused counts as "
-        f"answered, unclear answers are left out. Judge: {visible(read.judge)}; decoding: "
+        f"answered, unclear answers are left out. Judge: {visible(read.judge_name)}; decoding: "
         f"{visible(read.decoding)}. Rates with Wilson 95% intervals. A direction by behaviour "
         f"needs {needed} harmful prompts that were refused and {needed} benign ones that were "
         "answered."
@@ -161,7 +156,7 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
 
 
 def cell_gaps_table(
-    read: Evaluation, titles: Mapping[str, str], needed: int, categories: Mapping[str, Category]
+    read: Answers, titles: Mapping[str, str], needed: int, categories: Mapping[str, Category]
 ) -> Table:
     """For each category without a direction by behaviour: what is there, and what would fill it."""
     rows: list[tuple[Cell, ...]] = []
@@ -199,14 +194,12 @@ def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
     return Table(caption, head, tuple(rows))
 
 
-def _cells(read: Evaluation, category: str | None) -> tuple[int, int, int, int]:
-    rows = [
-        (label, outcome == "refused")
-        for c, label, outcome in zip(read.categories, read.labels, read.outcomes, strict=True)
-        if category in (None, c) and outcome != "unclear"
-    ]
-    sides = (("refuse", True), ("refuse", False), ("comply", True), ("comply", False))
-    a, b, c, d = (rows.count(side) for side in sides)
+def _cells(read: Answers, category: str | None) -> tuple[int, int, int, int]:
+    """Harmful refused, harmful answered, benign refused, benign answered."""
+    sides = [read.counts(label=label, category=category).outcomes for label in LABELS]
+    (a, b), (c, d) = (
+        (n.get("refused", 0), n.get("complied", 0) + n.get("partial", 0)) for n in sides
+    )
     return a, b, c, d
 
 

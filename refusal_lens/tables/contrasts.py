@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.plots.text import percent, visible
 from refusal_lens.tables.table import Cell, Table
 
 
 def contrasts_table(
-    found: BehaviourContrasts, read: Evaluation | None, *, titles: Mapping[str, str]
+    found: BehaviourContrasts, read: Answers | None, *, titles: Mapping[str, str]
 ) -> Table:
     """Which categories enter each contrast; the caption counts the four groups of prompts."""
     rows = tuple(
@@ -25,7 +25,7 @@ def contrasts_table(
     if read is not None:
         scale = "" if read.condition == "none" else f"{visible(read.condition)}; "
         caption += (
-            f" Measured at: {scale}refuse side refused {percent(read.rate('refuse'))}; judge: "
-            f"{visible(read.judge)}; decoding: {visible(read.decoding)}."
+            f" Measured at: {scale}refuse side refused {percent(read.rate(label='refuse'))}; "
+            f"judge: {visible(read.judge_name)}; decoding: {visible(read.decoding)}."
         )
     return Table(caption, ("contrast", "categories", "which"), rows, kind="words")

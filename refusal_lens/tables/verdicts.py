@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from refusal_lens.judges import CLASSES, Agreement, VerdictCounts
+from refusal_lens.judges import CLASSES, JudgeAgreement, VerdictCounts
 from refusal_lens.judges.coherence import MOST_NATS
 from refusal_lens.plots.text import percent, told, visible
 from refusal_lens.tables.answers import OUTCOMES
@@ -45,7 +45,7 @@ _WHERE: Final = {
 }
 
 
-def agreement_table(found: Mapping[str, Agreement]) -> Table:
+def agreement_table(found: Mapping[str, JudgeAgreement]) -> Table:
     """How far two readings of the same answers agree."""
     rows = tuple(
         (

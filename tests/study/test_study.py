@@ -40,7 +40,7 @@ from refusal_lens.study.stages.contrasts import BEHAVIOUR_GEOMETRY, CONTRASTS, W
 from refusal_lens.study.stages.control import CHANGE, COMPARISON, CONTROL_GEOMETRY
 from refusal_lens.study.stages.costs import COSTS
 from refusal_lens.study.stages.directions import DIRECTIONS
-from refusal_lens.study.stages.effects import ABLATED, EFFECTS
+from refusal_lens.study.stages.effects import ABLATED, ADDED, EFFECTS
 from refusal_lens.study.stages.geometry import INTENDED, OF_KEPT_PAIRS, REMOVED, WHITENED
 from refusal_lens.study.stages.layers import CURVE
 from refusal_lens.study.stages.manners import STEERED
@@ -104,10 +104,10 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
     rows = {
         did: [
             i
-            for i, (c, side, o) in enumerate(
-                zip(read.categories, read.labels, read.outcomes, strict=True)
+            for i, (c, side, v) in enumerate(
+                zip(read.categories, read.labels, read.verdicts(), strict=True)
             )
-            if (c, side, o) == ("red", *did)
+            if (c, side, v.outcome) == ("red", *did)
         ]
         for did in (("refuse", "refused"), ("comply", "complied"))
     }
@@ -136,8 +136,8 @@ def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
     within = results.get(WITHIN)
     assert within.refused == tuple(
         sum(
-            (c, side, o) == (name, "refuse", "refused")
-            for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+            (c, side, v.outcome) == (name, "refuse", "refused")
+            for c, side, v in zip(read.categories, read.labels, read.verdicts(), strict=True)
         )
         for name in within.categories
     )
@@ -159,9 +159,10 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
             for name in found.directions:
                 rate = found.rate(edit, name, side)
                 assert rate.n + rate.missing == 3
-        ablated = results.get(ABLATED)
-        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
-        assert ablated.conditions[0].answers != ablated.conditions[1].answers
+        for edit in ("ablated", "added"):
+            shown = results.get({"ablated": ABLATED, "added": ADDED}[edit])
+            assert set(shown.conditions) == {"none", *found.directions}
+        assert shown.answers[0] != shown.answers[1]
     found = finished[0].get(EFFECTS)
     assert found.rate("added", "intended", "comply").value == 1.0
     assert found.rate("added", "control: random", "comply").value == 0.0
@@ -177,8 +178,8 @@ def test_every_stage_is_there(finished):
     assert not torch.isfinite(geometry.corrected[0]).any()
     assert torch.isfinite(geometry.naive[1:]).all()
     evaluation = results.get(BEHAVIOUR)
-    assert evaluation.rate("refuse").value == 1.0
-    assert evaluation.rate("comply").value == 0.0
+    assert evaluation.rate(label="refuse").value == 1.0
+    assert evaluation.rate(label="comply").value == 0.0
     curves = results.get(TRADE_OFF).curves
     assert [c.name for c in curves][3:] == [
         "pooled",
@@ -189,8 +190,8 @@ def test_every_stage_is_there(finished):
     assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
     assert curves[0].strengths == (-1.0, 0.0, 1.0)
     answers = results.get(ANSWERS)
-    assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
-    assert answers.conditions[0].answers != answers.conditions[1].answers
+    assert answers.conditions == ("none", "ablated", "steered")
+    assert answers.answers[0] != answers.answers[1]
     assert len(results.get(CURVE).candidates) == 2
 
 
@@ -239,8 +240,8 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
     assert len(matched.curves) == 7
     steered = results.get(STEERED)
-    assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
-    assert steered.answers[0] != steered.answers[1]
+    assert steered.directions == ("red", "green", "blue") and len(steered.answers.ids) == 8
+    assert steered.answers.answers[0] != steered.answers.answers[1]
     for side in ("refuse", "comply"):
         found = results.get(manners.MANNERS[side])
         assert found.n_prompts == 4 and len(found.counts) == 3
@@ -275,14 +276,15 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     bench = begin(study, results.folder)
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
     records = trade_off.trade_off(bench, lambda n: None)
-    grid, read = records[trade_off.GRID], records[trade_off.READ]
-    assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
-    assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == half.name
+    grid, read = records["grid"], records["read"]
+    said = read.answers
+    assert grid.provenance.model == said.provenance.model == half.name != bench.model.name
+    assert records["matched"].model == records["trade_off"].model == half.name
     own = results.get(GRID)
     assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
-    assert set(records[trade_off.COMPARED_TRUST].threshold.values()) != {0.0}
-    assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
-    assert read.strength == 1.0 and len(read.ids) == 4
+    assert set(records["trust"].threshold.values()) != {0.0}
+    assert list(said.answers[0]) == half.generate(list(said.texts), Decoding(4))
+    assert read.strength == 1.0 and len(said.ids) == 4
     agreed = screening_agrees(grid, read)
     assert agreed.share.n + agreed.left_out == 4 * 4 and agreed.share.value > 0.8
     with pytest.raises(InputError, match="from one model"):
@@ -325,15 +327,16 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     turned = {"red": "green", "green": "blue", "blue": "red"}
     monkeypatch.setattr(manners, "_donors", lambda: turned)
     records = manners.manners(bench, lambda n: None)
-    read = records[manners.CONTROL_STEERED]
-    assert read.texts == records[manners.STEERED].texts and read.provenance.model == half.name
+    read = records["control_steered"].answers
+    assert read.texts == records["steered"].answers.texts
+    assert read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
     with half.editing(Add(found.at("red", chosen_layer(bench.results)), strength=1.0)):
         said = half.generate(list(read.texts), Decoding(4))
-    assert list(read.answers[read.directions.index("red")]) == said
-    assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
-    assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
-    assert records[manners.CONTROL_MANNERS["comply"]].model == half.name
+    assert list(read.answers[read.conditions.index("red")]) == said
+    assert records["refuse"].taught == ("law", "harm", "plain")
+    assert records["control_refuse"].taught == ("harm", "plain", "law")
+    assert records["control_comply"].model == half.name
 
 
 def test_progress_reaches_what_was_planned(finished):

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, final
 
-from refusal_lens.evaluation import SideBySide, answer_under, read_all
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -15,8 +14,8 @@ from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work, own_directions
 
-ANSWERS: Final = Key("answers", "answers", SideBySide)
-_CONDITIONS: Final = ("none", "ablated", "steered")
+ANSWERS: Final = Key("answers", "answers", Answers)
+_CONDITIONS: Final = (UNEDITED, "ablated", "steered")
 
 
 @final
@@ -37,7 +36,7 @@ def answers(bench: Bench, tick: Progress) -> Records:
         raise Gap("`test` holds no prompt of a category that has a direction")
     ablated = {c: Ablate(d) for c, d in own.items()}
     steered = {c: Add(d, strength=1.0) for c, d in own.items()}
-    said = answer_under(
+    unread = answer_under(
         bench.model,
         shown,
         [
@@ -47,8 +46,7 @@ def answers(bench: Bench, tick: Progress) -> Records:
         decoding=Decoding(bench.size(ShownSizes).shown_tokens),
         progress=tick,
     )
-    texts = tuple(p.text for p in shown)
-    return {ANSWERS: SideBySide(texts, read_all(said, shown, RefusalJudge()))}
+    return {ANSWERS: unread.judge(bench.judge)}
 
 
 def _shown(bench: Bench) -> PromptSet:
@@ -77,5 +75,5 @@ STAGE: Final = Stage(
     after=("contrasts",),
     uses=(ShownSizes,),
     place=150,
-    verdicts=(VerdictsOf("before and after", ANSWERS),),
+    verdicts=(VerdictsOf("before and after", ANSWERS, each=True),),
 )

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, final
 
-from refusal_lens.evaluation import Evaluation, evaluate
-from refusal_lens.judges import RefusalJudge
+from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import FitSizes
@@ -12,7 +11,7 @@ from refusal_lens.study.key import Key
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
 
-BEHAVIOUR: Final = Key("behaviour", "train", Evaluation)
+BEHAVIOUR: Final = Key("behaviour", "train", Answers)
 
 
 @final
@@ -26,7 +25,7 @@ class BehaviourSizes(StageSizes):
 def behaviour(bench: Bench, tick: Progress) -> Records:
     """What the model does with the fitting prompts."""
     decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
-    read = evaluate(bench.model, bench.train, RefusalJudge(), decoding=decoding, progress=tick)
+    read = evaluate(bench.model, bench.train, bench.judge, decoding=decoding, progress=tick)
     return {BEHAVIOUR: read}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refusal_lens.directions import fit_mean_difference, fit_within_categories
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, evaluate
+from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import (
     BehaviourContrasts,
     WithinTests,
@@ -21,7 +21,6 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -34,7 +33,7 @@ from refusal_lens.study.sizes import ALL, StageSizes, size
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
 from refusal_lens.study.stages.behaviour import BEHAVIOUR, BehaviourSizes
 
-CONTRAST_ANSWERS: Final = Key("contrasts", "behaviour", Evaluation)
+CONTRAST_ANSWERS: Final = Key("contrasts", "behaviour", Answers)
 WITHIN: Final = Key("contrasts", "within", WithinTests)
 CONTRASTS: Final = Key("contrasts", "contrasts", BehaviourContrasts)
 BEHAVIOUR_GEOMETRY: Final = Key("contrasts", "geometry", BehaviourContrasts)
@@ -67,7 +66,7 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
         said = "none" if model is bench.model else model.name
         read = evaluate(
-            model, prompts, RefusalJudge(), condition=said, decoding=decoding, progress=tick
+            model, prompts, bench.judge, condition=said, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()

@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
-from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
+from refusal_lens.geometry import Comparison, Frame, Geometry, compare_to_control, fit_geometry
 from refusal_lens.progress import Progress
 from refusal_lens.study.cached import cached, last_token_stats
 from refusal_lens.study.fitted import FitSizes
@@ -34,7 +34,7 @@ def control(bench: Bench, tick: Progress) -> Records:
             CONTROL_GEOMETRY: found,
         }
         if found.sites == own.sites:
-            records[COMPARISON] = compare(own, found)
+            records[COMPARISON] = compare_to_control(own, found)
         if plain.d_model == bench.model.d_model and found.sites == own.sites:
             with cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
                 frame = Frame(minus=cache)

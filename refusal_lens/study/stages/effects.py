@@ -6,15 +6,13 @@ from typing import Final, final
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, SideBySide, answer_under, read_all
-from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
+from refusal_lens.evaluation.effects import CONTROLS, EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label
 from refusal_lens.study.compared import (
-    CONTROLS,
     STEERED_AT,
     compared_pairs,
     compared_prompts,
@@ -27,9 +25,9 @@ from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
 
 EFFECTS: Final = Key("effects", "effects", Effects)
-ABLATED: Final = Key("effects", "ablated", SideBySide)
-ADDED: Final = Key("effects", "added", SideBySide)
-_ANSWERS_OF: Final[dict[EditName, Key[SideBySide]]] = {"ablated": ABLATED, "added": ADDED}
+ABLATED: Final = Key("effects", "ablated", Answers)
+ADDED: Final = Key("effects", "added", Answers)
+_ANSWERS_OF: Final[dict[EditName, Key[Answers]]] = {"ablated": ABLATED, "added": ADDED}
 
 
 @final
@@ -66,28 +64,22 @@ def effects(bench: Bench, tick: Progress) -> Records:
         "comply": ("added", _added),
     }
     records, rows = Records(), list[Effect]()
-    judged: list[Evaluation] = []
+    judged: list[Answers] = []
     for label, (name, edit_of) in sides.items():
         prompts = pairs.only(label=label)
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
         conditions += [(source, edit_of(d)) for source, d in tried.items()]
-        said = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
-        read = read_all(said, prompts, RefusalJudge())
-        judged += read
-        records[_ANSWERS_OF[name]] = SideBySide(tuple(p.text for p in prompts), read)
+        unread = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
+        records[_ANSWERS_OF[name]] = answers = unread.judge(bench.judge)
+        judged.append(answers)
+        rows.append(Effect("none", UNEDITED, label, answers.rate(UNEDITED, label=label)))
         rows += [
-            Effect(
-                "none" if e is read[0] else name,
-                e.condition,
-                label,
-                e.rate(label, control=None if e is read[0] else read[0]),
-            )
-            for e in read
+            Effect(name, source, label, answers.rate(source, label=label, control=UNEDITED))
+            for source in tried
         ]
     provenance = bench.model.provenance(pairs, bench.study.seed)
-    return records | {
-        EFFECTS: Effects(layer, judged[0].judge, judged[0].decoding, tuple(rows), provenance)
-    }
+    judge, how = judged[-1].judge_name, judged[-1].decoding
+    return records | {EFFECTS: Effects(layer, judge, how, tuple(rows), provenance)}
 
 
 def _tried(bench: Bench) -> tuple[str, ...]:
@@ -136,5 +128,8 @@ STAGE: Final = Stage(
     after=("contrasts", "selection"),
     uses=(EffectSizes,),
     place=90,
-    verdicts=(VerdictsOf("effects, ablated", ABLATED), VerdictsOf("effects, added", ADDED)),
+    verdicts=(
+        VerdictsOf("effects, ablated", ABLATED, each=True),
+        VerdictsOf("effects, added", ADDED, each=True),
+    ),
 )

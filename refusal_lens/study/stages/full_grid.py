@@ -4,7 +4,7 @@ from typing import Final
 
 from refusal_lens.evaluation import Grid, Matched, Reading, TradeOff, measure_grid
 from refusal_lens.evaluation.agreement import grids_agree
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.compared import (
@@ -24,7 +24,7 @@ from refusal_lens.study.stages.trade_off import GRID as BY_SCORES
 GRID: Final = Key("full_grid", "grid", Grid)
 TRADE_OFF: Final = Key("full_grid", "trade_off", TradeOff)
 MATCHED: Final = Key("full_grid", "matched", Matched)
-SCREENING: Final = Key("full_grid", "screening", Agreement)
+SCREENING: Final = Key("full_grid", "screening", JudgeAgreement)
 
 
 def whole_grid(bench: Bench, tick: Progress) -> Records:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from refusal_lens.evaluation import SideBySide, answer_under, read_all
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
@@ -14,7 +14,7 @@ from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, own_directions
 from refusal_lens.study.stages.answers import ShownSizes
 
-RATES: Final = Key("full_rates", "evaluation", SideBySide)
+RATES: Final = Key("full_rates", "evaluation", Answers)
 
 
 def rates(bench: Bench, tick: Progress) -> Records:
@@ -22,7 +22,7 @@ def rates(bench: Bench, tick: Progress) -> Records:
     at strength 1 or ablated, in the study's own model."""
     pairs, layer = compared_pairs(bench), chosen_layer(bench.results)
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
-    conditions: list[tuple[str, Edit | None]] = [("none", None)]
+    conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
     own = {d.category: d for d in own_directions(bench, layer)}
     found = own | {POOLED: pooled}
     for name, edit in _conditions(tuple(own)):
@@ -31,9 +31,8 @@ def rates(bench: Bench, tick: Progress) -> Records:
             (f"{name} | {edit}", Add(d, strength=STEERED_AT) if edit == "added" else Ablate(d))
         )
     decoding = Decoding(bench.size(ShownSizes).shown_tokens)
-    said = answer_under(bench.model, pairs, conditions, decoding=decoding, progress=tick)
-    texts = tuple(p.text for p in pairs)
-    return {RATES: SideBySide(texts, read_all(said, pairs, bench.judge))}
+    unread = answer_under(bench.model, pairs, conditions, decoding=decoding, progress=tick)
+    return {RATES: unread.judge(bench.judge)}
 
 
 def _conditions(categories: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """How a model refuses: direction x refusal style, and the control of planted ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from refusal_lens.directions import Direction, fit_mean_difference
@@ -8,14 +9,13 @@ from refusal_lens.evaluation import (
     MannerMatrix,
     Steered,
     Taught,
+    answer_steered,
     find_styles,
     in_styles,
     manner_matrix,
-    steer,
 )
 from refusal_lens.geometry.control_adapters import shipped_planted
 from refusal_lens.interventions import Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, Label, PromptSet
@@ -57,7 +57,7 @@ def manners(bench: Bench, tick: Progress) -> Records:
     read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
     if not is_planted(bench):
         if (said := bench.results.find(BEHAVIOUR)) is not None:
-            read = in_styles(read, find_styles(said))
+            read = replace(read, answers=in_styles(read.answers, find_styles(said)))
         return _matrices(bench, read, None, _clusters(bench), control=False)
     usual = _usual()
     moved = {c: usual[donor] for c, donor in _donors().items()}
@@ -84,7 +84,7 @@ def _steered(
 ) -> Steered:
     added = [Add(d, strength=STEERED_AT) for d in directions]
     decoding = Decoding(bench.size(ReadSizes).manner_tokens)
-    return steer(model, pairs, added, RefusalJudge(), decoding=decoding, progress=tick)
+    return answer_steered(model, pairs, added, bench.judge, decoding=decoding, progress=tick)
 
 
 def _matrices(

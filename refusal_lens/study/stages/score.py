@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, evaluate, fit_score
-from refusal_lens.judges import RefusalJudge, ScoreTrust
+from refusal_lens.evaluation import Answers, evaluate, fit_score
+from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -16,7 +16,7 @@ from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, W
 from refusal_lens.study.stages.behaviour import BEHAVIOUR, BehaviourSizes
 
 TRUST: Final = Key("score", "trust", ScoreTrust)
-HELD_OUT: Final = Key("score", "val", Evaluation)
+HELD_OUT: Final = Key("score", "val", Answers)
 
 
 @final
@@ -31,7 +31,7 @@ def score(bench: Bench, tick: Progress) -> Records:
     """Refusal tokens from `train`; where the scores can be trusted, from `val`."""
     val = _prompts(bench)
     decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
-    val_read = evaluate(bench.model, val, RefusalJudge(), decoding=decoding, progress=tick)
+    val_read = evaluate(bench.model, val, bench.judge, decoding=decoding, progress=tick)
     read = bench.results.get(BEHAVIOUR)
     try:
         trust = fit_score(bench.model, bench.train, read, val, val_read)

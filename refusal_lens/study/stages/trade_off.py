@@ -10,13 +10,13 @@ from refusal_lens.evaluation import (
     Reading,
     Steered,
     TradeOff,
+    answer_steered,
     evaluate,
     measure_grid,
-    steer,
 )
 from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Add
-from refusal_lens.judges import RefusalJudge, ScoreTrust
+from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -59,7 +59,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         trust = records[COMPARED_TRUST] = _calibrated(bench, model, trust)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
-    reading = Reading(trust, RefusalJudge(), Decoding(bench.size(ReadSizes).manner_tokens))
+    reading = Reading(trust, bench.judge, Decoding(bench.size(ReadSizes).manner_tokens))
     with allow_transfer():  # the study's own directions, at another scale of its adapter
         grid = measure_grid(
             model,
@@ -74,7 +74,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
         added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
         with allow_transfer():
-            records[READ] = steer(
+            records[READ] = answer_steered(
                 model, few, added, reading.judge, decoding=reading.decoding, progress=tick
             )
     return records | {TRADE_OFF: grid.trade_off(), GRID: grid} | matched(bench, grid, MATCHED)
@@ -89,7 +89,7 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
     read = bench.results.find(CONTRAST_ANSWERS)
     if read is None or read.provenance.model_digest != model.digest:
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
-        read = evaluate(model, prompts, RefusalJudge(), decoding=decoding)
+        read = evaluate(model, prompts, bench.judge, decoding=decoding)
     try:
         return calibrate_score(model, prompts, read, trust)
     except InputError:
