@@ -19,6 +19,7 @@ from refusal_lens.study import (
 from refusal_lens.study.finished import model_of
 from refusal_lens.study.stages.agreement import SCREENING
 from refusal_lens.study.stages.directions import DIRECTIONS
+from refusal_lens.study.stages.full_grid import GRID as FULL_GRID
 from refusal_lens.study.stages.full_rates import RATES
 from refusal_lens.study.stages.trade_off import GRID
 

@@ -276,13 +276,13 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     bench = begin(study, results.folder)
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
     records = trade_off.trade_off(bench, lambda n: None)
-    grid, read = records["grid"], records["read"]
+    grid, read = records[trade_off.GRID], records[trade_off.READ]
     said = read.answers
     assert grid.provenance.model == said.provenance.model == half.name != bench.model.name
-    assert records["matched"].model == records["trade_off"].model == half.name
+    assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == half.name
     own = results.get(GRID)
     assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
-    assert set(records["trust"].threshold.values()) != {0.0}
+    assert set(records[trade_off.COMPARED_TRUST].threshold.values()) != {0.0}
     assert list(said.answers[0]) == half.generate(list(said.texts), Decoding(4))
     assert read.strength == 1.0 and len(said.ids) == 4
     agreed = screening_agrees(grid, read)
@@ -327,16 +327,16 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     turned = {"red": "green", "green": "blue", "blue": "red"}
     monkeypatch.setattr(manners, "_donors", lambda: turned)
     records = manners.manners(bench, lambda n: None)
-    read = records["control_steered"].answers
-    assert read.texts == records["steered"].answers.texts
+    read = records[manners.CONTROL_STEERED].answers
+    assert read.texts == records[manners.STEERED].answers.texts
     assert read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
     with half.editing(Add(found.at("red", chosen_layer(bench.results)), strength=1.0)):
         said = half.generate(list(read.texts), Decoding(4))
     assert list(read.answers[read.conditions.index("red")]) == said
-    assert records["refuse"].taught == ("law", "harm", "plain")
-    assert records["control_refuse"].taught == ("harm", "plain", "law")
-    assert records["control_comply"].model == half.name
+    assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
+    assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
+    assert records[manners.CONTROL_MANNERS["comply"]].model == half.name
 
 
 def test_progress_reaches_what_was_planned(finished):
