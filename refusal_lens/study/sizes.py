@@ -56,7 +56,7 @@ class Sizes:
         Raises:
             InputError: no stage has such a size, or not of this type.
         """
-        return cls._at("default")._changed(changes)
+        return cls._at("default").changed(**changes)
 
     @classmethod
     def full(cls) -> "Sizes":
@@ -113,7 +113,8 @@ class Sizes:
             )
         )
 
-    def _changed(self, changes: Mapping[str, Any]) -> "Sizes":
+    def changed(self, **changes: Any) -> "Sizes":
+        """These sizes but for `changes` by name; raises like `default`."""
         known = {name for part in self.parts for name in _names(type(part))}
         if unknown := sorted(changes.keys() - known):
             raise InputError(

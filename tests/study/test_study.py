@@ -88,7 +88,7 @@ def by_behaviour(tmp_path_factory):
     question = Study(
         source=str(write_refusing(folder / "model", prompts, refuses_by_kind)),
         prompts=str(folder / "prompts.jsonl"),
-        sizes=replace(SIZES, fit_pairs=28, contrast_pairs=28),
+        sizes=SIZES.changed(fit_pairs=28, contrast_pairs=28),
     )
     watch = Watch()
     return run_study(question, folder / "run", watch), watch, question
