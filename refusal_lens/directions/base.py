@@ -1,7 +1,7 @@
 """`Direction` and `DirectionSet`: what every estimator gives and every edit takes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import ClassVar, Final, final
@@ -87,6 +87,28 @@ class Direction:
                 f"(length {scale:.4g}); choose another layer or offset"
             )
         return cls(category, site, offset, difference / scale, scale, low, low + scale, provenance)
+
+    def random_like(self, seed: int, *, name: str = "control: random") -> "Direction":
+        """An isotropic random direction of the same scale, at the same site: a control for edits.
+
+        Each edit is to move the stream as far along it as along this one. So `scale` is the same,
+        for `Add`, and so is the distance of `low` and `high`, for `Clamp` and `Affine`. The two lie
+        around the coordinate that the midpoint of this direction's `low` and `high` has on the
+        random vector r, m (v . r) of the point m v: with this direction's own numbers every edit
+        that sets a coordinate would also move the stream by about m. What the class means hold
+        beside v is not known here, and 0 on average over r.
+        """
+        vector = torch.randn(len(self.vector), generator=torch.Generator().manual_seed(seed))
+        drawn = Direction.from_difference(
+            vector / vector.norm() * self.scale,
+            category=name,
+            site=self.site,
+            offset=self.offset,
+            provenance=replace(self.provenance, seed=seed),
+        )
+        middle = (self.low + self.high) / 2 * float(self.vector @ drawn.vector)
+        half = (self.high - self.low) / 2
+        return replace(drawn, low=middle - half, high=middle + half)
 
     def __repr__(self) -> str:
         return (

@@ -1,21 +1,15 @@
 """The stages that compare directions: geometry, its control, its structure and its contrasts."""
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from tempfile import TemporaryDirectory
+from contextlib import suppress
+from functools import partial
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from refusal_lens.directions import DirectionSet, fit_mean_difference, fit_within_categories
+from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.geometry import (
     Frame,
     Geometry,
-    PairReadings,
     compare,
     contrast_prompts,
     fit_behaviour_geometry,
@@ -28,13 +22,12 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_control, load_model
 from refusal_lens.model.forward import Progress
-from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.residuals import ResidualCache, ResidualStats, stats_of, twins
-from refusal_lens.sites import Site, block_inputs
+from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.residuals import Residuals
+from refusal_lens.sites import Site
 from refusal_lens.study.fitted import PLACES
 from refusal_lens.study.question import CONTROL_SCALE
 from refusal_lens.study.stages import Bench, Gap, Records, half_refusing
@@ -53,17 +46,17 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     enough = [
         c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
     ]
-    with _cached(bench.model, bench.train, resid) as cache:
-        records: Records = {
-            "intended": fit_geometry(cache, bench.train),
-            "removed": fit_geometry(cache, bench.train, frame=Frame(removed=intended)),
-        }
-        if len(enough) > 1:
-            records["behaviour"] = fit_geometry(cache, kept.only(category=enough))
-        if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
-            records["whitened"] = fit_geometry(cache, bench.train, frame=Frame(whitened=True))
-    shuffled = exchange_labels(bench.train, bench.study.seed)
-    records["shuffled"] = fit_mean_difference(_stats(bench.model, shuffled, resid).pooled())
+    fit = partial(fit_geometry, estimator=bench.study.estimator)
+    records: Records = {
+        "intended": fit(resid),
+        "removed": fit(resid, frame=Frame(removed=intended)),
+    }
+    if len(enough) > 1:
+        records["behaviour"] = fit(resid.only(prompts=kept.only(category=enough)))
+    if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
+        records["whitened"] = fit(resid, frame=Frame(whitened=True))
+    shuffled = resid.only(prompts=exchange_labels(bench.train, bench.study.seed))
+    records["shuffled"] = bench.estimator.pooled(shuffled)
     return records
 
 
@@ -75,63 +68,40 @@ def control(bench: Bench, tick: Progress) -> Records:
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
-    own = bench.results.get("geometry", "intended", Geometry)
-    with _cached(plain, bench.train, resid) as cache:
-        found = fit_geometry(cache, bench.train)
-        records: Records = {
-            "directions": fit_mean_difference(_stats(plain, bench.train, resid)),
-            "geometry": found,
-        }
-        if found.sites == own.sites:
-            records["comparison"] = compare(own, found)
-        if plain.d_model == bench.model.d_model and found.sites == own.sites:
-            with _cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
-                frame = Frame(minus=cache)
-                records["change"] = fit_geometry(trained, bench.train, frame=frame)
+    studied = bench.results.get("geometry", "intended", Geometry)
+    fit = partial(fit_geometry, estimator=bench.study.estimator)
+    fitted = fit(resid)
+    records: Records = {"directions": bench.fit(resid), "geometry": fitted}
+    if fitted.sites == studied.sites:
+        records["comparison"] = compare(studied, fitted)
+        if plain.d_model == bench.model.d_model:
+            records["change"] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
     return records
 
 
 def structure(bench: Bench, tick: Progress) -> Records:
     """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
-    model, layer = bench.model, bench.chosen_layer()
-    sites, offsets = block_inputs(model.n_layers), model.chat.offsets
-    by_site: dict[str, Tensor] = {}
-    by_offset: dict[str, Tensor] = {}
+    layer, seed = bench.chosen_layer(), bench.study.seed
+    at_layer: list[Residuals] = []
 
-    def by_category() -> Generator[tuple[str, Tensor]]:
+    def by_category() -> Generator[Residuals]:
         for category in bench.train.categories:  # one at a time: every offset takes memory
-            own = bench.train.only(category=category)
-            resid = _post(bench, own, tick)
-            differences = twin_differences(resid.double(), twins(own))
-            by_site[category] = differences[:, offsets.index(-1)].clone()
-            by_offset[category] = differences[:, :, layer].clone()
-            yield category, differences
+            prompts = bench.train.only(category=category)
+            part = bench.model.residuals(prompts, offsets="post", progress=tick)
+            at_layer.append(part.select(sites=[Site(layer)]))
+            yield part
 
-    provenance = model.provenance(bench.train)
-    tests = separability(
-        by_category(), sites=sites, offsets=offsets, provenance=provenance, seed=bench.study.seed
-    )
-    records: Records = {"separability": tests}
+    kept = bench.post_resid(tick)
+    records: Records = {"separability": separability(kept or by_category(), seed=seed)}
+    resid = bench.train_resid()
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
     with suppress(InputError):
-        readings = PairReadings(sites, -1, layer, offsets, by_site, by_offset)
-        records["structure"] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
-    resid = bench.train_resid()[:, :, [layer]]
-    with _cached(model, bench.train, resid, (Site(layer),)) as cache:
-        pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
-        records["shared_pool"] = fit_shared_pool(cache, bench.train, pool)
+        there = kept or Residuals.join(at_layer)
+        records["structure"] = fit_structure(resid, layer, at_layer=there, seed=seed)
+    categories = bench.train.categories
+    pool = POOL if POOL in categories else categories[0]
+    records["shared_pool"] = fit_shared_pool(resid, pool, sites=(Site(layer),))
     return records
-
-
-def _post(
-    bench: Bench, own: PromptSet, tick: Progress
-) -> Float[Tensor, "prompt offset site d_model"]:
-    """Some of the fitting prompts' residuals at every offset of the template."""
-    kept = bench.post_resid(tick)
-    if kept is None:
-        return bench.model.residuals(own, offsets="post", progress=tick)
-    row = {key: i for i, key in enumerate(bench.train.ids)}
-    return kept[[row[key] for key in own.ids]]
 
 
 POOL = "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core
@@ -146,7 +116,7 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     """
     model, study = half_refusing(bench), bench.study
     if model is bench.model and bench.results.has("behaviour", "train"):
-        prompts, resid = bench.train, bench.train_resid(tick)
+        resid = bench.train_resid(tick)
         read = bench.results.get("behaviour", "train", Evaluation)
     else:
         prompts = bench.split("train", study.sizes.contrast_pairs)
@@ -157,58 +127,29 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
         )
         resid = model.residuals(prompts)
     refused = read.refused()
-    records: Records = {"behaviour": read} | _by_behaviour(model, prompts, resid, refused)
-    with _cached(model, prompts, resid) as cache:
-        records["within"] = fit_within_tests(cache, prompts, refused, seed=study.seed)
-        with suppress(InputError):  # too few prompts in too many groups: the report says so
-            records["contrasts"] = fit_contrasts(cache, prompts, refused)
-        with suppress(InputError):
-            records["geometry"] = fit_behaviour_geometry(cache, prompts, refused)
+    records: Records = {"behaviour": read} | _by_behaviour(bench, resid, refused)
+    records["within"] = fit_within_tests(resid, refused, seed=study.seed)
+    with suppress(InputError):  # too few prompts in too many groups: the report says so
+        records["contrasts"] = fit_contrasts(resid, refused)
+    with suppress(InputError):
+        records["geometry"] = fit_behaviour_geometry(resid, refused)
     return records
 
 
 _SOURCES = {"behaviour": BOTH, "within": WITHIN_HARMFUL, "over": WITHIN_BENIGN}
 
 
-def _by_behaviour(
-    model: LensModel,
-    prompts: PromptSet,
-    resid: Float[Tensor, "prompt offset site d_model"],
-    refused: Mapping[str, bool],
-) -> Records:
+def _by_behaviour(bench: Bench, resid: Residuals, refused: Mapping[str, bool]) -> Records:
     """The directions of the contrasts over all categories, and each category's of the first."""
-    row = {key: i for i, key in enumerate(prompts.ids)}
+    prompts = resid.labelled
     records: Records = {}
-
-    def stats(chosen: PromptSet) -> ResidualStats:
-        return _stats(model, chosen, resid[[row[key] for key in chosen.ids]])
-
     for source, name in _SOURCES.items():
         if len(chosen := contrast_prompts(prompts, refused, name)):
             _, record = PLACES[source]
-            records[record] = fit_within_categories(stats(chosen))
+            records[record] = bench.estimator.within_categories(resid.only(prompts=chosen))
     if len(chosen := contrast_prompts(prompts, refused, BOTH, least=LEAST_PAIRS)):
-        records["by_category"] = fit_mean_difference(stats(chosen))
+        records["by_category"] = bench.fit(resid.only(prompts=chosen))
     return records
-
-
-def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
-    """The same prompts, the labels of each pair exchanged with probability one half.
-
-    An unpaired prompt counts by itself.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    units = [(p.category, p.pair or p.id) for p in prompts]
-    flip = {
-        unit: bool(torch.randint(0, 2, (1,), generator=generator)) for unit in dict.fromkeys(units)
-    }
-    other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
-    return PromptSet(
-        tuple(
-            replace(p, label=other[p.label]) if flip[unit] else p
-            for p, unit in zip(prompts, units, strict=True)
-        )
-    )
 
 
 def control_model(bench: Bench) -> LensModel:
@@ -223,35 +164,4 @@ def control_model(bench: Bench) -> LensModel:
         "no control model was named: give the base model that this chat model was tuned from "
         "(--control). Without one, only what sets refused prompts apart from answered ones of the "
         "same category, or the effect of an edit beside its controls, shows refusal"
-    )
-
-
-@contextmanager
-def _cached(
-    model: LensModel,
-    prompts: PromptSet,
-    resid: Float[Tensor, "prompt offset site d_model"],
-    sites: tuple[Site, ...] | None = None,
-) -> Generator[ResidualCache]:
-    """Residuals of the last token, by default at every block's input, while they are needed."""
-    with TemporaryDirectory() as folder:
-        yield ResidualCache.write(
-            folder,
-            resid,
-            ids=prompts.ids,
-            sites=block_inputs(model.n_layers) if sites is None else sites,
-            offsets=(-1,),
-            provenance=model.provenance(prompts),
-        )
-
-
-def _stats(
-    model: LensModel, prompts: PromptSet, resid: Float[Tensor, "prompt offset site d_model"]
-) -> ResidualStats:
-    return stats_of(
-        resid,
-        prompts,
-        sites=block_inputs(model.n_layers),
-        offsets=(-1,),
-        provenance=model.provenance(prompts),
     )

@@ -1,15 +1,12 @@
 """The stages of a study: what each measures, from which prompts, and what it needs before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, final
 
-from jaxtyping import Float
-from torch import Tensor
-
 from refusal_lens.attribution import token_map
-from refusal_lens.directions import Direction, fit_mean_difference
+from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
@@ -18,9 +15,10 @@ from refusal_lens.geometry import Geometry
 from refusal_lens.judges import RefusalJudge, ScoreTrust
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.model.forward import Progress
+from refusal_lens.model.lens import Offsets
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
-from refusal_lens.residuals import stats_of
+from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.selection import (
     LayerCurve,
     Selection,
@@ -28,7 +26,7 @@ from refusal_lens.selection import (
     score_candidates,
     select,
 )
-from refusal_lens.sites import block_inputs
+from refusal_lens.sites import Site
 from refusal_lens.study.fitted import Gap as Gap
 from refusal_lens.study.fitted import at_layer, category_set, defined, pooled_set
 from refusal_lens.study.question import Study
@@ -48,8 +46,8 @@ class Bench:
     model: LensModel
     prompts: PromptSet
     results: Results
-    _resid: Tensor | None = None
-    _post: Tensor | None = None
+    _resid: Residuals | None = None
+    _post: Residuals | None = None
 
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
@@ -60,9 +58,29 @@ class Bench:
         """The pairs that directions are fitted on."""
         return self.split("train", self.study.sizes.fit_pairs)
 
-    def post_resid(
-        self, tick: Progress = lambda n: None
-    ) -> Float[Tensor, "prompt offset site d_model"] | None:
+    @property
+    def estimator(self) -> Estimator:
+        """What fits directions in this study."""
+        return make_estimator(self.study.estimator)
+
+    def fit(self, data: Residuals | ResidualStats) -> DirectionSet:
+        """Directions of each category by the study's estimator."""
+        return self.estimator(data)
+
+    def fitting_data(
+        self,
+        model: LensModel,
+        prompts: PromptSet,
+        *,
+        sites: Sequence[Site] | None = None,
+        offsets: Offsets = "post",
+        tick: Progress = lambda n: None,
+    ) -> Residuals | ResidualStats:
+        """What the estimator fits from: sums of the prompts' residuals where these suffice."""
+        read = model.residual_stats if self.estimator.from_sums else model.residuals
+        return read(prompts, sites=sites, offsets=offsets, progress=tick)
+
+    def post_resid(self, tick: Progress = lambda n: None) -> Residuals | None:
         """Residuals of the fitting prompts at every block's input and offset of the template.
 
         Read once and kept, since several stages ask for them; None where they take too much memory.
@@ -80,12 +98,10 @@ class Bench:
         values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
         return _BYTES_A_VALUE * values <= _MOST_KEPT
 
-    def train_resid(
-        self, tick: Progress = lambda n: None
-    ) -> Float[Tensor, "prompt offset site d_model"]:
+    def train_resid(self, tick: Progress = lambda n: None) -> Residuals:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:
-            return post[:, [self.model.chat.offsets.index(-1)]]
+            return post.select(offsets=(-1,))
         if self._resid is None:
             self._resid = self.model.residuals(self.train, progress=tick)
         return self._resid
@@ -167,22 +183,18 @@ def behaviour(bench: Bench, tick: Progress) -> Records:
 
 def directions(bench: Bench, tick: Progress) -> Records:
     """Directions of each category and of all pooled, at every layer and offset."""
-    resid, model = bench.post_resid(tick), bench.model
-    if resid is None:
-        stats = model.residual_stats(bench.train, progress=tick)
-    else:
-        stats = stats_of(
-            resid,
-            bench.train,
-            sites=block_inputs(model.n_layers),
-            offsets=model.chat.offsets,
-            provenance=model.provenance(bench.train),
+    resid, estimator = bench.post_resid(tick), bench.estimator
+    if resid is None and not estimator.from_sums:
+        raise Gap(
+            f"the estimator {estimator.name!r} needs the residuals of all fitting prompts at once, "
+            "which take too much memory here; give fewer prompts, or use mean_difference"
         )
-    return {
-        "stats": stats,
-        "directions": fit_mean_difference(stats),
-        "pooled": fit_mean_difference(stats.pooled()),
-    }
+    if resid is None:
+        data = stats = bench.model.residual_stats(bench.train, progress=tick)
+    else:
+        stats = resid.stats()
+        data = stats if estimator.from_sums else resid
+    return {"stats": stats, "directions": bench.fit(data), "pooled": bench.estimator.pooled(data)}
 
 
 def score(bench: Bench, tick: Progress) -> Records:
