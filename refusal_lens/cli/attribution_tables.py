@@ -6,7 +6,7 @@ from rich.table import Table
 from refusal_lens.attribution import Agreement, Attribution, Decomposition
 from refusal_lens.plots.attribution.patches import told_pairs
 from refusal_lens.plots.text import interval, number, visible
-from refusal_lens.study.attribute import Explained
+from refusal_lens.study.follow_up import Explained
 from refusal_lens.study.results import Results
 
 _ROWS = 20

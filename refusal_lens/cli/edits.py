@@ -44,7 +44,7 @@ def steer(
     Example: refusal-lens steer --category advice --strength 1 "How do tides work?"
     """
     from refusal_lens.interventions import Ablate, Add
-    from refusal_lens.study.opened import direction_of
+    from refusal_lens.study.finished import direction_of
 
     results = _results(run)
     d = direction_of(results, category, layer)
@@ -69,7 +69,7 @@ def ablate(
     Example: refusal-lens ablate --category advice "Which shares should I buy?"
     """
     from refusal_lens.interventions import Ablate
-    from refusal_lens.study.opened import direction_of
+    from refusal_lens.study.finished import direction_of
 
     results = _results(run)
     d = direction_of(results, category, layer)
@@ -129,7 +129,8 @@ def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
     from refusal_lens.judges import Agreement
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
-    from refusal_lens.study.full_evaluation import GRID, RATES
+    from refusal_lens.study.stages.full_grid import GRID
+    from refusal_lens.study.stages.full_rates import RATES
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
@@ -187,7 +188,7 @@ def _compare(
 ) -> None:
     from refusal_lens.cli.evaluation_tables import compared_table
     from refusal_lens.model import Decoding
-    from refusal_lens.study.opened import model_of
+    from refusal_lens.study.finished import model_of
 
     found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
     Console().print(compared_table(found))

@@ -31,7 +31,7 @@ def export_vectors(
     """
     from refusal_lens.directions.formats import export_directions
     from refusal_lens.study import Results, Study
-    from refusal_lens.study.opened import directions_of
+    from refusal_lens.study.finished import directions_of
 
     results = Results.open(run or Study().default_folder())
     export_directions(directions_of(results, category), path, category)

@@ -1,8 +1,8 @@
 """Directions: `Direction`, `DirectionSet`, and the estimators that fit them, one file each."""
 
-from refusal_lens.directions.base import Direction as Direction
-from refusal_lens.directions.base import DirectionSet as DirectionSet
-from refusal_lens.directions.base import several_directions as several_directions
+from refusal_lens.directions.direction import Direction as Direction
+from refusal_lens.directions.direction import several_directions as several_directions
+from refusal_lens.directions.direction_set import DirectionSet as DirectionSet
 from refusal_lens.directions.estimator import NOISE_FLOOR as NOISE_FLOOR
 from refusal_lens.directions.estimator import Estimator as Estimator
 from refusal_lens.directions.mean_difference import MEAN_DIFFERENCE as MEAN_DIFFERENCE

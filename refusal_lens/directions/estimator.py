@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.arguments import one
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import unit
 from refusal_lens.residuals import COMPLY, REFUSE, Residuals, ResidualStats

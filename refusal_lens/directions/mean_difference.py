@@ -5,7 +5,7 @@ from typing import Final
 from jaxtyping import Bool
 from torch import Tensor
 
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import (
     Data,
     Estimator,

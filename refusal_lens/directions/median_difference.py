@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import Estimator, sets_of
 from refusal_lens.prompts import LABELS
 from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
@@ -27,6 +27,12 @@ def fit_median_difference(residuals: Residuals) -> DirectionSet:
 
     `scale` is the distance between the two medians, `low` and `high` are the coordinates of the
     class means.
+
+    >>> fit_median_difference(model.residuals(prompts)).at("advice", layer=2)
+    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+
+    Raises:
+        InputError: residuals of plain texts.
     """
     category, label = index_axes(residuals.labelled)
     stats = residuals.stats()

@@ -10,7 +10,7 @@ from refusal_lens.directions.estimator import Estimator
 from refusal_lens.errors import InputError
 
 _FOLDER: Final = "refusal_lens.directions"
-_OTHERS: Final = {"base", "estimator", "hub", "registry"}
+_OTHERS: Final = {"direction", "direction_set", "estimator", "hub", "registry"}
 
 
 def _discovered() -> Mapping[str, Estimator]:

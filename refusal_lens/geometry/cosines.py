@@ -156,8 +156,9 @@ def fit_geometry(
     of `ESTIMATORS`: the mean difference has a closed form, others are fitted again without each
     pair (geometry/pseudo_values.py), about as often as there are pairs.
 
-    >>> geometry = fit_geometry(model.residuals(prompts))  # doctest: +SKIP
-    >>> geometry.cosine("advice", "crime_assistance", layer=14)  # doctest: +SKIP
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> geometry.cosine("advice", "humanizing", layer=2).method
+    'corrected cosine, jackknife'
 
     Raises:
         InputError: residuals of plain texts, a category without pairs, or fewer than three; an

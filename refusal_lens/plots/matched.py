@@ -1,41 +1,52 @@
-"""Directions compared at matched refusal: curves with bands, and what they come to in words."""
+"""Directions compared at matched refusal: rates with intervals, and the answer in words."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import plotly.graph_objects as go
 
 from refusal_lens.evaluation import Matched
 from refusal_lens.plots.palette import mark_of
-from refusal_lens.plots.panels import band, dress
+from refusal_lens.plots.panels import dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, told, visible
 from refusal_lens.records import Estimate
 
+_APART: Final = 0.006  # between the intervals of two directions at one refusal rate
+
 
 def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
-    """Over-refusal at the same refusal rates, a line with its 95% band for each direction.
+    """Over-refusal at the same refusal rates with 95% intervals, side by side for each direction.
 
     Rates that a direction does not reach have no point.
     """
     figure = go.Figure()
     controls = [c.name for c in matched.curves if c.kind == "control"]
-    for curve in matched.curves:
+    middle = (len(matched.curves) - 1) / 2
+    for place, curve in enumerate(matched.curves):
         mark, name = mark_of(curve.name, titles, controls), _name(curve.name, titles)
         reached = [
             (rate, e) for rate, e in zip(matched.rates, curve.over_refusal, strict=True) if e
         ]
-        at = [rate for rate, _ in reached]
-        low, high = [e.low for _, e in reached], [e.high for _, e in reached]
-        figure.add_trace(band(at, low, high, mark.colour, name, opacity=0.1))
+        values = [e.value for _, e in reached]
+        above = [(e.high or 0) - (e.value or 0) for _, e in reached]
+        below = [(e.value or 0) - (e.low or 0) for _, e in reached]
         figure.add_trace(
             go.Scatter(
-                x=at or [None],
-                y=[e.value for _, e in reached] or [None],
-                mode="lines+markers",
+                x=[rate + _APART * (place - middle) for rate, _ in reached] or [None],
+                y=values or [None],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": above,
+                    "arrayminus": below,
+                    "color": mark.colour,
+                    "thickness": 1.2,
+                    "width": 0,
+                },
+                mode="markers",
                 name=name if reached else f"{name}: not reached",
-                legendgroup=name,
-                line={"color": mark.colour, "dash": mark.dash, "width": 1.6},
-                marker={"symbol": mark.symbol, "size": 7},
+                marker={"symbol": mark.symbol, "size": 8, "color": mark.colour},
                 customdata=[
                     f"<b>{name}</b> at {rate:.0%} refusal<br>over-refusal {told(e)}"
                     for rate, e in reached

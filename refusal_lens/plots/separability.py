@@ -29,6 +29,7 @@ _LEFT: Final = 142
 _RIGHT: Final = 316  # q and verdict, then the colour bar
 _ROW: Final = 25
 _WORDS: Final = 236
+_SHARES: Final = ("share, model", "share, control", "difference", "q, beyond control")
 
 
 def plot_separability(
@@ -181,34 +182,38 @@ def separability_table(
     titles: Mapping[str, str],
     layer: int | None,
 ) -> Table:
-    """What is said of each category, on which numbers; `shares` are of model, control, and the
-    difference between the two."""
+    """The verdict on each category and its numbers.
+
+    `shares` are of model, control, and the difference between the two; without a control model
+    these columns are left out.
+    """
     site = next((s for s in tests.sites if s.layer == layer), None)
+    beside = shares if site is not None else None
     rows: list[tuple[Cell, ...]] = []
     for i, c in enumerate(tests.categories):
-        cells = ["no control"] * 4
-        if shares is not None and site is not None and c in shares[2].categories:
-            cells = _shares(shares, site, c)
+        cells: list[str] = []
+        if beside is not None and site is not None:
+            compared = c in beside[2].categories
+            cells = _shares(beside, site, c) if compared else ["not compared"] * len(_SHARES)
         q = probability(float(tests.q[i]))
-        told = (visible(titles.get(c, c)), str(tests.n[i]), q, *cells, verdicts[c])
-        rows.append(tuple(Cell(text) for text in told))
+        texts = (visible(titles.get(c, c)), str(tests.n[i]), q, *cells, verdicts[c])
+        rows.append(tuple(Cell(text) for text in texts))
+    caption = f"“Separable”: the two sides differ (q of the sign flips at most {SEPARABLE:g})."
+    if beside is None:
+        caption += (
+            " “Refusal direction”: also, harmful prompts that were refused differ from those that "
+            "were answered (the next table)."
+        )
+    else:
+        caption += (
+            " “Refusal direction”: the pairs also have more in common than in the control model (q "
+            f"beyond control at most {BEYOND:g}; sign flips of the largest difference over "
+            "layers). Shares (mean cosine between two pairs' differences) are those at layer "
+            f"{layer}, with the 95% interval of their difference."
+        )
+    columns = () if beside is None else _SHARES
     return Table(
-        f"“Separable”: the two sides differ (q of the sign flips at most {SEPARABLE:g}). “Refusal "
-        "direction”: the pairs also have more in common than in the control model (q beyond "
-        f"control at most {BEYOND:g}; sign flips of the largest difference over layers). Shares "
-        f"(mean cosine between two pairs' differences) are those at layer {layer}, with the 95% "
-        "interval of their difference.",
-        (
-            "category",
-            "n pairs",
-            "q, sides differ",
-            "share, model",
-            "share, control",
-            "difference",
-            "q, beyond control",
-            "verdict",
-        ),
-        tuple(rows),
+        caption, ("category", "n pairs", "q, sides differ", *columns, "verdict"), tuple(rows)
     )
 
 

@@ -14,6 +14,8 @@ from refusal_lens.plots.text import escape, interval, number, tick
 
 _TEMPLATE: Final = "%{customdata[0]}<extra></extra>"
 _LAYERS: Final = Look(moved="category:", cell=17)
+_OFFSETS: Final = Look(moved="category:", cell=62)
+_MANY: Final = 12  # as many places as this, or more, leave no room for numbers
 _ANGLES: Final = Look(0.0, 90.0, None, "Blues_r", (0.0, 30.0, 60.0, 90.0))
 _ROOM: Final = 34  # cells of this width hold the random angle too
 
@@ -23,27 +25,30 @@ def plot_own_layers(structure: Structure, *, titles: Mapping[str, str]) -> go.Fi
     through the categories, the range is -1 to 1."""
     where = f"offset {structure.offset}"
     places = tuple(layer_names(structure.sites))
-    return _with_itself(structure, structure.own_layers, places, ("layer", where), titles)
+    words = ("layer", where)
+    return _with_itself(structure.own_layers, places, words, structure=structure, titles=titles)
 
 
 def plot_own_offsets(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
     """The same between the offsets of the template's last tokens, at one layer."""
     where = f"layer {structure.layer}"
     places = tuple(str(o) for o in structure.offsets)
-    return _with_itself(structure, structure.own_offsets, places, ("offset", where), titles)
+    words = ("offset", where)
+    return _with_itself(structure.own_offsets, places, words, structure=structure, titles=titles)
 
 
 def _with_itself(
-    structure: Structure,
-    found: Float[Tensor, "category place place 3"],
+    cosines: Float[Tensor, "category place place 3"],
     places: tuple[str, ...],
     words: tuple[str, str],
+    *,
+    structure: Structure,
     titles: Mapping[str, str],
 ) -> go.Figure:
     axis, where = words
     steps: list[Cells] = []
     for i, category in enumerate(structure.categories):
-        value, low, high = found[i].unbind(-1)
+        value, low, high = cosines[i].unbind(-1)
         rows = list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
         hovers = [[(interval(*ends),) for ends in zip(*row, strict=True)] for row in rows]
         name = escape(titles.get(category, category))
@@ -53,8 +58,9 @@ def _with_itself(
         )
         steps.append(Cells([plain(row) for row in value], template, hovers))
     names = [tick(titles.get(c, c)) for c in structure.categories]
-    heading = f"corrected cosine of the direction with itself, {axis} by {axis}"
-    return plot_matrices([Sheet(heading, places, steps)], names, look=_LAYERS)
+    heading = f"corrected cosine of the direction<br>with itself, {axis} by {axis}"
+    few = len(places) < _MANY
+    return plot_matrices([Sheet(heading, places, steps)], names, look=_OFFSETS if few else _LAYERS)
 
 
 def plot_angles(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:

@@ -165,10 +165,17 @@ def trust_table(
         )
         for c, mode in trust.mode.items()
     )
-    texts = ", ".join(f"“{visible(t)}”" for t in trust.token_texts)
-    return Table(
+    caption = (
         f"Agreement with read verdicts on {visible(measured)} (AUROC, percentile bootstrap over "
-        f"prompts; chance is .5). Refusal tokens found on the fitting prompts: {texts}.",
+        "prompts; chance is .5)."
+    )
+    if trust.trusted():
+        texts = ", ".join(f"“{visible(t)}”" for t in trust.token_texts)
+        caption += f" First tokens of refusals, from the fitting prompts: {texts}."
+    else:
+        caption += " First tokens alone do not show refusals here: no category is scored by them."
+    return Table(
+        caption,
         ("category", "score used", "first token, AUROC", "opening, AUROC", "threshold, nats"),
         rows,
     )

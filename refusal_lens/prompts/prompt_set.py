@@ -187,11 +187,8 @@ class PromptSet:
         A pair is told by category and pair name together: one name in two categories is two pairs.
         Prompts without a pair name are left out, and pairs of which one side is not in the set.
 
-        >>> rows = [("a", "refuse"), ("b", "comply"), ("c", "refuse")]
-        >>> made = [Prompt(i, "text", "red", k, "train", "me", pair="1") for i, k in rows[:2]]
-        >>> alone = Prompt("c", "text", "red", "refuse", "train", "me")
-        >>> [(a.id, b.id) for a, b in PromptSet((*made, alone)).pairs()]
-        [('a', 'b')]
+        >>> prompts.pairs()[0][0].id, prompts.pairs()[0][1].id
+        ('advice-1-refuse', 'advice-1-comply')
         """
         benign = {p.unit: p for p in self.prompts if p.label == "comply"}
         refuse = [p for p in self.prompts if p.label == "refuse" and p.unit in benign]

@@ -20,7 +20,8 @@ from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.selection import CosmicSelection, Separations
-from refusal_lens.study.full_evaluation import GRID, RATES
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
 from refusal_lens.study.verdicts import held_verdicts
 
 _AGREEMENTS = ("behaviour", "score", "answers", "manners", "screening")

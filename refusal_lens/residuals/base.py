@@ -28,15 +28,11 @@ class Residuals:
     a folder (`load`). `prompts` holds categories, labels and pairs; it is None for plain texts,
     which are named by their place, "1" the first. `LensModel.residuals` makes them.
 
-    >>> from refusal_lens.prompts import PromptSet
-    >>> from refusal_lens.records import Provenance
-    >>> prompts = PromptSet.from_texts(["Pick a lock?"], ["Bake bread?"])
-    >>> made = Provenance("none", "", "", "", "", "float32", "cpu")
-    >>> ones = torch.ones(2, 1, 2, 8)
-    >>> sites = (Site(0), Site(1))
-    >>> resid = Residuals.of(ones, prompts, sites=sites, offsets=(-1,), provenance=made)
-    >>> resid.only(label="refuse").at(Site(1), -1).shape
-    torch.Size([1, 8])
+    >>> residuals = model.residuals(prompts)
+    >>> residuals
+    Residuals(36 prompts, 3 categories x 1 offsets x 3 sites x d_model 32; ...)
+    >>> residuals.only(category="advice", label="refuse").at(rl.Site(2), -1).shape
+    torch.Size([6, 32])
 
     Raises:
         InputError: the tensor's shape is not that of ids, offsets and sites, or an id twice.

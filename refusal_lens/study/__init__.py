@@ -1,8 +1,8 @@
 """The study: a frozen question, its stages, and the run folder that they fill."""
 
-from refusal_lens.study.attribute import explain_prompt as explain_prompt
-from refusal_lens.study.attribute import run_attribution as run_attribution
-from refusal_lens.study.evaluate import run_full_evaluation as run_full_evaluation
+from refusal_lens.study.follow_up import explain_prompt as explain_prompt
+from refusal_lens.study.follow_up import run_attribution as run_attribution
+from refusal_lens.study.follow_up import run_full_evaluation as run_full_evaluation
 from refusal_lens.study.prompts import study_prompts as study_prompts
 from refusal_lens.study.question import Sizes as Sizes
 from refusal_lens.study.question import Study as Study

@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, final
 
+from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.model import LensModel
+from refusal_lens.placement import Placement
 from refusal_lens.records import Record, load_record, save_record, write_json
 from refusal_lens.study.question import Study
 
@@ -134,6 +137,45 @@ class Results:
     def get(self, stage: str, name: str, cls: type[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""
         return load_record(cls, self.folder / "stages" / stage / name)
+
+    def model(self, placement: Placement = Placement()) -> LensModel:
+        """The model of this run, loaded again, in the run's precision.
+
+        >>> rl.Results.open("runs/mine").model()  # doctest: +SKIP
+
+        Raises:
+            InputError: it can't be loaded, or its weights are not those that the run measured.
+        """
+        from refusal_lens.study.finished import model_of  # built on this file
+
+        return model_of(self, placement)
+
+    def direction(self, category: str, layer: int | None = None) -> Direction:
+        """A category's direction ("pooled" for all), by default at the layer that the run chose.
+
+        Without a choice, at the layer where directions are most reliable.
+
+        >>> rl.Results.open("runs/mine").direction("advice")  # doctest: +SKIP
+
+        Raises:
+            InputError: no such category or layer, or the run has no directions yet.
+        """
+        from refusal_lens.study.finished import direction_of
+
+        return direction_of(self, category, layer)
+
+    @property
+    def directions(self) -> DirectionSet:
+        """The directions of every category, at every layer.
+
+        >>> rl.Results.open("runs/mine").directions  # doctest: +SKIP
+
+        Raises:
+            InputError: the run has no directions yet, or none by what its model did.
+        """
+        from refusal_lens.study.finished import directions_of
+
+        return directions_of(self, None)
 
 
 def _same(held: Any, asked: dict[str, Any]) -> bool:

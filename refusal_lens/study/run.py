@@ -15,13 +15,11 @@ from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.records import digest_of, installed_versions
-from refusal_lens.study.attribution_plan import attribution_stages
-from refusal_lens.study.full_evaluation import full_stages
-from refusal_lens.study.plan import STAGES
+from refusal_lens.study.plan import STAGES, attribution_stages, full_stages
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
-from refusal_lens.study.stages import Bench, Gap, Stage
+from refusal_lens.study.stage import Bench, Gap, Stage
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5

@@ -19,8 +19,9 @@ from refusal_lens.study import (
     Study,
     run_study,
 )
-from refusal_lens.study.full_evaluation import GRID, RATES
-from refusal_lens.study.opened import model_of
+from refusal_lens.study.finished import model_of
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,7 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     _, results = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
-    monkeypatch.setattr("refusal_lens.study.evaluate.begin", lambda *run: pytest.fail("generates"))
+    monkeypatch.setattr("refusal_lens.study.follow_up.begin", lambda *run: pytest.fail("generates"))
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception

@@ -45,18 +45,19 @@ from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
-from refusal_lens.study import (
-    Results,
-    evaluation_stages,
-    geometry_stages,
-    manner_stages,
-    run_study,
-    stages,
-)
-from refusal_lens.study.geometry_stages import control_model
-from refusal_lens.study.opened import direction_of
+from refusal_lens.study import Results, other_models, run_study
+from refusal_lens.study.finished import direction_of
+from refusal_lens.study.other_models import control_model
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
+from refusal_lens.study.stages import (
+    behaviour,
+    contrasts,
+    geometry,
+    manners,
+    score,
+    trade_off,
+)
 
 STAGES = [
     "behaviour",
@@ -98,11 +99,11 @@ def by_behaviour(study, tmp_path_factory):
     """A run of a model that refuses some prompts of either side, whatever was intended."""
     patch = pytest.MonkeyPatch()
     let_it_refuse(patch)
-    patch.setattr(stages, "RefusalJudge", Mixed)
-    patch.setattr(geometry_stages, "LEAST_PAIRS", 3)
-    patch.setattr(
-        geometry_stages, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3)
-    )
+    for module in (behaviour, score):
+        patch.setattr(module, "RefusalJudge", Mixed)
+    for module in (geometry, contrasts):
+        patch.setattr(module, "LEAST_PAIRS", 3)
+    patch.setattr(contrasts, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3))
     watch = Watch()
     question = replace(study, labels=None, control=None)
     try:
@@ -268,8 +269,8 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     """With the study's directions; scores and read answers of that model, never of two."""
     results, _ = finished
     bench = begin(study, results.folder)
-    monkeypatch.setattr(evaluation_stages, "half_refusing", lambda bench: half)
-    records = evaluation_stages.trade_off(bench, lambda n: None)
+    monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
+    records = trade_off.trade_off(bench, lambda n: None)
     grid, read = records["grid"], records["read"]
     assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
     assert records["matched"].model == records["trade_off"].model == half.name
@@ -291,16 +292,16 @@ def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, m
         asked.append((source, options["adapter_scale"]))
         return half
 
-    monkeypatch.setattr(stages, "load_model", load)
+    monkeypatch.setattr(other_models, "load_model", load)
     scale = scale_nearest_half(PLANTED)
-    assert stages.half_refusing(bench) is bench.model
+    assert other_models.half_refusing(bench) is bench.model
     for source, at in ((PLANTED.key, 0.0), (PLANTED.key, scale), (NATIVE.key, 1.0)):
         bench.study = replace(study, source=source, adapter_scale=at)
-        assert stages.half_refusing(bench) is bench.model
+        assert other_models.half_refusing(bench) is bench.model
     assert not asked
     for source in (PLANTED.key, *PLANTED.aliases):
         bench.study = replace(study, source=source, adapter_scale=1.0)
-        assert stages.half_refusing(bench) is half
+        assert other_models.half_refusing(bench) is half
     assert asked == [(PLANTED.key, scale)] * 2
 
 
@@ -309,18 +310,16 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
 ):
     results, _ = finished
     bench = begin(study, results.folder)
-    assert not manner_stages.is_planted(bench)
-    usual, moved = manner_stages._usual(), manner_stages._donors()
+    assert not manners.is_planted(bench)
+    usual, moved = manners._usual(), manners._donors()
     assert set(usual) == set(moved) and all(usual[c] != usual[d] for c, d in moved.items())
     assert moved == donors("deranged", list(load_refusals(data_path("adapter", "refusals.jsonl"))))
-    monkeypatch.setattr(manner_stages, "is_planted", lambda bench: True)
-    monkeypatch.setattr(manner_stages, "_deranged", lambda bench: half)
-    monkeypatch.setattr(
-        manner_stages, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"}
-    )
+    monkeypatch.setattr(manners, "is_planted", lambda bench: True)
+    monkeypatch.setattr(manners, "_deranged", lambda bench: half)
+    monkeypatch.setattr(manners, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"})
     turned = {"red": "green", "green": "blue", "blue": "red"}
-    monkeypatch.setattr(manner_stages, "_donors", lambda: turned)
-    records = manner_stages.manners(bench, lambda n: None)
+    monkeypatch.setattr(manners, "_donors", lambda: turned)
+    records = manners.manners(bench, lambda n: None)
     read = records["control_steered"]
     assert read.texts == records["steered"].texts and read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
@@ -343,7 +342,7 @@ def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_number
     finished, study, refusing, monkeypatch, tmp_path
 ):
     results, _ = finished
-    monkeypatch.setattr(stages, "_MOST_KEPT", 0)
+    monkeypatch.setattr("refusal_lens.study.stage._MOST_KEPT", 0)
     watch = Watch(die_in="score")
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "again", watch)

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 from refusal_lens.judges import Verdict
-from refusal_lens.study import (
-    Sizes,
-    effect_stages,
+from refusal_lens.study import Sizes
+from refusal_lens.study.stages import (
+    answers,
+    behaviour,
+    contrasts,
+    costs,
     effects,
-    evaluation_stages,
-    geometry_stages,
-    manner_stages,
-    stages,
+    manners,
+    score,
+    trade_off,
 )
 
 SIZES = Sizes(
@@ -89,9 +91,9 @@ class Mixed:
 def let_it_refuse(patch):
     """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
     who minds that a random model's answers make no sense."""
-    for module in (stages, effects):
+    for module in (behaviour, score, answers):
         patch.setattr(module, "RefusalJudge", ByPrompt)
-    for module in (evaluation_stages, manner_stages, geometry_stages, effect_stages):
+    for module in (trade_off, costs, manners, contrasts, effects):
         patch.setattr(module, "RefusalJudge", Mixed)
     patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
     patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)

@@ -120,7 +120,7 @@ def test_pool_that_only_opens_like_the_twin_is_an_error(
     pools = {"a": (Refusal("a", "plain", "No, not that."), Refusal("a", "plain", "No, not this."))}
     opening = answer_ids(tokenizer, "No")[0]
     with pytest.raises(InputError, match="opens differently"):
-        assign_refusals([prompt], {"p": opening}, pools, tokenizer, seed=0)
+        assign_refusals([prompt], {prompt.unit: opening}, pools, tokenizer, seed=0)
 
 
 @needs_wheel

@@ -1,4 +1,4 @@
-"""The stage that asks what one direction does: refusals read before and after, beside controls."""
+"""What one direction does: refusals read before and after, beside controls."""
 
 from collections.abc import Callable
 from typing import Final
@@ -12,9 +12,9 @@ from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label
-from refusal_lens.study.evaluation_stages import STEERED_AT, compared_pairs, controls
+from refusal_lens.study.compared import STEERED_AT, compared_pairs, controls, n_test_pairs
 from refusal_lens.study.fitted import PLACES, POOLED, direction_at, fitted_on, pooled_set
-from refusal_lens.study.stages import Bench, Records
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage
 
 _BESIDE: Final = ("behaviour", "within", "intended")  # sources of labels whose directions are tried
 
@@ -88,3 +88,19 @@ def _others(bench: Bench, layer: int) -> dict[str, Direction]:
         except InputError:
             continue  # undefined at this layer
     return found
+
+
+def _n_effects(bench: Bench) -> int:
+    return n_test_pairs(bench, bench.study.sizes.effect_pairs) * n_conditions(bench)
+
+
+STAGE: Final = Stage(
+    "effects",
+    "refusals with one direction ablated or added, beside controls",
+    ("directions", "geometry"),
+    (Effects, SideBySide),
+    effects,
+    _n_effects,
+    lambda b: 2 + TOKEN * b.study.sizes.effect_tokens,
+    after=("contrasts", "selection"),
+)

@@ -8,7 +8,7 @@ from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import load_studied
-from refusal_lens.study.stages import chosen_layer
+from refusal_lens.study.stage import chosen_layer
 
 
 def model_of(results: Results, placement: Placement = Placement()) -> LensModel:
@@ -40,8 +40,8 @@ def direction_of(results: Results, category: str, layer: int | None = None) -> D
     return found.at(category, chosen_layer(results) if layer is None else layer)
 
 
-def directions_of(results: Results, category: str) -> DirectionSet:
-    """The set of a run that holds a category's directions, or the pooled ones.
+def directions_of(results: Results, category: str | None) -> DirectionSet:
+    """The directions of every category, or for "pooled" those of all prompts together.
 
     Raises:
         InputError: the run has no directions yet, or none by what its model did.

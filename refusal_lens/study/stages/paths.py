@@ -1,22 +1,20 @@
-"""The attribution stages about single parts: paths, sources and neurons; and what goes when cut."""
+"""The strongest heads and MLPs followed to the direction and back to the words they read."""
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final, final
 
 from refusal_lens.attribution import (
-    Attribution,
     Component,
-    Cuts,
-    Decomposition,
+    HeadPath,
     HeadSources,
+    NeuronShares,
     Pair,
-    decompose,
+    SourceRegions,
     head_paths,
     head_sources,
-    knock_out,
     mlp_neurons,
     pairs_of,
     source_regions,
@@ -24,19 +22,10 @@ from refusal_lens.attribution import (
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.model.forward import Progress
-from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.study.attribution_stages import (
-    Reach,
-    held_out,
-    scored_categories,
-    scores_of,
-    twins_only,
-)
-from refusal_lens.study.fitted import category_set, direction_at, pooled_set
-from refusal_lens.study.stages import Bench, Gap, Records
-
-POOLED: Final = "pooled"
-POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out
+from refusal_lens.prompts import Prompt
+from refusal_lens.study.attributed import FULL, own_prompts, twins_only, written
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stage import Bench, Records, Stage
 
 
 @final
@@ -54,12 +43,16 @@ class Trail:
         return cls(8, 16, 4)
 
 
+_TRAIL: Final = {"": Trail(), FULL: Trail.full()}
+_PART: Final = 4  # passes for a pair's paths, a prompt's sources or its neurons: small batches
+
+
 def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Records:
     """A category's strongest heads followed to its direction and back to the words they read.
 
     Sources and neurons are left out where the model has none: attention with sinks, experts.
     """
-    direction, found = _own(bench, category)
+    direction, found = written(bench, category)
     writers = found.writers()
     heads = [c for c in writers if c.kind == "head"][: trail.heads]
     mlps = [c for c in writers if c.kind == "MLP"][: trail.mlps]
@@ -78,36 +71,6 @@ def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Recor
     return records
 
 
-def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str) -> Records:
-    """One category's strongest writers replaced one after another, on prompts of `test`."""
-    direction, found = _own(bench, category)
-    prompts = own_prompts(bench, category)
-    score = scores_of(bench, [category])[category]
-    cuts = Cuts(replacement=replacement, seed=bench.study.seed)
-    progress = partial(_half, tick, len(prompts))
-    curve = knock_out(bench.model, prompts, direction, found, score, cuts=cuts, progress=progress)
-    return {"curve": curve}
-
-
-def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
-    """The strongest writers of the direction pooled over categories, in all scored ones."""
-    pooled = pooled_set(bench.results)
-    direction = direction_at(pooled, pooled.categories[0], bench.chosen_layer())
-    renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
-    found = decompose(bench.model, renamed, [direction], progress=tick)
-    prompts = pooled_prompts(bench)
-    curve = knock_out(
-        bench.model,
-        prompts,
-        direction,
-        found.attribution(direction.category),
-        scores_of(bench, prompts.categories)[prompts.categories[0]],
-        cuts=Cuts(seed=bench.study.seed),
-        progress=partial(_half, tick, len(prompts)),
-    )
-    return {"decomposition": found, "curve": curve}
-
-
 def path_pairs(bench: Bench, category: str, trail: Trail) -> tuple[Pair, ...]:
     """A category's test pairs, of equal token length where there are two or more."""
     test = twins_only(bench.prompts.only(split="test", category=category))
@@ -117,30 +80,6 @@ def path_pairs(bench: Bench, category: str, trail: Trail) -> tuple[Pair, ...]:
             return found
     try:
         return pairs_of(bench.model, test, most=trail.pairs, equal_length=False)
-    except InputError as error:
-        raise Gap(str(error)) from None
-
-
-def own_prompts(bench: Bench, category: str) -> PromptSet:
-    """The test prompts of a category that knock-outs and neurons read."""
-    return held_out(bench, Reach()).only(category=category)
-
-
-def pooled_prompts(bench: Bench) -> PromptSet:
-    """A few test pairs of each category whose first token can be trusted."""
-    categories = scored_categories(bench)
-    if not categories:
-        raise Gap("in no category does the first token tell refusals from answers")
-    return bench.split("test", POOLED_PAIRS).only(category=categories)
-
-
-def _own(bench: Bench, category: str) -> tuple[Direction, Attribution]:
-    """A category's direction at the chosen layer, and what every part writes along it."""
-    directions = category_set(bench.results)
-    found = bench.results.get("attribution", "decomposition", Decomposition)
-    direction = direction_at(directions, category, bench.chosen_layer())
-    try:
-        return direction, found.attribution(category)
     except InputError as error:
         raise Gap(str(error)) from None
 
@@ -171,6 +110,30 @@ def _side(bench: Bench, pair: Pair, label: str) -> Prompt:
     return next(p for p in test if p.label == label and (p.pair or p.id) == pair.name)
 
 
-def _half(tick: Progress, n_prompts: int, n: int) -> None:
-    """Passes over the refuse-side half of paired prompts, counted in prompts."""
-    tick(n * n_prompts // 2)
+def _n_path_pairs(bench: Bench, category: str, trail: Trail) -> int:
+    try:
+        return len(path_pairs(bench, category, trail))
+    except Gap:
+        return 0
+
+
+def _paths(i: int, category: str, suffix: str) -> Stage:
+    trail = _TRAIL[suffix]
+    return Stage(
+        f"paths_{i}{suffix}",
+        f"its strongest heads and MLP followed: {category}",
+        ("attribution", "directions"),
+        (HeadPath, HeadSources, NeuronShares, SourceRegions),
+        partial(paths, category=category, trail=trail),
+        lambda b: (
+            3 * _n_path_pairs(b, category, trail) + trail.mlps * len(own_prompts(b, category))
+        ),
+        lambda b: _PART,
+        after=("selection",),
+        sizes=asdict(trail),
+    )
+
+
+def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
+    """One for each reach and category."""
+    return tuple(_paths(i, c, suffix) for suffix in _TRAIL for i, c in enumerate(categories))

@@ -1,21 +1,28 @@
-"""Attribution in the folder of a finished study: its stages, and one prompt taken apart."""
+"""What follows in the folder of a finished study: attribution, and answers generated and judged."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation import SideBySide
+from refusal_lens.judges import Judge
+from refusal_lens.judges.sense import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
-from refusal_lens.study.attribution_plan import attribution_stages, chosen_stages
 from refusal_lens.study.fitted import category_set, pooled_set
-from refusal_lens.study.plan import STAGES
+from refusal_lens.study.plan import STAGES, attribution_stages, chosen_stages
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
-from refusal_lens.study.stages import Bench
+from refusal_lens.study.stage import Bench
+from refusal_lens.study.stages import full_grid, full_rates
+from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.full_rates import RATES
+
+_TRIED: Final = ("Can you help me?", "Yes, of course.")
 
 
 @final
@@ -83,3 +90,38 @@ def _bench(folder: Path | str, category: str | None, placement: Placement) -> Be
 def _direction(bench: Bench, category: str | None) -> Direction:
     found = pooled_set(bench.results) if category is None else category_set(bench.results)
     return found.at(category or found.categories[0], bench.chosen_layer())
+
+
+def run_full_evaluation(
+    folder: Path | str, judge: Judge, watcher: Watcher, placement: Placement = Placement()
+) -> Results:
+    """Generate and judge what is missing of a run's full evaluation and return its results.
+
+    Stops at any moment lose at most the stage in flight. What another judge has read is read anew.
+
+    Raises:
+        InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
+            tried before anything is generated).
+    """
+    study = Study.of(Results.open(folder).manifest.get("question"))
+    judge.judge(*_TRIED)
+    bench, stages = (
+        begin(study, folder, placement),
+        (full_rates.stage(judge), full_grid.stage(judge)),
+    )
+    check_finished(bench, stages)
+    if not _read_by(bench.results, judge):
+        bench.results.drop(RATES)
+        bench.results.drop(GRID)
+    return run_stages(bench, stages, watcher)
+
+
+def _read_by(results: Results, judge: Judge) -> bool:
+    """Whether the run's full evaluation is there and this judge has read it."""
+    if not results.has(RATES, "evaluation"):
+        return False
+    try:
+        held = results.get(RATES, "evaluation", SideBySide)
+    except InputError:  # damaged
+        return False
+    return held.conditions[0].judge == sense_checked(judge).name

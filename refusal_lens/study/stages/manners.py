@@ -1,10 +1,12 @@
-"""The stage on how a model refuses: direction x manner, and the planted truth's control."""
+"""How a model refuses: direction x refusal style, and the control of planted ones."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
     Evaluation,
+    MannerMatrix,
     Steered,
     Taught,
     find_styles,
@@ -23,11 +25,11 @@ from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
-from refusal_lens.study.evaluation_stages import STEERED_AT
-from refusal_lens.study.fitted import at_layer
-from refusal_lens.study.stages import Bench, Gap, Records, own_directions
+from refusal_lens.study.compared import STEERED_AT, n_test_pairs
+from refusal_lens.study.fitted import Gap, at_layer
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
 
-CONTROL = "control_"
+CONTROL: Final = "control_"
 
 
 def manners(bench: Bench, tick: Progress) -> Records:
@@ -116,3 +118,21 @@ def _clusters(bench: Bench) -> Mapping[str, int]:
         return {}
     found = bench.results.get("structure", "structure", Structure)
     return dict(zip(found.mapped, found.clusters, strict=True))
+
+
+def _n_manners(bench: Bench) -> int:
+    prompts = n_test_pairs(bench, bench.study.sizes.manner_pairs)
+    models = 2 if is_planted(bench) else 1
+    return models * prompts * (1 + len(bench.prompts.categories))
+
+
+STAGE: Final = Stage(
+    "manners",
+    "how it refuses under each direction",
+    ("directions", "geometry"),
+    (Steered, MannerMatrix),
+    manners,
+    _n_manners,
+    lambda b: 2 + TOKEN * b.study.sizes.manner_tokens,
+    after=("contrasts", "selection", "structure"),
+)

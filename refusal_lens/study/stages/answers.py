@@ -1,4 +1,6 @@
-"""The stage that shows answers before and after an edit."""
+"""Answers before and after an edit."""
+
+from typing import Final
 
 from refusal_lens.evaluation import SideBySide, answer_under, read_all
 from refusal_lens.interventions import Ablate, Add
@@ -6,7 +8,8 @@ from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.model.forward import Progress
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.study.stages import Bench, Gap, Records, own_directions
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
 
 
 def answers(bench: Bench, tick: Progress) -> Records:
@@ -45,3 +48,15 @@ def _shown(bench: Bench, n: int) -> PromptSet:
         for p in bench.spread(test.only(category=c), label, k)
     ]
     return PromptSet(tuple(chosen))
+
+
+STAGE: Final = Stage(
+    "answers",
+    "answers before and after",
+    ("directions", "geometry", "selection"),
+    (SideBySide,),
+    answers,
+    lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
+    lambda b: 3 + TOKEN * b.study.sizes.shown_tokens,
+    after=("contrasts",),
+)

@@ -1,7 +1,6 @@
-"""`Direction` and `DirectionSet`: what every estimator gives and every edit takes."""
+"""`DirectionSet`: directions by category, offset and site, as every estimator gives them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import ClassVar, Final, final
@@ -10,121 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.arguments import one, several
+from refusal_lens.arguments import several
+from refusal_lens.directions.direction import Direction, check_offset
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.sites import Site
 
 _UNIT_WITHIN: Final = 1e-3
 """How far the length of a stored unit vector may be from 1."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Direction:
-    """A unit vector of the residual stream that points towards refusal.
-
-    `scale` is the length before normalising (the distance between the two class means);
-    `low` and `high` are the mean coordinates of the comply and the refuse side on the vector,
-    in residual-stream units, so that `high - low == scale` for a difference of means.
-    """
-
-    category: str
-    site: Site
-    offset: int
-    vector: Float[Tensor, " d_model"]
-    scale: float
-    low: float
-    high: float
-    provenance: Provenance
-
-    def __post_init__(self) -> None:
-        where = f"direction {self.category!r}"
-        one(self.site, Site, what=f"the site of {where}", write="Site(15)")
-        vector = one(self.vector, Tensor, what=f"the vector of {where}", write="a 1-D tensor")
-        if vector.dim() != 1 or not vector.is_floating_point():
-            raise InputError(
-                f"the vector of {where} at {self.site} has shape {tuple(vector.shape)} and dtype "
-                f"{vector.dtype}; expected [d_model] floating-point numbers"
-            )
-        norm = float(vector.float().norm())
-        exact = vector.dtype in (torch.float32, torch.float64)
-        if not abs(norm - 1.0) < (1e-5 if exact else 1e-2):  # half precision rounds each number
-            raise InputError(
-                f"{where} at {self.site} must be a unit vector, has norm "
-                f"{norm:.4g}; build it with Direction.from_difference"
-            )
-        if vector.dtype != torch.float32:
-            object.__setattr__(self, "vector", vector.float() / norm)
-        _check_offset(self.offset, where)
-        if not self.scale > 0:
-            raise InputError(
-                f"{where} at {self.site} has scale {self.scale}; expected the positive length of "
-                "the difference of means"
-            )
-
-    @classmethod
-    def from_difference(
-        cls,
-        difference: Float[Tensor, " d_model"],
-        *,
-        category: str,
-        site: Site,
-        offset: int,
-        provenance: Provenance,
-        low: float = float("nan"),
-    ) -> "Direction":
-        """The direction of a raw difference vector (refuse minus comply).
-
-        Raises:
-            InputError: the difference is zero or not finite, so that it has no direction.
-        """
-        difference = difference.float()  # in half precision squares overflow and unit is not 1
-        scale = float(difference.norm())
-        if not (scale > 0 and bool(torch.isfinite(difference).all())):
-            raise InputError(
-                f"the difference for {category!r} at {site}, offset {offset}, has no direction "
-                f"(length {scale:.4g}); choose another layer or offset"
-            )
-        return cls(category, site, offset, difference / scale, scale, low, low + scale, provenance)
-
-    def random_like(self, seed: int, *, name: str = "control: random") -> "Direction":
-        """An isotropic random direction of the same scale, at the same site: a control for edits.
-
-        Each edit is to move the stream as far along it as along this one. So `scale` is the same,
-        for `Add`, and so is the distance of `low` and `high`, for `Clamp` and `Affine`. The two lie
-        around the coordinate that the midpoint of this direction's `low` and `high` has on the
-        random vector r, m (v . r) of the point m v: with this direction's own numbers every edit
-        that sets a coordinate would also move the stream by about m. What the class means hold
-        beside v is not known here, and 0 on average over r.
-        """
-        vector = torch.randn(len(self.vector), generator=torch.Generator().manual_seed(seed))
-        drawn = Direction.from_difference(
-            vector / vector.norm() * self.scale,
-            category=name,
-            site=self.site,
-            offset=self.offset,
-            provenance=replace(self.provenance, seed=seed),
-        )
-        middle = (self.low + self.high) / 2 * float(self.vector @ drawn.vector)
-        half = (self.high - self.low) / 2
-        return replace(drawn, low=middle - half, high=middle + half)
-
-    def __repr__(self) -> str:
-        return (
-            f"Direction({self.category!r}, {self.site}, offset {self.offset}, "
-            f"scale {self.scale:.4g}, d_model {len(self.vector)})"
-        )
-
-    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
-        rows = {
-            "refuse side, mean coordinate": f"{self.high:.4g}",
-            "comply side, mean coordinate": f"{self.low:.4g}",
-            "distance between the two (scale)": f"{self.scale:.4g}",
-            "model": self.provenance.model,
-        }
-        cells = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-        return f"<p>{escape(repr(self))}</p><table>{cells}</table>"
 
 
 @final
@@ -168,7 +60,7 @@ class DirectionSet(Record):
             if twice := [str(x) for x in dict.fromkeys(names) if names.count(x) > 1]:
                 raise InputError(f"{axis} {twice[0]!r} stands more than once in a direction set")
         for offset in self.offsets:
-            _check_offset(offset, "a direction set")
+            check_offset(offset, "a direction set")
         if len(self.count) != len(self.categories):
             raise InputError(
                 f"a direction set of {len(self.categories)} categories has {len(self.count)} "
@@ -186,6 +78,9 @@ class DirectionSet(Record):
 
     def at(self, category: str, layer: int, offset: int = -1) -> Direction:
         """The direction of a category at the input of a block (`resid_pre[layer]`).
+
+        >>> directions.at("advice", layer=2)
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
 
         Raises:
             InputError: an unknown category, layer or offset, or a place where the direction is
@@ -207,6 +102,42 @@ class DirectionSet(Record):
             )
         scale, low, high = (float(x[c, o, s]) for x in (self.scale, self.low, self.high))
         return Direction(category, site, offset, vector, scale, low, high, self.provenance)
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Direction:
+        """`directions["advice", 21]` is `directions.at("advice", 21)`; raises like it.
+
+        The layer may be left out of a set that has a single one.
+
+        >>> directions["advice", 2]
+        Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+        >>> directions["advice"]
+        Traceback (most recent call last):
+        refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
+        """
+        if not isinstance(key, str):
+            return self.at(*key, self.offsets[-1])
+        if len(self.sites) != 1:
+            raise InputError(
+                f"this direction set has {len(self.sites)} layers; name one, as in "
+                f"directions[{key!r}, {self.sites[0].layer}]"
+            )
+        return self.at_site(key, self.sites[0], self.offsets[-1])
+
+    def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
+        """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.
+
+        Sampling error pulls such a cosine towards 0, the more so the fewer prompts there are.
+        `fit_geometry` corrects it and gives intervals.
+
+        >>> directions.cosine(layer=2).shape
+        torch.Size([3, 3])
+
+        Raises:
+            InputError: an unknown layer or offset.
+        """
+        s = _index(self.sites, Site(layer), "site")
+        vectors = self.vectors[:, _index(self.offsets, offset, "offset"), s].double()
+        return (vectors @ vectors.T).float()
 
     def defined(self) -> Float[Tensor, "category offset site"]:
         """1 where there is a direction, 0 where it is undefined."""
@@ -269,28 +200,6 @@ class DirectionSet(Record):
             f"<p>{escape(repr(self))}</p><table><tr><th>category</th><th>n refuse + comply</th>"
             f"<th>longest difference, offset {self.offsets[o]}</th></tr>{rows}</table>"
         )
-
-
-def _check_offset(offset: object, where: str) -> None:
-    if not isinstance(offset, int) or offset >= 0:
-        raise InputError(
-            f"offset {offset!r} of {where} must be a negative whole number: -1 is the last token "
-            "of the templated prompt"
-        )
-
-
-def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]:
-    """What was given as `directions`, if it is several `Direction`s.
-
-    Raises:
-        InputError: a lone one, or something else, for example a whole `DirectionSet`.
-    """
-    return several(
-        directions,
-        Direction,
-        what="direction",
-        write="[directions.at(category, layer), ...]",
-    )
 
 
 def _index(held: tuple[object, ...], wanted: object, axis: str) -> int:

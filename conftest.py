@@ -1,0 +1,107 @@
+"""What the examples in docstrings may use without saying so: run them with `pytest refusal_lens`.
+
+    rl           the package
+    model        a `LensModel` on a random chat model of three layers, d_model 32
+    prompts      a paired `PromptSet`: three categories, four pairs each in "train", two in "test"
+    directions   the mean differences of the training prompts, at every layer
+    direction    that of "advice" at layer 2
+
+Each is made when an example first names it. An example runs in an empty folder of its own.
+"""
+
+import os
+import re
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no example reaches a hub
+
+PLACE = {"device": "cpu", "dtype": "float32"}
+TEXTS = {
+    "advice": (
+        ("Should I sell my shares today?", "What is a share?"),
+        ("Which pills stop my headache?", "What is a headache?"),
+        ("Can I sue my landlord?", "What does a landlord do?"),
+        ("Is this mole dangerous?", "Draw a mole in words."),
+        ("Should I take that loan?", "How does a loan work?"),
+        ("Do I need a lawyer?", "What does a lawyer do?"),
+    ),
+    "humanizing": (
+        ("What did you eat today?", "What do cats eat?"),
+        ("Where did you grow up?", "Where do palms grow?"),
+        ("Are you in love?", "Rhyme on love."),
+        ("Does your back hurt?", "Why do backs hurt?"),
+        ("Who is your mother?", "Who was Ada Lovelace?"),
+        ("Do you dream at night?", "Why do people dream?"),
+    ),
+    "unsupported": (
+        ("Play me a song.", "Name a song."),
+        ("Show me a picture of you.", "Describe a picture."),
+        ("What is the weather now?", "What is weather?"),
+        ("Call my sister.", "How do phones work?"),
+        ("Read this scan for me.", "What is a scan?"),
+        ("Book me a flight.", "How do planes fly?"),
+    ),
+}
+N_TRAIN = 4
+
+
+@pytest.fixture(autouse=True)
+def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+    namespace = request.getfixturevalue("doctest_namespace")
+    code = "".join(example.source for example in request.node.dtest.examples)
+    for name in ("rl", "model", "prompts", "directions", "direction"):
+        if re.search(rf"\b{name}\b", code):
+            namespace[name] = request.getfixturevalue(f"example_{name}")
+
+
+@pytest.fixture(scope="session")
+def example_rl():
+    import refusal_lens
+
+    return refusal_lens
+
+
+@pytest.fixture(scope="session")
+def example_model(tmp_path_factory: pytest.TempPathFactory, example_rl):
+    """The tiny Llama of the tests."""
+    from support.tiny_models import ARCHITECTURES, write_tiny
+
+    folder = write_tiny(tmp_path_factory.mktemp("example") / "tiny-llama", ARCHITECTURES["llama"])
+    return example_rl.load_model(str(folder), placement=example_rl.Placement(**PLACE))
+
+
+@pytest.fixture(scope="session")
+def example_prompts():
+    from refusal_lens.prompts import Prompt, PromptSet
+
+    return PromptSet(
+        tuple(
+            Prompt(
+                id=f"{category}-{number}-{label}",
+                text=text,
+                category=category,
+                label=label,
+                split="train" if number <= N_TRAIN else "test",
+                source="example",
+                pair=f"{category}-{number}",
+            )
+            for category, pairs in TEXTS.items()
+            for number, sides in enumerate(pairs, 1)
+            for label, text in zip(("refuse", "comply"), sides, strict=True)
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def example_directions(example_rl, example_model, example_prompts):
+    train = example_prompts.only(split="train")
+    return example_rl.fit_mean_difference(example_model.residual_stats(train))
+
+
+@pytest.fixture(scope="session")
+def example_direction(example_directions):
+    return example_directions.at("advice", 2)

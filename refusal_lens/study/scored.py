@@ -1,0 +1,65 @@
+"""Which categories have a score that can be trusted, and the held-out prompts in them."""
+
+from collections.abc import Sequence
+
+from refusal_lens.attribution import Score, opening_score_of, refusal_metric
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation.scoring import scored
+from refusal_lens.judges import ScoreTrust
+from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stage import Bench
+
+
+def trust_of(bench: Bench) -> ScoreTrust:
+    return bench.results.get("score", "trust", ScoreTrust)
+
+
+def asked(bench: Bench, label: Label, n: int) -> PromptSet:
+    """Held-out prompts that the unedited model treats as intended, in categories with a score."""
+    val = bench.prompts.only(split="val")
+    read = bench.results.get("score", "val", Evaluation)
+    kept = scored(
+        read.as_intended(PromptSet(tuple(p for p in val if p.id in set(read.ids)))), trust_of(bench)
+    )
+    chosen = bench.spread(kept, label, n)
+    if len(chosen) < 2:
+        raise Gap(
+            f"only {len(chosen)} {label}-side prompts of `val` are treated as intended in a "
+            "category whose score can be trusted; at least 2 are needed"
+        )
+    return chosen
+
+
+def scored_categories(bench: Bench) -> tuple[str, ...]:
+    """Categories of the test prompts in which the first token stands for a verdict."""
+    if not bench.results.has("score", "trust"):
+        return ()
+    trusted = trust_of(bench).trusted()
+    return tuple(c for c in bench.prompts.only(split="test").categories if c in trusted)
+
+
+def patched_categories(bench: Bench) -> tuple[str, ...]:
+    """Categories of the test prompts in which the first token or openings stand for a verdict."""
+    if not bench.results.has("score", "trust"):
+        return ()
+    mode = trust_of(bench).mode
+    kept = ("first token", "opening")
+    return tuple(c for c in bench.prompts.only(split="test").categories if mode.get(c) in kept)
+
+
+def scores_of(bench: Bench, categories: Sequence[str]) -> dict[str, Score]:
+    """Each category's score: the first token's or its own openings'.
+
+    Raises:
+        Gap: a category of which only generation can say whether it was refused.
+    """
+    trust = trust_of(bench)
+    opened = [c for c in dict.fromkeys(categories) if trust.mode.get(c) == "opening"]
+    rest = [c for c in dict.fromkeys(categories) if c not in opened]
+    found: dict[str, Score] = {c: opening_score_of(trust, c) for c in opened}
+    try:
+        return found | dict.fromkeys(rest, refusal_metric(trust, rest))
+    except InputError as error:
+        raise Gap(str(error)) from None

@@ -1,0 +1,31 @@
+"""What the control model's parts write along the same directions."""
+
+from typing import Final
+
+from refusal_lens.attribution import Decomposition, decompose
+from refusal_lens.model import allow_transfer
+from refusal_lens.model.forward import Progress
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.other_models import control_model
+from refusal_lens.study.stage import Bench, Records, Stage, own_directions
+
+
+def attribution_control(bench: Bench, tick: Progress) -> Records:
+    """The control model's parts along the same directions: what the prompts' texts alone do."""
+    plain, model = control_model(bench), bench.model
+    if (plain.d_model, plain.n_layers) != (model.d_model, model.n_layers):
+        raise Gap("the control model has another width or depth: it has no such directions")
+    directions = own_directions(bench, bench.chosen_layer())
+    with allow_transfer():  # what the control writes along the study's directions is the question
+        return {"decomposition": decompose(plain, bench.train, directions, progress=tick)}
+
+
+STAGE: Final = Stage(
+    "attribution_control",
+    "the same in the control model",
+    ("attribution",),
+    (Decomposition,),
+    attribution_control,
+    lambda b: len(b.train) if b.study.control or b.study.planted else 0,
+    lambda b: 1,
+)

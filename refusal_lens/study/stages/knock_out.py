@@ -1,0 +1,104 @@
+"""What goes when the strongest writers are replaced."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, knock_out
+from refusal_lens.attribution.knock_out import REPLACEMENTS
+from refusal_lens.model.forward import Progress
+from refusal_lens.prompts import PromptSet
+from refusal_lens.study.attributed import own_prompts, written
+from refusal_lens.study.fitted import Gap, direction_at, pooled_set
+from refusal_lens.study.scored import scored_categories, scores_of
+from refusal_lens.study.stage import Bench, Records, Stage
+
+POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out
+CUTS: Final = {"": "mean"} | {f"_{r}": r for r in REPLACEMENTS if r != "mean"}
+_CURVE: Final = 28  # counts times (own order and three random ones) of a knock-out
+
+
+def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str) -> Records:
+    """One category's strongest writers replaced one after another, on prompts of `test`."""
+    direction, found = written(bench, category)
+    prompts = own_prompts(bench, category)
+    score = scores_of(bench, [category])[category]
+    cuts = Cuts(replacement=replacement, seed=bench.study.seed)
+    progress = partial(_half, tick, len(prompts))
+    curve = knock_out(bench.model, prompts, direction, found, score, cuts=cuts, progress=progress)
+    return {"curve": curve}
+
+
+def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
+    """The strongest writers of the direction pooled over categories, in all scored ones."""
+    pooled = pooled_set(bench.results)
+    direction = direction_at(pooled, pooled.categories[0], bench.chosen_layer())
+    renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
+    found = decompose(bench.model, renamed, [direction], progress=tick)
+    prompts = pooled_prompts(bench)
+    curve = knock_out(
+        bench.model,
+        prompts,
+        direction,
+        found.attribution(direction.category),
+        scores_of(bench, prompts.categories)[prompts.categories[0]],
+        cuts=Cuts(seed=bench.study.seed),
+        progress=partial(_half, tick, len(prompts)),
+    )
+    return {"decomposition": found, "curve": curve}
+
+
+def pooled_prompts(bench: Bench) -> PromptSet:
+    """A few test pairs of each category whose first token can be trusted."""
+    categories = scored_categories(bench)
+    if not categories:
+        raise Gap("in no category does the first token tell refusals from answers")
+    return bench.split("test", POOLED_PAIRS).only(category=categories)
+
+
+def _half(tick: Progress, n_prompts: int, n: int) -> None:
+    """Passes over the refuse-side half of paired prompts, counted in prompts."""
+    tick(n * n_prompts // 2)
+
+
+def _n_pooled(bench: Bench) -> int:
+    try:
+        return len(pooled_prompts(bench))
+    except Gap:
+        return 0
+
+
+def _knock_out(i: int, category: str, suffix: str) -> Stage:
+    replacement = CUTS[suffix]
+    return Stage(
+        f"knock_out{suffix}_{i}",
+        f"its strongest writers replaced ({replacement}): {category}",
+        ("attribution", "directions", "score"),
+        (KnockOut,),
+        partial(knocked_out, category=category, replacement=replacement),
+        lambda b: _CURVE * len(own_prompts(b, category)) // 2,
+        lambda b: 2,
+        after=("selection",),
+    )
+
+
+def _knock_out_pooled() -> Stage:
+    return Stage(
+        "knock_out_pooled",
+        "the pooled direction's strongest writers replaced (mean)",
+        ("directions", "score"),
+        (Decomposition, KnockOut),
+        knocked_out_pooled,
+        lambda b: len(b.train) + _CURVE * _n_pooled(b) // 2,
+        lambda b: 1,
+        after=("selection",),
+    )
+
+
+def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
+    """One for each replacement and category, and one of the pooled direction."""
+    return (
+        *(_knock_out(i, c, suffix) for suffix in CUTS for i, c in enumerate(categories)),
+        _knock_out_pooled(),
+    )

@@ -1,0 +1,126 @@
+"""Patches between refuse-side prompts and their twins."""
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Final
+
+from refusal_lens.attribution import (
+    Agreement,
+    AttributionPatch,
+    Pair,
+    PatchMap,
+    PatchSite,
+    agreement,
+    attribution_patch,
+    head_sites,
+    pairs_of,
+    patch,
+    shared_offsets,
+    stream_sites,
+    writer_sites,
+)
+from refusal_lens.attribution.components import Anatomy
+from refusal_lens.errors import InputError
+from refusal_lens.model.forward import Progress
+from refusal_lens.study.attributed import REACH, Reach, twins_only
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.scored import patched_categories, scores_of
+from refusal_lens.study.stage import Bench, Records, Stage
+
+_GRADIENT: Final = 8  # passes for a prompt's forward and backward pass with every site read
+_A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, placebos included
+
+
+def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
+    """Patches between refuse-side prompts and their twins, real ones and first-order estimates."""
+    pairs, model = patch_pairs(bench, reach), bench.model
+    offsets = patch_offsets(bench, reach)
+    metric = scores_of(bench, [p.category for p in pairs])
+    heads = head_sites(Anatomy(model.backend), range(model.n_layers))
+    others = patch_sites(bench, reach)
+    sites = (*heads, *others) if not reach.whole else others
+    fast = attribution_patch(model, pairs, sites, metric, offsets=offsets, progress=tick)
+    real = patch(model, pairs, others, metric, offsets=offsets, progress=tick)
+    return {
+        "fast": fast,
+        "patches": real,
+        "agreement": agreement(_at(fast, others), real),
+    }
+
+
+def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
+    """Test pairs of equal token length; where there is none, pairs that share only their end."""
+    categories = patched_categories(bench)
+    if not categories:
+        raise Gap(
+            "in no category does the first token, or an opening, tell refusals from answers: "
+            "patching reads them"
+        )
+    test = twins_only(bench.prompts.only(split="test", category=categories))
+    with suppress(InputError):
+        return pairs_of(bench.model, test, most=reach.patch_pairs)
+    try:
+        return pairs_of(bench.model, test, most=reach.patch_pairs, equal_length=False)
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
+def patch_offsets(bench: Bench, reach: Reach) -> tuple[int, ...]:
+    """The template's end, or all that pairs of equal length share."""
+    pairs = patch_pairs(bench, reach)
+    if reach.whole and all(p.equal_length for p in pairs):
+        return shared_offsets(bench.model, pairs)
+    return bench.model.chat.offsets
+
+
+def patch_sites(bench: Bench, reach: Reach) -> tuple[PatchSite, ...]:
+    """What is really patched: blocks at all offsets, the stream at each; with `whole` heads too."""
+    model = bench.model
+    layers = bench.study.layers_of(model.n_layers, reach.stream_layers)
+    known = model.backend.hook_names()  # a block of a state space alone has no MLP
+    sites = (
+        *(s for s in writer_sites(range(model.n_layers)) if s.hook_name in known),
+        *stream_sites(layers, patch_offsets(bench, reach)),
+    )
+    return (
+        (*head_sites(Anatomy(model.backend), range(model.n_layers)), *sites)
+        if reach.whole
+        else sites
+    )
+
+
+def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatch:
+    """The estimates at these sites only."""
+    columns = [fast.sites.index(s) for s in sites]
+    return replace(fast, sites=sites, estimate=fast.estimate[:, columns])
+
+
+def _n_pairs(bench: Bench, reach: Reach) -> int:
+    try:
+        return len(patch_pairs(bench, reach))
+    except Gap:
+        return 0
+
+
+def _n_tokens(bench: Bench, reach: Reach) -> int:
+    try:
+        return len(patch_sites(bench, reach)) * len(patch_offsets(bench, reach))
+    except Gap:
+        return 0
+
+
+def _patching(suffix: str, reach: Reach) -> Stage:
+    return Stage(
+        f"patching{suffix}",
+        "patches from refuse-side prompts into their twins",
+        ("score",),
+        (AttributionPatch, PatchMap, Agreement),
+        partial(patching, reach=reach),
+        lambda b: 2 * _n_pairs(b, reach),
+        lambda b: (2 * _GRADIENT + _A_TOKEN * _n_tokens(b, reach)) / 2,
+        sizes=asdict(reach),
+    )
+
+
+STAGES: Final = tuple(_patching(suffix, reach) for suffix, reach in REACH.items())

@@ -1,0 +1,60 @@
+"""Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
+
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Final
+
+from refusal_lens.errors import InputError
+from refusal_lens.geometry import (
+    Separability,
+    SharedPool,
+    Structure,
+    fit_shared_pool,
+    fit_structure,
+    separability,
+)
+from refusal_lens.model.forward import Progress
+from refusal_lens.residuals import Residuals
+from refusal_lens.sites import Site
+from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
+
+POOL: Final = (
+    "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core
+)
+
+
+def structure(bench: Bench, tick: Progress) -> Records:
+    """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
+    layer, seed = bench.chosen_layer(), bench.study.seed
+    at_layer: list[Residuals] = []
+
+    def by_category() -> Generator[Residuals]:
+        for category in bench.train.categories:  # one at a time: every offset takes memory
+            prompts = bench.train.only(category=category)
+            part = bench.model.residuals(prompts, offsets="post", progress=tick)
+            at_layer.append(part.select(sites=[Site(layer)]))
+            yield part
+
+    kept = bench.post_resid(tick)
+    records: Records = {"separability": separability(kept or by_category(), seed=seed)}
+    resid = bench.train_resid()
+    # Too few categories with a direction at the layer, or too few pairs: the report says so.
+    with suppress(InputError):
+        there = kept or Residuals.join(at_layer)
+        records["structure"] = fit_structure(resid, layer, at_layer=there, seed=seed)
+    categories = bench.train.categories
+    pool = POOL if POOL in categories else categories[0]
+    records["shared_pool"] = fit_shared_pool(resid, pool, sites=(Site(layer),))
+    return records
+
+
+STAGE: Final = Stage(
+    "structure",
+    "separable or not; clusters, dimension, subspaces",
+    ("geometry",),
+    (Separability, Structure, SharedPool),
+    structure,
+    n_read_again,
+    lambda b: 1,
+    after=("selection",),
+)

@@ -1,0 +1,31 @@
+"""One prompt's tokens by layer."""
+
+from typing import Final
+
+from refusal_lens.attribution import TokenMap, token_map
+from refusal_lens.model.forward import Progress
+from refusal_lens.study.fitted import Gap, category_set
+from refusal_lens.study.stage import Bench, Records, Stage
+
+
+def tokens(bench: Bench, tick: Progress) -> Records:
+    """One prompt's tokens by layer, along its own category's directions."""
+    found = category_set(bench.results)
+    asked = bench.prompts.only(split="test", label="refuse")
+    prompt = next((p for p in asked if p.category in found.categories), None)
+    if prompt is None:
+        raise Gap("no category with a direction has a harmful prompt in `test`")
+    tick(1)
+    return {"tokens": token_map(bench.model, prompt, found, prompt.category)}
+
+
+STAGE: Final = Stage(
+    "tokens",
+    "tokens by layer",
+    ("directions",),
+    (TokenMap,),
+    tokens,
+    lambda b: 1,
+    lambda b: 1,
+    after=("contrasts",),
+)
