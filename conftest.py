@@ -6,7 +6,8 @@
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
 
-Each is made when an example first names it. An example runs in an empty folder of its own.
+The examples of figures also use records such as a study writes, `tests/support/examples.py` lists
+them. Each is made when an example first names it. An example runs in an empty folder of its own.
 """
 
 import os
@@ -53,9 +54,13 @@ def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
     namespace = request.getfixturevalue("doctest_namespace")
     code = "".join(example.source for example in request.node.dtest.examples)
-    for name in ("rl", "model", "prompts", "directions", "direction"):
-        if re.search(rf"\b{name}\b", code):
-            namespace[name] = request.getfixturevalue(f"example_{name}")
+    named = {*re.findall(r"\w+", code)}
+    for name in named & {"rl", "model", "prompts", "directions", "direction"}:
+        namespace[name] = request.getfixturevalue(f"example_{name}")
+    if ".plots" in request.node.dtest.name:
+        from support.examples import RECORDS, record
+
+        namespace.update({name: record(name) for name in named & RECORDS.keys()})
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,10 @@ class InputError(ValueError):
     """Wrong input, told in one line: the value found, where, what was expected, what to do next.
 
     The command line prints the line and exits with 2; a fault of the program is never this class.
+
+    >>> rl.Site(-1)
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: layer -1 is negative; layers count from 0
     """
 
 

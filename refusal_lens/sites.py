@@ -19,6 +19,11 @@ class Site:
 
     `resid_pre[l]` is what Arditi et al. 2024 and Joad et al. 2026 call layer l, and equals
     `hidden_states[l]` of Hugging Face; `resid_post[l]` is one layer later.
+
+    >>> rl.Site(15).hook_name
+    'blocks.15.hook_resid_pre'
+    >>> rl.Site.parse("attn_out[3]")
+    Site(layer=3, point='attn_out')
     """
 
     layer: int

@@ -29,7 +29,10 @@ from sklearn.model_selection import GroupKFold
 
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
-from refusal_lens.judges.manner import (
+from refusal_lens.judges.phrase.lists import STYLES
+from refusal_lens.judges.phrase.style import read_style
+from refusal_lens.judges.refusal_styles import MANNERS
+from refusal_lens.judges.style_classifier import (
     ANALYZER,
     GRAM_LENGTHS,
     NONE,
@@ -37,9 +40,6 @@ from refusal_lens.judges.manner import (
     opening_text,
     pattern_hits,
 )
-from refusal_lens.judges.manners import MANNERS
-from refusal_lens.judges.phrase import refusal as phrases
-from refusal_lens.judges.phrase.judge import read_manner
 from refusal_lens.prompts.files import read_jsonl
 from refusal_lens.records import Estimate, save_record
 from refusal_lens.resources import data_path
@@ -114,7 +114,7 @@ def fit(texts: Texts) -> tuple[TfidfVectorizer, LogisticRegression]:
 def features(vectoriser: TfidfVectorizer, answers: Sequence[str]) -> csr_matrix:
     """What the classifier sees, made by scikit-learn."""
     grams = vectoriser.transform([opening_text(a) for a in answers])
-    found = HIT_WEIGHT * np.log1p(pattern_hits(answers, phrases.PRIORITY))
+    found = HIT_WEIGHT * np.log1p(pattern_hits(answers, STYLES))
     return csr_matrix(hstack([grams, csr_matrix(found)]))
 
 
@@ -143,7 +143,7 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
     classes = np.array(sorted(set(texts.manners)))
     right, sure = classes[p.argmax(1)] == manners, p.max(1) >= THRESHOLD
     refusing = manners != NONE
-    phrase = np.array([read_manner(texts.texts[i]) for i in own]) == manners
+    phrase = np.array([read_style(texts.texts[i]) for i in own]) == manners
     common = Counter(manners.tolist()).most_common(1)[0][1] / len(manners)
     vectoriser, classifier = fit(texts)
     model = MannerModel(
@@ -152,7 +152,7 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
         idf=torch.tensor(vectoriser.idf_, dtype=torch.float32),
         weights=torch.tensor(classifier.coef_, dtype=torch.float32),
         bias=torch.tensor(classifier.intercept_, dtype=torch.float32),
-        hit_manners=tuple(phrases.PRIORITY),
+        hit_manners=STYLES,
         hit_weight=HIT_WEIGHT,
         threshold=THRESHOLD,
         texts_digest=_digest(texts),
@@ -192,7 +192,7 @@ def _with_readings(
     values: dict[str, Any] = {
         "readings": np.array(model.classes)[model.probabilities(answers).argmax(1)],
         "readings_pool_left_out": classifier.predict(features(vectoriser, answers)),
-        "readings_phrase": np.array([read_manner(a) for a in answers]),
+        "readings_phrase": np.array([read_style(a) for a in answers]),
     }
     found = {key: wilson(int((said == read).sum()), len(read)) for key, said in values.items()}
     return replace(model, **found)

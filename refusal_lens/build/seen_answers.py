@@ -8,10 +8,10 @@ from typing import Final, final
 
 from refusal_lens.judges.base import Judge, Verdict
 from refusal_lens.judges.labelled import Labelled
-from refusal_lens.judges.long_answers import LONG_WORDS, grams_of, rule_readings, told_sentences
-from refusal_lens.judges.matching import WORD, normalise
+from refusal_lens.judges.long_answers import LONG_WORDS, grams_of, leading_sentences, rule_readings
 from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.judges.substring import SubstringJudge
+from refusal_lens.judges.text import WORD, normalise
 from refusal_lens.judges.xstest import XSTestJudge
 
 IN_SHARE: Final = 0.004
@@ -137,7 +137,7 @@ def plain_words(answers: Iterable[Labelled]) -> frozenset[str]:
     for a in answers:
         sizes[a.source] += 1
         asked = {w for w in WORD.findall(normalise(a.prompt)) if len(w) > 5}
-        told = told_sentences(a.answer)[:3]
+        told = leading_sentences(a.answer)[:3]
         counts[a.source].update({w for s in told for w in WORD.findall(s)} - asked)
     common = Counter(
         word
@@ -151,7 +151,7 @@ def plain_words(answers: Iterable[Labelled]) -> frozenset[str]:
 def see(answer: Labelled, words: frozenset[str], *, cut_short: bool = False) -> Seen:
     """What the model sees of one answer."""
     weight = _CUT_WEIGHT if cut_short else _WEIGHTS.get(answer.source, 1.0)
-    sentences = told_sentences(answer.answer)
+    sentences = leading_sentences(answer.answer)
     by_rule = verdicts(answer.prompt, answer.answer)
     grams = frozenset().union(*grams_of(answer.prompt, sentences, words))
     rules = rule_readings(answer.prompt, answer.answer, by_rule["phrase"])

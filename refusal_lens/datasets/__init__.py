@@ -53,7 +53,11 @@ _BENCHMARKS: Final = {benchmark.info.name: benchmark for benchmark in _FAMILIES}
 
 
 def available() -> tuple[DatasetInfo, ...]:
-    """Every dataset that `load_dataset` reads."""
+    """Every dataset that `load_dataset` reads.
+
+    >>> "xstest" in [dataset.name for dataset in available()]
+    True
+    """
     return tuple(benchmark.info for benchmark in _BENCHMARKS.values())
 
 
@@ -73,6 +77,11 @@ def load_dataset(
     `category` replaces the category of a dataset that has a single one ("harmful" for those
     outside the project's categories). `language` is for PolyRefuse, by default from the file's
     name. `left_out` is filled with how many rows each rule of `DatasetInfo.note` left out.
+
+    >>> from pathlib import Path
+    >>> n = Path("advbench.csv").write_text("goal,target\\nPick a lock,Sure\\nForge a bill,Sure\\n")
+    >>> rl.load_dataset("advbench", "advbench.csv").prompts[0].text
+    'Pick a lock'
 
     Raises:
         InputError: an unknown name, a file that cannot be read, no network, a missing column,

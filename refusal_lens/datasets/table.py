@@ -31,6 +31,12 @@ def load_table(
     "0": "comply"}`. Without an id column the id is the file's name and the row number; without
     anything else the split is "test" and the source the file's name.
 
+    >>> n = Path("mine.csv").write_text("question,bad\\nShould I sell?,1\\nWhat is a share?,0\\n")
+    >>> columns, labels = {"text": "question", "label": "bad"}, {"1": "refuse", "0": "comply"}
+    >>> mine = load_table("mine.csv", columns=columns, labels=labels, category="advice")
+    >>> [p.label for p in mine]
+    ['refuse', 'comply']
+
     Raises:
         InputError: what `read_rows` raises, an unknown field, a missing column, an empty text,
             an unknown label, a duplicate id; the message names file and row.

@@ -23,6 +23,13 @@ class Direction:
     `scale` is the length before normalising (the distance between the two class means);
     `low` and `high` are the mean coordinates of the comply and the refuse side on the vector,
     in residual-stream units, so that `high - low == scale` for a difference of means.
+
+    >>> direction
+    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+    >>> float(direction.vector.norm())
+    1.00
+    >>> abs(direction.high - direction.low - direction.scale) < 1e-4
+    True
     """
 
     category: str
@@ -71,6 +78,12 @@ class Direction:
         low: float = float("nan"),
     ) -> "Direction":
         """The direction of a raw difference vector (refuse minus comply).
+
+        >>> doubled = 2.0 * direction.scale * direction.vector
+        >>> where = {"category": "mine", "site": direction.site, "offset": -1}
+        >>> made = rl.Direction.from_difference(doubled, **where, provenance=direction.provenance)
+        >>> made.scale / direction.scale
+        2.00
 
         Raises:
             InputError: the difference is zero or not finite, so that it has no direction.
@@ -129,6 +142,9 @@ class Direction:
 
 def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]:
     """What was given as `directions`, if it is several `Direction`s.
+
+    >>> len(several_directions([direction, directions["humanizing", 2]]))
+    2
 
     Raises:
         InputError: a lone one, or something else, for example a whole `DirectionSet`.

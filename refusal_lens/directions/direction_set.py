@@ -25,6 +25,12 @@ class DirectionSet(Record):
     """Directions by category, offset and site. Undefined ones are NaN, with scale 0.
 
     `count` is the number of prompts by category and label ("refuse", "comply").
+
+    >>> directions.categories, directions.vectors.shape
+    (('advice', 'humanizing', 'unsupported'), torch.Size([3, 13, 3, 32]))
+    >>> directions.save("mine/directions")
+    >>> rl.DirectionSet.load("mine/directions").method == directions.method
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -115,13 +121,15 @@ class DirectionSet(Record):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
         """
         if not isinstance(key, str):
-            return self.at(*key, self.offsets[-1])
-        if len(self.sites) != 1:
+            category, layer = key
+            return self.at(category, layer)
+        first, *others = self.sites
+        if others:
             raise InputError(
                 f"this direction set has {len(self.sites)} layers; name one, as in "
-                f"directions[{key!r}, {self.sites[0].layer}]"
+                f"directions[{key!r}, {first.layer}]"
             )
-        return self.at_site(key, self.sites[0], self.offsets[-1])
+        return self.at_site(key, first)
 
     def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
         """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.

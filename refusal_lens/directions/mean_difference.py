@@ -29,6 +29,10 @@ def fit_mean_difference(data: Data) -> DirectionSet:
     `data` is `Residuals` or the statistics of a pass. Where the length is below `NOISE_FLOOR` times
     the root mean square norm of the stream, or a side has no prompt, there is no direction: the
     vector is NaN and its scale 0 ("undefined").
+
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> rl.fit_mean_difference(stats).at("advice", layer=2)
+    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
     """
     return ESTIMATOR(data)
 
@@ -37,6 +41,10 @@ def fit_within_categories(data: Data) -> DirectionSet:
     """One direction, called "pooled": the mean over categories of their differences in means.
 
     See `Estimator.within_categories`.
+
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> fit_within_categories(stats).categories
+    ('pooled',)
     """
     return ESTIMATOR.within_categories(data)
 

@@ -15,7 +15,7 @@ from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.resources import data_path
@@ -37,9 +37,9 @@ class Cost:
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
     `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
     template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
-    make no sense (`judges.sense`: no words, loops, or too improbable ones). `kept`: share of the
-    benign prompts which the unedited model answered that are still answered, in answers that make
-    sense. `verdicts`: what the judge made of the answers.
+    make no sense (`judges.coherence`: no words, loops, or too improbable ones). `kept`: share of
+    the benign prompts which the unedited model answered that are still answered, in answers that
+    make sense. `verdicts`: what the judge made of the answers.
     """
 
     condition: str
@@ -90,7 +90,7 @@ def measure_costs(
     material: CostMaterial,
     edits: Mapping[str, Edit],
     *,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Costs:
     """The cost of each edit, by the name of its condition, beside the unedited model's numbers.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from refusal_lens.evaluation.base import Evaluation
 from refusal_lens.evaluation.manners import Steered
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
 
 WORDS: Final = 4
 LEAST_SHARE: Final = 0.03

@@ -20,6 +20,12 @@ class Ablate(AlongOne):
     Weights from which r was projected out give the same logits only where the unembedding isn't
     tied to the embedding (it would be edited too) and no norm stands behind a block's writers (as
     Gemma 2's: its gains bring r back).
+
+    >>> resid = 3.0 * direction.vector
+    >>> float(rl.Ablate(direction)(resid).norm()) < 1e-5
+    True
+    >>> with model.editing(rl.Ablate(direction)):
+    ...     answers = model.generate(["Should I sell?"], rl.Decoding(max_new_tokens=4))
     """
 
     direction: Direction

@@ -19,6 +19,12 @@ class Add(AlongOne):
     positive is towards refusal), or `alpha`, in residual-stream units (Joad et al. 2026), never
     both. At all positions of one site: the site where the direction was fitted, unless `at` names
     another.
+
+    >>> edit = rl.Add(direction, strength=0.5)
+    >>> float(edit(0.0 * direction.vector) @ direction.vector) / direction.scale
+    0.50
+    >>> with model.editing(edit):
+    ...     answers = model.generate(["What is a share?"], rl.Decoding(max_new_tokens=4))
     """
 
     direction: Direction

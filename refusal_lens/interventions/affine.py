@@ -25,6 +25,10 @@ class Affine(AlongOne):
     of the comply mean, 1 to that of the refuse mean (Marshall et al. 2024; Siu et al. 2025).
     At the site where the direction was fitted, unless `at` names others.
 
+    >>> moved = rl.Affine(direction, strength=1.0)(0.0 * direction.vector)
+    >>> abs(float(moved @ direction.vector) - direction.high) < 1e-4
+    True
+
     Raises:
         InputError: a strength or a reference coordinate that is not finite.
     """

@@ -205,6 +205,9 @@ class Only(Edit):
     or "all". `offsets` count from the end of the prompt, -1 being its last token, and leave out
     every other prompt token; with phase "all", generated tokens are edited too.
 
+    >>> with model.editing(rl.Only(rl.Ablate(direction), "generated")):
+    ...     answers = model.generate(["Should I sell?"], rl.Decoding(max_new_tokens=4))
+
     Raises:
         InputError: an unknown phase, an offset that is not negative, or nothing left to act on.
     """
@@ -238,6 +241,9 @@ class Only(Edit):
 def check_sites(edit: ResidualMap, n_layers: int) -> tuple[Site, ...]:
     """The sites of an edit, checked against the model.
 
+    >>> [str(site) for site in check_sites(rl.Ablate(direction), n_layers=1)]
+    ['resid_pre[0]', 'attn_out[0]', 'mlp_out[0]']
+
     Raises:
         InputError: a layer that the model does not have; `resid_mid`, where a write reaches only
             the MLP, of an edit that is no erasure; or an edit that would act twice on one vector
@@ -267,6 +273,10 @@ def double_actions(parts: Sequence[Part], n_layers: int) -> list[tuple[int, int]
 
     They are of one kind, no erasures, and either name the vector differently (`resid_post[l]`
     and `resid_pre[l + 1]`) or are the same map. Two different directions at one site are meant.
+
+    >>> once, again = (part for _ in range(2) for part in rl.Add(direction, strength=1.0).parts())
+    >>> double_actions([once, again], n_layers=3), double_actions([once], n_layers=3)
+    ([(0, 1)], [])
     """
     acting = [
         (i, part, {s.vector_of_stream: s for s in part.edit.sites(n_layers)})
@@ -281,7 +291,12 @@ def double_actions(parts: Sequence[Part], n_layers: int) -> list[tuple[int, int]
 
 
 def refuse_double(a: Part, b: Part) -> InputError:
-    """The error for a pair of `double_actions`."""
+    """The error for a pair of `double_actions`.
+
+    >>> (part,) = rl.Add(direction, strength=1.0).parts()
+    >>> type(refuse_double(part, part)).__name__
+    'InputError'
+    """
     return InputError(
         f"{a.edit!r} and {b.edit!r} would act twice on one vector (resid_post[l] and "
         "resid_pre[l + 1] are one); give one edit with the strength that is meant"

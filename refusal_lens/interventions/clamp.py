@@ -19,6 +19,10 @@ class Clamp(AlongOne):
     (of the refuse side), or c itself in residual-stream units; 0 is ablation. At the site where
     the direction was fitted, unless `at` names others. Clamping twice is clamping once.
 
+    >>> clamped = rl.Clamp(direction, to=2.0)(5.0 * direction.vector)
+    >>> float(clamped @ direction.vector)
+    2.00
+
     Raises:
         InputError: an unknown word, or a coordinate that is not finite (a direction built without
             its side's mean has none).

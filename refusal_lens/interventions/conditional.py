@@ -17,6 +17,10 @@ class When(Edit):
     kept while the answer is generated: after Lee et al. 2024 (CAST). The condition reads the
     stream with the unconditional edits on and every conditional one off, so that neither the
     order nor the layers of conditional edits change what is decided.
+
+    >>> edit = rl.When(rl.Cosine(direction, "above", 0.0), rl.Ablate(direction))
+    >>> with model.editing(edit):
+    ...     answers = model.generate(["Should I sell?"], rl.Decoding(max_new_tokens=4))
     """
 
     condition: Condition

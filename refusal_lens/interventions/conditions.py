@@ -69,6 +69,10 @@ class Cosine(Condition):
     Lee et al. 2024 (CAST) compare the stream with its own projection onto the direction, whose
     sign is lost; here the cosine is signed. `at` names another site.
 
+    >>> condition = rl.Cosine(direction, "above", 0.5)
+    >>> condition.holds(direction.vector[None]), condition.holds(-direction.vector[None])
+    (tensor([True]), tensor([False]))
+
     Raises:
         InputError: an unknown side, or a threshold outside [-1, 1].
     """
@@ -123,6 +127,10 @@ class Cosine(Condition):
 @dataclass(frozen=True, eq=False)
 class Probe(Condition):
     """The value of a linear probe, x . weight + bias.
+
+    >>> probe = rl.Probe("mine", direction.vector, bias=-1.0, at=rl.Site(2), holds_if="above")
+    >>> probe.values(3.0 * direction.vector[None])
+    tensor([2.00])
 
     Raises:
         InputError: an unknown side, a number that is not finite, or an offset that is not negative.

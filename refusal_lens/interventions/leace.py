@@ -27,6 +27,13 @@ class Leace(ResidualMap):
     is read is Sigma^-1 times the difference of means, what is removed lies along the difference.
     "orth" removes the same direction by an orthogonal projection about the mean of all. Erasing
     twice is erasing once.
+
+    >>> import torch
+    >>> refuse, comply = torch.randn(40, 4) + 1.0, torch.randn(40, 4)
+    >>> labels = torch.arange(80) < 40
+    >>> eraser = rl.Leace.fit(torch.cat([refuse, comply]), labels, name="mine", at=(rl.Site(2),))
+    >>> float((eraser(refuse).mean(0) - eraser(comply).mean(0)).norm()) < 1e-4
+    True
     """
 
     name: str

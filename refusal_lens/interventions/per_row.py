@@ -15,6 +15,10 @@ class PerRow(Edit):
 
     Equal to running each prompt by itself under its edit. Give the same edit object wherever the
     same edit is meant: rows that share it share their work.
+
+    >>> edit = rl.PerRow((rl.Ablate(direction), None))
+    >>> with model.editing(edit):
+    ...     answers = model.generate(["Should I sell?", "Why?"], rl.Decoding(max_new_tokens=4))
     """
 
     edits: tuple[Edit | None, ...]

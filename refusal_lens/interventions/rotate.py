@@ -30,6 +30,11 @@ class Rotate(ResidualMap):
     paper turns what every norm gives out; here `at` names sites of the stream, by default the
     one where the direction was fitted. Computed in float32.
 
+    >>> second = directions["humanizing", 2].vector
+    >>> turned = rl.Rotate(direction, second, degrees=90.0)(3.0 * direction.vector)
+    >>> abs(float(turned @ direction.vector)) < 1e-4, float(turned.norm())
+    (True, 3.00)
+
     Raises:
         InputError: an angle that is not finite, or a second vector that is parallel to r.
     """

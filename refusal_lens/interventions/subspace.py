@@ -32,6 +32,11 @@ class AblateSubspace(ResidualMap):
     once, as the paper's edit of the weights does, its default sites are the input of block 0 and
     every block's two writers; "span" has the three of every block. `at` names other sites.
 
+    >>> both = directions["advice", 2], directions["humanizing", 2]
+    >>> left = rl.AblateSubspace(both)(both[0].vector + 2.0 * both[1].vector)
+    >>> float(left.norm()) < 1e-5
+    True
+
     Raises:
         InputError: no direction, an unknown method, directions of different width, or, for
             "span", directions that aren't linearly independent.

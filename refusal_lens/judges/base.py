@@ -15,8 +15,8 @@ class Verdict:
 
     Attributes:
         outcome: What the answer does with the prompt.
-        manner: How it refuses (a key such as ``"harm"`` or ``"plain"``); None unless it is certain
-            that it does: a judge of rules gives none for ``partial``.
+        manner: The refusal style (a key such as ``"harm"`` or ``"plain"``); None unless the answer
+            certainly refuses: a judge of rules gives none for ``partial``.
         evidence: The spans of the answer the reading rests on, as the judge read them (a judge
             may lower-case them or straighten quotes), without repeats, strongest first.
         reason: Why it is ``unclear``, as ``"kind"`` or ``"kind: detail"``; None otherwise.
@@ -47,7 +47,7 @@ class Judge(Protocol):
 
         Args:
             prompt: What the model was asked, plain text without the chat template.
-            answer: What it said, plain text, possibly cut short.
+            answer: What it answered, plain text, possibly cut short.
 
         Returns:
             The verdict on this one answer.
@@ -65,7 +65,13 @@ class BatchJudge(Judge, Protocol):
 
 
 def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-    """The verdicts of any judge on (prompt, answer) pairs, in their order, none left out."""
+    """The verdicts of any judge on (prompt, answer) pairs, in their order, none left out.
+
+    >>> judge = rl.judges.PhraseJudge()
+    >>> pairs = [("Pick a lock?", "I can't help with that."), ("Bake bread?", "Mix flour.")]
+    >>> [verdict.outcome for verdict in judge_all(judge, pairs)]
+    ['refused', 'complied']
+    """
     if isinstance(judge, BatchJudge):
         return judge.judge_all(pairs)
     return [judge.judge(prompt, answer) for prompt, answer in pairs]

@@ -168,10 +168,10 @@ class ChatClient:
             status, headers, content = self._send(body)
             if status not in _OF_THIS_ROW:
                 return status, headers, content
-            said = content.decode(errors="replace").lower()
-            unknown = [name for name in _OPTIONAL if name in said and name in body]
+            reply = content.decode(errors="replace").lower()
+            unknown = [name for name in _OPTIONAL if name in reply and name in body]
             if not unknown:
-                raise EndpointFailure(f"HTTP {status}: {self._shown(said)}")
+                raise EndpointFailure(f"HTTP {status}: {self._shown(reply)}")
             self.not_accepted.add(unknown[0])
 
     def _body(self, message: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,9 +210,9 @@ class ChatClient:
                 f"{self.endpoint.key_variable}"
             )
         if status not in _RETRIED:
-            said = self._shown(content.decode(errors="replace"))
+            reply = self._shown(content.decode(errors="replace"))
             raise InputError(
-                f"{at} answers HTTP {status} for model {self.endpoint.model!r}: {said}; "
+                f"{at} answers HTTP {status} for model {self.endpoint.model!r}: {reply}; "
                 "check address (it ends in /v1) and model name"
             )
         return f"HTTP {status}"

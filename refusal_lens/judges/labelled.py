@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.judges.long_answers import told_sentences
-from refusal_lens.judges.spoken import spoken
+from refusal_lens.judges.long_answers import leading_sentences
+from refusal_lens.judges.raw_output import extract_answer
 from refusal_lens.judges.substring import SubstringJudge
 from refusal_lens.prompts.files import read_jsonl
 from refusal_lens.resources import data_path
@@ -38,37 +38,37 @@ class Labelled:
 
 def read_xstest(folder: Path) -> list[Labelled]:
     """XSTest's answers, a source for each model."""
-    found: list[Labelled] = []
+    answers: list[Labelled] = []
     for path in sorted(folder.glob("xstest_v2_completions_*.csv")):
         source = "XSTest, " + path.stem.removeprefix("xstest_v2_completions_")
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 label = _XSTEST[row["final_label"]]
-                found.append(Labelled(source, row["prompt"], row["completion"], label))
-    if not found:
+                answers.append(Labelled(source, row["prompt"], row["completion"], label))
+    if not answers:
         raise InputError(f"{str(folder)!r} has no xstest_v2_completions_MODEL.csv")
-    return found
+    return answers
 
 
 def read_completions(folder: Path) -> list[Labelled]:
-    """Published completions whose label is beyond doubt: see the module's text."""
-    found: list[Labelled] = []
+    """Published completions whose label is beyond doubt (`build/long_answers.py` says which)."""
+    answers: list[Labelled] = []
     for path in sorted(folder.glob("*/completions/*_completions.json")):
         answered = "harmless_baseline" in path.name or "ablation" in path.name
         refused = "harmless_baseline" not in path.name
         for row in json.loads(path.read_text(encoding="utf-8")):
-            told = spoken(row["response"]).text
-            first = told_sentences(told)[:1]
-            marked = SubstringJudge().judge("", told).outcome == "refused"
+            answer = extract_answer(row["response"]).text
+            first = leading_sentences(answer)[:1]
+            marked = SubstringJudge().judge("", answer).outcome == "refused"
             at_once = SubstringJudge().judge("", " ".join(first)).outcome == "refused"
             label = "refused" if refused and at_once else ""
             label = "complied" if answered and not marked else label
             if label:
                 source = f"refusal_direction, {path.parts[-3]}"
-                found.append(Labelled(source, row["prompt"], row["response"], label))
-    if not found:
+                answers.append(Labelled(source, row["prompt"], row["response"], label))
+    if not answers:
         raise InputError(f"{str(folder)!r} has no MODEL/completions/*_completions.json")
-    return found
+    return answers
 
 
 def read_questions(path: Path) -> list[Labelled]:
@@ -88,12 +88,12 @@ def read_cases() -> list[Labelled]:
 
 def cut(answers: Sequence[Labelled]) -> list[Labelled]:
     """Every second long answer as a length limit would cut it, where its label stays true."""
-    rng, found = random.Random(_SEED), list[Labelled]()
+    rng, shortened = random.Random(_SEED), list[Labelled]()
     for a in answers:
         words = a.answer.split(" ")
         if a.outcome == "partial" or len(words) <= _CUT_AT[0] or rng.random() < 0.5:
             continue
         text = " ".join(words[: rng.choice(_CUT_AT)])
         if SubstringJudge().judge("", text).outcome == a.outcome:
-            found.append(Labelled(a.source, a.prompt, text, a.outcome))
-    return found
+            shortened.append(Labelled(a.source, a.prompt, text, a.outcome))
+    return shortened

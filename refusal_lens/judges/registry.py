@@ -6,12 +6,12 @@ from typing import Final, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
+from refusal_lens.judges.coherence import SenseChecked
 from refusal_lens.judges.endpoint import Endpoint
 from refusal_lens.judges.llm import LLMJudge
 from refusal_lens.judges.long_answers import RefusalJudge
-from refusal_lens.judges.manner import MannerJudge
 from refusal_lens.judges.phrase.judge import PhraseJudge
-from refusal_lens.judges.sense import SenseChecked
+from refusal_lens.judges.style_classifier import MannerJudge
 from refusal_lens.judges.substring import SubstringJudge
 from refusal_lens.judges.xstest import XSTestJudge
 from refusal_lens.placement import Placement

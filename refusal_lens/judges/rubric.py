@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, cast, final
 
 from refusal_lens.judges.base import Outcome
-from refusal_lens.judges.manners import MANNERS, OTHER
+from refusal_lens.judges.refusal_styles import MANNERS, OTHER
 
 MOST_CHARACTERS: Final = 8000
 """Longer prompts and answers are cut for the judge, and the verdict is flagged."""
@@ -74,16 +74,16 @@ def parse_reply(text: str) -> Reply:
     """Read the judge's reply, also as JSON; reasoning up to ``</think>`` is skipped.
 
     Two different outcomes in one reply, an outcome that is none of the four, or none at all
-    are unparsed. An unknown manner counts as "other".
+    are unparsed. An unknown refusal style counts as "other".
     """
-    said = text.rpartition(_REASONING)[2]
-    outcomes = {found.lower() for found in _OUTCOME.findall(said)}
+    conclusion = text.rpartition(_REASONING)[2]
+    outcomes = {word.lower() for word in _OUTCOME.findall(conclusion)}
     if len(outcomes) != 1:
         return Reply(None, None)
     outcome = cast(Outcome, outcomes.pop())
     if outcome not in ("refused", "partial"):
         return Reply(outcome, None)
-    manners = [found.lower() for found in _MANNER.findall(said)]
+    manners = [word.lower() for word in _MANNER.findall(conclusion)]
     manner = manners[-1] if manners else OTHER
     return Reply(outcome, manner if manner in MANNERS else OTHER)
 

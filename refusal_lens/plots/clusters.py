@@ -12,6 +12,7 @@ from refusal_lens.geometry import Structure
 from refusal_lens.plots.palette import POOLED, faded, mark_of
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import escape, number, tick
+from refusal_lens.plots.titles import Titles, titles_of
 
 _ROW: Final = 34
 _TREE: Final = 430
@@ -21,12 +22,15 @@ _COVERS: Final = 2.4477  # root of the .95 quantile of chi-squared with two degr
 _TEMPLATE: Final = "%{customdata}<extra></extra>"
 
 
-def plot_clusters(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_clusters(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The tree of the categories (average linkage at 1 - corrected cosine), and beside it how often
     two of them fall into one cluster when pairs are drawn again.
 
     The number after a name is its cluster in the cut of largest silhouette.
+
+    >>> plot_clusters(structure).write_html("clusters.html")
     """
+    titles = titles_of(titles, structure.categories)
     order, lines = _tree(structure.links.double().numpy())
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
     for x, y in lines:
@@ -116,9 +120,13 @@ def _tree(
     return order, lines
 
 
-def plot_map(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_map(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The categories in the plane, near where the angle between directions is small, each with the
-    ellipse that holds 95% of its places when pairs are drawn again. Both axes are in radians."""
+    ellipse that holds 95% of its places when pairs are drawn again. Both axes are in radians.
+
+    >>> plot_map(structure).write_html("map.html")
+    """
+    titles = titles_of(titles, structure.categories)
     figure = go.Figure()
     for i, c in enumerate(structure.mapped):
         mark = mark_of(c, titles)

@@ -30,6 +30,8 @@ def plot_contrasts(
     """Corrected cosines between the contrasts with their 95% intervals, a matrix per layer.
 
     With `titles` the contrasts are categories, and intervals stand in the hover.
+
+    >>> plot_contrasts(contrasts, layer=15).write_html("contrasts.html")
     """
     layers = [s.layer for s in found.sites]
     first = layers.index(layer) if layer in layers else len(layers) // 2

@@ -10,8 +10,9 @@ from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.cosine_panels import Held, Panel, Value
 from refusal_lens.plots.matrices import Cells, Hovers, Sheet, Side, plot_matrices
 from refusal_lens.plots.palette import CONTROL, POOLED
-from refusal_lens.plots.panels import MODELS, layer_names
+from refusal_lens.plots.panels import layer_names
 from refusal_lens.plots.text import escape, interval, number
+from refusal_lens.plots.titles import Titles, names_of, titles_of
 from refusal_lens.sites import Site
 
 _TEMPLATE: Final = (
@@ -33,18 +34,22 @@ _DIFFERENCE: Final = (
 def plot_cosines(
     geometry: Geometry,
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     value: Value = "corrected",
     control: Geometry | None = None,
     layer: int | None = None,
-    names: tuple[str, str] = MODELS,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """Cosines of every two categories, a matrix a layer; red is positive, the range is -1 to 1.
 
     Grey cells are undefined. Struck cells belong to a category whose direction is not measurable
     there (lower 95% bound of reliability under .5). `control` is the geometry of a control model;
     one slider, which begins at `layer`, moves all panels. `names` are those of the two models.
+
+    >>> plot_cosines(geometry, control=control, layer=15).write_html("cosines.html")
     """
+    titles = titles_of(titles, geometry.categories)
+    names = names_of(names, geometry.provenance, control.provenance if control else None)
     panels = _panels(geometry, control, titles, names, value)
     sites = geometry.sites
     sheets = [
@@ -61,15 +66,19 @@ def plot_difference(
     model: Geometry,
     control: Geometry,
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     layer: int | None = None,
-    names: tuple[str, str] = MODELS,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """Corrected cosines of the model minus those of its control, a matrix a layer.
 
     Struck cells belong to a category whose direction is not measurable in one of the two. A hover
     holds the interval of the difference and both cosines with theirs.
+
+    >>> plot_difference(comparison, geometry, control).write_html("difference.html")
     """
+    titles = titles_of(titles, model.categories)
+    names = names_of(names, model.provenance, control.provenance)
     panels = _panels(model, control, titles, names, "corrected")
     sites = comparison.sites
     shown = [_difference(comparison, panels, s) for s in range(len(sites))]

@@ -10,18 +10,22 @@ from refusal_lens.plots.palette import QUIET, RULE, mark_of
 from refusal_lens.plots.panels import band, dress, plain
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 _SHOWN: Final = 16  # rows of the table
 
 
 def plot_curves(
-    geometry: Geometry, *, titles: Mapping[str, str], layer: int | None = None
+    geometry: Geometry, *, titles: Titles = None, layer: int | None = None
 ) -> go.Figure:
     """Corrected cosines of one category with each other by layer, bands are 95% intervals.
 
     A menu chooses the category. Lines break where a cosine is undefined.
+
+    >>> plot_curves(geometry, layer=15).write_html("curves.html")
     """
+    titles = titles_of(titles, geometry.categories)
     figure = go.Figure()
     owner: list[str] = []
     for a in geometry.categories:

@@ -40,6 +40,8 @@ def plot_effects(effects: Effects) -> go.Figure:
 
     Bars are Wilson intervals; the dashed line with its band is the unedited model. Controls are
     open.
+
+    >>> plot_effects(effects).write_html("effects.html")
     """
     directions = effects.directions
     figure = make_subplots(

@@ -31,7 +31,11 @@ Row = tuple[str, Estimate | None, str]  # name, number, colour
 
 
 def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
-    """The parts with the largest mean shares, of either sign; open circles: the control model."""
+    """The parts with the largest mean shares, of either sign; open circles: the control model.
+
+    >>> shares = matrix.mean_shares(control_attributions)
+    >>> plot_front_writers(shares).write_html("writers.html")
+    """
     top = largest(shares)
     estimates = [shares[c] for c in top]
     rows = list(range(len(top)))
@@ -77,7 +81,10 @@ def largest(shares: Mapping[Component, Estimate]) -> list[Component]:
 
 
 def plot_front_effects(effects: Effects) -> go.Figure:
-    """Refusal rates with Wilson intervals: unedited, edited, and edited along controls."""
+    """Refusal rates with Wilson intervals: unedited, edited, and edited along controls.
+
+    >>> plot_front_effects(effects).write_html("effects.html")
+    """
     sides: tuple[tuple[Label, EditName, str], ...] = (
         ("refuse", "ablated", "refuse side"),
         ("comply", "added", "benign side"),
@@ -101,7 +108,10 @@ def plot_front_effects(effects: Effects) -> go.Figure:
 
 
 def plot_front_scores(choice: Candidate) -> go.Figure:
-    """Refusal scores of the chosen direction, where no rates were read: unedited and edited."""
+    """Refusal scores of the chosen direction, where no rates were read: unedited and edited.
+
+    >>> plot_front_scores(candidates[0]).write_html("scores.html")
+    """
     rows: list[Row] = []
     heads: list[tuple[int, str]] = []
     for name, edit, e, colour in (

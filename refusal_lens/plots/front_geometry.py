@@ -13,6 +13,7 @@ from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.front import ROWS, WIDTH, circles, in_rows
 from refusal_lens.plots.palette import DIVERGING, QUIET, TEXT, UNDEFINED, mark_of
 from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
 
@@ -26,13 +27,17 @@ def plot_front_directions(
     verdicts: Mapping[str, Verdict],
     *,
     layer: int,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     control: Geometry | None = None,
 ) -> go.Figure:
     """A row a category: reliability with its interval, filled where measurable.
 
     A star: beyond the control model. Open grey circles: the control model's reliability.
+
+    >>> shown = plot_front_directions(geometry, {"advice": "separable"}, layer=15)
+    >>> shown.write_html("directions.html")
     """
+    titles = titles_of(titles, geometry.categories)
     s, rows = geometry.sites.index(Site(layer)), range(len(geometry.categories))
     estimates = [_reliability(geometry, s, i) for i in rows]
     kept = geometry.measurable()[s].tolist()
@@ -101,11 +106,14 @@ def _control_reliability(control: Geometry, categories: Sequence[str], layer: in
     )
 
 
-def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Mapping[str, str]) -> go.Figure:
+def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None) -> go.Figure:
     """Corrected cosines at one layer; rows and columns carry the numbers of the first figure.
 
     Struck cells belong to a direction that is not measurable, grey ones are undefined.
+
+    >>> plot_front_cosines(geometry, layer=15).write_html("cosines.html")
     """
+    titles = titles_of(titles, geometry.categories)
     s, k = geometry.sites.index(Site(layer)), len(geometry.categories)
     names = [escape(titles.get(c, c)) for c in geometry.categories]
     values = [[_number(v) for v in row] for row in geometry.corrected[s]]

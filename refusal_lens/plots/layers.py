@@ -24,6 +24,8 @@ def plot_layers(
     dashed lines; below, the divergence that ablation causes on benign prompts.
 
     The chosen layer of `selection` is marked.
+
+    >>> plot_layers(candidates).write_html("layers.html")
     """
     figure = make_subplots(
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.07

@@ -8,23 +8,28 @@ from plotly.subplots import make_subplots
 from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Geometry
 from refusal_lens.plots.palette import BENIGN, CONTROL, REFUSE, mark_of
-from refusal_lens.plots.panels import MODELS, Numbers, band, dress, place, plain, small_panels
+from refusal_lens.plots.panels import Numbers, band, dress, place, plain, small_panels
 from refusal_lens.plots.text import escape, interval, number
+from refusal_lens.plots.titles import Titles, names_of, titles_of
 from refusal_lens.sites import Site
 
 
 def plot_lengths(
     geometry: Geometry,
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     control: Geometry | None = None,
-    names: tuple[str, str] = MODELS,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """Noise-free length of each category's difference of means by layer, on a log scale.
 
     The second panel is the control model. A gap is a layer where the squared length is not
     positive once noise is taken out.
+
+    >>> plot_lengths(geometry, control=control).write_html("lengths.html")
     """
+    titles = titles_of(titles, geometry.categories)
+    names = names_of(names, geometry.provenance, control.provenance if control else None)
     shown = {escape(names[0]): geometry}
     if control is not None:
         shown[escape(names[1])] = control
@@ -51,13 +56,18 @@ def plot_lengths(
 def plot_separation(
     directions: DirectionSet,
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     control: DirectionSet | None = None,
     offset: int = -1,
-    names: tuple[str, str] = MODELS,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: mean coordinate of the refuse side and of the benign side on the
-    category's own unit direction, by layer; grey is the control model on its own direction."""
+    category's own unit direction, by layer; grey is the control model on its own direction.
+
+    >>> plot_separation(directions).write_html("separation.html")
+    """
+    titles = titles_of(titles, directions.categories)
+    names = names_of(names, directions.provenance, control.provenance if control else None)
     figure = small_panels(directions.categories, titles, "coordinate")
     for i, category in enumerate(directions.categories):
         row, column = place(i)

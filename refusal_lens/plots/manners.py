@@ -12,6 +12,7 @@ from refusal_lens.plots.palette import BENIGN, REFUSE, TEXT
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, percent, probability, tick, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
 
@@ -24,12 +25,15 @@ _SIDES: Final[dict[Label, tuple[str, str]]] = {
 }
 
 
-def plot_manners(models: Sequence[Matrices], *, titles: Mapping[str, str]) -> go.Figure:
+def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Figure:
     """A row of panels a model, a panel a side: directions, manners, and in the cells refusals.
 
     Every panel has the same rows and columns, those of the first model's clusters and of what it
     was taught; an open square marks the manner that the panel's own model was taught.
+
+    >>> plot_manners(manners).write_html("styles.html")
     """
+    titles = titles_of(titles, [d for row in models for m in row.values() for d in m.directions])
     shown = [_shown(m) for m in models if m]
     first = shown[0][0][1]
     names = _directions([m for row in shown for _, m in row])

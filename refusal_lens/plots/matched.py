@@ -10,16 +10,20 @@ from refusal_lens.plots.palette import mark_of
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, number, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 _APART: Final = 0.006  # between the intervals of two directions at one refusal rate
 
 
-def plot_matched(matched: Matched, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_matched(matched: Matched, *, titles: Titles = None) -> go.Figure:
     """Over-refusal at the same refusal rates with 95% intervals, side by side for each direction.
 
     Rates that a direction does not reach have no point.
+
+    >>> plot_matched(matched).write_html("matched.html")
     """
+    titles = titles_of(titles, [c.name for c in matched.curves if c.kind != "control"])
     figure = go.Figure()
     controls = [c.name for c in matched.curves if c.kind == "control"]
     middle = (len(matched.curves) - 1) / 2

@@ -34,7 +34,11 @@ _ADAPTERS: Final = {
 
 def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
     """Correlation of cosine matrices with the reference's by layer, with 95% bands: 1 is the same
-    geometry, 0 none in common. Left: of the directions; right: of what training changed."""
+    geometry, 0 none in common. Left: of the directions; right: of what training changed.
+
+    >>> from refusal_lens.geometry.planted import shipped_planted
+    >>> plot_planted(shipped_planted()).write_html("planted.html")
+    """
     figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[*_PANELS.values()])
     layers = [site.layer for site in planted.sites]
     for column, what in enumerate(_PANELS, 1):

@@ -8,19 +8,25 @@ import plotly.graph_objects as go
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, QUIET, mark_of
-from refusal_lens.plots.panels import MODELS, band, place, plain, small_panels
+from refusal_lens.plots.panels import band, place, plain, small_panels
 from refusal_lens.plots.text import escape, interval
+from refusal_lens.plots.titles import Titles, names_of, titles_of
 
 
 def plot_reliability(
     geometry: Geometry,
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
     control: Geometry | None = None,
-    names: tuple[str, str] = MODELS,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: reliability by layer with its 95% band; under the dotted line at .5 the
-    band's lower end means "not measurable". Grey is the control model."""
+    band's lower end means "not measurable". Grey is the control model.
+
+    >>> plot_reliability(geometry, control=control).write_html("reliability.html")
+    """
+    titles = titles_of(titles, geometry.categories)
+    names = names_of(names, geometry.provenance, control.provenance if control else None)
     figure = small_panels(geometry.categories, titles, "reliability")
     for i, category in enumerate(geometry.categories):
         row, column = place(i)

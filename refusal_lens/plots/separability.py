@@ -11,7 +11,6 @@ from refusal_lens.geometry.comparison import BEYOND, Verdict
 from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.plots.palette import CONTROL, DIVERGING, QUIET, UNDEFINED, mark_of
 from refusal_lens.plots.panels import (
-    MODELS,
     WIDTH,
     Numbers,
     band,
@@ -23,6 +22,7 @@ from refusal_lens.plots.panels import (
 )
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, probability, tick, visible
+from refusal_lens.plots.titles import Titles, names_of, titles_of
 from refusal_lens.sites import Site
 
 _LEFT: Final = 142
@@ -33,13 +33,17 @@ _SHARES: Final = ("share, model", "share, control", "difference", "q, beyond con
 
 
 def plot_separability(
-    tests: Separability, verdicts: Mapping[str, Verdict], *, titles: Mapping[str, str]
+    tests: Separability, verdicts: Mapping[str, Verdict], *, titles: Titles = None
 ) -> go.Figure:
     """z of the sign-flip test by category and layer, a step an offset; q and verdict beside.
 
     A dot marks cells whose p against the maximum over all layers and offsets is at most .05. The
     colours are centred on 0; grey is undefined.
+
+    >>> verdicts = rl.geometry.verdicts(tests, comparison)
+    >>> plot_separability(tests, verdicts).write_html("tests.html")
     """
+    titles = titles_of(titles, tests.categories)
     offsets = list(tests.offsets)
     first = offsets.index(-1) if -1 in offsets else len(offsets) - 1
     figure = go.Figure(_tests_at(tests, first, titles))
@@ -128,11 +132,18 @@ def plot_shares(
     comparison: Comparison,
     verdicts: Mapping[str, Verdict],
     *,
-    titles: Mapping[str, str],
-    names: tuple[str, str] = MODELS,
+    titles: Titles = None,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """A panel a category: the share by layer in the model and in its control, and the difference
-    of the two with its 95% band. Above 0 the pairs have more in common than in the control."""
+    of the two with its 95% band. Above 0 the pairs have more in common than in the control.
+
+    >>> verdicts = rl.geometry.verdicts(tests, comparison)
+    >>> shown = plot_shares(geometry, control, comparison, verdicts)
+    >>> shown.write_html("shares.html")
+    """
+    titles = titles_of(titles, geometry.categories)
+    names = names_of(names, geometry.provenance, control.provenance)
     said = {c: f"{titles.get(c, c)}: {verdicts.get(c, 'untested')}" for c in geometry.categories}
     figure = small_panels(geometry.categories, said, "share")
     layers = [s.layer for s in geometry.sites]

@@ -11,6 +11,7 @@ from refusal_lens.geometry import SharedPool
 from refusal_lens.plots.matrices import Cells, Hovers, Sheet, plot_matrices
 from refusal_lens.plots.panels import plain
 from refusal_lens.plots.text import escape, interval, number, tick
+from refusal_lens.plots.titles import Titles, titles_of
 
 _TEMPLATE: Final = (
     "<b>%{customdata[0]} × %{customdata[1]}</b><br>matched twins %{customdata[2]}<br>"
@@ -19,8 +20,12 @@ _TEMPLATE: Final = (
 )
 
 
-def plot_pooled_cosines(found: SharedPool, *, titles: Mapping[str, str]) -> go.Figure:
-    """Corrected cosines with matched twins, and with one benign pool for all."""
+def plot_pooled_cosines(found: SharedPool, *, titles: Titles = None) -> go.Figure:
+    """Corrected cosines with matched twins, and with one benign pool for all.
+
+    >>> plot_pooled_cosines(shared_pool).write_html("pool.html")
+    """
+    titles = titles_of(titles, found.categories)
     pool = escape(titles.get(found.pool, found.pool))
     return _drawn(
         found,
@@ -32,9 +37,13 @@ def plot_pooled_cosines(found: SharedPool, *, titles: Mapping[str, str]) -> go.F
     )
 
 
-def plot_pool_effects(found: SharedPool, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_pool_effects(found: SharedPool, *, titles: Titles = None) -> go.Figure:
     """What the pool adds to a cosine: noise that all share (taken off in the figure above), and
-    the reference that all share."""
+    the reference that all share.
+
+    >>> plot_pool_effects(shared_pool).write_html("pool.html")
+    """
+    titles = titles_of(titles, found.categories)
     parts = {
         f"shared noise<br>(gone as the pool grows; n = {found.n_pool})": found.shared_noise,
         "common reference<br>(one pool minus matched; stays)": found.reference,

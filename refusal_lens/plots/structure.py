@@ -11,6 +11,7 @@ from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, POOLED, QUIET, mark_of
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.sites import Site
 
 _TEMPLATE: Final = "%{customdata}<extra></extra>"
@@ -18,7 +19,10 @@ _TEMPLATE: Final = "%{customdata}<extra></extra>"
 
 def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figure:
     """Effective dimension of the corrected matrix by layer with its 95% band; dashed: what as many
-    random directions give. 1 is one direction for all; the largest value is one for each."""
+    random directions give. 1 is one direction for all; the largest value is one for each.
+
+    >>> plot_dimension(structure).write_html("dimension.html")
+    """
     layers = [s.layer for s in structure.sites]
     found = structure.dimension
     value, low, high = ([getattr(e, x) for e in found] for x in ("value", "low", "high"))
@@ -53,13 +57,16 @@ def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figu
 
 
 def plot_remainders(
-    structure: Structure, *, titles: Mapping[str, str], layer: int | None = None
+    structure: Structure, *, titles: Titles = None, layer: int | None = None
 ) -> go.Figure:
     """For each category at one layer, with 95% intervals: its cosine with the mean of the others,
     the share of its squared length that is its own, and how reliable that remainder is.
 
     A full dot: the lower bound of the remainder's reliability is at least .5.
+
+    >>> plot_remainders(structure).write_html("remainders.html")
     """
+    titles = titles_of(titles, structure.categories)
     site = next((s for s in structure.sites if s.layer == layer), Site(structure.layer))
     parts = {
         "along the mean of the others (cosine)": (structure.along, [-1.05, 1.05]),

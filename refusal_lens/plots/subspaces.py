@@ -11,6 +11,7 @@ from refusal_lens.geometry import Structure
 from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
 from refusal_lens.plots.panels import layer_names, plain
 from refusal_lens.plots.text import escape, interval, number, tick
+from refusal_lens.plots.titles import Titles, titles_of
 
 _TEMPLATE: Final = "%{customdata[0]}<extra></extra>"
 _LAYERS: Final = Look(moved="category:", cell=17)
@@ -20,17 +21,25 @@ _ANGLES: Final = Look(0.0, 90.0, None, "Blues_r", (0.0, 30.0, 60.0, 90.0))
 _ROOM: Final = 34  # cells of this width hold the random angle too
 
 
-def plot_own_layers(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_own_layers(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """Corrected cosines of a category's direction with itself between all layers; the slider goes
-    through the categories, the range is -1 to 1."""
+    through the categories, the range is -1 to 1.
+
+    >>> plot_own_layers(structure).write_html("layers.html")
+    """
+    titles = titles_of(titles, structure.categories)
     where = f"offset {structure.offset}"
     places = tuple(layer_names(structure.sites))
     words = ("layer", where)
     return _with_itself(structure.own_layers, places, words, structure=structure, titles=titles)
 
 
-def plot_own_offsets(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
-    """The same between the offsets of the template's last tokens, at one layer."""
+def plot_own_offsets(structure: Structure, *, titles: Titles = None) -> go.Figure:
+    """The same between the offsets of the template's last tokens, at one layer.
+
+    >>> plot_own_offsets(structure).write_html("offsets.html")
+    """
+    titles = titles_of(titles, structure.categories)
     where = f"layer {structure.layer}"
     places = tuple(str(o) for o in structure.offsets)
     words = ("offset", where)
@@ -63,9 +72,13 @@ def _with_itself(
     return plot_matrices([Sheet(heading, places, steps)], names, look=_OFFSETS if few else _LAYERS)
 
 
-def plot_angles(structure: Structure, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_angles(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The smallest and the largest principal angle between the categories' subspaces, in degrees,
-    with those of random subspaces of the same sizes in brackets; ranks on the diagonal."""
+    with those of random subspaces of the same sizes in brackets; ranks on the diagonal.
+
+    >>> plot_angles(structure).write_html("angles.html")
+    """
+    titles = titles_of(titles, structure.categories)
     labels = tuple(tick(titles.get(c, c)) for c in structure.mapped)
     pairs = (
         ("smallest", structure.least_angle, structure.random_least_angle),

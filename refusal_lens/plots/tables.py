@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from refusal_lens.evaluation import Evaluation, SideBySide
 from refusal_lens.judges import CLASSES, ScoreTrust, VerdictCounts
-from refusal_lens.judges.sense import MOST_NATS
+from refusal_lens.judges.coherence import MOST_NATS
 from refusal_lens.plots.palette import BENIGN, CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import number, percent, told, visible
 from refusal_lens.prompts import Category

@@ -1,6 +1,5 @@
 """A strip of tokens by layers, coloured by the coordinate on the direction of each layer."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import plotly.graph_objects as go
@@ -9,13 +8,19 @@ from refusal_lens.attribution import TokenMap
 from refusal_lens.plots.palette import DIVERGING, QUIET, UNDEFINED
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.text import escape, number, token
+from refusal_lens.plots.titles import Titles, titles_of
 
 _RANGE: Final = (-0.5, 1.5)  # two-sided about .5, half-way between the benign and the refuse mean
 
 
-def plot_tokens(token_map: TokenMap, *, titles: Mapping[str, str] | None = None) -> go.Figure:
+def plot_tokens(token_map: TokenMap, *, titles: Titles = None) -> go.Figure:
     """Tokens to the right, layers upwards. Blue is the mean of the benign prompts (0) and beyond,
-    red that of the refuse side (1) and beyond, white half-way; grey is undefined."""
+    red that of the refuse side (1) and beyond, white half-way; grey is undefined.
+
+    >>> token_map = rl.token_map(model, "Should I sell?", directions, "advice")
+    >>> plot_tokens(token_map).write_html("tokens.html")
+    """
+    titles = titles_of(titles, [token_map.category])
     tokens = [token(t) for t in token_map.tokens]
     values = [
         [None if v != v else round(v, 3) for v in row] for row in token_map.coordinate.tolist()

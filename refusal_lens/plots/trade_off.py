@@ -10,6 +10,7 @@ from refusal_lens.evaluation import Curve, TradeOff
 from refusal_lens.plots.palette import faded, mark_of
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import escape, percent
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 Side = Literal["refusal", "over_refusal"]
@@ -24,9 +25,15 @@ _TICKS: Final[dict[str, Any]] = {
 }
 
 
-def plot_trade_off(trade_off: TradeOff, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
     """A curve a direction: rates of the refuse side over those of the benign side as strength
-    grows, and both against strength. Controls are dashed grey; error bars are Wilson intervals."""
+    grows, and both against strength. Controls are dashed grey; error bars are Wilson intervals.
+
+    >>> plot_trade_off(trade_off).write_html("trade_off.html")
+    """
+    titles = titles_of(
+        titles, [c.name for c in trade_off.curves if not c.name.startswith("control")]
+    )
     figure = make_subplots(
         rows=2,
         cols=2,

@@ -19,6 +19,10 @@ from refusal_lens.resources import data_path
 def load_prompts(path: Path | str | None = None) -> PromptSet:
     """Prompts of a JSONL file, or of every `*.jsonl` of a folder; by default the project's own.
 
+    >>> train = rl.load_prompts().only(category="advice", split="train")
+    >>> train.first(1).prompts[0].label
+    'refuse'
+
     Raises:
         InputError: a missing or empty file, bad JSON, wrong encoding, a missing or unknown key,
             a duplicate id; the message names file and line.
@@ -45,7 +49,11 @@ def load_prompts(path: Path | str | None = None) -> PromptSet:
 
 
 def load_categories() -> dict[str, Category]:
-    """The project's categories by key, in the order in which tables show them."""
+    """The project's categories by key, in the order in which tables show them.
+
+    >>> rl.load_categories()["safety_core"].title
+    'safety core'
+    """
     rows = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))
     return {row["key"]: Category(**row) for row in rows["categories"]}
 

@@ -31,6 +31,9 @@ class Prompt:
 
     `text` is what the user asks last; `before` holds the turns that came before it (role and
     content), a system turn of this prompt's own among them.
+
+    >>> rl.Prompt("a", "Should I sell?", "advice", "refuse", "test", "me").pair is None
+    True
     """
 
     id: str
@@ -81,6 +84,10 @@ FIELDS: Final = (*(f.name for f in fields(Prompt) if f.name != "before"), "messa
 
 def prompt_of(row: Mapping[str, Any], where: str) -> Prompt:
     """The prompt of a row whose keys are those of a file: `messages` may stand for `text`.
+
+    >>> row = {"id": "a", "category": "advice", "label": "refuse", "split": "test", "source": "me"}
+    >>> prompt_of({**row, "text": "Should I sell?"}, "line 1").text
+    'Should I sell?'
 
     Raises:
         InputError: a key that is missing, unknown or wrong; the message begins with `where`.

@@ -28,7 +28,15 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15
 @final
 @dataclass(frozen=True)
 class PromptSet:
-    """An ordered set of prompts with distinct ids."""
+    """An ordered set of prompts with distinct ids.
+
+    >>> prompts = rl.PromptSet.from_texts(["Pick a lock?"], ["Bake bread?"])
+    >>> prompts.categories, [p.label for p in prompts]
+    (('prompts',), ['refuse', 'comply'])
+    >>> prompts.save("prompts.jsonl")
+    >>> rl.load_prompts("prompts.jsonl").digest == prompts.digest
+    True
+    """
 
     prompts: tuple[Prompt, ...]
 
@@ -263,6 +271,9 @@ def _texts_among(items: Sequence[Any]) -> list[Any]:
 
 def labelled(prompts: object) -> PromptSet:
     """What was given as `prompts`, if it is a prompt set: labels and categories are needed.
+
+    >>> labelled(prompts) is prompts
+    True
 
     Raises:
         InputError: it is something else, for example a list of strings.

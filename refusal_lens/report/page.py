@@ -32,6 +32,8 @@ def write_report(results: Results, path: Path | None = None) -> Path:
     """Write the report of a run, by default as `report.html` in its folder, and return its path.
 
     Needs no model. Records that are missing leave a note in their place.
+
+    >>> rl.write_report(rl.Results.open("runs/mine"))  # doctest: +SKIP
     """
     path = path or results.folder / "report.html"
     write_atomic(path, _page(Run(results)).encode())

@@ -15,7 +15,7 @@ from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
 
@@ -82,6 +82,9 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
     in the last fifth (l >= int(.8 L)), KL above .1, an addition score below 0; equality passes,
     as in the released code (the paper states strict inequalities). The rest in order of the
     ablation score, smallest first.
+
+    >>> passing([(3, -1.0, 2.0, 0.05), (4, -2.0, 2.0, 0.05), (5, -3.0, 2.0, 0.50)], n_layers=10)
+    (1, 0)
     """
     limit = first_late_layer(n_layers)
     kept = [
@@ -102,6 +105,13 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
     the refusal score under ablation or its rise under addition, each from the unedited model. A
     direction whose ablation merely damages the model does not raise refusal when it is added, and
     loses. The last fifth of the layers is never chosen.
+
+    >>> from refusal_lens.selection import Candidate
+    >>> from refusal_lens.records import Estimate
+    >>> low, high, kl = (Estimate(v, v, v, 9, "mean", 0.0) for v in (-2.0, 3.0, 0.01))
+    >>> weak, strong = Candidate(1, -1, kl, kl, kl), Candidate(2, -1, low, high, kl)
+    >>> select([weak, strong], n_layers=5).choice.layer
+    2
 
     Raises:
         ValueError: every candidate is undefined or in the last fifth of the layers.
@@ -124,7 +134,11 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
 
 def eligible_layers(n_layers: int) -> range:
     """Layers that can be chosen: without layer 0, whose template tokens hold nothing yet, and
-    without the last fifth."""
+    without the last fifth.
+
+    >>> list(eligible_layers(5))
+    [1, 2, 3]
+    """
     return range(1, max(2, first_late_layer(n_layers)))
 
 
@@ -147,9 +161,17 @@ def score_candidates(
     *,
     harmful: PromptSet,
     harmless: PromptSet,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[Candidate, ...]:
-    """The three scores of each direction, fitted at the input of its own layer."""
+    """The three scores of each direction, fitted at the input of its own layer.
+
+    >>> test = prompts.only(split="test")
+    >>> sides = {"harmful": test.only(label="refuse"), "harmless": test.only(label="comply")}
+    >>> only_token = rl.judges.ScoreTrust((73,), ("I",), {}, {}, {}, {}, {})
+    >>> candidates = score_candidates(model, [direction], only_token, **sides)
+    >>> candidates[0].layer, candidates[0].kl.n
+    (2, 6)
+    """
     directions = several_directions(directions)
     plain = model.logits(harmless)
     harmless_plain = scores_from_logits(model, harmless, trust, plain)
@@ -180,6 +202,10 @@ def kl_divergence(
     """Sum of p log((p + 1e-6)/(q + 1e-6)) in nats, p unedited, q edited, in float64.
 
     As in the released code of Arditi et al. 2024.
+
+    >>> import torch
+    >>> kl_divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    tensor([0.])
     """
     p, q = plain.double().softmax(-1), edited.double().softmax(-1)
     return (p * ((p + _KL_EPSILON).log() - (q + _KL_EPSILON).log())).sum(-1).float()

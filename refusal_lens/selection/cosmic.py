@@ -20,7 +20,7 @@ from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.linalg import unit
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
 from refusal_lens.selection.arditi import KL_LIMIT, first_late_layer, kl_divergence
@@ -75,7 +75,14 @@ def evaluation_layers(
     harmful: Float[Tensor, "harmful layer d_model"],
     harmless: Float[Tensor, "harmless layer d_model"],
 ) -> tuple[int, ...]:
-    """The tenth of the layers (rounded down, at least one) whose class means are least alike."""
+    """The tenth of the layers (rounded down, at least one) whose class means are least alike.
+
+    >>> import torch
+    >>> harmful = torch.ones(2, 3, 4)  # prompt, layer, d_model
+    >>> harmless = harmful * torch.tensor([1.0, 1.0, -1.0])[:, None]
+    >>> evaluation_layers(harmful, harmless)
+    (2,)
+    """
     a, b = harmful.double().mean(0), harmless.double().mean(0)
     alike = torch.nn.functional.cosine_similarity(a, b, dim=-1)
     return tuple(sorted(alike.argsort(stable=True)[: max(1, int(SHARE * len(alike)))].tolist()))
@@ -90,6 +97,9 @@ def cosmic_passing(
     last fifth (l >= int(.8 L)), KL above .1. A candidate at the last token is also left out if its
     layer lies above two medians over the other offsets: of the layer with the highest `comply` and
     of that with the highest `refuse`. The rest in order of comply + refuse, largest first.
+
+    >>> cosmic_passing([(3, -1, 0.4, 0.4, 0.05), (4, -2, 0.5, 0.5, 0.05)], n_layers=10)
+    (1, 0)
     """
     limit = first_late_layer(n_layers)
     defined = [i for i, row in enumerate(scores) if not any(math.isnan(x) for x in row[2:])]
@@ -109,11 +119,20 @@ def select_cosmic(
     *,
     train: tuple[PromptSet, PromptSet],
     val: tuple[PromptSet, PromptSet],
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> CosmicSelection:
     """COSMIC's choice among directions fitted at the inputs of their own layers.
 
     `train` and `val` are (refuse side, benign side); `train` chooses the evaluation layers.
+
+    >>> train, test = (
+    ...     tuple(prompts.only(split=split, label=label) for label in ("refuse", "comply"))
+    ...     for split in ("train", "test")
+    ... )
+    >>> ways = [directions["advice", layer] for layer in (1, 2)]
+    >>> chosen = select_cosmic(model, ways, train=train, val=test)
+    >>> [candidate.layer for candidate in chosen.candidates]
+    [1, 2]
 
     Raises:
         InputError: fewer than two prompts on a side of `val`.

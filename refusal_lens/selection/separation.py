@@ -63,6 +63,12 @@ def measure_separation(
 ) -> Separations:
     """The separation along each direction, on prompts that it was not fitted on.
 
+    >>> test = prompts.only(split="test")
+    >>> sides = [test.only(label=label) for label in ("refuse", "comply")]
+    >>> found = measure_separation(model, [direction], *sides)
+    >>> [(c.layer, c.offset) for c in found.candidates]
+    [(2, -1)]
+
     Raises:
         InputError: fewer than three prompts on a side.
     """

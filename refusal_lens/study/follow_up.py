@@ -9,7 +9,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import SideBySide
 from refusal_lens.judges import Judge
-from refusal_lens.judges.sense import sense_checked
+from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.fitted import category_set, pooled_set

@@ -15,6 +15,10 @@ _ADAPT: Final = "adapt"  # the split that trained the planted model's adapter
 def study_prompts(study: Study) -> PromptSet:
     """What a study asks its model; benign prompts are drawn for prompts without a twin.
 
+    >>> study = rl.Study("smollm2-planted", categories=("advice",))
+    >>> study_prompts(study).categories
+    ('advice',)
+
     Raises:
         InputError: wrong files, one list without the other, an unknown category, or a split or a
             side that is missing.

@@ -122,6 +122,10 @@ class Study:
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
     what was intended, by default where refusals are planted. Cosines are shown of both. `estimator`
     names what fits directions, in edits and cosines (`directions.ESTIMATORS`).
+
+    >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
+    >>> study.fitted_on
+    'intended'
     """
 
     source: str = STUDIED

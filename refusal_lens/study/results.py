@@ -34,7 +34,12 @@ R = TypeVar("R", bound=Record)
 @final
 @dataclass(eq=False)
 class Results:
-    """The records of a run, by stage and name."""
+    """The records of a run, by stage and name.
+
+    >>> rl.Results.open("runs/mine")
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: 'runs/mine' is not a run folder (no manifest.json); make one ...
+    """
 
     folder: Path
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])

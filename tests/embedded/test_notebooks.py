@@ -44,6 +44,10 @@ def faults_of_source(source: str) -> list[str]:
         return [*found, "not plain Python"]
     if any(isinstance(node, DEFINITIONS) for node in ast.walk(tree)):
         found.append("defines a function or a class")
+    modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    if deeper := [m for m in modules if m and m.startswith("refusal_lens.")]:
+        found.append(f"imports {deeper[0]}; `import refusal_lens as rl` reaches it")
     return found
 
 
@@ -103,6 +107,10 @@ def test_a_good_notebook_passes():
         ({"source": "# only a remark"}, "code cell 1: 0 lines of code"),
         ({"source": "%matplotlib inline"}, "code cell 1: not plain Python"),
         ({"source": "f = lambda x: x"}, "code cell 1: defines a function or a class"),
+        (
+            {"source": "from refusal_lens.plots import plot_cosines"},
+            "code cell 1: imports refusal_lens.plots; `import refusal_lens as rl` reaches it",
+        ),
         ({"execution_count": 3}, "code cell 1: execution count 3"),
         ({"outputs": []}, "committed without its outputs"),
         ({"outputs": [new_output("stream", text="1")]}, "committed without a figure"),

@@ -36,6 +36,11 @@ def test_example_prints_what_the_readme_says():
         assert line[:40] == other[:40]
 
 
+def test_a_first_steered_answer_takes_five_lines():
+    short = blocks("python")[1].strip().splitlines()
+    assert "rl.Add(" in "".join(short) and len([line for line in short if line]) <= 5
+
+
 def test_figures_and_files_that_the_readme_names_are_there():
     text = README.read_text(encoding="utf-8")
     named = re.findall(r"\]\((?!http)([^)#]+)\)", text)

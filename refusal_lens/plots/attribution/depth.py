@@ -14,6 +14,7 @@ from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress, plain
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.plots.tokens import plot_tokens
 
 _TOKENS: Final = 8
@@ -34,12 +35,15 @@ _ROWS: Final = (
 _UNITS: Final = ("accuracy", "refusal score (nats)", "refusal score (nats)", "stream units")
 
 
-def plot_knock_outs(found: Sequence[KnockOut], *, titles: Mapping[str, str]) -> go.Figure:
+def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.Figure:
     """Projection and refusal score as the strongest writers go out, beside random parts.
 
     A row for each thing that takes a writer's place. Bands are 95% t intervals over prompts; the
     dotted line is the benign prompts' unedited mean.
+
+    >>> plot_knock_outs([curve]).write_html("knock_outs.html")
     """
+    titles = titles_of(titles, [k.category for k in found])
     kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in found)]
     headings = [f"{unit}; replaced by {REPLACED[r]}" for r in kinds for unit in _READ]
     figure = make_subplots(
@@ -116,8 +120,12 @@ def _cut(names: str, most: int = 70) -> str:
     return names if len(names) <= most else names[: names.rindex(",", 0, most)] + ", …"
 
 
-def plot_depth(profiles: Sequence[DepthProfile], *, titles: Mapping[str, str]) -> go.Figure:
-    """One category by depth: probe, logit lens, steering and writing, under each other."""
+def plot_depth(profiles: Sequence[DepthProfile], *, titles: Titles = None) -> go.Figure:
+    """One category by depth: probe, logit lens, steering and writing, under each other.
+
+    >>> plot_depth(profiles).write_html("depth.html")
+    """
+    titles = titles_of(titles, [p.category for p in profiles])
     shared: dict[str, Any] = {"shared_xaxes": "all"}
     figure = make_subplots(
         rows=4, cols=1, **shared, vertical_spacing=0.055, subplot_titles=list(_ROWS)
@@ -244,11 +252,14 @@ def _tokens(tokens: Sequence[str], by: Sequence[float]) -> str:
     return ", ".join(f"“{visible(t)}” {number(z, 1)}" for t, z in both)
 
 
-def plot_answer_maps(maps: Sequence[TokenMap], *, titles: Mapping[str, str]) -> go.Figure:
+def plot_answer_maps(maps: Sequence[TokenMap], *, titles: Titles = None) -> go.Figure:
     """One prompt and the answer to it, token by layer, along each category's direction.
 
     The line stands between the prompt's end and the answer.
+
+    >>> plot_answer_maps(answer_maps).write_html("answer.html")
     """
+    titles = titles_of(titles, [m.category for m in maps])
     figure = plot_tokens(maps[0], titles=titles)
     owners = [escape(titles.get(m.category, m.category)) for m in maps]
     for m in maps[1:]:

@@ -4,23 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from refusal_lens.attribution import Agreement, AttributionPatch, PatchMap, PatchSite
+from refusal_lens.attribution import AttributionPatch, PatchAgreement, PatchMap, PatchSite
 from refusal_lens.plots.attribution.grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, token, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 ALL = "all pairs"
 _BLOCKS = {"attn_out": ("attention", BENIGN), "mlp_out": ("MLP", REFUSE)}
 
 
-def plot_patches(found: PatchMap, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_patches(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when the stream entering a layer is patched at one position, and the placebo.
 
     Tokens of the template's end to the right, layers upwards; the range is fixed at -1 to 1.
+
+    >>> plot_patches(patches).write_html("patches.html")
     """
+    titles = titles_of(titles, found.categories)
     layers = sorted({s.layer for s in found.sites if s.point == "resid_pre"})
     grids: dict[str, list[Grid]] = {}
     for name, category in _choices(found.categories, titles):
@@ -59,11 +63,14 @@ def _positions(
     return Grid(values, hovers)
 
 
-def plot_blocks(found: PatchMap, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_blocks(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when a layer's attention or MLP is patched at all positions, with the placebo.
 
     Bands are 95% t intervals over pairs, dashed lines the placebo.
+
+    >>> plot_blocks(patches).write_html("blocks.html")
     """
+    titles = titles_of(titles, found.categories)
     figure, owners, ends = go.Figure(), list[str](), [0.0, 1.0]
     for name, category in _choices(found.categories, titles):
         at = dict(zip(found.sites, found.estimates(category), strict=True))
@@ -111,11 +118,14 @@ def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scat
     return [band(layers, low, high, colour, block), line, placebo]
 
 
-def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.Figure:
+def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figure:
     """Layer x head: the share of the score's gap that patching a head should recover, first order.
 
-    A guess from one backward pass: the agreement table says how good it was at other sites.
+    A first-order estimate: the agreement table gives its correlation with real patches elsewhere.
+
+    >>> plot_estimates(fast_patches).write_html("estimates.html")
     """
+    titles = titles_of(titles, fast.categories)
     heads = [s for s in fast.sites if s.point == "head"]
     n_layers = 1 + max((s.layer for s in heads), default=0)  # a state space has no heads
     n_heads = 1 + max((s.head or 0 for s in heads), default=0)
@@ -147,8 +157,8 @@ def plot_estimates(fast: AttributionPatch, *, titles: Mapping[str, str]) -> go.F
     return plot_grids(grids, frame)
 
 
-def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
-    """How well the estimates foretold real patches, by category, with what was compared."""
+def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+    """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
     rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
     rows += [

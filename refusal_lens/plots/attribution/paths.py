@@ -13,6 +13,7 @@ from refusal_lens.plots.palette import BENIGN, CONTROL, DIVERGING, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import escape, interval, number, token, told, visible
+from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
 _CARRIERS: Final = 4
@@ -21,12 +22,15 @@ _UNITS: Final = "change of the projection (residual-stream units)"
 _REST: Final = "template before"
 
 
-def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Mapping[str, str]) -> go.Figure:
+def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None) -> go.Figure:
     """What each head changes of r . x, by route: directly, or through later heads and MLPs.
 
     Bars are means over pairs with 95% intervals, open circles the placebo. The hover names the
     later parts that carry most.
+
+    >>> plot_paths({"advice": [followed["path_0"]]}).write_html("paths.html")
     """
+    titles = titles_of(titles, found)
     figure, owners = go.Figure(), list[str]()
     layouts: dict[str, dict[str, Any]] = {}
     most, ends = 0, [0.0]
@@ -50,11 +54,14 @@ def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Mapping[str, 
     return figure
 
 
-def plot_neurons(found: Sequence[NeuronShares], *, titles: Mapping[str, str]) -> go.Figure:
+def plot_neurons(found: Sequence[NeuronShares], *, titles: Titles = None) -> go.Figure:
     """The neurons of an MLP that write most of a category's class difference.
 
     Between the dotted lines lies what the largest neuron reaches with the sides swapped at random.
+
+    >>> plot_neurons([followed["neurons_0"]]).write_html("neurons.html")
     """
+    titles = titles_of(titles, [s.category for s in found])
     figure, owners = go.Figure(), list[str]()
     layouts: dict[str, dict[str, Any]] = {}
     ends = [0.0]
@@ -172,12 +179,16 @@ def _carried(path: HeadPath, route: str) -> str:
 def plot_sources(
     found: Sequence[tuple[HeadSources, HeadSources, SourceRegions]],
     *,
-    titles: Mapping[str, str],
+    titles: Titles = None,
 ) -> go.Figure:
     """Head x token: from which words a head carries what it writes; above a prompt, below its twin.
 
     The template's own beginning, a system prompt included, is summed in the first column.
+
+    >>> words = [(followed["sources"], followed["sources_twin"], followed["regions"])]
+    >>> plot_sources(words).write_html("words.html")
     """
+    titles = titles_of(titles, [r.category for *_, r in found])
     figure = make_subplots(
         rows=2, cols=1, vertical_spacing=0.34, subplot_titles=["refuse side", "its benign twin"]
     )

@@ -6,7 +6,7 @@ import pytest
 from support.synthetic.answers import steered
 
 from refusal_lens.evaluation import Evaluation, find_styles, in_styles
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.records import Provenance
 from refusal_lens.study.forecast import Forecast
 

@@ -26,8 +26,8 @@ from refusal_lens.judges import (
     count_verdicts,
     make_judge,
 )
+from refusal_lens.judges.coherence import MOST_NATS, degenerate_reason, needs_nats
 from refusal_lens.judges.language import foreign_language
-from refusal_lens.judges.sense import MOST_NATS, degenerate_reason, needs_nats
 from refusal_lens.judges.xstest import PREFIXES
 from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.records import load_record, save_record

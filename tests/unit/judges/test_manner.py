@@ -15,8 +15,8 @@ from refusal_lens.build.manner_classifier import (
     wording_groups,
 )
 from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
-from refusal_lens.judges.manner import NONE, MannerModel, pattern_hits, shipped_model
-from refusal_lens.judges.manners import OTHER
+from refusal_lens.judges.refusal_styles import OTHER
+from refusal_lens.judges.style_classifier import NONE, MannerModel, pattern_hits, shipped_model
 from refusal_lens.records import load_record, save_record
 
 
@@ -109,7 +109,7 @@ def test_a_refusal_gets_its_manner(answer: str, manner: str):
 def test_an_unsure_manner_is_other_and_flagged(monkeypatch: pytest.MonkeyPatch):
     answer = "I can't, the purple tuesday of it sings."
     sure = replace(shipped_model(), threshold=0.999)
-    monkeypatch.setattr("refusal_lens.judges.manner.shipped_model", lambda: sure)
+    monkeypatch.setattr("refusal_lens.judges.style_classifier.shipped_model", lambda: sure)
     verdict = MannerJudge(SubstringJudge()).judge("q", answer)
     assert (verdict.outcome, verdict.manner) == ("refused", OTHER)
     assert verdict.flags[-1].startswith("manner unsure: ")

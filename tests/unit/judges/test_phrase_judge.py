@@ -1,12 +1,9 @@
 """The phrase judge on hand-written answers: refusals in every manner, and tempting compliance."""
 
-import re
-
 import pytest
 
-from refusal_lens.judges.base import Judge
-from refusal_lens.judges.phrase import refusal as phrases
-from refusal_lens.judges.phrase.judge import PhraseJudge, normalise
+from refusal_lens.judges import PhraseJudge
+from refusal_lens.judges.text import normalise
 
 JUDGE = PhraseJudge()
 ASK = "Write the thing I described."
@@ -241,23 +238,6 @@ def test_only_the_opening_is_read() -> None:
 
 def test_normalise_straightens_quotes_and_drops_marks() -> None:
     assert normalise("**I\u2019m**  _sure_ \u2014 yes") == "i'm sure, yes"
-
-
-def test_lists_agree_on_the_manners() -> None:
-    refusing = phrases.REFUSING_MANNERS
-    assert set(phrases.MANNER) == refusing | {"plain"}
-    assert set(phrases.STRONG) == set(phrases.PRIORITY) == set(refusing)
-    assert refusing >= phrases.EVALUATIVE
-
-
-def test_no_pattern_matches_the_empty_text_and_all_compile() -> None:
-    judge: Judge = JUDGE
-    assert judge.name == "phrase"
-    lists = [phrases.REFUSAL, phrases.HARMLESS, phrases.PARTIAL, phrases.COMPLIANCE]
-    lists += [*phrases.MANNER.values(), *phrases.STRONG.values()]
-    for pattern in (pattern for patterns in lists for pattern in patterns):
-        assert not re.search(r"(?<!\\)(?:\|\||\(\||\|\))", pattern), pattern
-    assert JUDGE.judge("", "x").outcome == "complied"
 
 
 SLEEP = "Name a benefit of sleep."

@@ -1,10 +1,10 @@
-"""The manner classifier: in which manner an answer known to refuse does so, or that it is unsure.
+"""The classifier of refusal styles: in which style a refusal is worded, or that it is unsure.
 
-A linear model over character n-grams of the answer's opening and over how many patterns of each
-manner the phrase lists find there; fitted with scikit-learn by
-`refusal_lens.build.manner_classifier`, shipped as plain numbers (safetensors and JSON) and applied
-in numpy. Because it sees what the phrase lists find, it is no independent witness beside the phrase
-judge.
+A refusal style is called `manner` in verdicts and records. A linear model over character n-grams of
+the answer's opening and over how many patterns of each style the phrase lists match there; fitted
+with scikit-learn by `refusal_lens.build.manner_classifier`, shipped as plain numbers (safetensors
+and JSON) and applied in numpy. Because it sees the matches of the phrase lists, it is no
+independent check on the phrase judge.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,10 @@ from torch import Tensor
 
 from refusal_lens.judges.base import Judge, Verdict, judge_all
 from refusal_lens.judges.long_answers import RefusalJudge
-from refusal_lens.judges.manners import OTHER
-from refusal_lens.judges.phrase import refusal as phrases
-from refusal_lens.judges.phrase.judge import hits, normalise, opening
+from refusal_lens.judges.phrase.exchange import answer_opening
+from refusal_lens.judges.phrase.lists import shipped_phrases
+from refusal_lens.judges.phrase.patterns import hits
+from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.records import Estimate, Record, load_record
 from refusal_lens.resources import data_path
 
@@ -44,7 +45,7 @@ class MannerModel(Record):
     `accuracy` (share right, counted whether sure or not), `sure` (share above the threshold) and
     `accuracy_sure` are cross-validated over groups of wordings, with a percentile bootstrap over
     these groups; the control of an accuracy is the commonest class. `recall[manner]` has Wilson
-    intervals. `phrase_accuracy` is the phrase lists' own reading of the same refusals, and
+    intervals. `phrase_accuracy` is that of the phrase lists on the same refusals, and
     `refusal_accuracy` this classifier's. `readings` is its accuracy on answers of the embedded
     model that somebody read blind, `readings_pool_left_out` the same for a classifier fitted
     without the wordings that model was trained on, `readings_phrase` that of the phrase lists.
@@ -73,16 +74,18 @@ class MannerModel(Record):
 
     def probabilities(self, answers: Sequence[str]) -> Float64[np.ndarray, "answer manner"]:
         """The probability of each class for each answer; rows sum to 1."""
-        texts = [opening_text(a) for a in answers]
+        openings = [answer_opening(answer) for answer in answers]
         counter = CountVectorizer(
             analyzer=ANALYZER, ngram_range=GRAM_LENGTHS, vocabulary=list(self.grams)
         )
+        texts = [" ".join(opening) for opening in openings]
         counts = counter.transform(texts).tocsr().astype(np.float64)
         counts.data = 1 + np.log(counts.data)
         grams = counts.toarray() * self.idf.double().numpy()
         length = np.linalg.norm(grams, axis=1, keepdims=True)
         grams = np.divide(grams, length, out=np.zeros_like(grams), where=length > 0)
-        x = np.hstack([grams, self.hit_weight * np.log1p(pattern_hits(answers, self.hit_manners))])
+        hit_counts = _hit_counts(openings, self.hit_manners)
+        x = np.hstack([grams, self.hit_weight * np.log1p(hit_counts)])
         scores = x @ self.weights.double().numpy().T + self.bias.double().numpy()
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True)
@@ -91,10 +94,10 @@ class MannerModel(Record):
 @final
 @dataclass(frozen=True)
 class MannerJudge:
-    """Any judge, with the manner of what it calls refused given by the classifier.
+    """Any judge, with the refusal style of what it calls refused given by the classifier.
 
-    Where the classifier is unsure, or says that the answer refuses nothing, the manner is "other"
-    and a flag says what was most probable.
+    Where the classifier is unsure, or reads no refusal, the style is "other" and a flag names the
+    most probable one.
 
     Attributes:
         of: The judge that says whether an answer refuses.
@@ -104,7 +107,7 @@ class MannerJudge:
 
     @property
     def name(self) -> str:
-        """The judge's own name, with the source of the manner."""
+        """The name of the judge inside, with the source of the style."""
         return f"{self.of.name} + manner classifier"
 
     def judge(self, prompt: str, answer: str) -> Verdict:
@@ -117,8 +120,8 @@ class MannerJudge:
         rows = [i for i, v in enumerate(verdicts) if v.outcome == "refused"]
         if rows:
             model = shipped_model()
-            found = model.probabilities([pairs[i][1] for i in rows])
-            for i, p in zip(rows, found, strict=True):
+            probabilities = model.probabilities([pairs[i][1] for i in rows])
+            for i, p in zip(rows, probabilities, strict=True):
                 verdicts[i] = _with_manner(verdicts[i], model, p)
         return verdicts
 
@@ -135,18 +138,22 @@ def shipped_model() -> MannerModel:
 
 def opening_text(answer: str) -> str:
     """What the classifier reads of an answer: its normalised opening, on one line."""
-    return " ".join(opening(normalise(answer)))
+    return " ".join(answer_opening(answer))
 
 
 def pattern_hits(
     answers: Sequence[str], manners: Sequence[str]
 ) -> Float64[np.ndarray, "answer manner"]:
-    """How many patterns of each manner's phrase lists match the answer's opening."""
-    found = [
-        [len(hits(phrases.MANNER[m] + phrases.STRONG[m], sentences)) for m in manners]
-        for sentences in (opening(normalise(a)) for a in answers)
-    ]
-    return np.array(found, dtype=np.float64).reshape(len(answers), len(manners))
+    """How many patterns of each style's phrase lists match the answer's opening."""
+    return _hit_counts([answer_opening(answer) for answer in answers], manners)
+
+
+def _hit_counts(
+    openings: Sequence[tuple[str, ...]], manners: Sequence[str]
+) -> Float64[np.ndarray, "answer manner"]:
+    lists = shipped_phrases()
+    counts = [[len(hits(lists.style_patterns(m), o)) for m in manners] for o in openings]
+    return np.array(counts, dtype=np.float64).reshape(len(openings), len(manners))
 
 
 def _with_manner(

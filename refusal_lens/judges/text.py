@@ -1,13 +1,8 @@
-"""How the phrase lists are matched: normalised text, sentences, patterns, stems."""
+"""Text as the judges read it: normalised, its sentences, the stems of its words."""
 
 import re
-from collections.abc import Iterable
-from functools import cache
 from typing import Final
 
-from refusal_lens.judges.phrase.word_classes import CLASSES
-
-_GAP: Final[str] = r",?(?: [^\s.!?;:]+){0,4}? "
 _STRAIGHT: Final[dict[int, str]] = str.maketrans(
     {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "", "\u201c": '"', "\u201d": '"'}
     | dict.fromkeys("\u2013\u2014", ", ")
@@ -41,30 +36,6 @@ def normalise(text: str) -> str:
     if joined.startswith('"') and joined.count('"') <= (2 if joined.endswith('"') else 1):
         joined = joined.strip('"')
     return joined
-
-
-@cache
-def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression of one pattern of the phrase lists (see their notation)."""
-    while names := re.findall(r"<([a-z]+)>", pattern):
-        for name in names:
-            if name not in CLASSES:
-                raise ValueError(f"no word class <{name}> in pattern {pattern!r}")
-            pattern = pattern.replace(f"<{name}>", CLASSES[name])
-    spaced = pattern.replace(" ", ",? ").replace("~", _GAP)
-    return re.compile(rf"(?<![\w'-])(?:{spaced})(?!\w|'(?!s\b)\w)", re.IGNORECASE)
-
-
-def hits(patterns: Iterable[str], sentences: Iterable[str]) -> tuple[str, ...]:
-    """The first span each pattern matches in any of the sentences, in the patterns' order."""
-    texts = tuple(sentences)
-    found: list[str] = []
-    for pattern in patterns:
-        matches = (compiled(pattern).search(text) for text in texts)
-        first = next((match for match in matches if match), None)
-        if first:
-            found.append(first.group().strip() or first.string[:20])
-    return tuple(found)
 
 
 def stems(text: str) -> frozenset[str]:

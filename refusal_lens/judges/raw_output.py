@@ -1,15 +1,16 @@
-"""What of a model's raw output is its answer: thinking, other turns and repetitions set aside.
+"""The answer within a model's raw output, without thinking, other turns and repetitions.
 
 Stored completions run on into turns that nobody took ("<|im_start|>user", "Assistant:"), models
-that think say so first, and a small model may say one sentence over and over. None of that decides
-whether the answer refuses.
+that think write so first, and a small model may repeat one sentence over and over. None of that
+decides whether the answer refuses.
 """
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, final
 
-from refusal_lens.judges.matching import normalise, sentences_of
+from refusal_lens.judges.text import normalise, sentences_of
 
 _CLOSED: Final = re.compile(r"^.*?</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
 _OPEN: Final = re.compile(r"^\s*<think(?:ing)?>", re.IGNORECASE)
@@ -24,15 +25,20 @@ _TURN: Final = re.compile(
 _GLUED: Final = re.compile(r"(?<=[a-z][.!?])(?=[A-Z][a-z' ])")  # sentences without a blank between
 STILL_THINKING: Final = "still thinking"
 LEAST_REPEATED: Final = 0.4
-"""Share of the words that stand in sentences said before, from which an answer repeats itself."""
+"""Share of the words in repeated sentences from which an answer counts as repeating itself."""
 
 
 @final
 @dataclass(frozen=True)
-class Spoken:
-    """`text` is the answer as it was said; `once` leaves out sentences that stood in it before.
+class ExtractedAnswer:
+    """The answer that a raw output contains.
 
-    `reason` says why there is no answer yet; `flags` what was set aside.
+    Attributes:
+        text: The whole answer.
+        once: The answer without sentences that occurred in it before; `text` where it does not
+            repeat itself.
+        reason: Why there is no answer yet; None where there is one.
+        flags: What was removed.
     """
 
     text: str
@@ -40,15 +46,25 @@ class Spoken:
     reason: str | None
     flags: tuple[str, ...]
 
+    @cached_property
+    def normalised(self) -> str:
+        """`once`, normalised."""
+        return normalise(self.once)
 
-def spoken(output: str) -> Spoken:
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentences of `normalised`."""
+        return tuple(sentences_of(self.normalised))
+
+
+def extract_answer(output: str) -> ExtractedAnswer:
     """The answer within a raw output.
 
-    >>> spoken("<think>May I?</think> I can't help with that.").text
+    >>> extract_answer("<think>May I?</think> I can't help with that.").text
     "I can't help with that."
-    >>> spoken("<think>They ask me to").reason
+    >>> extract_answer("<think>They ask me to").reason
     'still thinking'
-    >>> spoken("I can't help with that.\\nuser\\nWhy not?").text
+    >>> extract_answer("I can't help with that.\\nuser\\nWhy not?").text
     "I can't help with that."
     """
     flags: list[str] = []
@@ -56,7 +72,7 @@ def spoken(output: str) -> Spoken:
     if text != output:
         flags.append("thought before")
     elif _OPEN.match(output):
-        return Spoken("", "", STILL_THINKING, ())
+        return ExtractedAnswer("", "", STILL_THINKING, ())
     if (turn := _TURN.search(text)) and text[: turn.start()].strip():
         text = text[: turn.start()]
         flags.append("another turn follows")
@@ -64,17 +80,17 @@ def spoken(output: str) -> Spoken:
     once, share = _once(text)
     if share >= LEAST_REPEATED:
         flags.append(f"repeats itself: {share:.0%} of the words")
-        return Spoken(text, once, None, tuple(flags))
-    return Spoken(text, text, None, tuple(flags))
+        return ExtractedAnswer(text, once, None, tuple(flags))
+    return ExtractedAnswer(text, text, None, tuple(flags))
 
 
 def _once(text: str) -> tuple[str, float]:
-    """The text with each sentence said once, and the share of words that were said again."""
+    """The text with each sentence once, and the share of words in repeated sentences."""
     kept: dict[str, None] = {}
-    words = again = 0
+    words = repeated = 0
     for sentence in sentences_of(normalise(_GLUED.sub(" ", text))):
         n = len(sentence.split())
         words += n
-        again += n if sentence in kept else 0
+        repeated += n if sentence in kept else 0
         kept.setdefault(sentence)
-    return " ".join(kept), again / max(words, 1)
+    return " ".join(kept), repeated / max(words, 1)

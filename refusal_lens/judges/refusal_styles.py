@@ -1,9 +1,12 @@
-"""The manners of refusing that judges tell apart, each with a description a reader can apply."""
+"""The refusal styles that judges distinguish, each with a description a reader can apply.
+
+Verdicts and records call a refusal style `manner`.
+"""
 
 from typing import Final
 
 OTHER: Final = "other"
-"""A refusal in a manner that is none of these, or that a judge is not sure of."""
+"""A refusal in a style that is none of these, or of which a judge is not sure."""
 
 MANNERS: Final[dict[str, str]] = {
     "plain": "declines without giving any reason",
@@ -19,4 +22,4 @@ MANNERS: Final[dict[str, str]] = {
     "decency": "because it is indecent, crude, offensive or manipulative",
     "professional": "because a doctor, lawyer, adviser or other professional should be asked",
 }
-"""Manner -> what such a refusal says; "plain" first, the others in no order of rank."""
+"""Style -> the reason that such a refusal gives; "plain" first, the others unordered."""

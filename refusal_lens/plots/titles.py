@@ -1,0 +1,47 @@
+"""What figures call categories and models when the caller does not say."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from refusal_lens.plots.panels import MODELS
+from refusal_lens.prompts import load_categories
+from refusal_lens.records import Provenance
+
+Titles = Mapping[str, str] | None
+
+
+def titles_of(titles: Titles, categories: Iterable[str]) -> Mapping[str, str]:
+    """Titles by category key: those given, else the project's.
+
+    The project's categories come first, whichever of them are shown, so that each has one colour in
+    all figures; a category of somebody else's is called by its key.
+    """
+    if titles is not None:
+        return titles
+    return _project() | {c: c for c in categories if c not in _project() and c != "pooled"}
+
+
+def names_of(
+    names: tuple[str, str] | None, model: Provenance, control: Provenance | None
+) -> tuple[str, str]:
+    """Names of the model and of its control: those given, else what the records say.
+
+    Two records of one name are told apart as "this model" and "control model".
+    """
+    if names is not None:
+        return names
+    if control is None:
+        return _short(model.model), MODELS[1]
+    pair = _short(model.model), _short(control.model)
+    return MODELS if pair[0] == pair[1] else pair
+
+
+@cache
+def _project() -> dict[str, str]:
+    return {key: category.title for key, category in load_categories().items()}
+
+
+def _short(model: str) -> str:
+    """A folder's last part; a name of the hub as it is."""
+    return Path(model).name if Path(model).is_absolute() else model

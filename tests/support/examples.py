@@ -1,0 +1,69 @@
+"""Small records, such as a study writes, that the examples of figures may use by name."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from support.synthetic.attribution import decomposition, followed, knock_out, patched, profiles
+from support.synthetic.attribution import stages as attribution_stages
+from support.synthetic.evaluation import effects, manners, matched
+from support.synthetic.geometry import (
+    CATEGORIES,
+    comparison,
+    contrasts,
+    geometry,
+    separability,
+    shared_pool,
+    structure,
+    within,
+)
+from support.synthetic.records import candidates, token_map, trade_off
+
+FEW: Final = CATEGORIES[:4]
+
+
+def _attributions(seed: int) -> dict[str, Any]:
+    whole = decomposition(FEW, seed)
+    return {category: whole.attribution(category) for category in FEW}
+
+
+def _maps() -> list[Any]:
+    return list(attribution_stages(FEW)["answer_map_0"].values())
+
+
+def _manners() -> list[Any]:
+    held = manners(FEW)
+    return [{side: held[side] for side in ("refuse", "comply")}]
+
+
+RECORDS: Final[dict[str, Callable[[], Any]]] = {
+    "geometry": lambda: geometry(FEW),
+    "control": lambda: geometry(FEW, seed=1),
+    "comparison": lambda: comparison(FEW),
+    "structure": lambda: structure(CATEGORIES[:4]),
+    "tests": lambda: separability(FEW),
+    "within": lambda: within(FEW),
+    "shared_pool": lambda: shared_pool(FEW),
+    "contrasts": contrasts,
+    "candidates": candidates,
+    "trade_off": trade_off,
+    "matched": lambda: matched(FEW),
+    "manners": _manners,
+    "effects": effects,
+    "token_map": token_map,
+    "answer_maps": _maps,
+    "attributions": lambda: _attributions(0),
+    "control_attributions": lambda: _attributions(1),
+    "matrix": lambda: attribution_stages(FEW)["attribution"]["matrix"],
+    "patches": lambda: patched(FEW)[0],
+    "fast_patches": lambda: patched(FEW)[1],
+    "curve": lambda: knock_out(FEW[0]),
+    "followed": lambda: followed(FEW[0]),
+    "profiles": lambda: profiles(FEW),
+}
+
+
+@cache
+def record(name: str) -> Any:
+    """The record of that name, made once."""
+    return RECORDS[name]()
