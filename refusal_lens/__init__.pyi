@@ -60,6 +60,7 @@ from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
 from .report import write_report as write_report
+from .residuals import Residuals as Residuals
 from .sites import Site as Site
 from .study import Results as Results
 from .study import Study as Study
