@@ -31,7 +31,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.model.forward import Feed, Progress
 from refusal_lens.prompts import LABELS, Prompt, PromptSet
-from refusal_lens.residuals import COMPLY, REFUSE, index_axes, twins
+from refusal_lens.residuals import COMPLY, REFUSE, index_axes, pair_rows
 
 # The model adds some 2 x n_layers writes in its own precision, the parts are added in float64:
 # they differ by that rounding. Seen: 2e-7 of the stream's length in float32, 2e-3 in bfloat16.
@@ -157,7 +157,7 @@ def decompose_prompt(model: LensModel, prompt: Prompt | str, direction: Directio
 
 def _stream(feed: Feed, prompts: PromptSet, projections: Projections) -> _Sums:
     category, label = index_axes(prompts)
-    twin_of: dict[int, int] = dict(twins(prompts).tolist())
+    twin_of: dict[int, int] = dict(pair_rows(prompts).tolist())
     n_targets, n_components = len(projections.directions), len(projections.components)
     sums = _Sums(len(prompts.categories), n_targets, n_components)
     read = partial(tapped, feed, projections.names, projections.offsets)

@@ -94,7 +94,7 @@ def logit_lens(
 
     def score(chunk: list[int]) -> Float[Tensor, "prompt site"]:
         own = PromptSet(tuple(prompts.prompts[i] for i in chunk))
-        resid = model.residuals(own, sites=sites)[:, 0]
+        resid = model.residuals(own, sites=sites).tensor[:, 0]
         found = [metric(read_out(model, resid[:, s])).float() for s in range(len(sites))]
         return torch.stack(found, dim=1)
 
@@ -147,7 +147,7 @@ def promoted_tokens(
 
 def _check(model: LensModel, text: str, last: Site) -> None:
     """Reading out the last layer must be what the model itself does."""
-    resid = model.residuals([text], sites=[last])[0, 0]
+    resid = model.residuals([text], sites=[last]).tensor[0, 0]
     ours = read_out(model, resid).log_softmax(-1)
     gap = float((ours - model.logits([text]).log_softmax(-1)).abs().max())
     exact = model.backend.dtype in (torch.float32, torch.float64)

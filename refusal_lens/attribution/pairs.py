@@ -14,7 +14,7 @@ from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Ids
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import twins
+from refusal_lens.residuals import pair_rows
 
 # Last-token logits -> a refusal score a row, differentiable; positive is towards refusal.
 Metric = Callable[[Float[Tensor, "prompt d_vocab"]], Float[Tensor, " prompt"]]
@@ -64,7 +64,7 @@ def pairs_of(
     rows = list(prompts)
     taken: dict[str, int] = {}
     found: list[Pair] = []
-    both: list[list[int]] = twins(prompts).tolist()
+    both: list[list[int]] = pair_rows(prompts).tolist()
     for refuse, comply in both:
         p = rows[refuse]
         pair = Pair(p.pair or p.id, p.category, ids[refuse], ids[comply])

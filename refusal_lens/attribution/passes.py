@@ -16,7 +16,7 @@ from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.forward import Feed, Progress, SharedPrefix
 from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import twins
+from refusal_lens.residuals import pair_rows
 
 
 def silent(n: int) -> None:
@@ -59,7 +59,7 @@ def feed_of(model: LensModel, ids: Sequence[Ids], progress: Progress = silent) -
 
 def pair_units(prompts: PromptSet) -> list[list[int]]:
     """Rows that must share a batch: both sides of a pair, or one prompt by itself."""
-    both: list[list[int]] = twins(prompts).tolist()
+    both: list[list[int]] = pair_rows(prompts).tolist()
     paired = {row for pair in both for row in pair}
     return both + [[row] for row in range(len(prompts)) if row not in paired]
 

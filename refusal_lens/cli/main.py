@@ -103,6 +103,10 @@ def study(
             "default) or 'intended' (the default where refusals are planted)."
         ),
     ] = None,
+    estimator: Annotated[
+        str,
+        typer.Option(help="What directions are fitted by; an unknown name lists what there is."),
+    ] = "mean_difference",
     seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
     quick: Annotated[
@@ -143,6 +147,7 @@ def study(
         thinking=thinking,
         control=control,
         labels=_labels(labels),
+        estimator=estimator,
         seed=seed,
         sizes=_sizes(model, full=full, quick=quick),
     )

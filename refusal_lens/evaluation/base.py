@@ -1,6 +1,5 @@
 """`Evaluation`: what a model said under a condition, and how it was judged."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, final
@@ -8,7 +7,7 @@ from typing import ClassVar, final
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import Outcome, Verdict, VerdictCounts, count_verdicts
-from refusal_lens.prompts import LABELS, Label, PromptSet
+from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
 
 
@@ -96,10 +95,13 @@ class Evaluation(Record):
         intended of it.
         """
         refused = self.refused()
-        fits = {p.id for p in prompts if refused.get(p.id) == (p.label == "refuse")}
-        paired = [(p, (p.category, p.pair)) for p in prompts if p.pair is not None]
-        whole = Counter(unit for p, unit in paired if p.id in fits)
-        return PromptSet(tuple(p for p, unit in paired if whole[unit] == len(LABELS)))
+        kept = {
+            p.id
+            for pair in prompts.pairs()
+            if [refused.get(p.id) for p in pair] == [True, False]
+            for p in pair
+        }
+        return prompts.only(ids=kept)
 
     def save(self, stem: Path | str) -> None:
         """Write `<stem>.json`."""

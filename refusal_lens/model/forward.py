@@ -23,7 +23,13 @@ from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.hooks import NOWHERE, EnoughRead, Reader, Tokens
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualStats, StatsAccumulator, half_pairs, index_axes, twins
+from refusal_lens.residuals import (
+    ResidualStats,
+    StatsAccumulator,
+    half_pairs,
+    index_axes,
+    pair_rows,
+)
 from refusal_lens.sites import Site
 
 Progress = Callable[[int], None]
@@ -197,7 +203,7 @@ def residual_stats(
     provenance: Provenance,
 ) -> ResidualStats:
     """Stream the statistics of `prompts`; memory does not grow with their number."""
-    twin_of: dict[int, int] = dict(twins(prompts).tolist())
+    twin_of: dict[int, int] = dict(pair_rows(prompts).tolist())
     accumulator = StatsAccumulator(prompts.categories, sites, offsets, feed.backend.d_model)
     category, label = index_axes(prompts)
 

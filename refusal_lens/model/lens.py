@@ -33,7 +33,7 @@ from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualStats
+from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site, block_inputs
 
 Prompts = PromptSet | Sequence[str | Prompt]
@@ -94,10 +94,7 @@ class LensModel:
 
     @property
     def placement(self) -> Placement:
-        """Where the model is, in which precision, and how many rows it runs at a time now.
-
-        A companion that is loaded with it stands and computes as this model does.
-        """
+        """Where the model is, in which precision, and how many rows it runs at a time now."""
         return self._placement.found(self.backend.device, self.backend.dtype, self.rows.most)
 
     @property
@@ -198,10 +195,12 @@ class LensModel:
         sites: Sequence[Site] | None = None,
         offsets: Offsets = (-1,),
         progress: Progress = _silent,
-    ) -> Float[Tensor, "prompt offset site d_model"]:
-        """Residuals of each prompt, float32 on the CPU; `ResidualCache` keeps them on disk."""
-        feed = self._feed(prompts, progress)
-        return residuals(feed, sites=self._sites(sites), offsets=self._offsets(offsets))
+    ) -> Residuals:
+        """Residuals of each prompt, float32 on the CPU; by default of every block's input."""
+        sites, offsets = self._sites(sites), self._offsets(offsets)
+        tensor = residuals(self._feed(prompts, progress), sites=sites, offsets=offsets)
+        made = self.provenance()
+        return Residuals.of(tensor, prompts, sites=sites, offsets=offsets, provenance=made)
 
     @torch.inference_mode()
     def logits(

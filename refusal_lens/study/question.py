@@ -6,13 +6,14 @@ from typing import Any, Final, Literal, final
 
 from pydantic import TypeAdapter, ValidationError
 
+from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
 
 CONTROL_SCALE: Final = 0.0
 _ALL: Final = 1_000_000
-_LATER: Final = ("refuse", "comply", "thinking")
+_LATER: Final = ("refuse", "comply", "thinking", "estimator")
 
 Labels = Literal["behaviour", "intended"]
 
@@ -119,7 +120,8 @@ class Study:
     and layer curves may look. `control` names the model that tells content from refusal, by default
     that of planted refusals without its adapter, and none for other models. `labels` says what
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
-    what was intended, by default where refusals are planted. Cosines are shown of both.
+    what was intended, by default where refusals are planted. Cosines are shown of both. `estimator`
+    names what fits directions, in edits and cosines (`directions.ESTIMATORS`).
 
     >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
     >>> study.fitted_on
@@ -138,8 +140,12 @@ class Study:
     thinking: bool | None = None
     control: str | None = None
     labels: Labels | None = None
+    estimator: str = MEAN_DIFFERENCE
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes)
+
+    def __post_init__(self) -> None:
+        make_estimator(self.estimator)  # an unknown name ends here, before any model is loaded
 
     @property
     def embedded(self) -> EmbeddedModel | None:
@@ -164,7 +170,7 @@ class Study:
             values["source"] = self.embedded.key
         values["sizes"]["strengths"] = list(self.sizes.strengths)
         for name in _LATER:  # unasked, they leave an earlier version's question the same
-            if values[name] is None:
+            if values[name] == getattr(type(self), name):
                 del values[name]
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
@@ -188,7 +194,10 @@ class Study:
             ) from None
 
     def default_folder(self) -> str:
-        """`runs/<model>[-scale]-seed<seed>[-full]`: the same question finds its run again."""
+        """`runs/<model>[-scale][-estimator]-seed<seed>[-full]`.
+
+        The same question finds its run again.
+        """
         name = self.source.rstrip("/").split("/")[-1]
         entry = self.embedded
         if entry is not None:
@@ -196,7 +205,8 @@ class Study:
         scale = f"-scale{self.adapter_scale:g}" if entry and entry.planting else ""
         full = "-full" if self.sizes == Sizes.full() else ""
         full = "-quick" if self.sizes == Sizes.quick() else full
-        return f"runs/{name}{scale}-seed{self.seed}{full}"
+        way = "" if self.estimator == MEAN_DIFFERENCE else f"-{self.estimator}"
+        return f"runs/{name}{scale}{way}-seed{self.seed}{full}"
 
     def layers_of(
         self, n_layers: int, most: int, among: Sequence[int] | None = None
