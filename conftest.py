@@ -5,6 +5,7 @@
     prompts      a paired `PromptSet`: three categories, four pairs each in "train", two in "test"
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
+    results      a run folder with directions and a chosen layer, as a study leaves it
 
 The examples of figures also use records such as a study writes, `tests/support/examples.py` lists
 them. Each is made when an example first names it. An example runs in an empty folder of its own.
@@ -55,7 +56,7 @@ def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     namespace = request.getfixturevalue("doctest_namespace")
     code = "".join(example.source for example in request.node.dtest.examples)
     named = {*re.findall(r"\w+", code)}
-    for name in named & {"rl", "model", "prompts", "directions", "direction"}:
+    for name in named & {"rl", "model", "prompts", "directions", "direction", "results"}:
         namespace[name] = request.getfixturevalue(f"example_{name}")
     if ".plots" in request.node.dtest.name:
         from support.examples import RECORDS, record
@@ -110,3 +111,10 @@ def example_directions(example_rl, example_model, example_prompts):
 @pytest.fixture(scope="session")
 def example_direction(example_directions):
     return example_directions.at("advice", 2)
+
+
+@pytest.fixture(scope="session")
+def example_results(tmp_path_factory: pytest.TempPathFactory):
+    from support.examples import write_run
+
+    return write_run(tmp_path_factory.mktemp("run"))
