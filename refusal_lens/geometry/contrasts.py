@@ -157,10 +157,15 @@ def contrast_prompts(
     takes labelled prompts so fits on what the model did.
 
     >>> refused = {p.id: p.label == "refuse" for p in prompts}
-    >>> contrast = contrast_prompts(prompts, refused, "harmful_refused_benign_complied")
+    >>> contrast = contrast_prompts(prompts, refused, "harmful refused - benign complied")
     >>> len(contrast) == len(prompts)
     True
+
+    Raises:
+        InputError: an unknown contrast.
     """
+    if name not in CONTRASTS:
+        raise InputError(f"contrast {name!r} is unknown; use one of {list(CONTRASTS)}")
     sides = dict(zip(CONTRASTS[name], ("refuse", "comply"), strict=True))
     labels: dict[str, Label] = {}
     for p in prompts:

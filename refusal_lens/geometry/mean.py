@@ -28,7 +28,7 @@ def mean_cosine(
 
     >>> geometry = rl.fit_geometry(model.residuals(prompts))
     >>> mean_cosine(geometry, layer=2).n
-    6
+    18
 
     Raises:
         InputError: fewer than two categories, or one, or a layer, that the geometry does not hold.

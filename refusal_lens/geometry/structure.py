@@ -107,10 +107,14 @@ def fit_structure(
     At `layer` also at every offset that was read. `at_layer` may hold those, where the residuals of
     all sites and offsets at once would take too much memory.
 
+    >>> import torch
+    >>> from dataclasses import replace
     >>> several = rl.load_prompts().only(category=["advice", "humanizing", "unsupported"])
     >>> residuals = model.residuals(several.only(split="train").first(8))
-    >>> fit_structure(residuals, layer=2).mapped
-    ('advice', 'humanizing', 'unsupported')
+    >>> refuse = torch.tensor([float(p.label == "refuse") for p in residuals.labelled])
+    >>> moved = replace(residuals, tensor=residuals.tensor + refuse[:, None, None, None])
+    >>> len(fit_structure(moved, layer=2).mapped)  # categories with a direction
+    3
 
     Raises:
         InputError: residuals of plain texts, a category without pairs, a layer or offset that was
