@@ -13,11 +13,14 @@ them. Each is made when an example first names it. An example runs in an empty f
 
 import os
 import re
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no example reaches a hub
 
+ROOT = Path(__file__).parent
 PLACE = {"device": "cpu", "dtype": "float32"}
 TEXTS = {
     "advice": (
@@ -46,6 +49,17 @@ TEXTS = {
     ),
 }
 N_TRAIN = 4
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Import a module of the package as everybody does.
+
+    Otherwise pytest, which imports a file by its path, may make a second copy of a module that its
+    package has just imported, and with it a second class of each name.
+    """
+    parts = file_path.relative_to(ROOT).with_suffix("").parts if ROOT in file_path.parents else ()
+    if parts[:1] == ("refusal_lens",) and file_path.suffix == ".py" and parts[-1][:2] != "__":
+        import_module(".".join(parts))
 
 
 @pytest.fixture(autouse=True)

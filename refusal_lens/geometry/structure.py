@@ -112,7 +112,7 @@ def fit_structure(
     >>> several = rl.load_prompts().only(category=["advice", "humanizing", "unsupported"])
     >>> residuals = model.residuals(several.only(split="train").first(8))
     >>> refuse = torch.tensor([float(p.label == "refuse") for p in residuals.labelled])
-    >>> moved = replace(residuals, tensor=residuals.tensor + refuse[:, None, None, None])
+    >>> moved = replace(residuals, tensor=residuals.tensor + 20.0 * refuse[:, None, None, None])
     >>> len(fit_structure(moved, layer=2).mapped)  # categories with a direction
     3
 
