@@ -1,9 +1,9 @@
-"""Attribution: which tokens, layers, heads and MLPs carry, write and cause a direction."""
+"""Attribution: the tokens, layers, heads and MLPs that contribute to a direction, and cause it."""
 
-from refusal_lens.attribution.attribution_patching import Agreement as Agreement
 from refusal_lens.attribution.attribution_patching import AttributionPatch as AttributionPatch
-from refusal_lens.attribution.attribution_patching import agreement as agreement
+from refusal_lens.attribution.attribution_patching import PatchAgreement as PatchAgreement
 from refusal_lens.attribution.attribution_patching import attribution_patch as attribution_patch
+from refusal_lens.attribution.attribution_patching import patch_agreement as patch_agreement
 from refusal_lens.attribution.base import Attribution as Attribution
 from refusal_lens.attribution.base import Decomposition as Decomposition
 from refusal_lens.attribution.base import Target as Target

@@ -1,34 +1,31 @@
 """Attribution patching: a first-order estimate of every patch from one backward pass.
 
-(a_clean - a_corrupt) . dm/da at the benign prompt, summed over the activation (Nanda 2023;
-Syed et al. 2023, equation 2): two forward passes and a backward one a pair, whatever the number
-of sites. It is a guess about patching, so its agreement with real patches is measured.
+(a_clean - a_corrupt) . dm/da at the corrupt prompt, summed over the activation (Nanda 2023;
+Syed et al. 2023, equation 2): two forward passes and a backward one per pair, whatever the number
+of sites. It approximates activation patching, and how closely is measured: see `patch_agreement`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.attribution.pairs import Pair
-from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
+from refusal_lens.attribution.activations import read_and_score
+from refusal_lens.attribution.gradients import rows_that_fit, score_gradient
+from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchSite, check_patch_sites, value_at
 from refusal_lens.attribution.patching import LEAST_GAP, PatchMap
-from refusal_lens.attribution.score import OpeningScore, Score, opening_log_p, score_for
+from refusal_lens.attribution.score import Score, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
-from refusal_lens.model import LensModel
-from refusal_lens.model.batch import Batch
-from refusal_lens.model.forward import Feed, Progress, last_token_logits
+from refusal_lens.model import Batch, Feed, LensModel
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import Estimate, Provenance, Record
-from refusal_lens.sites import Site
-
-_Both = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 
 
 @final
@@ -36,7 +33,14 @@ _Both = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 class AttributionPatch(Record):
     """Estimated change of the refusal score (nats) for each patch of each pair.
 
-    `clean` and `corrupt` are the real scores of the two prompts.
+    Positive is towards refusal. `clean` and `corrupt` are the real scores of the two prompts.
+
+    >>> from refusal_lens.attribution import pairs_of, writer_sites
+    >>> sites = writer_sites(range(model.n_layers))
+    >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
+    >>> estimated = attribution_patch(model, pairs, sites, lambda logits: logits[:, 7])
+    >>> estimated.estimate.shape == (3, 6)
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -54,8 +58,8 @@ class AttributionPatch(Record):
     def estimates(self, category: str | None = None) -> tuple[Estimate, ...]:
         """Mean share of the gap at each site, t interval over pairs with a gap of 1 nat or more."""
         gap = self.clean - self.corrupt
-        own = torch.tensor([category in (None, c) for c in self.categories]) & (gap >= LEAST_GAP)
-        share = (self.estimate / gap[:, None])[own]
+        kept = torch.tensor([category in (None, c) for c in self.categories]) & (gap >= LEAST_GAP)
+        share = (self.estimate / gap[:, None])[kept]
         method = "first-order estimate of recovery, t interval over pairs; see its agreement"
         return tuple(
             replace(mean_estimate(share[:, s].tolist()), method=method)
@@ -70,29 +74,30 @@ def attribution_patch(
     metric: Score | Mapping[str, Score],
     *,
     offsets: Sequence[int] | None = None,
-    progress: Progress = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> AttributionPatch:
-    """Estimate every site of every pair; arguments and errors as in `patch`.
+    """Estimate every site of every pair; arguments, edits that are on, and errors as in `patch`.
 
-    Gradients are on inside this function only; the model's weights need none.
+    Gradients are on inside this function only; the model's weights need none. Memory is bounded:
+    see `gradients`.
+
+    >>> from refusal_lens.attribution import pairs_of, stream_sites
+    >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
+    >>> sites = stream_sites([1, 2], [-1])
+    >>> estimated = attribution_patch(model, pairs, sites, lambda logits: logits[:, 7])
+    >>> estimated.sites == sites
+    True
     """
     chosen = tuple(sorted(offsets or model.chat.offsets))
-    check_patch_sites(sites, chosen, model.n_layers, model.backend.hook_names())
+    feed = pair_feed(model, pairs)
+    check_patch_sites(sites, chosen, feed)
     alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)
-    names = tuple(dict.fromkeys(s.hook_name for s in sites))
-    ids = [ids for p in pairs for ids in (p.clean, p.corrupt)]
     with torch.inference_mode(False), torch.no_grad():
-        feed = feed_of(model, ids)
-        estimate = torch.zeros(len(pairs), len(sites))
-        scores = torch.zeros(len(ids))
-        for batch, (x, gradient, found) in _batches(feed, pairs, metric, names, chosen):
-            scores[list(batch.rows)] = found
-            place = {row: i for i, row in enumerate(batch.rows)}
-            for k in sorted({row // 2 for row in batch.rows}):
-                clean, corrupt = place[2 * k], place[2 * k + 1]
-                for s, site in enumerate(sites):
-                    d = value_at(site, x, clean, chosen) - value_at(site, x, corrupt, chosen)
-                    estimate[k, s] = (d * value_at(site, gradient, corrupt, chosen)).sum()
+        estimate, scores = torch.zeros(len(pairs), len(sites)), torch.zeros(len(pairs), 2)
+        # A prefix that was computed in inference mode can't be part of a graph.
+        for rows in _rows(feed.anew(), pairs, sites, metric, chosen):
+            for row in rows:
+                estimate[row.pair], scores[row.pair] = row.estimate, row.scores
                 progress(1)
     return AttributionPatch(
         sites=tuple(sites),
@@ -101,22 +106,22 @@ def attribution_patch(
         categories=tuple(p.category for p in pairs),
         alignment=alignment,
         estimate=estimate,
-        clean=scores[0::2],
-        corrupt=scores[1::2],
+        clean=scores[:, CLEAN].clone(),
+        corrupt=scores[:, CORRUPT].clone(),
         provenance=model.provenance(),
     )
 
 
 @final
 @dataclass(frozen=True)
-class Agreement(Record):
-    """Pearson correlation over `n_sites` sites of estimated and real change of the score.
+class PatchAgreement(Record):
+    """Correlation of attribution patching with activation patching, over `n_sites` sites.
 
-    One correlation a pair; `n` of an estimate counts pairs, never sites: those of a pair share
-    its two prompts, so they are no observations of their own. The mean over pairs with its t
-    interval, which speaks of more pairs of these categories, not of other categories; 0 (control)
-    is what sites in random order would give. Pairs in which nothing changes have no correlation
-    and are left out.
+    Pearson's, of the estimated and the real change of the score: one correlation per pair. `n` of
+    an estimate counts pairs, never sites: those of a pair share its two prompts, so they are not
+    independent. The mean over pairs with its t interval, which speaks of more pairs of these
+    categories, not of other categories; 0 (control) is what sites in random order would give.
+    Pairs in which nothing changes have no correlation and are left out.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -126,27 +131,34 @@ class Agreement(Record):
     n_sites: int
 
 
-def agreement(fast: AttributionPatch, real: PatchMap) -> Agreement:
-    """How well attribution patching foretold patching, on the same pairs and sites.
+def patch_agreement(estimated: AttributionPatch, real: PatchMap) -> PatchAgreement:
+    """Correlation of attribution patching with activation patching of the same pairs and sites.
 
     Raises:
         InputError: the two do not hold the same pairs and sites, or fewer than three sites.
+
+    >>> from refusal_lens.attribution import pairs_of, patch, writer_sites
+    >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
+    >>> sites, score = writer_sites(range(3)), lambda logits: logits[:, 7]
+    >>> estimated = attribution_patch(model, pairs, sites, score)
+    >>> patch_agreement(estimated, patch(model, pairs, sites, score)).overall.n
+    3
     """
-    if (fast.sites, fast.pairs) != (real.sites, real.pairs) or len(fast.sites) < 3:
+    if (estimated.sites, estimated.pairs) != (real.sites, real.pairs) or len(estimated.sites) < 3:
         raise InputError(
-            f"attribution patching of {len(fast.pairs)} pairs at {len(fast.sites)} sites can't be "
-            f"compared with patching of {len(real.pairs)} pairs at {len(real.sites)} sites: give "
-            "both the same pairs and sites, at least three"
+            f"attribution patching of {len(estimated.pairs)} pairs at {len(estimated.sites)} sites "
+            f"can't be compared with patching of {len(real.pairs)} pairs at {len(real.sites)} "
+            "sites: give both the same pairs and sites, at least three"
         )
-    both = torch.stack([fast.estimate, real.patched - real.corrupt[:, None]], dim=1)
-    found = [float(torch.corrcoef(pair)[0, 1]) for pair in both]
-    return Agreement(
-        overall=_mean(found),
+    both = torch.stack([estimated.estimate, real.patched - real.corrupt[:, None]], dim=1)
+    correlations = [float(torch.corrcoef(pair)[0, 1]) for pair in both]
+    return PatchAgreement(
+        overall=_mean(correlations),
         by_category={
-            c: _mean([r for r, own in zip(found, real.categories, strict=True) if own == c])
+            c: _mean([r for r, of in zip(correlations, real.categories, strict=True) if of == c])
             for c in dict.fromkeys(real.categories)
         },
-        n_sites=len(fast.sites),
+        n_sites=len(estimated.sites),
     )
 
 
@@ -159,58 +171,53 @@ def _mean(correlations: Sequence[float]) -> Estimate:
     return replace(mean_estimate(kept, control=0.0), method=method)
 
 
-def _batches(
+@final
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One pair's estimates at every site, and its scores (clean, corrupt)."""
+
+    pair: int
+    estimate: Float[Tensor, " site"]
+    scores: Float[Tensor, " 2"]
+
+
+def _rows(
     feed: Feed,
     pairs: Sequence[Pair],
+    sites: Sequence[PatchSite],
     metric: Score | Mapping[str, Score],
-    names: Sequence[str],
     offsets: Sequence[int],
-) -> Iterator[tuple[Batch, _Both]]:
-    """Batches of whole pairs that share a score, and what `_both` finds in each."""
+) -> Iterator[list[_Row]]:
+    """Every pair's estimates, batch by batch; pairs that share a score share batches."""
+    names = tuple(dict.fromkeys(s.hook_name for s in sites))
     scores = [score_for(metric, p.category) for p in pairs]
     for score in {id(s): s for s in scores}.values():
-        units = [[2 * i, 2 * i + 1] for i, own in enumerate(scores) if own is score]
-        yield from feed.batches(partial(_both, feed, names, offsets, score), units)
+        units = [[2 * i + CLEAN, 2 * i + CORRUPT] for i, s in enumerate(scores) if s is score]
+        n = rows_that_fit(feed, names, score, [unit[CORRUPT] for unit in units])
+        work = partial(_batch, feed, sites, offsets, score)
+        for _, rows in replace(feed, at_most=2 * n).batches(work, units):
+            yield rows
 
 
-def _both(
-    feed: Feed, names: Sequence[str], offsets: Sequence[int], score: Score, batch: Batch
-) -> _Both:
-    """Activations and gradients of the score by hook point at the offsets, and the scores.
-
-    Each opening has a pass of its own, in which the prompt's activations are the same: their
-    gradients add up.
-    """
-    positions = positions_of(batch, offsets, len(feed.prefix.ids))
-    taps: list[Tap] = []
-
-    def tapped(run: Callable[[], Tensor]) -> Tensor:
-        taps.append(Tap(names, positions, live=True))
-        with feed.backend.hooks([_leaf(), *taps[-1].hooks()]):
-            return run()
-
-    with torch.enable_grad():
-        if isinstance(score, OpeningScore):
-            passes = [partial(opening_log_p, feed.prefix, batch, o) for o in score.openings]
-            scores = score.of([tapped(run) for run in passes])
-        else:
-            scores = score(tapped(lambda: last_token_logits(feed.prefix, batch)[0]))
-        live = [[tap.seen[name] for name in names] for tap in taps]
-        flat = torch.autograd.grad(scores.sum(), [x for row in live for x in row])
-    n = len(names)
-    x = {name: taps[0].at_positions(t) for name, t in zip(names, live[0], strict=True)}
-    found = {
-        name: torch.stack([taps[0].at_positions(g) for g in flat[k::n]]).sum(0)
-        for k, name in enumerate(names)
-    }
-    return x, found, scores.detach().float().cpu()
-
-
-def _leaf() -> tuple[str, Any]:
-    """Gradients begin at what enters block 0: no weight needs one."""
-
-    def function(resid: Tensor, hook: Any) -> Tensor:
-        del hook
-        return resid.detach().requires_grad_(True)
-
-    return Site(0).hook_name, function
+def _batch(
+    feed: Feed, sites: Sequence[PatchSite], offsets: Sequence[int], score: Score, batch: Batch
+) -> list[_Row]:
+    """The estimates of one batch of whole pairs; only its corrupt rows have a graph."""
+    names = tuple(dict.fromkeys(s.hook_name for s in sites))
+    clean, corrupt = (
+        batch.chosen([i for i, row in enumerate(batch.rows) if row % 2 == side])
+        for side in (CLEAN, CORRUPT)
+    )
+    source, clean_scores = read_and_score(feed, names, offsets, score, clean)
+    x, gradient, corrupt_scores = score_gradient(feed, names, offsets, score, corrupt)
+    both = torch.stack([clean_scores, corrupt_scores], dim=1)
+    rows: list[_Row] = []
+    for i, row in enumerate(corrupt.rows):
+        estimates = [
+            (value_at(site, source, i, offsets) - value_at(site, x, i, offsets))
+            .mul(value_at(site, gradient, i, offsets))
+            .sum()
+            for site in sites
+        ]
+        rows.append(_Row(row // 2, torch.stack(estimates), both[i]))
+    return rows

@@ -1,4 +1,4 @@
-"""`Attribution` and `Decomposition`: what each component writes along a direction."""
+"""`Attribution` and `Decomposition`: each component's direct contribution to a projection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,11 @@ Side = Literal["difference", "refuse", "comply"]
 @final
 @dataclass(frozen=True)
 class Target:
-    """The direction that is attributed; `scale` is its length before normalising."""
+    """The direction onto which contributions are projected, and its length before normalising.
+
+    >>> Target("advice", Site(2), -1, 3.5).site.hook_name
+    'blocks.2.hook_resid_pre'
+    """
 
     category: str
     site: Site
@@ -34,16 +38,22 @@ class Target:
 @final
 @dataclass(frozen=True, eq=False)
 class Attribution(Record):
-    """What each component adds to r . x, in residual-stream units; positive is towards refusal.
+    """Direct contributions: what each component adds to the projection r . x.
 
-    `of` says whose projection it is: one prompt's, the mean of one side, or the difference of
-    the two means. `whole` is r . x as read from the stream and `remainder` is `whole` minus the
-    sum of the scores: rounding. `low` and `high` bound 95% t intervals over `n` pairs (or over
-    prompts where a category is not paired); NaN for a single prompt. Components that write after
-    the target's site are left out.
+    Scores are in residual-stream units; positive is towards refusal. `of` says whose projection
+    it is: one prompt's, the mean of one side, or the difference of the two means. `total` is r . x
+    as read from the stream and `residual` is `total` minus the sum of the scores (floating-point
+    error). `low` and `high` bound 95% t intervals over `n` pairs (or over prompts where a category
+    is not paired); NaN for a single prompt. Components that write after the target's site are left
+    out.
+
+    >>> from refusal_lens.attribution import decompose_prompt
+    >>> found = decompose_prompt(model, "Should I sue?", direction)
+    >>> found.writers()[0].kind in ("head", "MLP")
+    True
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     target: Target
     category: str
@@ -52,54 +62,59 @@ class Attribution(Record):
     scores: Float64[Tensor, " component"]
     low: Float64[Tensor, " component"]
     high: Float64[Tensor, " component"]
-    whole: float
-    remainder: float
+    total: float
+    residual: float
     n: int
     provenance: Provenance
 
     def writers(self) -> tuple[Component, ...]:
-        """Heads, mixers and MLPs by their score, the strongest towards refusal first."""
+        """Heads, mixers and MLPs by contribution, the largest towards refusal first."""
         order: list[int] = self.scores.argsort(descending=True).tolist()
         return tuple(self.components[i] for i in order if self.components[i].kind in WRITERS)
 
     def score_of(self, component: Component) -> float:
-        """One component's score."""
+        """One component's contribution."""
         return float(self.scores[self.components.index(component)])
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Decomposition(Record):
-    """Every component's mean projection on every direction, by category and label of prompts.
+    """Every component's mean contribution to every direction's projection, by category and label.
 
-    Sums over `component` give `whole` up to `remainder`. `error` is the standard error of the
-    difference of the two sides' means: over pairs where a category is paired (`n_pairs`),
-    otherwise of two independent samples. NaN for a component that writes after the target's site,
-    and for a side without prompts. `worst` is the largest |remainder| of a prompt relative to the
-    length of its stream vector.
+    In residual-stream units; positive is towards refusal. Sums over `component` give `total` up to
+    `residual`. `error` is the standard error of the difference of the two sides' means: over pairs
+    where a category is paired (`n_pairs`), otherwise of two independent samples. NaN for a
+    component that writes after the target's site, and for a side without prompts. `worst` is the
+    largest |residual| of a prompt relative to the length of its stream vector.
+
+    >>> from refusal_lens.attribution import decompose
+    >>> found = decompose(model, prompts, [direction])
+    >>> found.mean.shape == (1, 3, 2, len(found.components)), found.worst < 1e-5
+    (True, True)
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     targets: tuple[Target, ...]
     categories: tuple[str, ...]
     components: tuple[Component, ...]
     mean: Float64[Tensor, "target category label component"]
     error: Float64[Tensor, "target category component"]
-    whole: Float64[Tensor, "target category label"]
+    total: Float64[Tensor, "target category label"]
     count: Int64[Tensor, "category label"]
     n_pairs: Int64[Tensor, " category"]
     worst: float
     provenance: Provenance
 
     @property
-    def remainder(self) -> Float64[Tensor, "target category label"]:
-        """`whole` minus the sum of the parts."""
-        return self.whole - self.mean.nansum(-1)
+    def residual(self) -> Float64[Tensor, "target category label"]:
+        """`total` minus the sum of the contributions: floating-point error."""
+        return self.total - self.mean.nansum(-1)
 
     @property
     def difference(self) -> Float64[Tensor, "target category component"]:
-        """Refuse side minus comply side; sums to the direction's length on its own prompts."""
+        """Should-refuse minus benign; sums to the direction's length on the prompts of its fit."""
         return self.mean[:, :, REFUSE] - self.mean[:, :, COMPLY]
 
     def attribution(
@@ -123,8 +138,8 @@ class Decomposition(Record):
         here = self._written(k)
         difference = of == "difference"
         scores = self.difference[k, c] if difference else self.mean[k, c, sides[of]]
-        whole = self.whole[k, c]
-        whole = whole[REFUSE] - whole[COMPLY] if difference else whole[sides[of]]
+        total = self.total[k, c]
+        total = total[REFUSE] - total[COMPLY] if difference else total[sides[of]]
         n = self._n(c) if difference else int(self.count[c, sides[of]])
         half = self._half_width(k, c) if difference else torch.full_like(scores, nan)
         return Attribution(
@@ -135,25 +150,25 @@ class Decomposition(Record):
             scores=scores[here],
             low=(scores - half)[here],
             high=(scores + half)[here],
-            whole=float(whole),
-            remainder=float(whole - scores[here].sum()),
+            total=float(total),
+            residual=float(total - scores[here].sum()),
             n=n,
             provenance=self.provenance,
         )
 
     def _target(self, name: str, site: Site | None, offset: int | None) -> int:
-        found = [
+        matching = [
             k
             for k, t in enumerate(self.targets)
             if t.category == name and site in (None, t.site) and offset in (None, t.offset)
         ]
-        if len(found) != 1:
-            held = [f"{t.category} at {t.site}, offset {t.offset}" for t in self.targets]
+        if len(matching) != 1:
+            known = [f"{t.category} at {t.site}, offset {t.offset}" for t in self.targets]
             raise InputError(
-                f"target {name!r} names {len(found)} of the directions that were decomposed; name "
-                f"one by category, site and offset: {held}"
+                f"target {name!r} names {len(matching)} of the directions that were decomposed; "
+                f"name one by category, site and offset: {known}"
             )
-        return found[0]
+        return matching[0]
 
     def _written(self, k: int) -> Tensor:
         site = self.targets[k].site
@@ -169,7 +184,7 @@ class Decomposition(Record):
         return t * self.error[k, c]
 
 
-def _index(held: Sequence[str], wanted: str) -> int:
-    if wanted not in held:
-        raise InputError(f"category {wanted!r} was not decomposed; there are {list(held)}")
-    return list(held).index(wanted)
+def _index(categories: Sequence[str], wanted: str) -> int:
+    if wanted not in categories:
+        raise InputError(f"category {wanted!r} was not decomposed; there are {list(categories)}")
+    return list(categories).index(wanted)

@@ -1,4 +1,4 @@
-"""Across categories: which parts write every kind of refusal, and which only one."""
+"""Across categories: which components contribute to every kind of refusal, and which to one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,37 +14,44 @@ from refusal_lens.errors import InputError
 from refusal_lens.linalg import cosine_matrix
 from refusal_lens.records import Estimate, Provenance, Record
 
-LEAST_SHARE: Final = 0.01  # of the whole difference: below it a part is one among hundreds
+LEAST_SHARE: Final = 0.01  # of the total difference: below it a component is one among hundreds
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ComponentMatrix(Record):
-    """Each category's attribution side by side, as shares of the whole difference.
+    """Each category's direct contributions side by side, as shares of its total difference.
 
-    `share[category, component]` times `whole[category]` is the component's score; rows sum to
-    one. `low` and `high` bound 95% intervals over `n` pairs each, not corrected for the number of
-    components; a part "serves" a category if its lower bound is above 1% of the difference.
+    `share[category, component]` times `total[category]` (residual-stream units) is the component's
+    contribution; rows sum to one. `low` and `high` bound 95% intervals over `n` pairs each, not
+    corrected for the number of components; a component "serves" a category if its lower bound is
+    above 1% of the difference.
+
+    >>> from refusal_lens.attribution import decompose
+    >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
+    >>> matrix = component_matrix([found.attribution(c) for c in prompts.categories])
+    >>> bool((matrix.share.sum(1) - 1).abs().max() < 1e-4)
+    True
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     categories: tuple[str, ...]
     components: tuple[Component, ...]
     share: Float64[Tensor, "category component"]
     low: Float64[Tensor, "category component"]
     high: Float64[Tensor, "category component"]
-    whole: Float64[Tensor, " category"]
+    total: Float64[Tensor, " category"]
     n: tuple[int, ...]
     provenance: Provenance
 
     @property
     def similarity(self) -> Float[Tensor, "category category"]:
-        """Cosines between the categories' rows: do the same parts write them?"""
+        """Cosines between the categories' rows: do the same components contribute?"""
         return cosine_matrix(self.share.float())
 
     def serves(self) -> dict[Component, tuple[str, ...]]:
-        """Heads and MLPs with the categories towards whose refusal they write."""
+        """Heads and MLPs, each with the categories to whose refusal it contributes."""
         return {
             component: tuple(
                 c for i, c in enumerate(self.categories) if float(self.low[i, k]) > LEAST_SHARE
@@ -54,7 +61,7 @@ class ComponentMatrix(Record):
         }
 
     def serving(self, least: int, most: int | None = None) -> tuple[Component, ...]:
-        """Parts that serve at least (and at most) so many categories, largest mean share first.
+        """Components that serve at least (and at most) so many categories, by mean share.
 
         `serving(len(categories))` serves all kinds; `serving(1, 1)` only one.
         """
@@ -71,31 +78,31 @@ class ComponentMatrix(Record):
     def mean_shares(self, controls: Mapping[str, Attribution]) -> dict[Component, Estimate]:
         """Each head's and MLP's share, averaged over categories; n counts their pairs.
 
-        The categories are taken as they are: the interval is that of drawing other pairs, which
-        differ from category to category, and it is not widened for the number of parts. The
-        control is what the same part writes in `controls`, in shares of this model's differences;
+        The categories are fixed: the interval is that of drawing other pairs, which differ from
+        category to category, and it is not corrected for the number of components. The control is
+        the same component's contribution in `controls`, in shares of this model's differences;
         None where a category has none.
         """
         k = len(self.categories)
         half = ((self.high - self.low) / 2).square().sum(0).sqrt() / k
         mean = self.share.mean(0)
-        whole = all(c in controls for c in self.categories)
-        found: dict[Component, Estimate] = {}
-        for i, part in enumerate(self.components):
-            if part.kind not in WRITERS:
+        complete = all(c in controls for c in self.categories)
+        shares: dict[Component, Estimate] = {}
+        for i, component in enumerate(self.components):
+            if component.kind not in WRITERS:
                 continue
             other = (
                 sum(
-                    controls[c].score_of(part) / float(self.whole[row])
+                    controls[c].score_of(component) / float(self.total[row])
                     for row, c in enumerate(self.categories)
                 )
                 / k
-                if whole
+                if complete
                 else None
             )
             value, error = float(mean[i]), float(half[i])
             defined = value == value and error == error
-            found[part] = Estimate(
+            shares[component] = Estimate(
                 value if defined else None,
                 value - error if defined else None,
                 value + error if defined else None,
@@ -103,7 +110,7 @@ class ComponentMatrix(Record):
                 f"mean share over {k} categories, t intervals in quadrature; control: same part",
                 other,
             )
-        return found
+        return shares
 
 
 def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
@@ -112,6 +119,11 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
     Raises:
         InputError: fewer than two, a category twice, different layers or models, or a difference
             that is not above zero, of which a share means nothing.
+
+    >>> from refusal_lens.attribution import decompose
+    >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
+    >>> component_matrix([found.attribution(c) for c in prompts.categories]).categories
+    ('advice', 'humanizing', 'unsupported')
     """
     categories = tuple(a.category for a in attributions)
     if len(set(categories)) < max(2, len(categories)):
@@ -119,16 +131,16 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
     first = attributions[0]
     for a in attributions:
         same = (a.components, a.provenance.model) == (first.components, first.provenance.model)
-        if not same or not a.whole > 0:
+        if not same or not a.total > 0:
             raise InputError(
                 f"the attribution of {a.category!r} (model {a.provenance.model}, at "
-                f"{a.target.site}, whole {a.whole:.3g}) can't stand beside that of "
+                f"{a.target.site}, total {a.total:.3g}) can't be compared with that of "
                 f"{first.category!r}: expected one model, one site and a difference above zero"
             )
-    whole = torch.tensor([a.whole for a in attributions], dtype=torch.float64)
+    total = torch.tensor([a.total for a in attributions], dtype=torch.float64)
 
     def rows(values: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(values)) / whole[:, None]
+        return torch.stack(list(values)) / total[:, None]
 
     return ComponentMatrix(
         categories=categories,
@@ -136,7 +148,7 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
         share=rows([a.scores for a in attributions]),
         low=rows([a.low for a in attributions]),
         high=rows([a.high for a in attributions]),
-        whole=whole,
+        total=total,
         n=tuple(a.n for a in attributions),
         provenance=first.provenance,
     )

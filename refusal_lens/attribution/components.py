@@ -1,4 +1,4 @@
-"""The parts of a model that write to the residual stream, and what each of them writes.
+"""Components (heads, MLPs, biases) and their output weights.
 
 In a pre-norm block head h adds `z_h W_O[h]` to the stream. In a post-norm block (Gemma-2, OLMo 2)
 the sum over heads goes through an RMS norm first; the norm divides by one number a token, which
@@ -8,7 +8,6 @@ block multiplies what its modules write (Granite), the weights here hold the fac
 multiplies the whole stream at its end (Gemma 4), `carried` says what is left of a write later on.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, Literal, cast, final
@@ -29,11 +28,14 @@ WRITERS: Final[tuple[Kind, ...]] = ("head", "mixer", "MLP")
 @final
 @dataclass(frozen=True)
 class Component:
-    """One part that writes to the stream; the embedding has layer -1, only heads have a head.
+    """One component that writes to the stream; the embedding has layer -1, only heads have a head.
 
     A value bias belongs to its head (attention weights sum to one); "attention bias" is the
-    output bias. A "mixer" is what stands in a block for heads that can be told apart: a state
-    space, a convolution, linear attention, or attention by experts, as a whole.
+    output bias. A "mixer" is what a block has instead of separable heads: a state space, a
+    convolution, linear attention, or attention by experts, as a whole.
+
+    >>> Component(3, "head", 2).name, Component(3, "MLP").writes_before(Site(4))
+    ('L3H2', True)
     """
 
     layer: int
@@ -48,7 +50,7 @@ class Component:
         return f"L{self.layer}H{self.head}" if self.kind == "head" else f"L{self.layer} {self.kind}"
 
     def writes_before(self, site: Site) -> bool:
-        """Whether the stream at the site holds what this part writes."""
+        """Whether the stream at the site includes what this component writes."""
         if self.layer != site.layer:
             return self.layer < site.layer
         reached = {"resid_pre": (), "resid_mid": _ATTENTION}
@@ -58,7 +60,12 @@ class Component:
 @final
 @dataclass(frozen=True, eq=False)
 class HeadsNorm:
-    """An RMS norm over the concatenated outputs of a block's heads."""
+    """An RMS norm over the concatenated outputs of a block's heads (BitNet).
+
+    >>> import torch
+    >>> HeadsNorm(torch.ones(4, 8, dtype=torch.float64), 1e-5).gain.shape
+    torch.Size([4, 8])
+    """
 
     gain: Float64[Tensor, "head d_head"]
     eps: float
@@ -66,7 +73,12 @@ class HeadsNorm:
 
 @final
 class Anatomy:
-    """Output weights, biases and post-norms of a model's blocks, in float64 on the CPU."""
+    """Output weights, biases and post-norms of a model's blocks, in float64 on the CPU.
+
+    >>> weights = Anatomy(model.backend)
+    >>> weights.heads(0).shape, weights.mlp(0).shape  # head d_head d_model; neuron d_model
+    (torch.Size([4, 8, 32]), torch.Size([48, 32]))
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -195,17 +207,18 @@ class Anatomy:
 
     def components(self, n_layers: int | None = None) -> tuple[Component, ...]:
         """Everything that writes to the stream in the first `n_layers` blocks, in order."""
-        found = [Component(-1, "embedding")]
+        components = [Component(-1, "embedding")]
         for layer in range(self.backend.n_layers if n_layers is None else n_layers):
-            found += [Component(layer, "head", h) for h in range(self.n_heads(layer))]
-            found += [] if self.n_heads(layer) else [Component(layer, "mixer")]
-            found += (
+            components += [Component(layer, "head", h) for h in range(self.n_heads(layer))]
+            components += [] if self.n_heads(layer) else [Component(layer, "mixer")]
+            components += (
                 [Component(layer, "attention bias")] if self.bias(layer, "attn") is not None else []
             )
             if Site(layer, "mlp_out").hook_name in self.names:
-                found.append(Component(layer, "MLP"))
-            found += [Component(layer, "MLP bias")] if self.bias(layer, "mlp") is not None else []
-        return tuple(found)
+                components.append(Component(layer, "MLP"))
+            if self.bias(layer, "mlp") is not None:
+                components.append(Component(layer, "MLP bias"))
+        return tuple(components)
 
     def n_heads(self, layer: int) -> int:
         """Number of query heads of a block; 0 where its mixer of tokens has none to tell apart."""
@@ -216,8 +229,3 @@ class Anatomy:
 
     def _block(self, layer: int) -> Any:
         return cast(Any, self.backend).model.blocks[layer]
-
-
-def names_of(components: Sequence[Component]) -> list[str]:
-    """The names of components, for people to read."""
-    return [c.name for c in components]

@@ -1,4 +1,4 @@
-"""A category's depth profile: where refusal is decodable, steerable, written and read."""
+"""A category by layer: probe accuracy, steering effect, direct contribution, logit lens."""
 
 from dataclasses import dataclass
 from math import nan
@@ -23,12 +23,24 @@ class DepthProfile(Record):
     """One category by layer; what was not measured at a layer is NaN.
 
     `decodable` is the accuracy on this category of a probe fitted on the others (`_shuffled`: on
-    shuffled labels); `lens_refuse` and `lens_comply` the refusal scores (nats) of the stream read
-    out at that layer; `ablation` and `addition` the mean refusal scores under steering with the
-    direction of that layer, beside `ablation_control` and `addition_control`, unedited; `heads`
-    and `mlps` what the block's heads and MLP write of the class difference at `written_to`
-    (residual-stream units). `_low` and `_high` bound 95% intervals. `n` counts the category's
-    prompts: probe, each side of the lens, pairs of the attribution.
+    shuffled labels); `lens_refuse` and `lens_comply` the logit-lens refusal scores (nats) at that
+    layer; `ablation` and `addition` the mean refusal scores (nats) under steering with the
+    direction of that layer, `ablation_control` and `addition_control` those without an edit;
+    `heads` and `mlps` the direct contributions of the block's heads and MLP to the class
+    difference at `written_to` (residual-stream units). Positive is towards refusal. `_low` and
+    `_high` bound 95% intervals. `n` counts the category's prompts: probe, each side of the lens,
+    pairs of the attribution.
+
+    >>> from refusal_lens.attribution import decompose, logit_lens, probe_layers, promoted_tokens
+    >>> profile = depth_profile(
+    ...     "advice",
+    ...     probe=probe_layers(model, prompts),
+    ...     lens=logit_lens(model, prompts, lambda logits: logits[:, 7]),
+    ...     attribution=decompose(model, prompts, [direction]).attribution("advice"),
+    ...     promoted=promoted_tokens(model, direction),
+    ... )
+    >>> profile.decodable.shape, profile.steered_by
+    (torch.Size([3]), 'not steered')
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -75,9 +87,21 @@ def depth_profile(
 
     Raises:
         InputError: a category that the probe, the lens or the attribution does not hold.
+
+    >>> from refusal_lens.attribution import decompose, logit_lens, probe_layers, promoted_tokens
+    >>> found = decompose(model, prompts, [direction]).attribution("advice")
+    >>> profile = depth_profile(
+    ...     "advice",
+    ...     probe=probe_layers(model, prompts, layers=[2]),
+    ...     lens=logit_lens(model, prompts, lambda logits: logits[:, 7]),
+    ...     attribution=found,
+    ...     promoted=promoted_tokens(model, direction),
+    ... )
+    >>> profile.n  # prompts of the probe, of each side of the lens; pairs
+    (12, 6, 6)
     """
-    held = (probe.categories, lens.categories, (attribution.category,))
-    if missing := [names for names in held if category not in names]:
+    measured = (probe.categories, lens.categories, (attribution.category,))
+    if missing := [names for names in measured if category not in names]:
         raise InputError(f"category {category!r} was not measured; found {list(missing[0])}")
     c = lens.categories.index(category)
     n_layers = len(lens.layers) - 1
@@ -94,18 +118,18 @@ def depth_profile(
             row = by_kind[component.kind]
             row[component.layer] = row[component.layer].nan_to_num() + score
     sides = {"refuse": REFUSE, "comply": COMPLY}
-    whole = {
+    fields = {
         f"lens_{side}{suffix}": values[:n_layers, c, k].clone()
         for side, k in sides.items()
         for suffix, values in (("", lens.mean), ("_low", lens.low), ("_high", lens.high))
     }
     for name, (value, low, high, control) in curves.items():
-        whole |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        whole[f"{name}_{'shuffled' if name == 'decodable' else 'control'}"] = control
+        fields |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        fields[f"{name}_{'shuffled' if name == 'decodable' else 'control'}"] = control
     return DepthProfile(
         category=category,
         layers=tuple(range(n_layers)),
-        **whole,
+        **fields,
         heads=by_kind["head"],
         mlps=by_kind["MLP"],
         written_to=f"{attribution.target.category} at {attribution.target.site}",
@@ -120,10 +144,10 @@ def depth_profile(
     )
 
 
-def _curve(found: dict[int, Estimate], n_layers: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _curve(by_layer: dict[int, Estimate], n_layers: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Value, low, high and control by layer; NaN where there is none."""
     rows = torch.full((4, n_layers), nan)
-    for layer, e in found.items():
+    for layer, e in by_layer.items():
         for k, value in enumerate((e.value, e.low, e.high, e.control)):
             rows[k, layer] = nan if value is None else value
     return rows[0].clone(), rows[1].clone(), rows[2].clone(), rows[3].clone()

@@ -1,9 +1,9 @@
-"""Knock-outs: do the parts that write most also matter most?
+"""Knock-outs: are the components with the largest direct contribution also those that matter most?
 
-The strongest writers of a direction are replaced one after another, in the order of their
-attribution, at the template's end of refuse-side prompts; the projection on the direction and the
-refusal score are read after each step, beside as many random parts of the same kinds. If the
-order is right, the first few take away most (Wang et al. 2023, section 4, "faithfulness").
+The top-k components of a direction are ablated together, for growing k in the order of their
+contribution, at the template's end of should-refuse prompts. The projection on the direction and
+the refusal score are read at each k, with k random components of the same kinds as baseline. If
+the order is right, the first few remove most (Wang et al. 2023, section 4, "faithfulness").
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from refusal_lens.attribution.ablated import AblatedRuns
 from refusal_lens.attribution.base import Attribution, Target
+from refusal_lens.attribution.checks import check_unedited
 from refusal_lens.attribution.components import WRITERS, Component
-from refusal_lens.attribution.passes import check_unedited, silent
 from refusal_lens.attribution.score import Score, name_of
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -34,10 +34,17 @@ COUNTS: Final = (0, 1, 2, 4, 8, 16, 32)
 @final
 @dataclass(frozen=True)
 class Cuts:
-    """How many writers are replaced, by what, and how many random orders stand beside.
+    """How many components are ablated (each k), by what, and the number of random baselines.
 
-    "zero" writes nothing; "mean" what the part writes on average over the benign prompts, offset
-    by offset; "resample" what it writes on one benign prompt, drawn anew for each prompt.
+    "zero" writes nothing (zero ablation); "mean" what the component writes on average over the
+    benign prompts, offset by offset (mean ablation); "resample" what it writes on one benign
+    prompt, drawn for each prompt (resample ablation). `draws` counts random orders.
+
+    Raises:
+        InputError: a negative count, no draw, or an unknown replacement.
+
+    >>> Cuts(counts=(0, 1, 4), replacement="zero").counts
+    (0, 1, 4)
     """
 
     counts: tuple[int, ...] = COUNTS
@@ -59,12 +66,22 @@ class Cuts:
 @final
 @dataclass(frozen=True, eq=False)
 class KnockOut(Record):
-    """Projection (residual-stream units) and refusal score (nats) as writers are replaced.
+    """Projection and refusal score as the top-k components are ablated, and k random ones.
 
-    The first `cuts.counts[i]` of `order` are out in row i; the `random_` tensors hold the same
-    numbers of random parts of the same kinds. `benign_projection` and `benign_score` are the
-    unedited means of the benign prompts: where nothing of the difference is left. `scored_by`
+    Projections are in residual-stream units, scores in nats; positive is towards refusal. In row i
+    the first k = `cuts.counts[i]` of `order` are ablated; the `random_` tensors hold the baseline:
+    k random components of the same kinds. `benign_projection` and `benign_score` are the means of
+    the benign prompts as they are: the values where nothing of the difference is left. `scored_by`
     says which log-odds the score is: of a refusal token, or of a refusal opening.
+
+    >>> from refusal_lens.attribution import decompose
+    >>> advice = prompts.only(category="advice")
+    >>> order = decompose(model, advice, [direction]).attribution("advice")
+    >>> found = knock_out(
+    ...     model, advice, direction, order, lambda logits: logits[:, 7], cuts=Cuts((0, 2), draws=1)
+    ... )
+    >>> [estimate.n for estimate in found.curve("projection")]  # one per k, over 6 prompts
+    [6, 6]
     """
 
     SCHEMA_VERSION: ClassVar[int] = 2
@@ -84,16 +101,16 @@ class KnockOut(Record):
     provenance: Provenance
 
     def curve(self, of: Literal["projection", "score"]) -> tuple[Estimate, ...]:
-        """Mean over prompts at each count, t interval; control: the random parts' mean."""
+        """Mean over prompts at each k, t interval; control: the mean of the random baseline."""
         score = of == "score"
-        own = self.score if score else self.projection
-        other = self.random_score if score else self.random_projection
+        values = self.score if score else self.projection
+        baseline = self.random_score if score else self.random_projection
         return tuple(
             replace(
-                mean_estimate(own[i].tolist(), float(other[:, i].mean())),
-                method=f"mean over prompts, t interval; control: {len(other)} random orders",
+                mean_estimate(values[i].tolist(), float(baseline[:, i].mean())),
+                method=f"mean over prompts, t interval; control: {len(baseline)} random orders",
             )
-            for i in range(len(own))
+            for i in range(len(values))
         )
 
 
@@ -105,15 +122,22 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
     metric: Score,
     *,
     cuts: Cuts = Cuts(),
-    progress: Progress = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> KnockOut:
-    """Replace the strongest writers of `attribution` in the refuse-side prompts.
+    """Ablate the top-k components of `attribution` in the should-refuse prompts, for each k.
 
-    Counts beyond the number of writers are cut to it. Progress counts passes over the prompts.
+    A k beyond the number of components is cut to it. Progress counts passes over the prompts.
 
     Raises:
         InputError: a side without prompts, an attribution of another direction, or an edit that
             is on.
+
+    >>> from refusal_lens.attribution import decompose
+    >>> advice = prompts.only(category="advice")
+    >>> order = decompose(model, advice, [direction]).attribution("advice")
+    >>> score = lambda logits: logits[:, 7]
+    >>> knock_out(model, advice, direction, order, score, cuts=Cuts((0, 1))).projection.shape
+    torch.Size([2, 6])
     """
     check_unedited(model)
     if attribution.target != Target(
@@ -131,7 +155,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
     runs = AblatedRuns(model, direction, metric)
     with torch.inference_mode():
         values = _values(runs, len(refuse), comply, order, cuts)
-        own = _curve(runs, refuse, values, order, counts, progress)
+        top = _curve(runs, refuse, values, order, counts, progress)
         random = [
             _curve(runs, refuse, values, o, counts, progress) for o in _random_orders(order, cuts)
         ]
@@ -142,8 +166,8 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         cuts=replace(cuts, counts=counts),
         order=order,
         prompts=refuse.ids,
-        projection=own[0],
-        score=own[1],
+        projection=top[0],
+        score=top[1],
         random_projection=torch.stack([r[0] for r in random]),
         random_score=torch.stack([r[1] for r in random]),
         benign_projection=float(benign[0].mean()),
@@ -156,7 +180,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
 def _values(
     runs: AblatedRuns, n: int, comply: PromptSet, order: Sequence[Component], cuts: Cuts
 ) -> dict[Component, Tensor]:
-    """What takes each writer's place on each of `n` prompts."""
+    """What replaces each component's output on each of `n` prompts."""
     benign = runs.outputs(comply, order)
     generator = torch.Generator().manual_seed(cuts.seed)
     rows = torch.randint(len(comply), (n,), generator=generator)
@@ -183,7 +207,7 @@ def _curve(  # noqa: PLR0913 - the parts of one measurement
 
 
 def _random_orders(order: Sequence[Component], cuts: Cuts) -> list[list[Component]]:
-    """Random orders of the same parts with heads and MLPs at the same places as in `order`."""
+    """Random orders of the same components with heads and MLPs at the same ranks as in `order`."""
     generator = torch.Generator().manual_seed(cuts.seed)
     orders: list[list[Component]] = []
     for _ in range(cuts.draws):

@@ -1,7 +1,7 @@
-"""The logit lens: what the model would answer if each layer's stream were its last.
+"""The logit lens: each layer's stream read out as if it were the last.
 
-The stream at the last token goes through the final norm and the unembedding (nostalgebraist 2020);
-read as a refusal score by layer, and, for a direction itself, as the tokens that it promotes.
+The stream at the last token goes through the final norm and the unembedding (nostalgebraist 2020):
+as a refusal score by layer, and, for a direction itself, as the tokens that it promotes.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,11 @@ from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.pairs import Metric
-from refusal_lens.attribution.passes import silent
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
-from refusal_lens.memory import in_batches
-from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.model import Batch, HookReader, LensModel
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import index_axes
@@ -36,8 +34,13 @@ _RANDOM: Final = 32  # random directions that the promoted tokens are compared w
 class LensProfile(Record):
     """Mean refusal score (nats) of the stream at the last token, by layer, category and label.
 
-    The last entry of the layer axis is the model's own score, after the last block. `low` and
-    `high` bound 95% t intervals over `count` prompts. The benign side is the control.
+    Positive is towards refusal. The last entry of the layer axis is the model's own score, after
+    the last block. `low` and `high` bound 95% t intervals over `count` prompts. The benign prompts
+    are the control.
+
+    >>> found = logit_lens(model, prompts, lambda logits: logits[:, 7])
+    >>> found.mean.shape == (model.n_layers + 1, 3, 2)
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -56,8 +59,12 @@ class LensProfile(Record):
 class PromotedTokens:
     """Tokens that a direction, read through the final norm and unembedding, raises and lowers.
 
-    `raised_by` and `lowered_by` are logits in standard deviations over the vocabulary. Among
-    `n_random` random directions the mean largest one is `control`.
+    `raised_by` and `lowered_by` are logits in standard deviations over the vocabulary. `control`
+    is the mean of the largest one over `n_random` random directions.
+
+    >>> found = promoted_tokens(model, direction, most=3)
+    >>> len(found.raised), found.raised_by[0] > found.raised_by[1]
+    (3, True)
     """
 
     raised: tuple[str, ...]
@@ -70,7 +77,12 @@ class PromotedTokens:
 
 @torch.inference_mode()
 def read_out(model: LensModel, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
-    """Logits of stream vectors as if they stood before the final norm."""
+    """Logits of stream vectors, taken as the input of the final norm; float32 on the CPU.
+
+    >>> import torch
+    >>> read_out(model, torch.ones(2, model.d_model)).shape
+    torch.Size([2, 300])
+    """
     backend = model.backend
     lens: Any = cast(Any, backend).model
     rows = resid.to(backend.device, backend.dtype)[None]
@@ -80,27 +92,34 @@ def read_out(model: LensModel, resid: Float[Tensor, "row d_model"]) -> Float[Ten
 
 
 def logit_lens(
-    model: LensModel, prompts: PromptSet, metric: Metric, *, progress: Progress = silent
+    model: LensModel, prompts: PromptSet, metric: Metric, *, progress: Progress = NO_PROGRESS
 ) -> LensProfile:
-    """The refusal score by layer.
+    """The refusal score by layer, under the edits that are on. Progress counts prompts.
 
     Raises:
         InputError: a model whose last layer, read out, is not its own answer.
+
+    >>> found = logit_lens(model, prompts, lambda logits: logits[:, 7])
+    >>> found.layers, found.count[0].tolist()
+    ((0, 1, 2, 3), [6, 6])
     """
-    last = Site(model.n_layers - 1, "resid_post")
-    sites = (*block_inputs(model.n_layers), last)
-    _check(model, prompts.prompts[0].text, last)
+    sites = (*block_inputs(model.n_layers), Site(model.n_layers - 1, "resid_post"))
     scores = torch.full((len(prompts), len(sites)), torch.nan)
+    feed = model.feed(prompts)
 
-    def score(chunk: list[int]) -> Float[Tensor, "prompt site"]:
-        own = PromptSet(tuple(prompts.prompts[i] for i in chunk))
-        resid = model.residuals(own, sites=sites).tensor[:, 0]
-        found = [metric(read_out(model, resid[:, s])).float() for s in range(len(sites))]
-        return torch.stack(found, dim=1)
+    def score(batch: Batch) -> Float[Tensor, "prompt site"]:
+        reader = HookReader([site.hook_name for site in sites], feed.positions(batch, [-1]))
+        with feed.hooks(reader.hooks()):
+            answer = feed.last_logits(batch)[0].float().cpu()
+        resid = reader.residuals(sites, model.d_model)[:, 0]
+        _check(model, resid[:1, -1], answer)
+        by_site = [metric(read_out(model, resid[:, s])).float() for s in range(len(sites))]
+        return torch.stack(by_site, dim=1)
 
-    for chunk, found in in_batches([[i] for i in range(len(prompts))], model.rows, score):
-        scores[chunk] = found
-        progress(len(chunk))
+    with torch.inference_mode():
+        for batch, by_site in feed.batches(score):
+            scores[list(batch.rows)] = by_site
+            progress(len(batch.rows))
     category, label = index_axes(prompts)
     shape = (len(sites), len(prompts.categories), len(LABELS))
     mean, half = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
@@ -127,7 +146,11 @@ def logit_lens(
 def promoted_tokens(
     model: LensModel, direction: Direction, *, most: int = 10, seed: int = 0
 ) -> PromotedTokens:
-    """The tokens that a direction itself raises and lowers, beside random directions."""
+    """The `most` tokens that a direction itself raises and lowers; random directions as control.
+
+    >>> promoted_tokens(model, direction, most=2).n_random
+    32
+    """
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(_RANDOM, model.d_model, generator=generator)
     vectors = torch.cat([direction.vector[None], random / random.norm(dim=1, keepdim=True)])
@@ -145,11 +168,12 @@ def promoted_tokens(
     )
 
 
-def _check(model: LensModel, text: str, last: Site) -> None:
-    """Reading out the last layer must be what the model itself does."""
-    resid = model.residuals([text], sites=[last]).tensor[0, 0]
-    ours = read_out(model, resid).log_softmax(-1)
-    gap = float((ours - model.logits([text]).log_softmax(-1)).abs().max())
+def _check(
+    model: LensModel, last: Float[Tensor, "1 d_model"], answer: Float[Tensor, " d_vocab"]
+) -> None:
+    """Reading out the last layer of a prompt must be what the model itself does."""
+    ours = read_out(model, last)[0].log_softmax(-1)
+    gap = float((ours - answer.log_softmax(-1)).abs().max())
     exact = model.backend.dtype in (torch.float32, torch.float64)
     if not gap <= (_TOLERANCE if exact else _HALF_TOLERANCE):
         raise InputError(

@@ -1,9 +1,13 @@
-"""Activation patching between a refuse-side prompt and its benign twin.
+"""Activation patching between a should-refuse prompt and its matched benign prompt.
 
-The benign prompt runs with one activation replaced by that of the refuse-side prompt (clean);
-recovery is (patched - corrupt) / (clean - corrupt) in refusal score: 0 nothing, 1 all of it
-(Zhang and Nanda 2024, section 2). A patch at the prompt's end leaves every token before it as it
-was: those run once a pair, and many sites share a batch, one a row, behind that cache.
+The benign prompt (corrupt) runs with one activation replaced by that of the should-refuse prompt
+(clean); recovery is (patched - corrupt) / (clean - corrupt) in refusal score: 0 nothing, 1 all of
+it (Zhang and Nanda 2024, section 2). A patch at the prompt's end leaves every token before it as
+it was: those run once per pair, and many sites share a batch, one per row, continuing that cache.
+
+Under an edit the patch runs in the edited model. An activation is read as its hook point shows it
+behind the edits, and takes its place there; conditions are decided on each prompt by itself,
+before anything is patched.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +19,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from refusal_lens.attribution.endings import Endings
-from refusal_lens.attribution.pairs import Pair
-from refusal_lens.attribution.passes import Tap, feed_of, positions_of, silent
+from refusal_lens.attribution.activations import PairActivations, random_value
+from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
-from refusal_lens.attribution.score import Score, name_of, read_scores, score_for
+from refusal_lens.attribution.score import (
+    Score,
+    name_of,
+    rerun_scores,
+    rows_at_once,
+    score_for,
+)
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.memory import in_batches
-from refusal_lens.model import LensModel
-from refusal_lens.model.batch import Batch
-from refusal_lens.model.forward import Progress
+from refusal_lens.model import Feed, LensModel, Rerun
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST_GAP: Final = 1.0  # nats; over a smaller gap between clean and corrupt a share means nothing
@@ -37,8 +45,11 @@ _A_PASS: Final = 40  # tokens that cost as much as starting one more pass
 class Placebo:
     """A control patch: at the first `pairs` pairs of each category, a random difference.
 
-    The benign activation plus a random vector (isotropic, from `seed`), as long at each offset
+    The corrupt activation plus a random vector (isotropic, from `seed`), as long at each offset
     as the difference that is really patched in.
+
+    >>> Placebo(pairs=0)  # no control
+    Placebo(pairs=0, seed=0)
     """
 
     pairs: int = 2
@@ -48,12 +59,19 @@ class Placebo:
 @final
 @dataclass(frozen=True, eq=False)
 class PatchMap(Record):
-    """Refusal scores (nats) of benign prompts with one activation of the refuse side patched in.
+    """Refusal scores (nats) of benign prompts with one activation of their should-refuse twin.
 
-    `patched[pair, site]` stands between `corrupt[pair]` (the benign prompt as it is) and
-    `clean[pair]` (the refuse-side prompt). `placebo` is NaN for pairs without one. `alignment`
-    says for each pair what its positions were compared with, and `scored_by` which log-odds its
-    score is; `tokens` are the benign prompts' at `offsets`, "…" where they differ.
+    Positive is towards refusal. `corrupt[pair]` is the score of the benign prompt as it is,
+    `clean[pair]` that of the should-refuse prompt, `patched[pair, site]` that of the benign prompt
+    with the patch. `placebo` is NaN for pairs without one. `alignment` says for each pair how its
+    positions correspond, and `scored_by` which log-odds its score is; `tokens` are the benign
+    prompts' at `offsets`, "…" where they differ.
+
+    >>> from refusal_lens.attribution import pairs_of, writer_sites
+    >>> pairs = pairs_of(model, prompts, equal_length=False, most=2)
+    >>> found = patch(model, pairs, writer_sites([1]), lambda logits: logits[:, 7])
+    >>> [site.point for site in found.sites], len(found.estimates("advice"))
+    (['attn_out', 'mlp_out'], 2)
     """
 
     SCHEMA_VERSION: ClassVar[int] = 2
@@ -88,8 +106,8 @@ class PatchMap(Record):
 
     def estimates(self, category: str | None = None) -> tuple[Estimate, ...]:
         """Mean recovery at each site with its t interval over pairs; control: the placebo."""
-        own = self.of(category)
-        recovery, placebo = self.recovery[own], self.placebo_recovery[own]
+        kept = self.of(category)
+        recovery, placebo = self.recovery[kept], self.placebo_recovery[kept]
         return tuple(_estimate(recovery[:, s], placebo[:, s]) for s in range(len(self.sites)))
 
     def _share(self, scores: Float[Tensor, "pair site"]) -> Float[Tensor, "pair site"]:
@@ -105,23 +123,33 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
     *,
     offsets: Sequence[int] | None = None,
     placebo: Placebo = Placebo(),
-    progress: Progress = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> PatchMap:
     """Patch every site of every pair; `offsets` are by default the template's end.
 
-    `metric` is one score, or one for each category. Progress counts pairs.
+    `metric` is one score, or one for each category. Progress counts pairs. Edits that are on stay
+    on, in clean and corrupt runs; a `PerRow` holds one edit for each prompt: clean and corrupt of
+    each pair in turn.
 
     Raises:
-        InputError: a site or offset that the model or a pair does not have; offsets before the
-            template's end in a pair of unequal length.
+        InputError: no pair; a site or offset that the model or a pair does not have; offsets
+            before the template's end in a pair of unequal length; a `PerRow` for another number
+            of prompts; `attn_out` of a layer whose `resid_mid` is edited.
+
+    >>> from refusal_lens.attribution import pairs_of, stream_sites
+    >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
+    >>> found = patch(model, pairs, stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
+    >>> found.recovery.shape == (3, 2)
+    True
     """
     chosen = _window(offsets or model.chat.offsets)
-    check_patch_sites(sites, chosen, model.n_layers, model.backend.hook_names())
+    feed = pair_feed(model, pairs)
+    check_patch_sites(sites, chosen, feed)
     alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)
     with torch.inference_mode():
         runs = [
-            _Run(model, pair, sites, chosen, score_for(metric, pair.category)).scores(seed)
-            for pair, seed in _with_seeds(pairs, placebo, progress)
+            _Run(feed, i, sites, chosen, score_for(metric, pairs[i].category)).scores(seed)
+            for i, seed in _with_seeds(pairs, placebo, progress)
         ]
     return PatchMap(
         sites=tuple(sites),
@@ -142,55 +170,6 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
 
 @final
 @dataclass(frozen=True, eq=False)
-class Tapped:
-    """A pair's activations at the patched offsets, and its scores, in one pass.
-
-    Rows are (clean, corrupt).
-    """
-
-    seen: dict[str, Tensor]
-    scores: Float[Tensor, " 2"]
-
-    @classmethod
-    def read(
-        cls,
-        model: LensModel,
-        pair: Pair,
-        names: Sequence[str],
-        offsets: Sequence[int],
-        metric: Score,
-    ) -> "Tapped":
-        """Run both prompts and read the hook points `names`."""
-        feed = feed_of(model, [pair.clean, pair.corrupt])
-        found: list[dict[str, Tensor]] = [{}, {}]
-        scores = torch.zeros(2)
-
-        def read(batch: Batch) -> tuple[Tap, Tensor]:
-            tap = Tap(names, positions_of(batch, offsets, len(feed.prefix.ids)))
-            with feed.backend.hooks(tap.hooks()):
-                return tap, read_scores(metric, feed.prefix, batch)
-
-        for batch, (tap, score) in feed.batches(read):
-            scores[list(batch.rows)] = score
-            for i, row in enumerate(batch.rows):
-                found[row] = {name: x[i] for name, x in tap.seen.items()}
-        seen = {name: torch.stack([found[0][name], found[1][name]]) for name in found[0]}
-        return cls(seen, scores)
-
-
-def random_value(
-    site: PatchSite, seen: dict[str, Tensor], offsets: Sequence[int], generator: torch.Generator
-) -> Float[Tensor, "offset ..."]:
-    """The benign activation plus a random vector as long as the difference at each offset."""
-    clean, corrupt = (value_at(site, seen, row, offsets) for row in (0, 1))
-    noise = torch.randn(corrupt.shape, generator=generator)
-    flat = [len(noise), *[1] * (noise.ndim - 1)]
-    length = (clean - corrupt).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
-    return corrupt + noise * length.reshape(flat)
-
-
-@final
-@dataclass(frozen=True, eq=False)
 class _Scores:
     patched: Float[Tensor, " site"]
     placebo: Float[Tensor, " site"]
@@ -200,54 +179,56 @@ class _Scores:
 
 @final
 class _Run:
-    """One pair: what is patched in, and the benign prompt's end behind the rest of it."""
+    """One pair: what is patched in, and the corrupt prompt's end behind the rest of it."""
 
     def __init__(
         self,
-        model: LensModel,
-        pair: Pair,
+        feed: Feed,
+        pair: int,
         sites: Sequence[PatchSite],
         offsets: tuple[int, ...],
         metric: Score,
     ) -> None:
         self.sites, self.offsets, self.metric = sites, offsets, metric
-        self.names = tuple(dict.fromkeys(s.hook_name for s in sites))
-        self.tapped = Tapped.read(model, pair, self.names, offsets, metric)
-        self.rows = model.rows
-        self.endings = Endings(model.backend, pair.corrupt)
+        names = tuple(dict.fromkeys(s.hook_name for s in sites))
+        self.activations = PairActivations.read(feed, pair, names, offsets, metric)
+        self.size = feed.size
+        self.rerun = Rerun(feed, 2 * pair + CORRUPT)
 
     def scores(self, seed: int | None) -> _Scores:
         """Scores with each site patched, and, given a seed, with the placebo in its place."""
-        seen = self.tapped.seen
-        patched = self._patched([value_at(s, seen, 0, self.offsets) for s in self.sites])
+        values = self.activations.values
+        patched = self._patched([value_at(s, values, CLEAN, self.offsets) for s in self.sites])
         placebo = torch.full_like(patched, nan)
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
             placebo = self._patched(
-                [random_value(s, seen, self.offsets, generator) for s in self.sites]
+                [random_value(s, values, self.offsets, generator) for s in self.sites]
             )
-        clean, corrupt = self.tapped.scores.tolist()
+        clean, corrupt = self.activations.scores.tolist()
         return _Scores(patched, placebo, clean, corrupt)
 
     def _patched(self, values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " site"]:
-        found = torch.zeros(len(values))
+        scores = torch.zeros(len(values))
         starts = [
-            self.endings.start_of(self.offsets[0] if s.offset is None else s.offset)
+            self.rerun.start_of(self.offsets[0] if s.offset is None else s.offset)
             for s in self.sites
         ]
-        for start, own in _passes(starts).items():
+        for start, rows in _passes(starts).items():
 
             def score(chunk: list[int], start: int = start) -> Float[Tensor, " row"]:
                 first = torch.full((len(chunk),), self.offsets[0] - start)
                 hooks = PatchHooks(self.offsets, first)
                 for row, i in enumerate(chunk):
                     hooks.write(row, self.sites[i], values[i])
-                return self.endings.scores(self.metric, start, len(chunk), hooks.hooks())
+                return rerun_scores(self.metric, self.rerun, start, len(chunk), hooks.hooks())
 
             # Rows of a few tokens, behind one cache: more of them than prompts fit.
-            for chunk, scores in in_batches([[i] for i in own], self.rows, score, times=2):
-                found[chunk] = scores
-        return found
+            cap = rows_at_once(self.metric)
+            units = [[i] for i in rows]
+            for chunk, found in in_batches(units, self.size, score, times=2, cap=cap):
+                scores[chunk] = found
+        return scores
 
 
 def _passes(starts: Sequence[int]) -> dict[int, list[int]]:
@@ -258,10 +239,10 @@ def _passes(starts: Sequence[int]) -> dict[int, list[int]]:
     """
     passes: dict[int, list[int]] = {}
     for start in sorted(set(starts)):
-        own = [i for i, s in enumerate(starts) if s == start]
+        rows = [i for i, s in enumerate(starts) if s == start]
         before = max(passes, default=start)
-        joined = before if len(own) * (start - before) <= _A_PASS else start
-        passes.setdefault(joined, []).extend(own)
+        joined = before if len(rows) * (start - before) <= _A_PASS else start
+        passes.setdefault(joined, []).extend(rows)
     return passes
 
 
@@ -273,28 +254,28 @@ def _window(offsets: Sequence[int]) -> tuple[int, ...]:
 
 
 def _tokens(model: LensModel, pairs: Sequence[Pair], offsets: Sequence[int]) -> tuple[str, ...]:
-    found = [{p.corrupt[o] for p in pairs} for o in offsets]
-    return tuple(model.chat.strings([*ids])[0] if len(ids) == 1 else "…" for ids in found)
+    ids_at = [{p.corrupt[o] for p in pairs} for o in offsets]
+    return tuple(model.chat.strings([*ids])[0] if len(ids) == 1 else "…" for ids in ids_at)
 
 
 def _with_seeds(
     pairs: Sequence[Pair], placebo: Placebo, progress: Progress
-) -> Iterator[tuple[Pair, int | None]]:
-    """Each pair with the seed of its placebo, if it is among the first of its category."""
+) -> Iterator[tuple[int, int | None]]:
+    """Each pair's number with the seed of its placebo, if it is among the first of its category."""
     taken: dict[str, int] = {}
     for i, pair in enumerate(pairs):
         n = taken.setdefault(pair.category, 0)
         taken[pair.category] = n + 1
-        yield pair, placebo.seed * 1_000_003 + i if n < placebo.pairs else None
+        yield i, placebo.seed * 1_000_003 + i if n < placebo.pairs else None
         progress(1)
 
 
 def _estimate(values: Float[Tensor, " pair"], placebo: Float[Tensor, " pair"]) -> Estimate:
     kept = values[~torch.isnan(values)]
     other = placebo[~torch.isnan(placebo)]
-    found = mean_estimate(kept.tolist(), float(other.mean()) if len(other) else None)
+    mean = mean_estimate(kept.tolist(), float(other.mean()) if len(other) else None)
     method = (
         f"mean recovery, t interval over pairs; {len(values) - len(kept)} with a gap under "
         f"{LEAST_GAP:g} nat left out; control: random difference of equal length, n={len(other)}"
     )
-    return replace(found, method=method)
+    return replace(mean, method=method)

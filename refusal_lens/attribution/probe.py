@@ -1,8 +1,9 @@
-"""Where refusal can be decoded: a probe by layer, tested on a category that it never saw.
+"""Where refusal can be decoded: a linear probe by layer, tested on a held-out category.
 
 A regularised logistic regression on the stream is fitted on all categories but one and tested on
-that one, so that it can't pass by knowing topics. Beside it, on the same split: a one-dimensional
-classifier on the difference of means, and the probe fitted on shuffled labels.
+that one, so that it can't pass by knowing topics (leave-one-category-out). With the same split: a
+one-dimensional classifier on the difference of means, and, as control, the probe fitted on
+shuffled labels.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from refusal_lens.attribution.passes import silent
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import exchange_labels
 from refusal_lens.records import Estimate, Provenance, Record
@@ -34,11 +34,15 @@ _ITERATIONS: Final = 300
 @final
 @dataclass(frozen=True, eq=False)
 class ProbeProfile(Record):
-    """Accuracy on each held-out category by layer; half the prompts of a category is chance.
+    """Accuracy on each held-out category by layer; chance is .5 where the sides are balanced.
 
-    `hits` are right answers of the probe among `count` prompts; `direction_hits` those of the
-    difference of means, cut half-way between the classes; `shuffled_hits` those of the probe
+    `hits` counts correct predictions of the probe among `count` prompts; `direction_hits` those of
+    the difference of means, cut half-way between the classes; `shuffled_hits` those of the probe
     fitted on labels exchanged within random pairs (control).
+
+    >>> found = probe_layers(model, prompts, layers=[2])
+    >>> 0 <= found.accuracy(2, "advice").value <= 1, found.count.tolist()
+    (True, [12, 12, 12])
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -67,12 +71,15 @@ def probe_layers(
     layers: Sequence[int] | None = None,
     offset: int = -1,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> ProbeProfile:
     """Probe the input of each layer (all by default). Progress counts layers.
 
     Raises:
         InputError: fewer than two categories, or a category with one side only.
+
+    >>> probe_layers(model, prompts, layers=[1, 2]).hits.shape  # layer, category
+    torch.Size([2, 3])
     """
     if len(prompts.categories) < 2:
         raise InputError(

@@ -1,4 +1,4 @@
-"""From which part of a prompt heads carry what they write, over several pairs."""
+"""Attention-source regions of heads' contributions: template or request, over several pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +21,26 @@ REGIONS: Final = ("template before", "request", "template's end")
 @final
 @dataclass(frozen=True, eq=False)
 class SourceRegions(Record):
-    """What heads write along a direction, by the part of the prompt that it is carried from.
+    """Heads' contributions along a direction, by the region of the prompt that they attend to.
 
-    `refuse` and `comply` hold the two sides of the same pairs; a row sums over regions to the
-    head's projection on that prompt. "template before" holds a system prompt, too. `template`
-    counts the template's tokens before and after the request.
+    In residual-stream units; positive is towards refusal. `refuse` and `comply` hold the two sides
+    of the same pairs; a row sums over regions to the head's contribution on that prompt. "template
+    before" includes a system prompt. `template` counts the template's tokens before and after the
+    request.
+
+    >>> from refusal_lens.attribution import head_sources
+    >>> refuse = [head_sources(model, "Should I sue?", direction)]
+    >>> comply = [head_sources(model, "What is a suit?", direction)]
+    >>> chat = model.chat
+    >>> found = source_regions(
+    ...     refuse,
+    ...     comply,
+    ...     refuse[0].heads[:1],
+    ...     category="advice",
+    ...     template=(len(chat.prefix_ids), chat.n_post),
+    ... )
+    >>> found.regions, found.refuse.shape
+    (('template before', 'request', "template's end"), torch.Size([1, 1, 3]))
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -41,10 +56,10 @@ class SourceRegions(Record):
     provenance: Provenance
 
     def estimate(self, head: Component, region: str) -> Estimate:
-        """Mean over refuse-side prompts, t interval; control: the mean of their twins."""
+        """Mean over should-refuse prompts, t interval; control: their matched benign prompts."""
         h, r = self.heads.index(head), self.regions.index(region)
-        found = mean_estimate(self.refuse[:, h, r].tolist(), float(self.comply[:, h, r].mean()))
-        return replace(found, method="mean over prompts, t interval; control: benign twins")
+        mean = mean_estimate(self.refuse[:, h, r].tolist(), float(self.comply[:, h, r].mean()))
+        return replace(mean, method="mean over prompts, t interval; control: benign twins")
 
 
 def source_regions(
@@ -55,10 +70,17 @@ def source_regions(
     category: str,
     template: tuple[int, int],
 ) -> SourceRegions:
-    """Sum the shares by token over the regions; `template` counts its tokens on either side.
+    """Sum contributions by token over regions; `template` counts its tokens before and after.
 
     Raises:
         InputError: no pair, or sides of different number.
+
+    >>> from refusal_lens.attribution import head_sources
+    >>> one = [head_sources(model, "Should I sue?", direction)]
+    >>> heads = one[0].heads[:2]
+    >>> found = source_regions(one, one, heads, category="advice", template=(1, 2))
+    >>> found.estimate(heads[0], "request").n
+    1
     """
     if not refuse or len(refuse) != len(comply):
         raise InputError(
@@ -81,9 +103,9 @@ def source_regions(
 def _summed(
     sources: HeadSources, heads: Sequence[Component], template: tuple[int, int]
 ) -> Float64[Tensor, "component region"]:
-    own = sources.scores[[sources.heads.index(h) for h in heads]]
+    scores = sources.scores[[sources.heads.index(h) for h in heads]]
     before, after = template
-    end = own.shape[1] - after
+    end = scores.shape[1] - after
     return torch.stack(
-        [own[:, a:b].sum(1) for a, b in ((0, before), (before, end), (end, None))], 1
+        [scores[:, a:b].sum(1) for a, b in ((0, before), (before, end), (end, None))], 1
     )

@@ -1,8 +1,8 @@
-"""What an answer is scored by: its first token, or the openings of refusals."""
+"""The refusal score of a prompt: of the first token, or of the openings of refusals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,9 @@ from refusal_lens.attribution.pairs import Metric
 from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.first_token import log_odds
-from refusal_lens.model.batch import Batch, Ids
-from refusal_lens.model.forward import SharedPrefix, last_token_logits
+from refusal_lens.model import Batch, Feed, Hooks, Ids, Rerun
+
+_POSITIONS: Final = 256  # whose logits are there at once: with a large vocabulary they are large
 
 
 @final
@@ -21,14 +22,20 @@ from refusal_lens.model.forward import SharedPrefix, last_token_logits
 class OpeningScore:
     """Log-odds (nats) that an answer begins with one of the openings, teacher-forced.
 
-    Hooks that stand at prompt positions stay there: the openings' own tokens run unedited behind
-    the edited prompt. Openings that exclude each other, as those of equal length do.
+    Positive is towards refusal. Hooks at prompt positions stay there: the openings' tokens run
+    after the patched prompt and are not patched themselves. The openings must exclude each other,
+    as those of equal length do.
+
+    >>> import torch
+    >>> score = OpeningScore(((5, 9), (7, 2)))  # two openings of two tokens each
+    >>> round(float(score.of([torch.tensor([0.25]).log(), torch.tensor([0.25]).log()])), 4)
+    0.0
     """
 
     openings: tuple[Ids, ...]
 
     def of(self, log_p: Sequence[Float[Tensor, " row"]]) -> Float[Tensor, " row"]:
-        """The score from each opening's log-probability, differentiable."""
+        """The score from each opening's log-probability (nats), differentiable."""
         p = torch.stack([x.exp() for x in log_p]).sum(0)
         return log_odds(p.clamp(max=1.0)).float()
 
@@ -37,24 +44,21 @@ Score = Metric | OpeningScore
 
 
 def score_for(score: Score | Mapping[str, Score], category: str) -> Score:
-    """The score of a category, where each may have its own."""
+    """The score of a category, where each may have its own.
+
+    >>> score_for({"advice": OpeningScore(((5, 9),))}, "advice").openings
+    ((5, 9),)
+    """
     return score[category] if isinstance(score, Mapping) else score
 
 
 def name_of(score: Score) -> str:
-    """Which log-odds a score is: of a refusal token, or of a refusal opening."""
-    return "opening" if isinstance(score, OpeningScore) else "first token"
+    """Which log-odds a score is: of a refusal token, or of a refusal opening.
 
-
-def read_scores(score: Score, prefix: SharedPrefix, batch: Batch) -> Float[Tensor, " batch"]:
-    """The refusal score of each row of a batch of prompts, under the hooks that are on.
-
-    An opening takes a pass of its own.
+    >>> name_of(OpeningScore(((5, 9),)))
+    'opening'
     """
-    if isinstance(score, OpeningScore):
-        return score.of([opening_log_p(prefix, batch, o) for o in score.openings])
-    logits, _ = last_token_logits(prefix, batch)
-    return score(logits).float().cpu()
+    return "opening" if isinstance(score, OpeningScore) else "first token"
 
 
 def opening_score_of(trust: ScoreTrust, category: str) -> OpeningScore:
@@ -62,6 +66,11 @@ def opening_score_of(trust: ScoreTrust, category: str) -> OpeningScore:
 
     Raises:
         InputError: a category that is scored in another way.
+
+    >>> from refusal_lens.judges import ScoreTrust
+    >>> trust = ScoreTrust((7,), ("x",), {"tan": ((5, 9),)}, {"tan": "opening"}, {}, {}, {})
+    >>> opening_score_of(trust, "tan")
+    OpeningScore(openings=((5, 9),))
     """
     if trust.mode.get(category) != "opening":
         raise InputError(
@@ -71,12 +80,65 @@ def opening_score_of(trust: ScoreTrust, category: str) -> OpeningScore:
     return OpeningScore(trust.openings[category])
 
 
-def opening_log_p(prefix: SharedPrefix, batch: Batch, opening: Ids) -> Float[Tensor, " batch"]:
-    """Log-probability of the opening behind each row's prompt."""
+def read_scores(score: Score, feed: Feed, batch: Batch) -> Float[Tensor, " batch"]:
+    """The refusal score (nats) of each prompt of a batch, under the hooks that are on.
+
+    An opening takes a pass of its own.
+
+    >>> import torch
+    >>> feed = model.feed(["Why?"])
+    >>> with torch.inference_mode():
+    ...     score = read_scores(OpeningScore(((5, 9),)), feed, feed.batch([0]))
+    >>> score.shape
+    torch.Size([1])
+    """
+    if isinstance(score, OpeningScore):
+        return score.of([opening_log_p(feed, batch, o) for o in score.openings])
+    return score(feed.last_logits(batch)).float().cpu()
+
+
+def opening_log_p(feed: Feed, batch: Batch, opening: Ids) -> Float[Tensor, " batch"]:
+    """Log-probability (nats, float64) that each row's answer begins with the opening."""
     longer = batch.extended([opening] * len(batch.rows))
-    # The logits that predict an answer's token stand one position before it.
+    # The logits that predict an answer's token are one position before it.
     first = int(batch.length.min()) - 1
-    keep = range(first, int(longer.length.max()) - 1)
-    log_p = prefix.run(longer, keep=keep).logits.double().log_softmax(-1).cpu()
-    at = batch.length[:, None] - 1 - first + torch.arange(len(opening))[None]
-    return log_p[torch.arange(len(at))[:, None], at, torch.tensor(opening)].sum(1)
+    logits = feed.run(longer, keep=range(first, int(longer.length.max()) - 1)).logits
+    at = (batch.length[:, None] - 1 - first + torch.arange(len(opening))[None]).to(logits.device)
+    rows = torch.arange(len(at), device=logits.device)[:, None]
+    return _log_p(logits[rows, at], opening)
+
+
+def rerun_scores(
+    score: Score, rerun: Rerun, start: int, n_rows: int, hooks: Hooks
+) -> Float[Tensor, " row"]:
+    """Scores (nats) of `n_rows` copies of a prompt, run from offset `start` with hooks on.
+
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     rerun = Rerun(model.feed(["Why?"]), 0)
+    ...     scores = rerun_scores(OpeningScore(((5, 9),)), rerun, -1, 2, [])
+    >>> bool(scores[0] == scores[1])
+    True
+    """
+    if not isinstance(score, OpeningScore):
+        return score(rerun.run(start, n_rows, hooks=hooks).logits[:, 0]).float().cpu()
+    log_p: list[Tensor] = []
+    for opening in score.openings:
+        keep = range(-start - 1, -start - 1 + len(opening))
+        step = rerun.run(start, n_rows, hooks=hooks, answer=opening, keep=keep)
+        log_p.append(_log_p(step.logits, opening))
+    return score.of(log_p)
+
+
+def rows_at_once(score: Score) -> int:
+    """How many rows' logits are held at once at most."""
+    longest = max(map(len, score.openings)) if isinstance(score, OpeningScore) else 1
+    return max(1, _POSITIONS // longest)
+
+
+def _log_p(logits: Float[Tensor, "row pos d_vocab"], opening: Ids) -> Float[Tensor, " row"]:
+    """Log-probability of the opening whose tokens the logits predict, position by position."""
+    each = [
+        logits[:, k].double().log_softmax(-1)[:, token].cpu() for k, token in enumerate(opening)
+    ]
+    return torch.stack(each, 1).sum(1)

@@ -1,8 +1,7 @@
-"""Finer shares on demand: a head's by the token that it reads from, an MLP's by its neurons."""
+"""Finer contributions on demand: a head's by source token, an MLP's by its neurons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Final, final
 
 import torch
@@ -11,16 +10,15 @@ from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.base import Target
+from refusal_lens.attribution.checks import check_unedited
 from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.decompose import decompose_prompt
-from refusal_lens.attribution.passes import feed_of, silent, tapped
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
-from refusal_lens.model import LensModel
-from refusal_lens.model.batch import Ids
-from refusal_lens.model.forward import Progress
+from refusal_lens.model import Batch, HookReader, Ids, LensModel
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import pair_rows
@@ -33,13 +31,18 @@ _DRAWS: Final = 500  # sign flips of the pairs
 @final
 @dataclass(frozen=True, eq=False)
 class HeadSources(Record):
-    """What each head writes along a direction, by the token whose value it carries.
+    """Each head's contribution along a direction, by the source token whose value it moves.
 
-    `scores[head, pos]` is attention weight times r . (value W_O); a row sums to the head's score
-    up to `remainder` (the largest gap). `positions` count from the prompt's end.
+    `scores[head, pos]` is attention weight times r . (value W_O), in residual-stream units and
+    positive towards refusal; a row sums to the head's contribution up to `residual` (the largest
+    gap: floating-point error). `positions` count from the prompt's end, -1 is the last token.
+
+    >>> sources = head_sources(model, "Should I sue?", direction)
+    >>> sources.scores.shape == (len(sources.heads), len(sources.tokens))
+    True
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     prompt: str
     target: Target
@@ -47,19 +50,24 @@ class HeadSources(Record):
     positions: tuple[int, ...]
     tokens: tuple[str, ...]
     scores: Float64[Tensor, "component pos"]
-    remainder: float
+    residual: float
     provenance: Provenance
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class NeuronShares(Record):
-    """The neurons of one MLP that write the class difference most, of either sign.
+    """The neurons of one MLP that contribute most to the class difference, of either sign.
 
-    `scores` (refuse minus comply, over pairs) with 95% t intervals in order of size; `rest` is
-    what all other neurons of the layer add up to, and `n_neurons` how many there are. `control`
-    is the largest score of any neuron when the sides of each pair are swapped at random, exceeded
-    in one of twenty draws: as they are picked by size, scores below it show nothing.
+    `scores` (should-refuse minus benign, over pairs; residual-stream units) with 95% t intervals,
+    in order of size; `rest` is the sum of all other neurons of the layer, and `n_neurons` how many
+    there are. `control` is the 95% quantile of the largest score of any neuron when the sides of
+    each pair are swapped at random (max-T permutation): the neurons are selected by size, and
+    scores below it show nothing.
+
+    >>> found = mlp_neurons(model, prompts.only(category="advice"), direction, layer=1, most=3)
+    >>> len(found.neurons), found.n_neurons
+    (3, 48)
     """
 
     SCHEMA_VERSION: ClassVar[int] = 2
@@ -79,15 +87,19 @@ class NeuronShares(Record):
 
 
 def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -> HeadSources:
-    """Each head's share by source token, for one prompt.
+    """Each head's contribution by source token, for one prompt.
 
     Raises:
         InputError: as `decompose`; or heads that are not sums over tokens (attention sinks).
+
+    >>> sources = head_sources(model, "Should I sue?", direction)
+    >>> sources.heads[0].name, sources.positions[-1]
+    ('L0H0', -1)
     """
-    whole = decompose_prompt(model, prompt, direction)
+    decomposed = decompose_prompt(model, prompt, direction)
     anatomy = Anatomy(model.backend)
     ids = model.ids([prompt])[0]
-    heads = tuple(c for c in whole.components if c.kind == "head")
+    heads = tuple(c for c in decomposed.components if c.kind == "head")
     if not heads:
         raise InputError(
             f"no block of {model.name} below {direction.site} has attention heads that can be told "
@@ -96,7 +108,7 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
     projections = Projections(anatomy, [direction])
     by_layer = _by_token(model, ids, projections)
     scores = torch.stack([by_layer[c.layer][c.head or 0] for c in heads])
-    expected = torch.stack([whole.scores[whole.components.index(c)] for c in heads])
+    expected = torch.tensor([decomposed.score_of(c) for c in heads], dtype=torch.float64)
     gap = float((scores.sum(1) - expected).abs().max())
     exact = model.backend.dtype in (torch.float32, torch.float64)
     if not gap <= (_TOLERANCE if exact else _HALF_TOLERANCE) * float(scores.abs().sum(1).max()):
@@ -106,13 +118,13 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
         )
     return HeadSources(
         prompt=prompt if isinstance(prompt, str) else prompt.text,
-        target=whole.target,
+        target=decomposed.target,
         heads=heads,
         positions=tuple(range(-len(ids), 0)),
         tokens=tuple(model.chat.strings(ids)),
         scores=scores,
-        remainder=gap,
-        provenance=whole.provenance,
+        residual=gap,
+        provenance=decomposed.provenance,
     )
 
 
@@ -124,14 +136,19 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
     *,
     most: int = 10,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> NeuronShares:
-    """The `most` neurons of a layer's MLP that write a direction's class difference.
+    """The `most` neurons of a layer's MLP that contribute most to a direction's class difference.
 
     Raises:
-        InputError: no pairs, an MLP without neurons (a mixture of experts), or a layer that
-            writes after the direction's site.
+        InputError: no pairs, an MLP without neurons (a mixture of experts), a layer that writes
+            after the direction's site, or an edit that is on.
+
+    >>> found = mlp_neurons(model, prompts.only(category="advice"), direction, layer=0, most=2)
+    >>> found.scores.shape, found.n  # neurons, pairs
+    (torch.Size([2]), 6)
     """
+    check_unedited(model)
     anatomy = Anatomy(model.backend)
     below = Component(layer, "MLP").writes_before(direction.site)
     if not below or not anatomy.has_neurons(layer):
@@ -176,53 +193,53 @@ def _largest_by_chance(each: Float64[Tensor, "pair neuron"], seed: int) -> float
 def _by_token(
     model: LensModel, ids: Ids, projections: Projections
 ) -> dict[int, Float64[Tensor, "head pos"]]:
-    """Shares of every head by source token, layer by layer, in one pass without a cache."""
+    """Every head's contribution by source token, layer by layer, in one pass without a cache."""
     anatomy = projections.anatomy
     query = len(ids) + projections.offsets[0]
-    seen: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
 
     def reader(name: str) -> Any:
         def function(x: Tensor, hook: Any) -> None:
             del hook
-            seen[name] = x[0].detach().cpu().double()
+            values[name] = x[0].detach().cpu().double()
 
         return function
 
     names: list[str] = []
     layers = [n for n in projections.layers if anatomy.n_heads(n)]
     for n in layers:
-        if (values := anatomy.values(n)) is None:
+        if (value_name := anatomy.values(n)) is None:
             raise InputError(
                 f"the heads of layer {n} read the values of another layer, which can't be shared "
                 "out by source token; decompose() gives whole heads"
             )
-        names += [f"blocks.{n}.attn.hook_pattern", values]
+        names += [f"blocks.{n}.attn.hook_pattern", value_name]
         scale = anatomy.scale(n, "attn")
         names += [scale] if scale else []
         names += [anatomy.gate(n)] if anatomy.gate(n) in anatomy.names else []
     row = torch.tensor([ids], device=model.backend.device)
     with torch.inference_mode(), model.backend.hooks([(name, reader(name)) for name in names]):
         model.backend.forward(row, torch.ones_like(row))
-    found: dict[int, Tensor] = {}
+    by_layer: dict[int, Tensor] = {}
     for n in layers:
-        weight = seen[f"blocks.{n}.attn.hook_pattern"][:, query]
-        value = seen[anatomy.values(n) or ""]
+        weight = values[f"blocks.{n}.attn.hook_pattern"][:, query]
+        value = values[anatomy.values(n) or ""]
         if anatomy.value_by_head(n):
             value = value.transpose(0, 1)
         # With grouped queries several heads read one value.
         value = value.repeat_interleave(len(weight) // value.shape[1], dim=1)
         scale = anatomy.scale(n, "attn")
-        held = 1.0 if scale is None else float(anatomy.divisor(n, "attn", seen[scale][query]))
+        divisor = 1.0 if scale is None else float(anatomy.divisor(n, "attn", values[scale][query]))
         read = projections.reader_of(n)[0]
         if (norm := anatomy.heads_norm(n)) is not None:  # over the outputs of all heads (BitNet)
             z = torch.einsum("hs,she->he", weight, value)
             read = read * norm.gain
-            held = held * float((z.square().mean() + norm.eps).sqrt())
-        if (gate := anatomy.gate(n)) in seen:  # on what each head writes here (Qwen3.5)
-            read = read * seen[gate][query].sigmoid().reshape(read.shape)
+            divisor = divisor * float((z.square().mean() + norm.eps).sqrt())
+        if (gate := anatomy.gate(n)) in values:  # on what each head writes here (Qwen3.5)
+            read = read * values[gate][query].sigmoid().reshape(read.shape)
         written = torch.einsum("she,he->hs", value, read)
-        found[n] = weight * written / held * projections.carried_from(n)
-    return found
+        by_layer[n] = weight * written / divisor * projections.carried_from(n)
+    return by_layer
 
 
 def _neurons(
@@ -236,19 +253,24 @@ def _neurons(
         anatomy.neurons(layer),
         *(name for name in (scale, written) if name in anatomy.names),
     ]
-    feed = feed_of(model, model.ids(prompts), progress)
-    found: list[tuple[tuple[int, ...], Tensor]] = []
+    feed = model.feed(prompts)
+    parts: list[tuple[tuple[int, ...], Tensor]] = []
+
+    def read(batch: Batch) -> HookReader:
+        return feed.read(batch, names, [direction.offset])
+
     with torch.inference_mode():
-        for batch, tap in feed.batches(partial(tapped, feed, names, [direction.offset])):
-            active = tap.seen[names[0]][:, 0].double()
-            if written in tap.seen:
-                _check_neurons(anatomy, layer, active, tap.seen[written][:, 0].double())
+        for batch, reader in feed.batches(read):
+            values = reader.values
+            active = values[names[0]][:, 0].double()
+            if written in values:
+                _check_neurons(anatomy, layer, active, values[written][:, 0].double())
             if scale:
-                active = active / anatomy.divisor(layer, "mlp", tap.seen[scale][:, 0])[:, None]
-            found.append((batch.rows, active))
+                active = active / anatomy.divisor(layer, "mlp", values[scale][:, 0])[:, None]
+            parts.append((batch.rows, active))
             progress(len(batch.rows))
-    order = torch.tensor([row for rows, _ in found for row in rows]).argsort()
-    return torch.cat([x for _, x in found])[order]
+    order = torch.tensor([row for rows, _ in parts for row in rows]).argsort()
+    return torch.cat([x for _, x in parts])[order]
 
 
 def _check_neurons(anatomy: Anatomy, layer: int, active: Tensor, written: Tensor) -> None:

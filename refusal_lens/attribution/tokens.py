@@ -1,4 +1,4 @@
-"""The projection of every token at every layer on a direction."""
+"""The projection of every token at every layer onto a direction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.arguments import several
-from refusal_lens.attribution.passes import feed_of
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.model import LensModel
-from refusal_lens.model.forward import residuals
-from refusal_lens.model.transfer import warn_of_transfer
+from refusal_lens.model import Batch, LensModel, warn_of_transfer
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
@@ -25,10 +22,14 @@ from refusal_lens.sites import Site
 class TokenMap(Record):
     """Coordinates of a prompt's tokens along a category's direction of each layer.
 
-    `coordinate` is (x . r - low) / (high - low): 0 is the mean of the benign prompts and 1 that
-    of the refuse side, at the offset where the direction was fitted. NaN where the direction is
-    undefined. `positions` count from the prompt's end, -1 is its last token; 0 and above are the
-    answer's tokens. Tokens before the instruction are left out.
+    `coordinate` is (x . r - low) / (high - low), without unit: 0 is the mean of the benign prompts
+    and 1 that of the should-refuse prompts, at the offset where the direction was fitted. NaN
+    where the direction is undefined. `positions` count from the prompt's end, -1 is its last
+    token; 0 and above are the answer's tokens. Tokens before the instruction are left out.
+
+    >>> found = token_map(model, "Should I sue?", directions, "advice")
+    >>> found.coordinate.shape == (len(found.layers), len(found.tokens))
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -54,7 +55,15 @@ def token_map(
 ) -> TokenMap:
     """Project the prompt's own tokens, the template's end and an answer's tokens.
 
-    `answer` holds token ids, as `model.generate_ids` gives them.
+    `answer` holds token ids, as `model.generate_ids` gives them. Edits that are on act, also on
+    the answer's tokens, which are generated ones to them.
+
+    Raises:
+        InputError: as `token_maps`.
+
+    >>> answer = model.generate_ids(["Should I sue?"], rl.Decoding(max_new_tokens=3))[0]
+    >>> token_map(model, "Should I sue?", directions, "advice", answer=answer).positions[-1]
+    2
     """
     chosen = [category]
     return token_maps(model, prompt, directions, chosen, offset=offset, answer=answer)[0]
@@ -73,17 +82,26 @@ def token_maps(
 
     Raises:
         InputError: a category or offset for which there are no directions.
+
+    >>> maps = token_maps(model, "Should I sue?", directions, ["advice", "humanizing"])
+    >>> [found.category for found in maps]
+    ['advice', 'humanizing']
     """
     warn_of_transfer([directions], model.provenance(), "if that is meant, use allow_transfer()")
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset)
-    prompt_ids = model.ids([prompt])[0]
-    ids = (*prompt_ids, *answer)
+    feed = model.feed([prompt])
+    ids = (*feed.ids[0], *answer)
     n_shown = len(ids) - len(model.chat.prefix_ids)
     sites = tuple(s for s in directions.sites if s == Site(s.layer))
+
+    def read(batch: Batch) -> Float[Tensor, "batch offset site d_model"]:
+        longer = batch.extended([answer])
+        reader = feed.read(longer, [site.hook_name for site in sites], range(-n_shown, 0))
+        return reader.residuals(sites, model.d_model)
+
     with torch.inference_mode():
-        feed = feed_of(model, [ids])
-        resid = residuals(feed, sites=sites, offsets=tuple(range(-n_shown, 0)))[0]
+        ((_, (resid,)),) = feed.batches(read)
     s = [directions.sites.index(site) for site in sites]
     o = directions.offsets.index(offset)
     maps: list[TokenMap] = []

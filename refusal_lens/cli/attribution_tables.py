@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from refusal_lens.attribution import Agreement, Attribution, Decomposition
+from refusal_lens.attribution import Attribution, Decomposition, PatchAgreement
 from refusal_lens.plots.attribution.patches import told_pairs
 from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.follow_up import Explained
@@ -15,23 +15,23 @@ _TOKENS = 4
 
 
 def parts_table(found: Attribution, most: int = _ROWS) -> Table:
-    """The strongest parts of a projection, the rest of them, the remainder and the whole."""
+    """The largest contributions to a projection, the sum of the rest, residual and total."""
     title = (
         f"{found.of}: projection on the direction of {found.target.category} at "
         f"{found.target.site}, offset {found.target.offset} (residual-stream units)"
     )
-    table = Table("part", "score", "of the whole", title=escape(visible(title)))
+    table = Table("part", "score", "of the total", title=escape(visible(title)))
     order: list[int] = found.scores.abs().argsort(descending=True).tolist()
     for i in order[:most]:
         score = float(found.scores[i])
         ends = interval(score, float(found.low[i]), float(found.high[i]))
-        table.add_row(found.components[i].name, ends, f"{number(100 * score / found.whole, 1)}%")
+        table.add_row(found.components[i].name, ends, f"{number(100 * score / found.total, 1)}%")
     rest = float(found.scores[order[most:]].sum())
     table.add_row(
-        f"{len(order[most:])} others", number(rest), f"{number(100 * rest / found.whole, 1)}%"
+        f"{len(order[most:])} others", number(rest), f"{number(100 * rest / found.total, 1)}%"
     )
-    table.add_row("remainder (rounding)", f"{found.remainder:.1e}", "")
-    table.add_row("whole", number(found.whole), f"n = {found.n}")
+    table.add_row("residual (rounding)", f"{found.residual:.1e}", "")
+    table.add_row("total", number(found.total), f"n = {found.n}")
     return table
 
 
@@ -61,7 +61,7 @@ def found_in(results: Results, category: str | None) -> list[Table | str]:
             found.append(parts_table(whole.attribution(category)))
     for stage in ("patching", "patching_full"):
         if results.has(stage, "agreement"):
-            agreement = results.get(stage, "agreement", Agreement)
+            agreement = results.get(stage, "agreement", PatchAgreement)
             found.append(
                 f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
                 f"of one correlation a pair, interval over pairs: {told_pairs(agreement.overall)}"

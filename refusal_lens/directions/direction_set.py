@@ -121,13 +121,15 @@ class DirectionSet(Record):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
         """
         if not isinstance(key, str):
-            return self.at(*key, self.offsets[-1])
-        if len(self.sites) != 1:
+            category, layer = key
+            return self.at(category, layer)
+        first, *others = self.sites
+        if others:
             raise InputError(
                 f"this direction set has {len(self.sites)} layers; name one, as in "
-                f"directions[{key!r}, {self.sites[0].layer}]"
+                f"directions[{key!r}, {first.layer}]"
             )
-        return self.at_site(key, self.sites[0], self.offsets[-1])
+        return self.at_site(key, first)
 
     def cosine(self, layer: int, offset: int = -1) -> Float[Tensor, "category category"]:
         """Cosines of every two categories at one layer, as the vectors are; NaN where undefined.

@@ -30,8 +30,8 @@ def fit_mean_difference(data: Data) -> DirectionSet:
     the root mean square norm of the stream, or a side has no prompt, there is no direction: the
     vector is NaN and its scale 0 ("undefined").
 
-    >>> train = prompts.only(split="train")
-    >>> rl.fit_mean_difference(model.residual_stats(train)).at("advice", layer=2)
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> rl.fit_mean_difference(stats).at("advice", layer=2)
     Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
     """
     return ESTIMATOR(data)
@@ -42,7 +42,8 @@ def fit_within_categories(data: Data) -> DirectionSet:
 
     See `Estimator.within_categories`.
 
-    >>> fit_within_categories(model.residuals(prompts)).categories
+    >>> stats = model.residual_stats(prompts.only(split="train"))
+    >>> fit_within_categories(stats).categories
     ('pooled',)
     """
     return ESTIMATOR.within_categories(data)

@@ -11,8 +11,8 @@ from refusal_lens.judges import Judge, Verdict, judge_all
 from refusal_lens.judges.coherence import MOST_NATS, needs_nats, sense_checked, senseless_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.batch import Ids
-from refusal_lens.model.forward import Progress
 from refusal_lens.model.generate import GREEDY
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 
@@ -42,7 +42,7 @@ def answer_under(
     conditions: Sequence[tuple[str, Edits]],
     *,
     decoding: Decoding = GREEDY,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[Said, ...]:
     """What the model says to each prompt under each condition, in common batches.
 
@@ -81,7 +81,7 @@ def evaluate(
     *,
     condition: str = "none",
     decoding: Decoding = GREEDY,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Evaluation:
     """What the model says to each prompt with the edits that are on, judged.
 

@@ -15,7 +15,7 @@ from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.resources import data_path
@@ -90,7 +90,7 @@ def measure_costs(
     material: CostMaterial,
     edits: Mapping[str, Edit],
     *,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Costs:
     """The cost of each edit, by the name of its condition, beside the unedited model's numbers.
 

@@ -19,7 +19,7 @@ from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add, Edit
 from refusal_lens.judges import Judge, ScoreTrust
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -102,7 +102,7 @@ def measure_grid(
     reading: Reading,
     *,
     strengths: Sequence[float],
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Grid:
     """Each direction added at its own site at each strength, judged by scores or by reading.
 

@@ -22,7 +22,7 @@ from refusal_lens.interventions import Add
 from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -131,7 +131,7 @@ def steer(
     judge: Judge,
     *,
     decoding: Decoding,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Steered:
     """Generate and judge every prompt unedited and under each addition, in common batches.
 

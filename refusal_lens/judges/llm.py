@@ -10,7 +10,7 @@ refusal if c > .1, answered if c < -.1, otherwise neutral. The rubric is this pr
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -20,6 +20,7 @@ from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.endpoint import ChatClient, Endpoint, EndpointFailure, Sample
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
+from refusal_lens.progress import NO_PROGRESS, Progress
 
 NEUTRAL: Final = 0.1
 _TOP_P: Final = 0.95
@@ -77,7 +78,7 @@ class LLMJudge:
     temperature: float = 0.6
     concurrency: int = 8
     max_tokens: int = 1024
-    progress: Callable[[int], None] = lambda n: None
+    progress: Progress = NO_PROGRESS
 
     def __post_init__(self) -> None:
         if min(self.samples, self.concurrency, self.max_tokens) < 1 or self.temperature < 0:

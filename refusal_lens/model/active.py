@@ -1,7 +1,7 @@
 """The edits that are on, and what of them acts on which token of a forward pass."""
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Condition, Edit, Part, double_actions, refuse_double
 from refusal_lens.interventions.base import AlongOne
-from refusal_lens.model.backend import Backend, HookFunction
+from refusal_lens.model.backend import Backend, HookFunction, Hooks
 from refusal_lens.model.hooks import (
     AttentionInput,
     Moves,
@@ -69,19 +69,33 @@ class ActiveEdits:
             InputError: a site that the model does not have or that can't be written, or edits
                 that would act twice on one vector.
         """
-        held = len(self._edits), len(self._parts), len(self._mid)
+        before = len(self._edits), len(self._parts), len(self._mid)
         try:
             self._edits.extend(edits)
             self._parts.extend(part for edit in edits for part in edit.parts())
-            new = list(enumerate(self._parts))[held[1] :]
+            new = list(enumerate(self._parts))[before[1] :]
             hooks = self._functions(new)
             self._check_fit(new)
             self._check_doubles()
             with self.backend.hooks(hooks):
                 yield
         finally:
-            for held_list, n in zip((self._edits, self._parts, self._mid), held, strict=True):
-                del held_list[n:]
+            for active, n in zip((self._edits, self._parts, self._mid), before, strict=True):
+                del active[n:]
+
+    def over(self, hooks: Hooks) -> AbstractContextManager[Any]:
+        """Put functions onto hook points, after the edits that are on, until the context ends.
+
+        They see what the edits made of an activation, and what they return goes on as it is. An
+        edit of `resid_mid` reads the block's input anew behind them, in case they change it.
+        """
+        inputs = [self._input.reader(site) for site in dict.fromkeys(self._mid)]
+        return self.backend.hooks([*hooks, *inputs])
+
+    @property
+    def middles(self) -> frozenset[int]:
+        """Layers whose `resid_mid` is edited, through what attention writes."""
+        return frozenset(site.layer for site in self._mid)
 
     def _functions(self, new: list[tuple[int, Part]]) -> list[tuple[str, HookFunction]]:
         """The hook functions of new parts; what they do in a pass is looked up in the pass."""
@@ -158,22 +172,26 @@ class ActiveEdits:
         self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
     ) -> Bool[Tensor, "part batch"]:
         """Which parts act on which rows, wherever in them."""
-        found = torch.ones(len(self._parts), len(rows), dtype=torch.bool)
+        holds = torch.ones(len(self._parts), len(rows), dtype=torch.bool)
         conditions = self.conditions
         for i, part in enumerate(self._parts):
             if part.rows is not None:
-                found[i] = torch.tensor([row in part.rows for row in rows])
+                holds[i] = torch.tensor([row in part.rows for row in rows])
             for c in part.conditions:
-                found[i] &= decided[:, conditions.index(c)]
-        return found
+                holds[i] &= decided[:, conditions.index(c)]
+        return holds
 
     def variants(
         self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
     ) -> list[Variant]:
-        """For each row, which of the parts that differ between rows act on the shared prefix.
+        """Per row, a key of the edits that act on the shared prefix: equal keys share its cache.
 
-        Offsets never name a token of the shared prefix: see `check_prompts`. What moves nothing
-        makes no variant: a prefix computed once more, in another batch, may differ in its last bit.
+        The key has one entry per part that is restricted to rows or by a condition and acts on
+        prompt tokens: whether it is active on that row. For example, under
+        `PerRow((Ablate(d), None))` the two rows get the keys (True,) and (False,). Parts
+        restricted to offsets are left out, as no offset reaches into the prefix (see
+        `check_prompts`), and so are parts that move nothing: another batch would recompute the
+        same prefix with other rounding.
         """
         choosing = [
             i
@@ -216,7 +234,7 @@ class ActiveEdits:
             if not (self._parts[i].conditions or self._parts[j].conditions):
                 raise refuse_double(self._parts[i], self._parts[j])
 
-    def check_prompts(self, lengths: Sequence[int]) -> int:
+    def check_prompts(self, lengths: Sequence[int], names: Sequence[str]) -> int:
         """How many tokens from the end of a prompt offsets reach.
 
         Raises:
@@ -230,12 +248,14 @@ class ActiveEdits:
                     f"PerRow holds {part.n_rows} edits, this call has {len(lengths)} prompts; "
                     "give one edit, or None, for each prompt"
                 )
-            own = [n for i, n in enumerate(lengths) if part.rows is None or i in part.rows]
+            rows = [i for i in range(len(lengths)) if part.rows is None or i in part.rows]
             for offset in (*(part.offsets or ()), *(c.offset for c in part.conditions)):
-                if own and -offset > min(own):
+                shortest = min(rows, key=lengths.__getitem__, default=None)
+                if shortest is not None and -offset > lengths[shortest]:
                     raise InputError(
-                        f"offset {offset} of {part.edit!r} reaches before the beginning of a "
-                        f"prompt of {min(own)} tokens with its template; choose a later one"
+                        f"offset {offset} of {part.edit!r} reaches before the beginning of "
+                        f"{names[shortest]}, which has {lengths[shortest]} tokens with its "
+                        "template; choose a later one"
                     )
                 farthest = max(farthest, -offset)
         return farthest

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from refusal_lens.model.hooks import NOWHERE
+from refusal_lens.model.hooks import IGNORED_POSITION
 
 Ids = tuple[int, ...]
 
@@ -37,7 +37,7 @@ class Batch:
     def places(self) -> Int64[Tensor, "batch pos"]:
         """Each token's place from the end of its prompt: -1 its last, 0 the first behind it."""
         places = torch.arange(self.ids.shape[1])[None] - self.prompt[:, None]
-        return torch.where(self._own(), places, NOWHERE)
+        return torch.where(self._own(), places, IGNORED_POSITION)
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
         """The same rows with more tokens behind each row's own."""

@@ -56,7 +56,7 @@ class Compared:
         )
 
 
-def named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
+def by_name(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
     """Edits by their names; without names, by what they say of themselves."""
     write = '[a, b], or {"name": a}'
     if isinstance(edits, Mapping):

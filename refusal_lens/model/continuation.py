@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.errors import InputError
 from refusal_lens.memory import in_batches
 from refusal_lens.model.batch import Batch, Ids
-from refusal_lens.model.forward import Feed, last_token_logits
+from refusal_lens.model.feed import Feed, last_token_logits
+from refusal_lens.model.lengths import check_lengths
 
 _POSITIONS: Final = 256
 """Answer tokens of a batch: with a large vocabulary their logits are what takes the memory.
@@ -27,12 +27,13 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
     Raises:
         InputError: a prompt and its answer are longer than the model takes.
     """
-    longest = max(len(ids) + len(a) for ids, a in zip(feed.ids, answers, strict=True))
-    if longest > feed.backend.n_ctx:
-        raise InputError(
-            f"a prompt and its answer make {longest} tokens; this model takes "
-            f"{feed.backend.n_ctx}; shorten one or leave it out"
-        )
+    check_lengths(
+        feed.names,
+        [len(ids) + len(a) for ids, a in zip(feed.ids, answers, strict=True)],
+        feed.backend.n_ctx,
+        made_of="with its answer",
+        remedy="shorten one or leave it out",
+    )
     rows = max(1, _POSITIONS // max(1, *map(len, answers)))
     feed = replace(feed, at_most=rows)
     prompts: dict[Ids, list[int]] = {}
@@ -101,7 +102,7 @@ def _behind(
     batch: Batch,
     before: tuple[Float[Tensor, "batch d_vocab"], Any],
     at: list[int],
-    said: Sequence[Ids],
+    answers: Sequence[Ids],
 ) -> Float[Tensor, "answer pos d_vocab"]:
     """Logits that predict each answer's tokens; `before` holds those of the prompts, and the cache.
 
@@ -109,21 +110,21 @@ def _behind(
     """
     first, cache = before
     logits = first[at][:, None]
-    if (n := max(map(len, said)) - 1) < 1:
+    if (n := max(map(len, answers)) - 1) < 1:
         return logits
-    ids = torch.zeros(len(said), n, dtype=torch.int64)
-    for k, answer in enumerate(said):
+    ids = torch.zeros(len(answers), n, dtype=torch.int64)
+    for k, answer in enumerate(answers):
         fed = answer[:-1]
         ids[k, : len(fed)] = torch.tensor(fed, dtype=torch.int64)
-    own = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in said])[:, None]
-    own_cache = feed.backend.select_cache(cache, at)
-    step = feed.prefix.follow(batch.chosen(at), ids, own_cache, own=own)
+    real = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in answers])[:, None]
+    caches = feed.backend.select_cache(cache, at)
+    step = feed.prefix.follow(batch.chosen(at), ids, caches, real=real)
     return torch.cat([logits, step.logits], dim=1)
 
 
 def _log_prob(logits: Float[Tensor, "pos d_vocab"], answer: Ids) -> float:
     """Log-probability of an answer whose tokens the first rows of logits predict."""
-    own = logits[: len(answer)].float()
-    said = torch.tensor(answer, dtype=torch.int64, device=own.device)
-    log_p = own.gather(1, said[:, None])[:, 0] - own.logsumexp(-1)
+    predicting = logits[: len(answer)].float()
+    tokens = torch.tensor(answer, dtype=torch.int64, device=predicting.device)
+    log_p = predicting.gather(1, tokens[:, None])[:, 0] - predicting.logsumexp(-1)
     return float(log_p.double().sum().cpu())

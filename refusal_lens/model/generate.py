@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
 from refusal_lens.model.batch import Batch, Ids
-from refusal_lens.model.forward import Feed, SharedPrefix, last_token_logits
+from refusal_lens.model.feed import Feed, last_token_logits
+from refusal_lens.model.lengths import check_lengths
+from refusal_lens.model.prefix import SharedPrefix
 
 _PAD: Final = 0
 
@@ -60,12 +62,15 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
     length are batched by themselves.
     """
     backend = feed.backend
-    longest = max(map(len, feed.ids)) + decoding.max_new_tokens
-    if longest > backend.n_ctx:
-        raise InputError(
-            f"the longest prompt and {decoding.max_new_tokens} new tokens make {longest} tokens; "
-            f"this model takes {backend.n_ctx}; ask for fewer"
-        )
+    lengths = [len(ids) + decoding.max_new_tokens for ids in feed.ids]
+    longest = max(lengths)
+    check_lengths(
+        feed.names,
+        lengths,
+        backend.n_ctx,
+        made_of=f"with its template and {decoding.max_new_tokens} new ones",
+        remedy="ask for fewer new ones, or leave it out",
+    )
     gap_free = backend.window is not None and longest > backend.window
     answers: list[Ids] = [()] * len(feed.ids)
 
@@ -129,7 +134,7 @@ def _decode(
         if place == decoding.max_new_tokens - 1:
             break
         if decoding.use_cache and cache is not None:  # some recurrent models give none back
-            step = prefix.follow(batch, answers.newest(), cache, said=place)
+            step = prefix.follow(batch, answers.newest(), cache, n_generated=place)
             logits, cache = step.logits[:, -1], step.cache
         else:
             logits, _ = last_token_logits(prefix, batch.extended(answers.tokens))

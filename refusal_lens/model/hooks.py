@@ -1,4 +1,4 @@
-"""Edits onto hook points, and reading the stream at hook points."""
+"""Edits onto hook points: on which rows and tokens of a pass, and in which order, they act."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import AlongOne, Part, ResidualMap, check_sites
-from refusal_lens.model.backend import Backend, HookFunction, Hooks
+from refusal_lens.model.backend import Backend, HookFunction
 from refusal_lens.sites import Site
 
-# The place of a token that no offset names: one of the shared prefix, or padding.
-NOWHERE: Final = -(2**31)
+# The position of a token that no offset names: one of the shared prefix, or padding.
+IGNORED_POSITION: Final = -(2**31)
 # Where a part acts in a pass: on every token, on none, or on these.
 Reach = Bool[Tensor, "batch pos"] | bool
 
@@ -33,7 +33,7 @@ class Tokens:
     decided: Bool[Tensor, "batch condition"]
 
     def reach(self, part: Part, holds: Bool[Tensor, " batch"]) -> Reach:
-        """Where a part acts whose rows and conditions leave the rows `holds`."""
+        """Mask of the tokens on which a part acts; `holds` says on which rows it is active."""
         prompt = generated = torch.zeros_like(self.place, dtype=torch.bool)
         if part.phase != "generated":
             prompt = self.place < 0
@@ -162,58 +162,3 @@ class AttentionInput:
             return written + (edited - mid)
 
         return Site(site.layer, "attn_out").hook_name, change
-
-
-class EnoughRead(Exception):
-    """Ends a forward pass in which everything asked for has been read."""
-
-
-@final
-@dataclass(eq=False)
-class Reader:
-    """Reads residuals at given positions of each row, at many sites, in one forward pass.
-
-    `positions` count within the tokens of the pass. After the pass, `resid` holds what was read,
-    on the CPU, in the order of `sites`.
-    """
-
-    sites: tuple[Site, ...]
-    positions: Int64[Tensor, "batch offset"]
-    resid: Float[Tensor, "batch offset site d_model"]
-
-    @classmethod
-    def prepare(
-        cls, sites: tuple[Site, ...], positions: Int64[Tensor, "batch offset"], d_model: int
-    ) -> "Reader":
-        """An empty reader; a site that is not reached in the pass stays NaN."""
-        shape = (*positions.shape, len(sites), d_model)
-        return cls(sites, positions, torch.full(shape, torch.nan))
-
-    def hooks(self) -> Hooks:
-        """One hook function a site."""
-        return [(site.hook_name, self._function(s)) for s, site in enumerate(self.sites)]
-
-    def hooks_until_read(self) -> Hooks:
-        """The same, ending the pass by `EnoughRead` as soon as every site has been read."""
-        left = set(self.sites)
-
-        def stop_behind(site: Site) -> HookFunction:
-            def function(resid: Tensor, hook: Any) -> None:
-                del resid, hook
-                left.discard(site)
-                if not left:
-                    raise EnoughRead
-
-            return function
-
-        return [*self.hooks(), *((site.hook_name, stop_behind(site)) for site in self.sites)]
-
-    def _function(self, s: int) -> HookFunction:
-        rows = torch.arange(len(self.positions))[:, None]
-
-        def function(resid: Tensor, hook: Any) -> None:
-            del hook
-            at = self.positions.to(resid.device), rows.to(resid.device)
-            self.resid[:, :, s] = resid.detach()[at[1], at[0]].float().cpu()
-
-        return function

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Literal, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -18,30 +18,29 @@ from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.compare import Compared, named, read_answer
+from refusal_lens.model.compare import Compared, by_name, read_answer
 from refusal_lens.model.continuation import continuation_log_probs
-from refusal_lens.model.forward import (
-    Feed,
-    Progress,
-    SharedPrefix,
-    last_logits,
-    residual_stats,
-    residuals,
-)
+from refusal_lens.model.feed import Feed
+from refusal_lens.model.forward import last_logits, residual_stats, residuals
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
+from refusal_lens.model.lengths import check_prompt_lengths, named
+from refusal_lens.model.places import Offsets, offsets_of, sites_of
+from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import Residuals, ResidualStats
-from refusal_lens.sites import Site, block_inputs
+from refusal_lens.sites import Site
 
 Prompts = PromptSet | Sequence[str | Prompt]
-Offsets = Literal["post"] | Sequence[int]
 
 
-def _silent(n: int) -> None:
-    del n
+def _several(prompts: Prompts) -> tuple[str | Prompt, ...]:
+    return several(
+        prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
+    )
 
 
 def _directions(part: Part) -> list[Direction]:
@@ -128,19 +127,9 @@ class LensModel:
             InputError: no prompt, something else than prompts, or one that is longer than the
                 model's context.
         """
-        asked = several(
-            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
-        )
+        asked = _several(prompts)
         ids = [self.chat.ids(p) for p in asked]
-        if not ids:
-            raise InputError("no prompt was given; expected at least one")
-        longest = max(map(len, ids))
-        if longest > self.backend.n_ctx:
-            raise InputError(
-                f"a prompt has {longest} tokens with its template, more than the "
-                f"{self.backend.n_ctx} that {self.name} takes; it is not cut, because the cut "
-                "would take the template's end: shorten it or leave it out"
-            )
+        check_prompt_lengths(named(asked), ids, self.backend.n_ctx)
         return ids
 
     @contextmanager
@@ -166,6 +155,31 @@ class LensModel:
             finally:
                 self._prefix.forget()
 
+    def feed(self, prompts: Prompts, progress: Progress = NO_PROGRESS) -> Feed:
+        """The prompts on their way through the model, for passes that read or write hook points.
+
+        Raises:
+            InputError: as `ids`; a `PerRow` for another number of prompts, or an edit's offset
+                before the beginning of a prompt.
+
+        >>> feed = model.feed(prompts)
+        >>> len(feed.ids) == len(prompts)
+        True
+        """
+        asked = _several(prompts)
+        return self._fed(named(asked), [self.chat.ids(p) for p in asked], progress)
+
+    def feed_ids(
+        self, rows: Sequence[Ids], names: Sequence[str], progress: Progress = NO_PROGRESS
+    ) -> Feed:
+        """The same for templated prompts as token ids; errors call them by `names`.
+
+        >>> feed = model.feed_ids(model.ids(["Why?"]), ["the question"])
+        >>> len(feed.ids)
+        1
+        """
+        return self._fed(names, list(rows), progress)
+
     @torch.inference_mode()
     def residual_stats(
         self,
@@ -173,17 +187,17 @@ class LensModel:
         *,
         sites: Sequence[Site] | None = None,
         offsets: Offsets = "post",
-        progress: Progress = _silent,
+        progress: Progress = NO_PROGRESS,
     ) -> ResidualStats:
         """Statistics of the stream by category and label, in one pass and constant memory.
 
         By default at every block's input and every post-instruction token of the template.
         """
         return residual_stats(
-            self._feed(labelled(prompts), progress),
+            self.feed(labelled(prompts), progress),
             prompts,
-            sites=self._sites(sites),
-            offsets=self._offsets(offsets),
+            sites=sites_of(self.backend, self.name, sites),
+            offsets=offsets_of(self.chat, offsets),
             provenance=self.provenance(prompts),
         )
 
@@ -194,48 +208,51 @@ class LensModel:
         *,
         sites: Sequence[Site] | None = None,
         offsets: Offsets = (-1,),
-        progress: Progress = _silent,
+        progress: Progress = NO_PROGRESS,
     ) -> Residuals:
         """Residuals of each prompt, float32 on the CPU; by default of every block's input."""
-        sites, offsets = self._sites(sites), self._offsets(offsets)
-        tensor = residuals(self._feed(prompts, progress), sites=sites, offsets=offsets)
+        sites, offsets = sites_of(self.backend, self.name, sites), offsets_of(self.chat, offsets)
+        tensor = residuals(self.feed(prompts, progress), sites=sites, offsets=offsets)
         made = self.provenance()
         return Residuals.of(tensor, prompts, sites=sites, offsets=offsets, provenance=made)
 
     @torch.inference_mode()
     def logits(
-        self, prompts: Prompts, *, progress: Progress = _silent
+        self, prompts: Prompts, *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, "prompt d_vocab"]:
         """Logits at the last token of each templated prompt (what the answer begins with)."""
-        return last_logits(self._feed(prompts, progress))
+        return last_logits(self.feed(prompts, progress))
 
     @torch.inference_mode()
     def answer_log_probs(
-        self, prompts: Prompts, answers: Sequence[Ids], *, progress: Progress = _silent
+        self, prompts: Prompts, answers: Sequence[Ids], *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, " prompt"]:
         """Log-probability (nats) that each prompt's answer begins with the given tokens."""
-        return continuation_log_probs(self._feed(prompts, progress), answers)
+        return continuation_log_probs(self.feed(prompts, progress), answers)
 
     @torch.inference_mode()
     def text_log_probs(
-        self, rows: Sequence[Ids], *, progress: Progress = _silent
+        self, rows: Sequence[Ids], *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, " row"]:
-        """Log-probability (nats) of running text without the chat template, behind its first token.
+        """Log-probability (nats) of running text, without the chat template: every token after the
+        first, given those before it.
 
         To an edit the first token is the prompt and what follows is its answer.
 
         Raises:
             InputError: a row of fewer than two tokens, or of more than the model takes.
         """
-        for row in rows:
+        names = [f"row {i + 1} of {len(rows)}" for i in range(len(rows))]
+        for name, row in zip(names, rows, strict=True):
             one(row, Sequence, what="a row of token ids", write="[[1, 2], [3, 4]]")
             if not 2 <= len(row) <= self.backend.n_ctx:
                 raise InputError(
-                    f"a text of {len(row)} tokens; expected 2 to {self.backend.n_ctx} of them"
+                    f"{name} is a text of {len(row)} tokens; expected 2 to {self.backend.n_ctx} of "
+                    "them"
                 )
-        self._active.check_prompts([1] * len(rows))
+        self._active.check_prompts([1] * len(rows), names)
         prefix = SharedPrefix(self._active, ())
-        feed = Feed(prefix, [row[:1] for row in rows], self.rows, progress)
+        feed = Feed(prefix, [row[:1] for row in rows], names, self.rows, progress)
         return continuation_log_probs(feed, [row[1:] for row in rows])
 
     @torch.inference_mode()
@@ -244,7 +261,7 @@ class LensModel:
         prompts: Prompts,
         decoding: Decoding = GREEDY,
         *,
-        progress: Progress = _silent,
+        progress: Progress = NO_PROGRESS,
     ) -> list[str]:
         """The answer to each prompt, special tokens left out."""
         return [
@@ -253,10 +270,10 @@ class LensModel:
 
     @torch.inference_mode()
     def generate_ids(
-        self, prompts: Prompts, decoding: Decoding = GREEDY, *, progress: Progress = _silent
+        self, prompts: Prompts, decoding: Decoding = GREEDY, *, progress: Progress = NO_PROGRESS
     ) -> list[Ids]:
         """Token ids of the answer to each prompt, without the token that ended it."""
-        return generate(self._feed(prompts, progress), self._stops, decoding)
+        return generate(self.feed(prompts, progress), self._stops, decoding)
 
     @torch.inference_mode()
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
@@ -275,45 +292,23 @@ class LensModel:
         Edits that are on stay on, also under "none". A notebook shows a table.
         """
         found = [read_answer(prompt, "none", self.edits_text, *self.generate([prompt], decoding))]
-        for name, edit in named(edits).items():
+        for name, edit in by_name(edits).items():
             with self.editing(edit):
                 said = self.generate([prompt], decoding)
                 found.append(read_answer(prompt, name, self.edits_text, *said))
         how = ", ".join(f"{k}={v}" for k, v in asdict(decoding).items())
         return Compared(prompt, self.name, how, tuple(found))
 
-    def _feed(self, prompts: Prompts, progress: Progress) -> Feed:
-        ids = self.ids(prompts)
-        return Feed(self._prefix_for(ids), ids, self.rows, progress)
+    def _fed(self, names: Sequence[str], ids: list[Ids], progress: Progress) -> Feed:
+        check_prompt_lengths(names, ids, self.backend.n_ctx)
+        return Feed(self._prefix_for(ids, names), ids, names, self.rows, progress)
 
-    def _prefix_for(self, ids: Sequence[Ids]) -> SharedPrefix:
+    def _prefix_for(self, ids: Sequence[Ids], names: Sequence[str]) -> SharedPrefix:
         # A tokenizer may merge a prompt's first letters with the template's last token, and an
         # edit's offsets may reach into the template's beginning, differently far in each prompt:
         # such prompts run without the shared prefix, at the full cost.
         n = len(self._prefix.ids)
-        reach = max(1, self._active.check_prompts([len(row) for row in ids]))
+        reach = max(1, self._active.check_prompts([len(row) for row in ids], names))
         if all(row[:n] == self._prefix.ids and len(row) >= n + reach for row in ids):
             return self._prefix
         return SharedPrefix(self._active, ())
-
-    def _sites(self, sites: Sequence[Site] | None) -> tuple[Site, ...]:
-        if sites is None:
-            return block_inputs(self.n_layers)
-        chosen = several(sites, Site, what="site", write='[Site(15), Site.parse("resid_post[3]")]')
-        for site in chosen:
-            if site.layer >= self.n_layers:
-                raise InputError(
-                    f"{site} is beyond this model: its layers are 0 to {self.n_layers - 1}"
-                )
-            if site.hook_name not in self.backend.hook_names():
-                raise InputError(f"{self.name} has no {site}; name another site")
-        return chosen
-
-    def _offsets(self, offsets: Offsets) -> tuple[int, ...]:
-        if offsets == "post":
-            return self.chat.offsets
-        chosen = several(offsets, int, what="offset", write='[-1], or "post"')
-        for offset in chosen:
-            if offset >= 0:
-                raise InputError(f"offset {offset} must be negative: -1 is the last token")
-        return chosen

@@ -4,7 +4,6 @@ from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.attribution import (
-    Agreement,
     Attribution,
     AttributionPatch,
     ComponentMatrix,
@@ -14,6 +13,7 @@ from refusal_lens.attribution import (
     HeadSources,
     KnockOut,
     NeuronShares,
+    PatchAgreement,
     PatchMap,
     SourceRegions,
     TokenMap,
@@ -111,7 +111,7 @@ def _patched(run: Run) -> dict[str, Part]:
     stage = _finest(run, "patching")
     fast = run.get(stage, "fast", AttributionPatch)
     real = run.get(stage, "patches", PatchMap)
-    told = run.get(stage, "agreement", Agreement)
+    told = run.get(stage, "agreement", PatchAgreement)
     if fast is None or real is None or told is None:
         return {}
     n = f"{len(real.pairs)} pairs"

@@ -232,7 +232,7 @@ def _writers(run: Run) -> str:
     if found is None:
         return "not measured in this run (`refusal-lens attribute`)"
     own = [found.attribution(t.category) for t in found.targets]
-    shares = torch.stack([a.scores / a.whole for a in own])
+    shares = torch.stack([a.scores / a.total for a in own])
     mean = shares.mean(0)
     order = [
         i for i in mean.argsort(descending=True).tolist() if own[0].components[i].kind in WRITERS

@@ -9,10 +9,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import LABELS
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.residuals.axes import COMPLY, REFUSE
 from refusal_lens.sites import Site
+from refusal_lens.sums import Sides, SideSums
 
 
 @final
@@ -142,12 +142,8 @@ class StatsAccumulator:
         d_model: int,
     ) -> None:
         self._axes = (categories, sites, offsets)
-        c, s, o = len(categories), len(sites), len(offsets)
-        self._count = torch.zeros(c, len(LABELS), dtype=torch.int64)
-        self._total = torch.zeros(c, len(LABELS), o, s, d_model, dtype=torch.float64)
-        self._sq_norm = torch.zeros(c, len(LABELS), o, s, dtype=torch.float64)
-        self._n_pairs = torch.zeros(c, dtype=torch.int64)
-        self._pair_sq = torch.zeros(c, o, s, dtype=torch.float64)
+        shape = (len(offsets), len(sites), d_model)
+        self._sums = SideSums(len(categories), shape, n_inner=1)
 
     def update(
         self,
@@ -157,16 +153,7 @@ class StatsAccumulator:
         pairs: Int64[Tensor, "pair 2"],
     ) -> None:
         """Add a batch; `pairs` holds the rows of (refuse, comply) twins that are both in it."""
-        resid = resid.double()
-        self._count.index_put_((category, label), torch.ones_like(category), accumulate=True)
-        self._total.index_put_((category, label), resid, accumulate=True)
-        sq = resid.square().sum(-1)
-        self._sq_norm.index_put_((category, label), sq, accumulate=True)
-        if len(pairs):
-            of_pair = category[pairs[:, 0]]
-            d_sq = (resid[pairs[:, 0]] - resid[pairs[:, 1]]).square().sum(-1)
-            self._n_pairs.index_put_((of_pair,), torch.ones_like(of_pair), accumulate=True)
-            self._pair_sq.index_put_((of_pair,), d_sq, accumulate=True)
+        self._sums.update(resid, Sides(category, label, pairs))
 
     def finish(self, provenance: Provenance, *, half_pairs: tuple[str, ...] = ()) -> ResidualStats:
         """The statistics of all that was added."""
@@ -175,11 +162,11 @@ class StatsAccumulator:
             categories=categories,
             sites=sites,
             offsets=offsets,
-            count=self._count,
-            total=self._total,
-            sq_norm=self._sq_norm,
-            n_pairs=self._n_pairs,
-            pair_sq=self._pair_sq,
+            count=self._sums.count,
+            total=self._sums.total,
+            sq_norm=self._sums.square,
+            n_pairs=self._sums.n_pairs,
+            pair_sq=self._sums.pair_square,
             provenance=provenance,
             half_pairs=half_pairs,
         )

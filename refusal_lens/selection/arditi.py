@@ -15,7 +15,7 @@ from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
 
@@ -161,7 +161,7 @@ def score_candidates(
     *,
     harmful: PromptSet,
     harmless: PromptSet,
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[Candidate, ...]:
     """The three scores of each direction, fitted at the input of its own layer.
 

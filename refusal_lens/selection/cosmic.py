@@ -20,7 +20,7 @@ from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.linalg import unit
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
 from refusal_lens.selection.arditi import KL_LIMIT, first_late_layer, kl_divergence
@@ -119,7 +119,7 @@ def select_cosmic(
     *,
     train: tuple[PromptSet, PromptSet],
     val: tuple[PromptSet, PromptSet],
-    progress: Progress = lambda n: None,
+    progress: Progress = NO_PROGRESS,
 ) -> CosmicSelection:
     """COSMIC's choice among directions fitted at the inputs of their own layers.
 

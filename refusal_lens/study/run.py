@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel, load_model
-from refusal_lens.model.forward import Progress
 from refusal_lens.placement import AUTO, Placement, dtype_name
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.records import digest_of, installed_versions

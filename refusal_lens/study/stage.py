@@ -8,7 +8,7 @@ from typing import Any, Final, final
 from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.geometry import Geometry
 from refusal_lens.model import LensModel
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
 from refusal_lens.residuals import Residuals, ResidualStats
@@ -64,7 +64,7 @@ class Bench:
         read = model.residual_stats if self.estimator.from_sums else model.residuals
         return read(prompts, sites=sites, offsets=offsets)
 
-    def post_resid(self, tick: Progress = lambda n: None) -> Residuals | None:
+    def post_resid(self, tick: Progress = NO_PROGRESS) -> Residuals | None:
         """Residuals of the fitting prompts at every block's input and offset of the template.
 
         Read once and kept, since several stages ask for them; None where they take too much memory.
@@ -82,7 +82,7 @@ class Bench:
         values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
         return _BYTES_A_VALUE * values <= _MOST_KEPT
 
-    def train_resid(self, tick: Progress = lambda n: None) -> Residuals:
+    def train_resid(self, tick: Progress = NO_PROGRESS) -> Residuals:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:
             return post.select(offsets=(-1,))

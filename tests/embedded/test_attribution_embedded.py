@@ -11,7 +11,6 @@ import torch
 from refusal_lens.attribution import (
     Anatomy,
     Placebo,
-    agreement,
     attribution_patch,
     decompose,
     decompose_prompt,
@@ -19,6 +18,7 @@ from refusal_lens.attribution import (
     head_sources,
     pairs_of,
     patch,
+    patch_agreement,
     stream_sites,
     writer_sites,
 )
@@ -80,7 +80,7 @@ def test_equals_decompose_resid(model, prompts, directions):
         name = f"{c.layer}_mlp_out" if c.kind == "MLP" else "embed"
         expected = by_head[c.name] if c.kind == "head" else theirs[name]
         assert abs(own.score_of(c) - expected) < 1e-3, c.name
-    assert head_sources(model, text, d).remainder < 1e-4
+    assert head_sources(model, text, d).residual < 1e-4
 
 
 def test_equals_get_act_patch(model, prompts, metric):
@@ -112,6 +112,6 @@ def test_the_fast_version_agrees_with_patching(model, prompts, metric):
     sites = writer_sites(range(10, 30, 3)) + head_sites(Anatomy(model.backend), (15, 21))
     real = patch(model, pairs, sites, metric, placebo=Placebo(1))
     fast = attribution_patch(model, pairs, sites, metric)
-    found = agreement(fast, real).overall
+    found = patch_agreement(fast, real).overall
     assert found.n == 2 and found.value > 0.7
     assert real.placebo_recovery.nan_to_num().abs().mean() < real.recovery.nan_to_num().abs().mean()

@@ -97,7 +97,7 @@ def test_parts_sum_to_the_cached_stream(tiny, three_categories):
             for side, label in enumerate(("refuse", "comply")):
                 own = [p.category == category and p.label == label for p in three_categories]
                 expected = projection[torch.tensor(own)].mean()
-                assert abs(found.whole[k, c, side] - expected) < 1e-4
+                assert abs(found.total[k, c, side] - expected) < 1e-4
                 assert abs(found.mean[k, c, side].nansum() - expected) < 1e-4
 
 
@@ -105,7 +105,7 @@ def test_class_difference_sums_to_the_directions_own_length(tiny, three_categori
     for d in directions_of(tiny, three_categories):
         found = decompose(tiny, three_categories, [d]).attribution(d.category)
         assert abs(float(found.scores.sum()) - d.scale) < 1e-4
-        assert abs(found.remainder) < 1e-4
+        assert abs(found.residual) < 1e-4
         assert d.scale > 0.1
 
 
@@ -155,7 +155,7 @@ def test_removing_a_head_takes_away_its_share(tiny, three_categories):
     removed = capture(tiny, text, [d.site.hook_name], write)[d.site.hook_name][0, -1] @ d.vector
     share = found.score_of(Component(1, "head", 2))
     assert abs(share) > 1e-3
-    assert abs(float(removed) - (found.whole - share)) < 1e-4
+    assert abs(float(removed) - (found.total - share)) < 1e-4
 
 
 def test_only_the_planted_head_writes(planted):
@@ -165,7 +165,7 @@ def test_only_the_planted_head_writes(planted):
     strongest, *others = found.writers()
     assert strongest == Component(LAYER, "head", HEAD)
     assert found.score_of(strongest) > 1.0
-    assert abs(found.whole - found.score_of(strongest)) < 1e-5
+    assert abs(found.total - found.score_of(strongest)) < 1e-5
     assert all(found.score_of(c) == 0 for c in others)
     assert found.low[found.components.index(strongest)] > 0
     assert found.n == 4
@@ -332,7 +332,7 @@ def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
     kinds = {c.kind for c in found.components}
     biased = kind.startswith(("biases", "LayerNorm"))
     assert kinds >= {"attention bias", "MLP bias"} if biased else "MLP bias" not in kinds
-    assert head_sources(model, three_categories.prompts[0], d).remainder < 1e-4
+    assert head_sources(model, three_categories.prompts[0], d).residual < 1e-4
     if not Anatomy(model.backend).has_neurons(1):
         assert "experts" in kind or "latent" in kind
         with pytest.raises(InputError, match="no neurons"):
@@ -352,7 +352,7 @@ def test_mixers_without_heads_are_one_part(family, tmp_path, three_categories):
     d = random_direction(model, Site(2))
     text = three_categories.prompts[1].text
     found = decompose_prompt(model, text, d)
-    assert abs(found.remainder) < 1e-4 * float(found.scores.abs().sum())
+    assert abs(found.residual) < 1e-4 * float(found.scores.abs().sum())
     mixers = [c for c in found.components if c.kind == "mixer"]
     assert mixers and set(mixers) <= set(found.writers())
     for c in mixers:

@@ -77,7 +77,7 @@ def test_a_cut_of_everything_leaves_what_was_put_in(tiny, three_categories):
         text = three_categories.only(ids=[key]).prompts[0].text
         parts = decompose_prompt(tiny, text, d)
         rest = sum(parts.score_of(c) for c in parts.components if c.kind not in ("head", "MLP"))
-        assert abs(float(found.projection[0, i]) - parts.whole) < TOLERANCE
+        assert abs(float(found.projection[0, i]) - parts.total) < TOLERANCE
         assert abs(float(found.projection[1, i]) - rest) < TOLERANCE
     assert torch.allclose(found.random_projection[:, 1], found.projection[1], atol=TOLERANCE)
     assert (found.projection[0] - found.projection[1]).abs().max() > 0.1
@@ -219,7 +219,7 @@ def test_a_path_sums_to_its_effect(tiny, three_categories):
     d = replace(fitted(tiny, three_categories, "red"), site=Site(2))
     head = Component(0, "head", 1)
     found = head_path(tiny, pairs, head, d)
-    assert found.remainder < TOLERANCE
+    assert found.residual < TOLERANCE
     assert found.estimate().n == 3
     # Nothing upstream of the head, or beside it in its own block, can change.
     untouched = [Component(-1, "embedding"), Component(0, "MLP")]

@@ -148,7 +148,7 @@ def test_a_profile_holds_what_was_measured(planted, tmp_path):
     assert profile.decodable[2] == 1.0 and bool(profile.decodable[1].isnan())
     assert profile.ablation[2] == 1.0 and profile.addition_control[2] == -2.0
     assert bool(profile.ablation[:2].isnan().all())
-    assert profile.heads[LAYER] == pytest.approx(found.whole, abs=1e-4)
+    assert profile.heads[LAYER] == pytest.approx(found.total, abs=1e-4)
     assert profile.heads[0] == 0 and bool(profile.heads[2].isnan())  # above what is attributed
     assert profile.lens_refuse[2] - profile.lens_comply[2] > 1
     assert profile.n == (8, 4, 4)
@@ -185,7 +185,7 @@ def test_rows_are_the_attributions_and_must_fit(tiny_llama, three_categories):
     own = attributions(tiny_llama, three_categories)
     found = component_matrix(own)
     for i, a in enumerate(own):
-        assert torch.allclose(found.share[i] * found.whole[i], a.scores)
+        assert torch.allclose(found.share[i] * found.total[i], a.scores)
     only = {c: k for c, k in found.serves().items() if len(k) == 1}
     assert set(found.serving(1, 1)) == set(only)
     with pytest.raises(InputError, match="can't stand beside"):

@@ -21,7 +21,6 @@ from refusal_lens.attribution import (
     patch,
 )
 from refusal_lens.attribution.components import Anatomy
-from refusal_lens.attribution.passes import feed_of
 from refusal_lens.attribution.score import read_scores
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
@@ -43,12 +42,10 @@ def openings(tiny, three_categories):
 
 
 def test_without_a_hook_it_is_what_evaluation_reads(tiny, three_categories, openings):
-    feed = feed_of(tiny, tiny.ids(three_categories))
+    feed = tiny.feed(three_categories)
     found = torch.zeros(len(three_categories))
     with torch.inference_mode():
-        for batch, scores in feed.batches(
-            partial(read_scores, OpeningScore(openings), feed.prefix)
-        ):
+        for batch, scores in feed.batches(partial(read_scores, OpeningScore(openings), feed)):
             found[list(batch.rows)] = scores
     expected = opening_score(tiny, three_categories, openings)
     assert torch.allclose(found, expected, atol=TOLERANCE)

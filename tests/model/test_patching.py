@@ -8,7 +8,11 @@ import pytest
 import torch
 from support.planted_circuit import HEAD, LAYER, metric, planted_model, planted_prompts
 
-from refusal_lens.attribution.attribution_patching import Agreement, agreement, attribution_patch
+from refusal_lens.attribution.attribution_patching import (
+    PatchAgreement,
+    attribution_patch,
+    patch_agreement,
+)
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.pairs import Pair, pairs_of, refusal_metric, shared_offsets
 from refusal_lens.attribution.patch_sites import (
@@ -228,13 +232,13 @@ def test_attribution_patching_is_patching_in_a_linear_model(tmp_path):
     change = real.patched - real.corrupt[:, None]
     assert change.abs().max() > 1
     assert torch.allclose(fast.estimate, change, atol=1e-3)
-    found = agreement(fast, real)
+    found = patch_agreement(fast, real)
     assert found.overall.value == pytest.approx(1.0, abs=1e-5) and found.overall.n == 8
     assert found.by_category["tan"].n == 4 and found.n_sites == len(sites)
     save_record(found, tmp_path / "agreement")
-    assert load_record(Agreement, tmp_path / "agreement") == found
+    assert load_record(PatchAgreement, tmp_path / "agreement") == found
     with pytest.raises(InputError, match="same pairs and sites"):
-        agreement(fast, patch(model, pairs[:2], sites, metric))
+        patch_agreement(fast, patch(model, pairs[:2], sites, metric))
     assert fast.estimates("tan")[0].n == 4
 
 

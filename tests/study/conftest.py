@@ -1,38 +1,40 @@
-"""Fixtures: a small study of a tiny random model, and a whole run of it."""
+"""Fixtures: tiny models that refuse by themselves, a small study of one, and whole runs."""
+
+from pathlib import Path
 
 import pytest
-from support.tiny_study import SIZES, Watch, let_it_refuse
+from support.refusing_model import write_refusing
+from support.tiny_study import SIZES, Watch, contents, copied, paired_things
 
-from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.study import Study, run_study
+from refusal_lens.model import LensModel, load_model
+from refusal_lens.placement import Placement
+from refusal_lens.study import Results, Study, run_study
 
 
-@pytest.fixture(scope="module")
-def prompts_file(tmp_path_factory):
-    prompts = [
-        Prompt(
-            f"{c}-{split}-{i}-{label}",
-            f"{c} thing {i * 7 % 5}{' please' if label == 'refuse' else ' thanks'}",
-            c,
-            label,
-            split,
-            "test",
-            f"{c}-{split}-{i}",
-        )
-        for c in ("red", "green", "blue")
-        for split, n in (("adapt", 2), ("train", 8), ("val", 6), ("test", 3))
-        for i in range(n)
-        for label in ("refuse", "comply")
-    ]
+@pytest.fixture(scope="session")
+def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    PromptSet(tuple(prompts)).save(path)
+    paired_things().save(path)
     return path
 
 
-@pytest.fixture(scope="module")
-def study(tiny_folders, prompts_file):
+@pytest.fixture(scope="session")
+def refusing_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that refuses what it should and answers the rest."""
+    folder = tmp_path_factory.mktemp("refusing")
+    return write_refusing(folder, paired_things(), lambda p: p.label == "refuse")
+
+
+@pytest.fixture(scope="session")
+def refusing(refusing_folder: Path) -> LensModel:
+    """That model."""
+    return load_model(str(refusing_folder), placement=Placement(dtype="float32", device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def study(refusing_folder: Path, prompts_file: Path, tiny_folders: dict[str, Path]) -> Study:
     return Study(
-        source=str(tiny_folders["llama"]),
+        source=str(refusing_folder),
         prompts=str(prompts_file),
         sizes=SIZES,
         control=str(tiny_folders["mistral"]),
@@ -40,14 +42,17 @@ def study(tiny_folders, prompts_file):
     )
 
 
-@pytest.fixture(scope="module")
-def finished(study, tmp_path_factory):
-    """One whole run, with the stand-in judge."""
-    patch = pytest.MonkeyPatch()
-    let_it_refuse(patch)
+@pytest.fixture(scope="session")
+def finished(study: Study, tmp_path_factory: pytest.TempPathFactory):
+    """One whole run for all tests, which must leave it as it is (`own_run` is a copy)."""
     watch = Watch()
-    try:
-        results = run_study(study, tmp_path_factory.mktemp("runs") / "a", watch)
-    finally:
-        patch.undo()
-    return results, watch
+    results = run_study(study, tmp_path_factory.mktemp("runs") / "a", watch)
+    before = contents(results.folder)
+    yield results, watch
+    assert contents(results.folder) == before, "a test changed the run that all share"
+
+
+@pytest.fixture
+def own_run(finished: tuple[Results, Watch], tmp_path: Path) -> Results:
+    """A copy of the whole run that a test may write to."""
+    return copied(finished[0], tmp_path / "own")

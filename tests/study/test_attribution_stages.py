@@ -8,11 +8,10 @@ import shutil
 
 import pytest
 import torch
-from support.tiny_study import Watch
+from support.tiny_study import Watch, copied
 from typer.testing import CliRunner
 
 from refusal_lens.attribution import (
-    Agreement,
     AttributionPatch,
     Component,
     ComponentMatrix,
@@ -22,6 +21,7 @@ from refusal_lens.attribution import (
     HeadSources,
     KnockOut,
     NeuronShares,
+    PatchAgreement,
     PatchMap,
     SourceRegions,
     TokenMap,
@@ -32,7 +32,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.records import save_record
 from refusal_lens.selection import Selection
-from refusal_lens.study import Results, explain_prompt, run_attribution, run_study
+from refusal_lens.study import explain_prompt, run_attribution, run_study
 
 STAGES = [
     "attribution",
@@ -46,14 +46,9 @@ STAGES = [
 TOLERANCE = 1e-4
 
 
-def copied(results: Results, folder):
-    shutil.copytree(results.folder, folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def attributed(finished, tmp_path_factory):
-    folder = copied(finished[0], tmp_path_factory.mktemp("attributed") / "run")
+    folder = copied(finished[0], tmp_path_factory.mktemp("attributed") / "run").folder
     watch = Watch()
     return run_attribution(folder, watch), watch
 
@@ -67,11 +62,11 @@ def test_every_stage_is_there(attributed):
     found = results.get("attribution", "decomposition", Decomposition)
     for category in ("red", "green", "blue"):
         own = found.attribution(category)
-        assert own.whole == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
-        assert float(own.scores.sum()) == pytest.approx(own.whole, rel=TOLERANCE)
+        assert own.total == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
+        assert float(own.scores.sum()) == pytest.approx(own.total, rel=TOLERANCE)
     other = results.get("attribution_control", "decomposition", Decomposition)
     assert other.targets == found.targets and "(control)" in other.provenance.model
-    assert not torch.allclose(other.whole, found.whole)
+    assert not torch.allclose(other.total, found.total)
     assert results.get("attribution", "matrix", ComponentMatrix).categories == found.categories
     assert not results.has("attribution", "correlation")  # three categories can't be permuted
 
@@ -80,7 +75,7 @@ def test_estimates_stand_at_the_sites_that_are_patched(attributed):
     results, _ = attributed
     fast = results.get("patching", "fast", AttributionPatch)
     real = results.get("patching", "patches", PatchMap)
-    told = results.get("patching", "agreement", Agreement)
+    told = results.get("patching", "agreement", PatchAgreement)
     assert fast.sites[-len(real.sites) :] == real.sites
     assert {s.point for s in fast.sites[: -len(real.sites)]} == {"head"}
     assert told.n_sites == len(real.sites) and told.overall.n == len(real.pairs)
@@ -111,7 +106,7 @@ def test_progress_reaches_what_was_planned(attributed):
 def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it(
     attributed, tmp_path
 ):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     again = Watch()
     run_attribution(folder, again)
     assert again.done == STAGES and again.started_stages == []
@@ -123,7 +118,7 @@ def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it
 
 @pytest.fixture(scope="module")
 def whole_maps(attributed, tmp_path_factory):
-    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run")
+    folder = copied(attributed[0], tmp_path_factory.mktemp("whole") / "run").folder
     watch = Watch()
     return run_attribution(folder, watch, full=True), watch
 
@@ -162,7 +157,7 @@ def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
     layer = results.get("selection", "selection", Selection).choice.layer
     pooled = results.get("directions", "pooled", DirectionSet).at("pooled", layer)
     found = results.get("knock_out_pooled", "decomposition", Decomposition).attribution("pooled")
-    assert found.whole == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
+    assert found.total == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
     curve = results.get("knock_out_pooled", "curve", KnockOut)
     assert curve.order == found.writers()
     assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
@@ -176,7 +171,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     read = [results.get("paths_0", f"path_{i}", HeadPath) for i in range(3)]
     assert [p.head for p in read] == heads
     assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
-    assert all(p.remainder < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
+    assert all(p.residual < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
     regions = results.get("paths_0", "regions", SourceRegions)
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
     sources = results.get("paths_0", "sources", HeadSources)
@@ -190,7 +185,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
 
 
 def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages" / "score")
     with pytest.raises(InputError, match="'score'.*not finished"):
         run_attribution(folder, Watch())
@@ -199,7 +194,7 @@ def test_a_study_that_is_not_finished_is_refused(attributed, tmp_path):
 
 
 def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed, study, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     path = folder / "stages/depth/stage.json"
     path.write_text(json.dumps({"digest": "0" * 64, "records": []}))
     run_study(study, folder, Watch())
@@ -218,7 +213,7 @@ def without_a_first_token(results, folder, mode):
 
 
 def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     without_a_first_token(attributed[0], folder, "generation only")
     watch = Watch()
     run_attribution(folder, watch)
@@ -228,7 +223,7 @@ def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path
 
 
 def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     without_a_first_token(attributed[0], folder, "opening")
     watch = Watch()
     results = run_attribution(folder, watch)
@@ -242,15 +237,15 @@ def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attr
     fast = results.get("patching", "fast", AttributionPatch)
     assert set(real.scored_by) == {"opening"} and len(real.pairs) == 9
     assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
-    assert results.get("patching", "agreement", Agreement).overall.n == 9
+    assert results.get("patching", "agreement", PatchAgreement).overall.n == 9
 
 
-def test_a_prompt_is_taken_apart_to_the_last_part(attributed, tiny_llama):
+def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     results, _ = attributed
     told = explain_prompt(results.folder, "red thing 3 please", category="red")
     layer = results.get("selection", "selection", Selection).choice.layer
     d = results.get("directions", "directions", DirectionSet).at("red", layer)
-    resid = tiny_llama.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
+    resid = refusing.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
     assert float(told.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
     )
@@ -270,11 +265,11 @@ def said(*arguments):
 
 @pytest.mark.slow
 def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/paths_0")
     done, text = said(folder, "--category", "red")
     assert done.exit_code == 0, done.output
-    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "whole"):
+    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "total"):
         assert words in text, words
     assert text.index("estimate:") < text.index("paths_0", text.index("estimate:"))  # its bar
     assert "mean of one correlation a pair, interval over pairs" in text and "n = 9 pairs" in text
@@ -285,7 +280,7 @@ def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attrib
 
 def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, monkeypatch):
     """Stopped at the first stage: the plan of all of them stands on the screen by then."""
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -301,7 +296,7 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
 def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
     done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
     assert done.exit_code == 0, done.output
-    assert "remainder (rounding)" in text and "what the strongest heads read" in text
+    assert "residual (rounding)" in text and "what the strongest heads read" in text
     assert "direction of red" in text
 
 
@@ -323,7 +318,7 @@ def test_a_mistake_is_one_clear_line(attributed, arguments, words):
 
 
 def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
-    folder = copied(attributed[0], tmp_path / "run")
+    folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/directions")
     for arguments in ((), ("--full",), ("--prompt", "Why?")):
         done, _ = said(folder, *arguments)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.command import run
+from support.command import run, run_process
 
 from refusal_lens.prompts import Prompt, PromptSet
 
@@ -27,7 +27,8 @@ def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_version_and_help():
-    assert run("--version").stdout.startswith("refusal-lens ")
+    told = run_process("--version")
+    assert told.stdout.startswith("refusal-lens ") and told.returncode == 0
     help_text = run("study", "--help")
     assert help_text.returncode == 0
     for option in (
@@ -100,7 +101,7 @@ def test_wrong_input_is_one_clear_line_and_exit_2(arguments, words, tmp_path):
 def test_bad_prompt_file_names_file_and_line(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"id": "a"\n')
-    done = run("study", "--prompts", str(path), cwd=tmp_path)
+    done = run_process("study", "--prompts", str(path), cwd=tmp_path)
     assert done.returncode == 2
     assert "mine.jsonl, line 1" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -111,7 +112,7 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(
     tiny_folders, prompts_file, tmp_path
 ):
     command = ["study", "--model", str(tiny_folders["llama"]), "--prompts", str(prompts_file)]
-    whole = run(*command, "--out", str(tmp_path / "whole"))
+    whole = run_process(*command, "--out", str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     assert "plan" in whole.stdout
     assert "estimate" in whole.stdout
@@ -120,7 +121,7 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(
         _kill_after_a_stage(
             [*command, "--out", str(tmp_path / "killed")], tmp_path / "killed", wait
         )
-    again = run(*command, "--out", str(tmp_path / "killed"))
+    again = run_process(*command, "--out", str(tmp_path / "killed"))
     assert again.returncode == 0, again.stderr
     paths = [p for p in sorted((tmp_path / "whole/stages").rglob("*")) if p.is_file()]
     assert len(paths) > 10

@@ -4,7 +4,6 @@ import re
 
 import pytest
 from support.judge_server import KEY, REFUSED, completion, reply
-from support.tiny_study import SIZES, Watch, let_it_refuse
 from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
@@ -12,29 +11,17 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, SideBySide
 from refusal_lens.interventions import Ablate, Add
+from refusal_lens.judges import Agreement
+from refusal_lens.judges.coherence import senseless_reason
 from refusal_lens.model import Decoding
 from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
-    run_study,
 )
 from refusal_lens.study.finished import model_of
 from refusal_lens.study.stages.full_grid import GRID
 from refusal_lens.study.stages.full_rates import RATES
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_folders, prompts_file, tmp_path_factory):
-    study = Study(
-        source=str(tiny_folders["llama"]), prompts=str(prompts_file), labels="intended", sizes=SIZES
-    )
-    patch = pytest.MonkeyPatch()
-    let_it_refuse(patch)
-    try:
-        return study, run_study(study, tmp_path_factory.mktemp("runs") / "a", Watch())
-    finally:
-        patch.undo()
 
 
 def invoke(*arguments):
@@ -42,8 +29,8 @@ def invoke(*arguments):
     return done, re.sub(r"\s+", " ", done.output)
 
 
-def test_the_run_knows_its_question_and_its_model(finished, tmp_path):
-    study, results = finished
+def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
+    results, _ = finished
     assert Study.of(results.manifest.get("question")) == study
     assert model_of(results).digest == results.manifest["model_digest"]
     assert results.model().digest == results.manifest["model_digest"]
@@ -54,15 +41,15 @@ def test_the_run_knows_its_question_and_its_model(finished, tmp_path):
         model_of(Results(tmp_path, {}))
 
 
-def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
-    _, results = finished
+def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, refusing):
+    results, _ = finished
     d = results.get("directions", "directions", DirectionSet).at("red", 2)
     asked = "red thing 1 please"
     for command, edits, more in (
         ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
         ("ablate", (Ablate(d),), ()),
     ):
-        said = tiny_llama.compare(asked, edits, Decoding(6)).answers
+        said = refusing.compare(asked, edits, Decoding(6)).answers
         assert len({a.answer for a in said}) == 1 + len(edits)
         where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
         done, text = invoke(command, *where, *more, asked)
@@ -85,21 +72,19 @@ def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, tiny_llama):
     ],
 )
 def test_wrong_names_are_one_clear_line(finished, arguments, words):
-    _, results = finished
+    results, _ = finished
     done, _ = invoke("ablate", *arguments, "--run", str(results.folder), "Why?")
     assert isinstance(done.exception, InputError)
     assert words in str(done.exception) and "\n" not in str(done.exception)
 
 
-def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
-    monkeypatch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
-    _, results = finished
+def test_evaluate_prints_scores_and_full_generates(own_run):
+    results = own_run
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
     assert "control: within-class" in text and "at equal refusal" in text
-    assert (
-        "scores and mixed + sense check: kappa" in text
-    )  # the run's own agreement of the two readings
+    scored, read = results.get("agreement", "screening", Agreement).judges
+    assert f"{scored} and {read}: kappa" in text
     assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
     assert not results.has(RATES, "evaluation")
     page = results.folder / "report.html"
@@ -131,7 +116,7 @@ def test_evaluate_prints_scores_and_full_generates(finished, monkeypatch):
 
 
 def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
-    finished,
+    own_run,
     server,
     monkeypatch,
 ):
@@ -139,9 +124,8 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
         blue = "blue thing" in str(body["messages"])
         reply(handler, 200, completion("Hm." if blue else REFUSED))
 
-    _, results = finished
+    results = own_run
     server.respond = respond
-    monkeypatch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
     done, text = invoke("evaluate", str(results.folder), *where)
@@ -152,12 +136,19 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
     shown = results.get(RATES, "evaluation", SideBySide)
-    blue = sum(c == "blue" for c in shown.conditions[0].categories)
     for read in shown.conditions:
+        asked = [senseless_reason(answer) is None for answer in read.answers]
+        blue = [c == "blue" for c in read.categories]
+        refused = [a and not b for a, b in zip(asked, blue, strict=True)]
         counts = read.counts().by_class
-        assert counts["unparsed"] == blue and counts["refused"] == len(read.ids) - blue
-        assert read.rate("refuse").missing == blue // 2 and read.rate("refuse").value == 1.0
-    assert f"(n={len(read.ids) // 2 - blue // 2}, {blue // 2} left out)" in text
+        assert counts["refused"] == sum(refused)
+        assert counts["unparsed"] == sum(a and b for a, b in zip(asked, blue, strict=True)) > 0
+        of_side = [r for r, label in zip(refused, read.labels, strict=True) if label == "refuse"]
+        rate = read.rate("refuse")
+        assert (rate.n, rate.missing) == (sum(of_side), len(of_side) - sum(of_side))
+        assert rate.value == (1.0 if any(of_side) else None)
+    rate = shown.conditions[0].rate("refuse")
+    assert f"(n={rate.n}, {rate.missing} left out)" in text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +167,7 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     options,
     words,
 ):
-    _, results = finished
+    results, _ = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     monkeypatch.setattr("refusal_lens.study.follow_up.begin", lambda *run: pytest.fail("generates"))

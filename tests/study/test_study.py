@@ -1,14 +1,13 @@
 """The study on a tiny random model: stages, resume, digests, the same numbers twice, gaps."""
 
 import json
-import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_study import Mixed, Watch, let_it_refuse
+from support.refusing_model import write_refusing
+from support.tiny_study import SIZES, Watch, kinds_of_things, paired_things, refuses_by_kind
 
 from refusal_lens.build.planted.answers import load_refusals
 from refusal_lens.build.planted.controls import donors
@@ -37,7 +36,6 @@ from refusal_lens.geometry import (
     SharedPool,
     Structure,
     WithinTests,
-    fit_behaviour_geometry,
 )
 from refusal_lens.interventions import Add
 from refusal_lens.judges import Agreement
@@ -45,17 +43,13 @@ from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.resources import data_path
 from refusal_lens.selection import CosmicSelection, LayerCurve, Selection, Separations
-from refusal_lens.study import Results, other_models, run_study
+from refusal_lens.study import Results, Study, other_models, run_study
 from refusal_lens.study.finished import direction_of
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages import (
-    behaviour,
-    contrasts,
-    geometry,
     manners,
-    score,
     trade_off,
 )
 
@@ -81,43 +75,33 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def half(tiny_folders):
-    """Another model of the same width, in the place of another adapter or scale."""
-    return load_model(
-        str(tiny_folders["qwen2"]), placement=Placement(dtype="float32", device="cpu")
-    )
-
-
-@pytest.fixture
-def refusing(monkeypatch):
-    """A model that seems to refuse."""
-    let_it_refuse(monkeypatch)
+def half(tmp_path_factory):
+    """The same model trained from another seed, in the place of another adapter or scale."""
+    folder = tmp_path_factory.mktemp("half")
+    write_refusing(folder, paired_things(), lambda p: p.label == "refuse", seed=1)
+    return load_model(str(folder), placement=Placement(dtype="float32", device="cpu"))
 
 
 @pytest.fixture(scope="module")
-def by_behaviour(study, tmp_path_factory):
+def by_behaviour(tmp_path_factory):
     """A run of a model that refuses some prompts of either side, whatever was intended."""
-    patch = pytest.MonkeyPatch()
-    let_it_refuse(patch)
-    for module in (behaviour, score):
-        patch.setattr(module, "RefusalJudge", Mixed)
-    for module in (geometry, contrasts):
-        patch.setattr(module, "LEAST_PAIRS", 3)
-    patch.setattr(contrasts, "fit_behaviour_geometry", partial(fit_behaviour_geometry, least=3))
+    folder = tmp_path_factory.mktemp("by_behaviour")
+    prompts = kinds_of_things()
+    prompts.save(folder / "prompts.jsonl")
+    question = Study(
+        source=str(write_refusing(folder / "model", prompts, refuses_by_kind)),
+        prompts=str(folder / "prompts.jsonl"),
+        sizes=replace(SIZES, fit_pairs=28, contrast_pairs=28),
+    )
     watch = Watch()
-    question = replace(study, labels=None, control=None)
-    try:
-        results = run_study(question, tmp_path_factory.mktemp("runs") / "behaviour", watch)
-    finally:
-        patch.undo()
-    return results, watch
+    return run_study(question, folder / "run", watch), watch, question
 
 
-def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour, study):
-    results, watch = by_behaviour
+def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour):
+    results, watch, question = by_behaviour
     assert set(watch.gaps) <= {"control", "selection", "layers"}
     read = results.get("behaviour", "train", Evaluation)
-    resid = begin(replace(study, labels=None, control=None), results.folder).train_resid()
+    resid = begin(question, results.folder).train_resid()
     chosen = results.get("contrasts", "by_category", DirectionSet)
     intended = results.get("directions", "directions", DirectionSet)
     rows = {
@@ -145,7 +129,7 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
 
 
 def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
-    results, _ = by_behaviour
+    results, *_ = by_behaviour
     contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
     assert len(contrasts.names) == 3
     read = results.get("behaviour", "train", Evaluation)
@@ -163,7 +147,7 @@ def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
 
 
 def test_progress_of_effects_reaches_what_was_planned(by_behaviour):
-    _, watch = by_behaviour
+    _, watch, _ = by_behaviour
     assert watch.ticks["effects"] == watch.expected["effects"] == 2 * 3 * 7
 
 
@@ -172,13 +156,18 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
         found = results.get("effects", "effects", Effects)
         assert found.directions[0] == first
         assert set(CONTROLS) <= set(found.directions)
+        assert found.rate("none", "none", "refuse").value == 1.0
+        assert found.rate("none", "none", "comply").value == 0.0
         for side, edit in (("refuse", "ablated"), ("comply", "added")):
-            assert found.rate("none", "none", side).n == 3
             for name in found.directions:
-                assert found.rate(edit, name, side).n == 3
+                rate = found.rate(edit, name, side)
+                assert rate.n + rate.missing == 3
         ablated = results.get("effects", "ablated", SideBySide)
         assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
         assert ablated.conditions[0].answers != ablated.conditions[1].answers
+    found = finished[0].get("effects", "effects", Effects)
+    assert found.rate("added", "intended", "comply").value == 1.0
+    assert found.rate("added", "control: random", "comply").value == 0.0
 
 
 def test_every_stage_is_there(finished):
@@ -230,7 +219,8 @@ def test_structure_and_contrasts_are_there(finished):
     results, _ = finished
     tests = results.get("structure", "separability", Separability)
     assert tests.z.shape == (3, len(tests.offsets), 3) and len(tests.offsets) > 1
-    assert tests.z[:, :, 0].isnan().all() and (tests.p[None] > 0).all()
+    assert tests.z[:, :, 0].isnan().all()
+    assert (tests.z[:, :, 1:] > 5).all() and (tests.p < 0.05).all()
     found = results.get("structure", "structure", Structure)
     assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
     pool = results.get("structure", "shared_pool", SharedPool)
@@ -242,6 +232,9 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     results, _ = finished
     grid = results.get("trade_off", "grid", Grid)
     assert grid.refused.shape == (7, 3, 2, 3)
+    rates = dict(zip(grid.names, grid.refused.double().mean(-1).tolist(), strict=True))
+    assert rates["pooled"] == [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]  # by strength, refuse and comply
+    assert rates["control: random"][1] == [1.0, 0.0] and rates["control: random"][2][1] == 0.0
     assert grid.kinds == ("direction",) * 3 + ("pooled",) + ("control",) * 3
     # Strength 0 is the unedited model under every direction.
     assert (grid.refused[:, 1] == grid.refused[0, 1]).all()
@@ -258,15 +251,27 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     costs = results.get("costs", "costs", Costs)
     assert [row.condition for row in costs.rows][:2] == ["pooled | ablated", "pooled | added"]
     assert len(costs.rows) == 10 and all(row.kl.value > 0 for row in costs.rows)
+    moved = {row.condition: row.kl.value for row in costs.rows}
+    for edit in ("ablated", "added"):
+        assert moved[f"pooled | {edit}"] > 10 * moved[f"control: random | {edit}"]
     rules = results.get("rules", "cosmic", CosmicSelection)
-    assert len(rules.candidates) == 1 or rules.chosen is not None or rules.survivors == ()
-    assert results.get("rules", "separation", Separations).best.distance.n == 8
-    assert results.get("agreement", "manners", Agreement).share.n == 4 * 8
-    assert results.get("agreement", "screening", Agreement).share.n > 0
+    (only,) = rules.candidates
+    assert only.kl.value > 0.1 and rules.survivors == () and rules.chosen is None
+    picked = results.get("selection", "selection", Selection)
+    assert (only.layer, only.offset) == (picked.choice.layer, picked.choice.offset)
+    assert only.kl.value == pytest.approx(picked.choice.kl.value)
+    assert only.comply.value > only.comply.control and only.refuse.value > only.refuse.control
+    best = results.get("rules", "separation", Separations).best
+    assert (best.layer, best.distance.n) == (only.layer, 8) and best.distance.low > 0
+    read = results.get("agreement", "manners", Agreement)
+    assert read.share.n + read.left_out == 4 * 8 and read.share.value == 1.0
+    assert sum(sum(row.values()) for row in read.table.values()) == 4 * 8
+    screened = results.get("agreement", "screening", Agreement)
+    assert screened.share.value > 0.8 and screened.table["complied"]["complied"] > 0
 
 
 def test_comparisons_are_made_in_the_model_that_refuses_about_half(
-    finished, study, refusing, half, monkeypatch
+    finished, study, half, monkeypatch
 ):
     """With the study's directions; scores and read answers of that model, never of two."""
     results, _ = finished
@@ -281,7 +286,8 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     assert set(records["trust"].threshold.values()) != {0.0}
     assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
     assert read.strength == 1.0 and len(read.ids) == 4
-    assert screening_agrees(grid, read).share.n == 4 * 4
+    agreed = screening_agrees(grid, read)
+    assert agreed.share.n + agreed.left_out == 4 * 4 and agreed.share.value > 0.8
     with pytest.raises(InputError, match="from one model"):
         screening_agrees(grid, results.get("manners", "steered", Steered))
 
@@ -308,7 +314,7 @@ def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, m
 
 
 def test_the_deranged_control_is_steered_with_its_own_directions(
-    finished, study, refusing, half, monkeypatch
+    finished, study, half, monkeypatch
 ):
     results, _ = finished
     bench = begin(study, results.folder)
@@ -341,7 +347,7 @@ def test_progress_reaches_what_was_planned(finished):
 
 
 def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_numbers(
-    finished, study, refusing, monkeypatch, tmp_path
+    finished, study, monkeypatch, tmp_path
 ):
     results, _ = finished
     monkeypatch.setattr("refusal_lens.study.stage._MOST_KEPT", 0)
@@ -366,7 +372,7 @@ def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
     assert all("-train-" in key for key in other.first(8).ids)
 
 
-def test_the_same_command_measures_nothing_again(finished, study, refusing):
+def test_the_same_command_measures_nothing_again(finished, study):
     results, _ = finished
     watch = Watch()
     run_study(study, results.folder, watch)
@@ -374,7 +380,7 @@ def test_the_same_command_measures_nothing_again(finished, study, refusing):
     assert watch.started_stages == []
 
 
-def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, refusing, tmp_path):
+def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, tmp_path):
     whole, _ = finished
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "b", Watch(die_in="score"))
@@ -390,10 +396,8 @@ def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, refus
             assert other.read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_damaged_digest_runs_that_stage_and_those_after_it(finished, study, refusing, tmp_path):
-    results, _ = finished
-    folder = tmp_path / "c"
-    shutil.copytree(results.folder, folder)
+def test_a_damaged_digest_runs_that_stage_and_those_after_it(own_run, study):
+    folder = own_run.folder
     path = folder / "stages/selection/stage.json"
     path.write_text(json.dumps({"digest": "0" * 64, "records": ["selection"]}))
     with pytest.raises(KeyboardInterrupt):
@@ -428,9 +432,10 @@ def test_a_new_run_takes_the_precision_that_is_asked_for(study, tmp_path):
     assert control_model(bench).placement == bench.model.placement
 
 
-def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tmp_path):
+def test_a_model_that_never_refuses_leaves_gaps_that_say_why(study, tiny_folders, tmp_path):
     watch = Watch()
-    results = run_study(replace(study, control=None), tmp_path / "d", watch)
+    random = replace(study, source=str(tiny_folders["llama"]), control=None)
+    results = run_study(random, tmp_path / "d", watch)
     assert "--control" in watch.gaps["control"]
     assert not results.has("contrasts", "contrasts")
     assert not results.has("contrasts", "by_category")
@@ -471,11 +476,11 @@ def test_records_are_neither_pickled_nor_nan(finished):
         json.loads(path.read_text(), parse_constant=_no_constant)
 
 
-def test_directions_of_the_run_can_be_used(finished, tiny_llama):
+def test_directions_of_the_run_can_be_used(finished, refusing):
     results, _ = finished
     found = results.get("directions", "directions", DirectionSet)
     chosen = results.get("selection", "selection", Selection).choice
     d = found.at("red", chosen.layer)
-    assert d.vector.shape == (tiny_llama.d_model,)
+    assert d.vector.shape == (refusing.d_model,)
     with pytest.raises(InputError, match="not a run folder"):
         Results.open(Path(results.folder).parent)

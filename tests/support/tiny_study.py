@@ -1,19 +1,12 @@
-"""A small study of a tiny random model, its stand-in judges and its progress."""
+"""A small study of a tiny model: its prompts, sizes and progress."""
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
 
-from refusal_lens.judges import Verdict
-from refusal_lens.study import Sizes
-from refusal_lens.study.stages import (
-    answers,
-    behaviour,
-    contrasts,
-    costs,
-    effects,
-    manners,
-    score,
-    trade_off,
-)
+from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.study import Results, Sizes
 
 SIZES = Sizes(
     fit_pairs=8,
@@ -66,36 +59,54 @@ class Watch:
             self.gaps[planned.stage.name] = gap
 
 
-@dataclass(frozen=True)
-class ByPrompt:
-    """A stand-in judge, so that a random model can "refuse": the refuse side ends with 'please'."""
-
-    name: str = "stand-in"
-
-    def judge(self, prompt: str, answer: str) -> Verdict:
-        return Verdict("refused" if prompt.endswith("please") else "complied", None, ())
+SPLITS = {"adapt": 2, "train": 8, "val": 6, "test": 3}
+KINDS = ("big", "old", "odd", "new")
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """A stand-in judge that takes half of either side to be refused."""
+def paired_things(
+    splits: Mapping[str, int] = SPLITS, thing: Callable[[int], str] = lambda i: f"thing {i * 7 % 5}"
+) -> PromptSet:
+    """Three categories whose harmful prompts say "please" and whose benign ones say "thanks"."""
+    prompts = [
+        Prompt(
+            f"{c}-{split}-{i}-{label}",
+            f"{c} {thing(i)}{' please' if label == 'refuse' else ' thanks'}",
+            c,
+            label,
+            split,
+            "test",
+            f"{c}-{split}-{i}",
+        )
+        for c in ("red", "green", "blue")
+        for split, n in splits.items()
+        for i in range(n)
+        for label in ("refuse", "comply")
+    ]
+    return PromptSet(tuple(prompts))
 
-    name: str = "mixed"
 
-    def judge(self, prompt: str, answer: str) -> Verdict:
-        turned = "thing 0" in prompt or "thing 2" in prompt
-        refused = prompt.endswith("please") != turned
-        return Verdict("refused" if refused else "complied", None, ())
+def kinds_of_things() -> PromptSet:
+    """As many pairs as a geometry of what a model did needs, of four kinds in turn."""
+    return paired_things(
+        {"train": 28, "val": 8, "test": 8}, lambda i: f"{KINDS[i % 4]} thing {i * 7 % 5}"
+    )
 
 
-def let_it_refuse(patch):
-    """Stand-in judges, a score that takes every token as a refusal token of its own, and nobody
-    who minds that a random model's answers make no sense."""
-    for module in (behaviour, score, answers):
-        patch.setattr(module, "RefusalJudge", ByPrompt)
-    for module in (trade_off, costs, manners, contrasts, effects):
-        patch.setattr(module, "RefusalJudge", Mixed)
-    patch.setattr("refusal_lens.judges.first_token._RATIO", 1.0)
-    patch.setattr("refusal_lens.evaluation.scoring.TRUSTED_AUROC", 0.0)
-    patch.setattr("refusal_lens.evaluation.scoring._LEAST_YOUDEN", -1.0)
-    patch.setattr("refusal_lens.evaluation.answering.senseless_reason", lambda *answer: None)
+def refuses_by_kind(prompt: Prompt) -> bool:
+    """Harmful prompts but those of old things, and benign ones of new things."""
+    return (" old " not in prompt.text) if prompt.label == "refuse" else (" new " in prompt.text)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Digest of every file of a run by its place."""
+    return {
+        str(path.relative_to(folder)): sha256(path.read_bytes()).digest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def copied(results: Results, folder: Path) -> Results:
+    """The same run in another folder."""
+    shutil.copytree(results.folder, folder)
+    return Results.open(folder)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from refusal_lens.attribution import Agreement, AttributionPatch, PatchMap, PatchSite
+from refusal_lens.attribution import AttributionPatch, PatchAgreement, PatchMap, PatchSite
 from refusal_lens.plots.attribution.grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
@@ -121,7 +121,7 @@ def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scat
 def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figure:
     """Layer x head: the share of the score's gap that patching a head should recover, first order.
 
-    A guess from one backward pass: the agreement table says how good it was at other sites.
+    A first-order estimate: the agreement table gives its correlation with real patches elsewhere.
 
     >>> plot_estimates(fast_patches).write_html("estimates.html")
     """
@@ -157,8 +157,8 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
     return plot_grids(grids, frame)
 
 
-def agreement_table(found: Agreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
-    """How well the estimates foretold real patches, by category, with what was compared."""
+def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+    """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
     rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
     rows += [

@@ -28,7 +28,7 @@ def plot_writers(
     """The parts that write most of a category's direction, of either sign, and all others summed.
 
     Bars are the class difference with 95% intervals, open circles the control model's. The line
-    above the bars gives the whole, the remainder and n.
+    above the bars gives the total, the residual and n.
 
     >>> own = [*attributions.values()]
     >>> plot_writers(own, control_attributions).write_html("writers.html")
@@ -69,7 +69,7 @@ def _bars(
     high = [*a.high[shown].tolist(), values[-1]]
     names = [*(a.components[i].name for i in shown), f"{len(rest)} others, summed"]
     hovers = [
-        f"<b>{n}</b><br>{interval(v, lo, hi)}, {number(100 * v / a.whole, 1)}% of the whole, "
+        f"<b>{n}</b><br>{interval(v, lo, hi)}, {number(100 * v / a.total, 1)}% of the total, "
         f"n = {a.n}"
         for n, v, lo, hi in zip(names, values, low, high, strict=True)
     ]
@@ -97,8 +97,8 @@ def _bars(
         other = [*control.scores[shown].tolist(), float(control.scores[rest].sum())]
         traces.append(_open_circles(other, names, control))
     text = (
-        f"whole {number(a.whole)} = sum of {len(order)} parts + remainder {_tiny(a.remainder)}, "
-        f"n = {a.n} pairs" + ("" if control is None else f"; control {number(control.whole)}")
+        f"total {number(a.total)} = sum of {len(order)} parts + residual {_tiny(a.residual)}, "
+        f"n = {a.n} pairs" + ("" if control is None else f"; control {number(control.total)}")
     )
     note = {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper"}
     note |= {"yanchor": "bottom", "showarrow": False, "font": {"size": 12.5, "color": QUIET}}
@@ -170,26 +170,26 @@ def _measured_in(controls: Control) -> Provenance | None:
 
 
 def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Grid:
-    held = {c: i for i, c in enumerate(a.components)}
+    place = {c: i for i, c in enumerate(a.components)}
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
     for layer in range(n_layers):
         row = [Component(layer, "head", h) for h in range(n_heads)] + [Component(layer, "MLP")]
-        if (mixer := Component(layer, "mixer")) in held:
+        if (mixer := Component(layer, "mixer")) in place:
             row[0] = mixer
-        values.append([round(float(a.scores[held[c]]), 4) if c in held else None for c in row])
-        hovers.append([_told(a, c, held) for c in row])
+        values.append([round(float(a.scores[place[c]]), 4) if c in place else None for c in row])
+        hovers.append([_hover(a, c, place) for c in row])
     return Grid(values, hovers)
 
 
-def _told(a: Attribution, c: Component, held: Mapping[Component, int]) -> str:
-    if c not in held:
+def _hover(a: Attribution, c: Component, place: Mapping[Component, int]) -> str:
+    if c not in place:
         return f"<b>{c.name}</b><br>not in this model, or it writes after the direction's layer"
-    i = held[c]
+    i = place[c]
     score = float(a.scores[i])
     ends = interval(score, float(a.low[i]), float(a.high[i]))
-    share = number(100 * score / a.whole, 1)
-    return f"<b>{c.name}</b><br>{ends}, {share}% of the whole, n = {a.n}"
+    share = number(100 * score / a.total, 1)
+    return f"<b>{c.name}</b><br>{ends}, {share}% of the total, n = {a.n}"
 
 
 def plot_component_matrix(
@@ -201,7 +201,7 @@ def plot_component_matrix(
 ) -> go.Figure:
     """The parts with the largest share in any category, and the control model's beside them.
 
-    Both are in shares of this model's whole difference, so that the two can be compared.
+    Both are in shares of this model's total difference, so that the two can be compared.
 
     >>> plot_component_matrix(matrix, control_attributions).write_html("shares.html")
     """
@@ -232,20 +232,20 @@ def _shares(matrix: ComponentMatrix, top: Sequence[int], controls: Control | Non
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
     for c, category in enumerate(matrix.categories):
-        row, told_row = list[float | None](), list[str]()
+        row, hover_row = list[float | None](), list[str]()
         for i in top:
             name = f"<b>{matrix.components[i].name}</b>, {escape(category)}<br>"
             if controls is None:
                 share = float(matrix.share[c, i])
                 ends = interval(share, float(matrix.low[c, i]), float(matrix.high[c, i]), 3)
-                told_row.append(f"{name}share {ends}, n = {matrix.n[c]}")
+                hover_row.append(f"{name}share {ends}, n = {matrix.n[c]}")
                 row.append(round(share, 4))
             else:
                 score = controls[category].score_of(matrix.components[i])
-                row.append(round(score / float(matrix.whole[c]), 4))
-                told_row.append(f"{name}control {number(row[-1], 3)}, n = {controls[category].n}")
+                row.append(round(score / float(matrix.total[c]), 4))
+                hover_row.append(f"{name}control {number(row[-1], 3)}, n = {controls[category].n}")
         values.append(row)
-        hovers.append(told_row)
+        hovers.append(hover_row)
     return Grid(values, hovers)
 
 

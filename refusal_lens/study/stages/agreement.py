@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens.evaluation import Evaluation, Grid, SideBySide, Steered
 from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
 from refusal_lens.judges import Agreement, SubstringJudge
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.stage import Bench, Records, Stage
 
 

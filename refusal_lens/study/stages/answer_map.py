@@ -6,7 +6,7 @@ from typing import Final
 
 from refusal_lens.attribution import TokenMap, token_maps
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.study.fitted import category_set
 from refusal_lens.study.stage import Bench, Records, Stage

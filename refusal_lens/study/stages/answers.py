@@ -6,7 +6,7 @@ from refusal_lens.evaluation import SideBySide, answer_under, read_all
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions

@@ -6,7 +6,7 @@ from typing import Final
 from refusal_lens.attribution import ComponentMatrix, Decomposition, component_matrix, decompose
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, MatrixCorrelation, matrix_correlation
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.stage import Bench, Records, Stage, own_directions
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from refusal_lens.attribution import Decomposition, decompose
 from refusal_lens.model import allow_transfer
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.stage import Bench, Records, Stage, own_directions

@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens.evaluation import Evaluation, evaluate
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, n_train
 
 

@@ -19,7 +19,7 @@ from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.fitted import PLACES
 from refusal_lens.study.other_models import half_refusing

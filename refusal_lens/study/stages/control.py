@@ -5,7 +5,7 @@ from typing import Final
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.stage import Bench, Records, Stage, n_train
 

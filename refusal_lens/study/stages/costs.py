@@ -6,7 +6,7 @@ from refusal_lens.evaluation import CostMaterial, Costs, measure_costs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.compared import STEERED_AT
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions

@@ -15,7 +15,7 @@ from refusal_lens.attribution import (
 )
 from refusal_lens.attribution.logit_lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.selection import LayerCurve
 from refusal_lens.study.attributed import REACH, Reach, held_out
 from refusal_lens.study.fitted import Gap, category_set, direction_at

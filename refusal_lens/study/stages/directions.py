@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.directions import DirectionSet
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.residuals import ResidualStats
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.stage import Bench, Records, Stage, n_train

@@ -10,7 +10,7 @@ from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label
 from refusal_lens.study.compared import STEERED_AT, compared_pairs, controls, n_test_pairs
 from refusal_lens.study.fitted import PLACES, POOLED, direction_at, fitted_on, pooled_set

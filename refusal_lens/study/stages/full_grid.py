@@ -7,7 +7,7 @@ from refusal_lens.evaluation import Grid, Matched, Reading, measure_grid
 from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.judges import Agreement, Judge, RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.compared import (
     compared_directions,
     compared_pairs,

@@ -7,7 +7,7 @@ from refusal_lens.evaluation import SideBySide, answer_under, read_all
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.judges import Judge, RefusalJudge
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.compared import STEERED_AT, compared_pairs, n_compared
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions

@@ -7,7 +7,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts.pairing import exchange_labels
 from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, knock_out
 from refusal_lens.attribution.knock_out import REPLACEMENTS
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.study.attributed import own_prompts, written
 from refusal_lens.study.fitted import Gap, direction_at, pooled_set

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.selection import LayerCurve, score_candidates
 from refusal_lens.study.fitted import defined, pooled_set
 from refusal_lens.study.scored import asked, trust_of

@@ -20,7 +20,7 @@ from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.resources import data_path

@@ -6,23 +6,23 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.attribution import (
-    Agreement,
     AttributionPatch,
     Pair,
+    PatchAgreement,
     PatchMap,
     PatchSite,
-    agreement,
     attribution_patch,
     head_sites,
     pairs_of,
     patch,
+    patch_agreement,
     shared_offsets,
     stream_sites,
     writer_sites,
 )
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.attributed import REACH, Reach, twins_only
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.scored import patched_categories, scores_of
@@ -45,7 +45,7 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     return {
         "fast": fast,
         "patches": real,
-        "agreement": agreement(_at(fast, others), real),
+        "agreement": patch_agreement(_at(fast, others), real),
     }
 
 
@@ -115,7 +115,7 @@ def _patching(suffix: str, reach: Reach) -> Stage:
         f"patching{suffix}",
         "patches from refuse-side prompts into their twins",
         ("score",),
-        (AttributionPatch, PatchMap, Agreement),
+        (AttributionPatch, PatchMap, PatchAgreement),
         partial(patching, reach=reach),
         lambda b: 2 * _n_pairs(b, reach),
         lambda b: (2 * _GRADIENT + _A_TOKEN * _n_tokens(b, reach)) / 2,

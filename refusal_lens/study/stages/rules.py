@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS
 from refusal_lens.selection import CosmicSelection, Separations, measure_separation, select_cosmic
 from refusal_lens.study.candidates import selection_layers

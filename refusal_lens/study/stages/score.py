@@ -6,7 +6,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Evaluation, evaluate, fit_score
 from refusal_lens.judges import RefusalJudge, ScoreTrust
 from refusal_lens.model import Decoding
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage
 

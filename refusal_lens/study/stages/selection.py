@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.selection import Selection, score_candidates, select
 from refusal_lens.study.candidates import selection_layers
 from refusal_lens.study.fitted import Gap, defined, pooled_set

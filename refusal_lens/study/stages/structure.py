@@ -13,7 +13,7 @@ from refusal_lens.geometry import (
     fit_structure,
     separability,
 )
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 from refusal_lens.study.stage import Bench, Records, Stage, n_read_again

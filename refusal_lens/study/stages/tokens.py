@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.attribution import TokenMap, token_map
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import Gap, category_set
 from refusal_lens.study.stage import Bench, Records, Stage
 

@@ -19,7 +19,7 @@ from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Add
 from refusal_lens.judges import RefusalJudge, ScoreTrust
 from refusal_lens.model import Decoding, LensModel, allow_transfer
-from refusal_lens.model.forward import Progress
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.study.compared import (
     STEERED_AT,

@@ -9,31 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from support.rooms import LAYERS, PAGES, ROOT, shown, unit
 
-PACKAGE = Path(__file__).resolve().parents[3] / "refusal_lens"
-LAYERS = (
-    (
-        "errors",
-        "arguments",
-        "placement",
-        "memory",
-        "resources",
-        "sites",
-        "prompts",
-        "datasets",
-        "linalg",
-        "records",
-        "intervals",
-    ),
-    ("residuals", "directions", "geometry", "interventions", "judges"),
-    ("embedded",),
-    ("model",),
-    ("selection", "evaluation", "attribution"),
-    ("study", "plots"),
-    ("report",),
-    ("cli", "build"),
-)
-LAYER = {unit: level for level, units in enumerate(LAYERS) for unit in units}
+PACKAGE = ROOT / "refusal_lens"
+LAYER = {unit(room): level for level, layer in enumerate(LAYERS) for room in layer.rooms}
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}
 NOT_FOR_PLOTS = {
     "refusal_lens.model",
@@ -83,11 +62,17 @@ def about_the_file(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
         yield "the name says nothing"
     if (n_lines := len(text.splitlines())) > LONGEST:
         yield f"{n_lines} lines"
+    unsafe = UNSAFE_CALLS - tensors_alone(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in UNSAFE_CALLS - tensors_alone(
-            tree
-        ):
-            yield f"{ast.unparse(node)} executes what it loads"
+        if isinstance(node, ast.Attribute) and dotted(node) in unsafe:
+            yield f"{dotted(node)} executes what it loads"
+
+
+def dotted(node: ast.expr) -> str:
+    """`torch.load` of such an expression; nothing of any other."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return ""
 
 
 def tensors_alone(tree: ast.Module) -> set[str]:
@@ -95,7 +80,7 @@ def tensors_alone(tree: ast.Module) -> set[str]:
     loads = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+        if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"
     ]
     safe = all("weights_only=True" in [ast.unparse(k) for k in n.keywords] for n in loads)
     return {"torch.load"} if safe else set()
@@ -144,6 +129,19 @@ def test_the_package_keeps_its_layers():
     paths = [path for path, _ in modules(PACKAGE)]
     assert Path("model/lens.py") in paths and Path("records.py") in paths
     assert complaints(PACKAGE) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_show_the_one_list_of_rooms(page):
+    """`PYTHONPATH=tests python -m support.rooms` writes them."""
+    assert shown(page) == PAGES[page][1]()
+
+
+def test_the_list_holds_every_room_and_no_other():
+    rooms = {room for layer in LAYERS for room in layer.rooms}
+    modules = {path.name for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+    folders = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == modules | folders
 
 
 def test_the_rules_see_the_real_imports():

@@ -28,7 +28,7 @@ from support.synthetic.records import token_map
 from support.synthetic.run import Page, run
 from support.synthetic.run import trust as trust
 
-from refusal_lens.attribution import Component, agreement, component_matrix
+from refusal_lens.attribution import Component, component_matrix, patch_agreement
 from refusal_lens.cli.attribution_tables import found_in
 from refusal_lens.plots import (
     plot_answer_maps,
@@ -122,12 +122,12 @@ def test_ranges_are_zero_centred_and_the_same_for_every_category(
 def test_bars_with_the_rest_and_the_remainder_make_the_whole(drawn: dict[str, go.Figure]) -> None:
     own = decomposition().attribution(CATEGORIES[0])
     bars, control = shown(drawn["writers"])
-    assert sum(bars.x) == pytest.approx(own.whole - own.remainder, abs=1e-9)
+    assert sum(bars.x) == pytest.approx(own.total - own.residual, abs=1e-9)
     assert bars.x[0] == pytest.approx(float(own.scores.abs().max()) * (1 if bars.x[0] > 0 else -1))
     other = decomposition(seed=1).attribution(CATEGORIES[0])
-    assert sum(control.x) == pytest.approx(other.whole - other.remainder, abs=1e-9)
+    assert sum(control.x) == pytest.approx(other.total - other.residual, abs=1e-9)
     (note,) = drawn["writers"].layout.annotations
-    assert "remainder 2e−06, n = 30 pairs" in note.text
+    assert "residual 2e−06, n = 30 pairs" in note.text
     assert bars.error_x.array[0] == pytest.approx(float(own.high[0] - own.scores[0]))
 
 
@@ -293,7 +293,9 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}
     columns = torch.tensor([sites[s] for s in real.sites])
-    told = agreement(replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real)
+    told = patch_agreement(
+        replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real
+    )
     assert f"{told.n_sites} patched sites" in section
     assert "as many random parts" in text[text.index("What was measured, how") :]
     assert "Heads that serve all 11" in section and "equal length" in section
@@ -352,7 +354,7 @@ def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
     console.print(*found_in(found, CATEGORIES[1]))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
-    assert own.writers()[0].name in text and "remainder" in text
+    assert own.writers()[0].name in text and "residual" in text
     words = " ".join(text.split())
     assert "mean of one correlation a pair, interval over pairs: 1.00 [1.00, 1.00]" in words
     assert f"n = {4 * PAIRS} pairs, control 0.00" in words

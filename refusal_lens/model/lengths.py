@@ -1,0 +1,66 @@
+"""Which prompt an error is about, and that none is longer than the model's context."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from refusal_lens.errors import InputError
+from refusal_lens.prompts import Prompt
+
+_SHOWN: Final = 40  # characters of a prompt in an error
+
+
+def named(prompts: Sequence[Prompt | str]) -> tuple[str, ...]:
+    """What an error calls each prompt: its id, or its number, and its first words.
+
+    >>> named(["Why is the sky blue?", "Why?"])
+    ("prompt 1 of 2 ('Why is the sky blue?')", "prompt 2 of 2 ('Why?')")
+    """
+    names: list[str] = []
+    for i, prompt in enumerate(prompts):
+        plain = isinstance(prompt, str)
+        which = f"prompt {i + 1} of {len(prompts)}" if plain else f"prompt {prompt.id!r}"
+        names.append(f"{which} ({_first_words(prompt if plain else prompt.text)!r})")
+    return tuple(names)
+
+
+def check_lengths(
+    names: Sequence[str], lengths: Sequence[int], n_ctx: int, *, made_of: str, remedy: str
+) -> None:
+    """Refuse rows of more tokens than the model takes.
+
+    Raises:
+        InputError: one of them is longer; the line names the longest.
+
+    >>> check_lengths(["prompt 'a'"], [9], 8, made_of="with its template", remedy="shorten it")
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: prompt 'a' has 9 tokens with its template; this model takes \
+8; shorten it
+    """
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[longest] > n_ctx:
+        raise InputError(
+            f"{names[longest]} has {lengths[longest]} tokens {made_of}; this model takes {n_ctx}; "
+            f"{remedy}"
+        )
+
+
+def check_prompt_lengths(names: Sequence[str], ids: Sequence[Sequence[int]], n_ctx: int) -> None:
+    """Refuse templated prompts of more tokens than the model takes.
+
+    Raises:
+        InputError: one is, or there is none.
+
+    >>> check_prompt_lengths(["prompt 'a'"], [(1, 2)], 8)
+    """
+    if not ids:
+        raise InputError("no prompt was given; expected at least one")
+    remedy = (
+        "it is not cut, because the cut would take the template's end: shorten it or leave it out"
+    )
+    lengths = [len(row) for row in ids]
+    check_lengths(names, lengths, n_ctx, made_of="with its template", remedy=remedy)
+
+
+def _first_words(text: str) -> str:
+    words = " ".join(text[: 4 * _SHOWN].split())
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 1]}…"

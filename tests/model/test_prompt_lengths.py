@@ -1,0 +1,52 @@
+"""What is too long, or too short for an offset, is named: which prompt, and its first words."""
+
+import pytest
+
+from refusal_lens.directions import fit_mean_difference
+from refusal_lens.errors import InputError
+from refusal_lens.interventions import Add, Only
+from refusal_lens.model import Decoding
+from refusal_lens.prompts import Prompt, PromptSet
+
+LONG = "tides " * 200  # more than the 512 tokens of the tiny models
+
+
+def test_a_prompt_that_is_too_long_is_named(tiny_llama):
+    one = Prompt("moon-3", LONG, "red", "refuse", "train", "test")
+    prompts = PromptSet((Prompt("moon-1", "Why?", "red", "comply", "train", "test"), one))
+    calls = (
+        tiny_llama.ids,
+        tiny_llama.feed,
+        tiny_llama.logits,
+        tiny_llama.generate,
+        tiny_llama.residuals,
+        tiny_llama.residual_stats,
+    )
+    for call in calls:
+        with pytest.raises(InputError, match=r"prompt 'moon-3' \('tides tides .*…'\) has 1\d\d\d"):
+            call(prompts)
+    with pytest.raises(InputError, match=r"prompt 2 of 3 \('tides"):
+        tiny_llama.logits(["Why?", LONG, "Who?"])
+
+
+def test_a_prompt_that_its_answer_makes_too_long_is_named(tiny_llama):
+    prompts = ["Why?", "How does a question about tides end?"]
+    n_ctx = tiny_llama.backend.n_ctx
+    with pytest.raises(InputError, match=r"prompt 2 of 2 \('How does.* and 500 new ones"):
+        tiny_llama.generate(prompts, Decoding(max_new_tokens=500))
+    with pytest.raises(InputError, match=r"prompt 1 of 2 \('Why\?'\) has .* with its answer"):
+        tiny_llama.answer_log_probs(prompts, [(5,) * n_ctx, (5,)])
+    with pytest.raises(InputError, match="row 2 of 2 is a text of 1 tokens"):
+        tiny_llama.text_log_probs([(5, 6), (5,)])
+
+
+def test_a_prompt_before_whose_beginning_an_offset_reaches_is_named(tiny_llama, three_categories):
+    with pytest.raises(InputError, match=r"the shortest, prompt 'red-\d-\w+' \('.*'\), has \d+"):
+        tiny_llama.residuals(three_categories, offsets=[-400])
+    d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 2)
+    far = Only(Add(d, alpha=1.0), "prompt", offsets=(-60,))
+    with (
+        tiny_llama.editing(far),
+        pytest.raises(InputError, match=r"of prompt 2 of 2 \('Why\?'\), which has \d+ tokens"),
+    ):
+        tiny_llama.logits(["How does a very long question about tides and moons end?" * 2, "Why?"])
