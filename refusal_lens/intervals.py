@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
+from refusal_lens.errors import InputError
 from refusal_lens.records import Estimate
 
 LEVEL: Final = 0.95
@@ -103,3 +104,20 @@ def _drawn(tables: Float[np.ndarray, "group cell"], seed: int) -> Float[np.ndarr
     rng = np.random.default_rng(seed)
     total = np.stack([tables[rng.integers(n, size=n)].sum(0) for _ in range(_DRAWS)])
     return total / total.sum(1, keepdims=True)
+
+
+def accuracy(refusal_rate: float, over_refusal_rate: float) -> float:
+    """(RR + 1 - ORR) / 2: the accuracy of a design with as many harmful as benign prompts.
+
+    Joad et al. 2026, table 2.
+
+    Raises:
+        InputError: a rate outside 0 to 1.
+
+    >>> accuracy(0.9, 0.2)
+    0.85
+    """
+    for rate in (refusal_rate, over_refusal_rate):
+        if not 0 <= rate <= 1:
+            raise InputError(f"rate {rate} is not between 0 and 1")
+    return (refusal_rate + 1 - over_refusal_rate) / 2

@@ -1,6 +1,6 @@
 """Provenance, Estimate, and the one place that saves and loads records.
 
-A record is a frozen dataclass. `save_record(record, "runs/a/directions")` writes its tensors to
+A record is a frozen dataclass. `record.save("runs/a/directions")` writes its tensors to
 `directions.safetensors` and everything else to `directions.json`, with the record's name, its
 schema version and the SHA-256 of the tensor file. Both are written to a temporary name, flushed
 to disk and renamed, the JSON last: a record that can be read is whole.
@@ -25,14 +25,36 @@ from refusal_lens.errors import InputError
 _VERSIONED = ("refusal_lens", "transformer_lens", "torch", "transformers", "numpy")
 
 
+R = TypeVar("R")
+
+
 class Record:
     """What can be saved: a frozen dataclass of tensors and plain values."""
 
     SCHEMA_VERSION: ClassVar[int]
 
+    def save(self, stem: Path | str, /) -> None:
+        """Write `<stem>.json`, and `<stem>.safetensors` if the record holds tensors.
 
-# No bound: beartype can't check a class against a protocol that has fields.
-R = TypeVar("R")
+        >>> @dataclass(frozen=True)
+        ... class Count(Record):
+        ...     SCHEMA_VERSION: ClassVar[int] = 1
+        ...     n: int
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Count(3).save(f"{folder}/count")
+        ...     Count.load(f"{folder}/count").n
+        3
+        """
+        save_record(self, stem)
+
+    @classmethod
+    def load(cls: type[R], stem: Path | str, /) -> R:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a missing or damaged file, another record, or another schema version.
+        """
+        return load_record(cls, stem)
 
 
 @final

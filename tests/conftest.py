@@ -19,6 +19,50 @@ from refusal_lens.model import LensModel, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 
+LONGEST_FIRST = ("embedded", "study", "model", "unit")
+"""Folders in the order in which several workers take them, so that they end together."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--architecture", help="run tests on this tiny architecture and on no other")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # a worker beside others
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what shares fixtures on one worker; leave out other architectures if one is named."""
+    if (only := config.getoption("--architecture")) is not None:
+        left_out = [item for item in items if _architecture(item) not in (None, only)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST_FIRST.index(_folder(item)))
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _architecture(item: pytest.Item) -> str | None:
+    params = getattr(item, "callspec", None)
+    chosen = [] if params is None else [params.params.get(name) for name in ("tiny", "blocks")]
+    return next((value[0] for value in chosen if value is not None), None)
+
+
+def _folder(item: pytest.Item) -> str:
+    """The folder of `tests/` that an item is in; examples in docstrings count as unit tests."""
+    parts = item.path.parts
+    return parts[parts.index("tests") + 1] if "tests" in parts else "unit"
+
+
+def _group(item: pytest.Item) -> str:
+    """What shares a whole run of a study, or the planted model; other fixtures are a module's."""
+    if item.path.stem == "test_notebooks":
+        return item.nodeid
+    return folder if (folder := _folder(item)) in ("embedded", "study") else str(item.path)
+
 
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> TinyFolders:

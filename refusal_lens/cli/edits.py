@@ -1,13 +1,20 @@
 """Commands that edit a model or judge edits: steer, ablate, evaluate. Argument handling only."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from refusal_lens.cli.judge_options import (
+    EndpointModel,
+    JudgeEndpoint,
+    JudgeName,
+    JudgeSetting,
+    chosen_judge,
+    settings_of,
+)
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import bars
 
@@ -82,22 +89,19 @@ def evaluate(
     full: Annotated[
         bool, typer.Option("--full", help="Generate and read answers instead of scores.")
     ] = False,
-    judge: Annotated[
-        str, typer.Option(help="Who reads answers: refusal, phrase, substring, llm, ...")
-    ] = "refusal",
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of the llm judge, http://HOST:PORT/v1.")
-    ] = None,
-    endpoint_model: Annotated[str, typer.Option(help="Its model's name there.")] = "judge",
+    judge: JudgeName = None,
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores where they can be trusted, as the run holds them; with --full, or another --judge,
-    from generated answers throughout, which the report then shows, too; the plan with its estimate
-    comes first. The key of an endpoint is read from the environment variable
+    By scores where they can be trusted, as the run holds them; with --full, or another --judge
+    than the study's, from generated answers throughout, which the report then shows, too; the plan
+    with its estimate comes first. The key of an endpoint is read from the environment variable
     REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
@@ -106,27 +110,24 @@ def evaluate(
 
       refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """
-    from refusal_lens.errors import InputError
-    from refusal_lens.judges import Endpoint, JudgeSettings, make_judge
-    from refusal_lens.study import Results
+    from refusal_lens.judges import make_judge
+    from refusal_lens.study import Results, Study
 
     results = Results.open(run)
-    if endpoint is not None and not judge.startswith("llm"):
-        raise InputError(f"--endpoint belongs to --judge llm; the judge is {judge!r}")
-    if full or judge != "refusal" or not results.has("trade_off", "grid"):
-        where = None if endpoint is None else Endpoint(endpoint, endpoint_model)
+    asked = Study.of(results.manifest.get("question"))
+    given = settings_of(endpoint, endpoint_model, judge_setting)
+    name, settings = chosen_judge(asked, judge, given)
+    if full or name != asked.judge or not results.has("trade_off", "grid"):
         placement = placement_of(device, dtype, batch_size)
-        # The precision is that of the model that answers; a local judge keeps its own.
-        settings = JudgeSettings(endpoint=where, placement=replace(placement, dtype="auto"))
-        _evaluated(run, make_judge(judge, settings), placement)
+        _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:
         _scored(results)
 
 
 def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
     from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid, SideBySide
-    from refusal_lens.judges import Agreement
+    from refusal_lens.evaluation import Answers, Grid
+    from refusal_lens.judges import JudgeAgreement
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
     from refusal_lens.study.stages.full_grid import GRID
@@ -134,15 +135,15 @@ def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
-        results = run_full_evaluation(run, judge, followed, placement)
+        results = run_full_evaluation(run, followed, placement, judge=judge)
     if results.has(RATES, "evaluation"):
-        shown = results.get(RATES, "evaluation", SideBySide)
+        shown = results.get(RATES, "evaluation", Answers)
         out.print(tables.rates_table(shown))
-        out.print(tables.verdicts_table({e.condition: e.counts() for e in shown.conditions}))
+        out.print(tables.verdicts_table({name: shown.counts(name) for name in shown.conditions}))
     if results.has(GRID, "grid"):
         _told_of_grid(out, results, GRID)
     if results.has(GRID, "screening"):
-        found = results.get(GRID, "screening", Agreement)
+        found = results.get(GRID, "screening", JudgeAgreement)
         model = results.get(GRID, "grid", Grid).provenance.model
         out.print(tables.agreement_line(found, model), markup=False)
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
@@ -151,13 +152,13 @@ def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
 def _scored(results: "Results") -> None:
     from refusal_lens.cli import evaluation_tables as tables
     from refusal_lens.evaluation import Grid
-    from refusal_lens.judges import Agreement
+    from refusal_lens.judges import JudgeAgreement
     from refusal_lens.study.verdicts import held_verdicts
 
     out = Console()
     _told_of_grid(out, results, "trade_off")
     if results.has("agreement", "screening"):
-        found = results.get("agreement", "screening", Agreement)
+        found = results.get("agreement", "screening", JudgeAgreement)
         model = results.get("trade_off", "grid", Grid).provenance.model
         out.print(tables.agreement_line(found, model), markup=False)
     held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
@@ -187,8 +188,12 @@ def _compare(
     placement: "Placement",
 ) -> None:
     from refusal_lens.cli.evaluation_tables import compared_table
+    from refusal_lens.evaluation import compare
     from refusal_lens.model import Decoding
+    from refusal_lens.study import Study
     from refusal_lens.study.finished import model_of
 
-    found = model_of(results, placement).compare(prompt, edits, Decoding(tokens))
-    Console().print(compared_table(found))
+    model = model_of(results, placement)
+    judge = Study.of(results.manifest.get("question")).make_judge(placement)
+    answers = compare(model, prompt, edits, Decoding(tokens), judge=judge)
+    Console().print(compared_table(answers))

@@ -5,34 +5,34 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
-from refusal_lens.evaluation import Grid, Matched, SideBySide
-from refusal_lens.evaluation.agreement import judges_agree
-from refusal_lens.judges import CLASSES, Agreement, SubstringJudge, VerdictCounts
-from refusal_lens.model.compare import Compared
+from refusal_lens.evaluation import Answers, Grid, Matched
+from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree
+from refusal_lens.judges import CLASSES, JudgeAgreement, VerdictCounts, make_judge
 from refusal_lens.records import Estimate
 
 
-def compared_table(found: Compared) -> Table:
+def compared_table(answers: Answers) -> Table:
     """The answers to one prompt side by side."""
-    table = Table(title=escape(f"{found.model}: {found.prompt}"), show_lines=True)
+    title = f"{answers.provenance.model}: {answers.texts[0]}"
+    table = Table(title=escape(title), show_lines=True)
     for heading in ("condition", "reading", "answer"):
         table.add_column(heading, overflow="fold")
-    for answer in found.answers:
-        table.add_row(escape(answer.condition), escape(answer.reading), escape(answer.answer))
+    for one in answers.each():
+        cells = (one.condition, str(one.verdicts()[0]), one.answers[0][0])
+        table.add_row(*map(escape, cells))
     return table
 
 
-def rates_table(shown: SideBySide) -> Table:
+def rates_table(answers: Answers) -> Table:
     """Refusal, over-refusal and accuracy under each condition, and whether judges agree."""
-    first = shown.conditions[0]
-    title = f"{first.provenance.model}; judge {first.judge}; {first.decoding}"
+    title = f"{answers.provenance.model}; judge {answers.judge_name}; {answers.decoding}"
     table = Table(title=escape(title))
     for heading in ("condition", "refusal", "over-refusal", "accuracy", "kappa with substring"):
         table.add_column(heading)
-    for read in shown.conditions:
-        found = judges_agree(read, shown.texts, SubstringJudge())
-        rates = (read.rate("refuse"), read.rate("comply"), read.accuracy(), found.kappa)
-        table.add_row(escape(read.condition), *map(_told, rates))
+    for one in answers.each():
+        second = judges_agree(one, make_judge(SECOND_READER))
+        rates = (one.rate(label="refuse"), one.rate(label="comply"), one.accuracy(), second.kappa)
+        table.add_row(escape(one.condition), *map(_told, rates))
     return table
 
 
@@ -66,7 +66,7 @@ def matched_line(matched: Matched) -> str:
     return f"in {matched.model} at equal refusal the directions are {matched}"
 
 
-def agreement_line(found: Agreement, model: str) -> str:
+def agreement_line(found: JudgeAgreement, model: str) -> str:
     """What a run says about its scores and its own read answers, in one line."""
     return f"in {model}, unedited and under each direction: {found}"
 

@@ -13,6 +13,14 @@ from rich.markup import escape
 
 from refusal_lens import __version__
 from refusal_lens.cli.edits import ablate, evaluate, steer
+from refusal_lens.cli.judge_options import (
+    EndpointModel,
+    JudgeEndpoint,
+    JudgeName,
+    JudgeSetting,
+    chosen_judge,
+    settings_of,
+)
 from refusal_lens.cli.lists import datasets, models
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import bars, prepare_weights
@@ -107,6 +115,10 @@ def study(
         str,
         typer.Option(help="What directions are fitted by; an unknown name lists what there is."),
     ] = "mean_difference",
+    judge: JudgeName = None,
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
     seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
     quick: Annotated[
@@ -127,6 +139,8 @@ def study(
 
       refusal-lens study --model Qwen/Qwen2.5-1.5B-Instruct --control Qwen/Qwen2.5-1.5B
 
+      refusal-lens study --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
+
       refusal-lens study --refuse harmful.txt --comply harmless.txt --out runs/mine
     """
     from refusal_lens.prompts.pairing import drawn_note
@@ -134,6 +148,8 @@ def study(
     from refusal_lens.study import Study, run_study, study_prompts
 
     placement = placement_of(device, dtype, batch_size)
+    given = settings_of(endpoint, endpoint_model, judge_setting)
+    reader, settings = chosen_judge(Study(), judge, given)
     question = Study(
         source=model,
         revision=revision,
@@ -148,6 +164,8 @@ def study(
         control=control,
         labels=_labels(labels),
         estimator=estimator,
+        judge=reader,
+        judge_settings=settings,
         seed=seed,
         sizes=_sizes(model, full=full, quick=quick),
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from refusal_lens.arguments import several
 from refusal_lens.directions.direction import Direction, check_offset
 from refusal_lens.errors import InputError
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
 
 _UNIT_WITHIN: Final = 1e-3
@@ -150,15 +149,6 @@ class DirectionSet(Record):
     def defined(self) -> Float[Tensor, "category offset site"]:
         """1 where there is a direction, 0 where it is undefined."""
         return torch.isfinite(self.vectors).all(-1).float()
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "DirectionSet":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, token: str | None = None

@@ -1,11 +1,10 @@
 """Evaluation: conditions x prompts x judge, scores without generating, trade-offs."""
 
-from refusal_lens.evaluation.answering import Said as Said
 from refusal_lens.evaluation.answering import answer_under as answer_under
 from refusal_lens.evaluation.answering import evaluate as evaluate
-from refusal_lens.evaluation.answering import read_all as read_all
-from refusal_lens.evaluation.base import Evaluation as Evaluation
-from refusal_lens.evaluation.base import accuracy as accuracy
+from refusal_lens.evaluation.answers import UNEDITED as UNEDITED
+from refusal_lens.evaluation.answers import Answers as Answers
+from refusal_lens.evaluation.compare import compare as compare
 from refusal_lens.evaluation.costs import Cost as Cost
 from refusal_lens.evaluation.costs import CostMaterial as CostMaterial
 from refusal_lens.evaluation.costs import Costs as Costs
@@ -19,13 +18,12 @@ from refusal_lens.evaluation.grid import whole_pairs as whole_pairs
 from refusal_lens.evaluation.manners import MannerMatrix as MannerMatrix
 from refusal_lens.evaluation.manners import Steered as Steered
 from refusal_lens.evaluation.manners import Taught as Taught
+from refusal_lens.evaluation.manners import answer_steered as answer_steered
 from refusal_lens.evaluation.manners import manner_matrix as manner_matrix
-from refusal_lens.evaluation.manners import steer as steer
 from refusal_lens.evaluation.matched import Matched as Matched
 from refusal_lens.evaluation.matched import match_refusal as match_refusal
 from refusal_lens.evaluation.scoring import fit_score as fit_score
 from refusal_lens.evaluation.scoring import refusal_scores as refusal_scores
-from refusal_lens.evaluation.side_by_side import SideBySide as SideBySide
 from refusal_lens.evaluation.styles import find_styles as find_styles
 from refusal_lens.evaluation.styles import in_styles as in_styles
 from refusal_lens.evaluation.trade_off import Curve as Curve

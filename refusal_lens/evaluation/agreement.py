@@ -1,32 +1,32 @@
 """Whether two readings of the same answers agree: two judges, or scores and read answers."""
 
-from collections.abc import Sequence
+from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.evaluation.grid import Grid
-from refusal_lens.evaluation.manners import UNEDITED, Steered
-from refusal_lens.judges import Agreement, Judge, Verdict, agreement, judge_all
+from refusal_lens.evaluation.manners import Steered
+from refusal_lens.judges import Judge, JudgeAgreement, Verdict, agreement, judge_all
 from refusal_lens.records import Provenance
 
-SCREENING = "scores"
+SCREENING: Final = "scores"
+SECOND_READER: Final = "substring"
+"""The judge beside which the one that was chosen is shown."""
 
 
-def judges_agree(
-    read: Evaluation | Steered, texts: Sequence[str], other: Judge, seed: int = 0
-) -> Agreement:
-    """Another judge's verdicts on the answers of an evaluation beside those that it holds.
+def judges_agree(answers: Answers, other: Judge, seed: int = 0) -> JudgeAgreement:
+    """Another judge's verdicts on the same answers beside those that they hold.
 
-    `texts` are the prompts' texts, in the order of the evaluation's ids.
+    Intervals are over prompts where there are answers under several conditions.
     """
-    rows = read.answers if isinstance(read, Steered) else (read.answers,)
-    asked = [pair for answers in rows for pair in zip(texts, answers, strict=True)]
-    prompts = read.ids * len(read.answers) if isinstance(read, Steered) else None
-    names = read.judge, other.name
-    return agreement(names, read.verdicts, judge_all(other, asked), seed, prompts)
+    again = [pair for row in answers.answers for pair in zip(answers.texts, row, strict=True)]
+    held = [verdict for name in answers.conditions for verdict in answers.verdicts(name)]
+    prompts = answers.ids * len(answers.conditions) if len(answers.conditions) > 1 else None
+    names = answers.judge_name, other.name
+    return agreement(names, held, judge_all(other, again), seed, prompts)
 
 
-def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
+def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> JudgeAgreement:
     """Scores beside read answers, over all directions at the one strength that both hold.
 
     Prompts without a score that is trusted, and directions that one of them lacks, are left out.
@@ -34,7 +34,7 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
     Raises:
         InputError: scores and answers come from two models, which says nothing about either.
     """
-    _same_model(grid.provenance, read.provenance)
+    _same_model(grid.provenance, read.answers.provenance)
     place = {
         key: (s, p)
         for p, pair in enumerate(grid.ids)
@@ -44,22 +44,22 @@ def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> Agreement:
     scores: list[Verdict] = []
     answers: list[Verdict] = []
     prompts: list[str] = []
-    for d, name in enumerate(read.directions):
+    for name in read.answers.conditions:
         strength = 0.0 if name == UNEDITED else read.strength
         row = 0 if name == UNEDITED else grid.names.index(name) if name in grid.names else None
         if row is None or strength not in grid.strengths:
             continue
         at = grid.strengths.index(strength)
-        for i, key in enumerate(read.ids):
+        for key, verdict in zip(read.answers.ids, read.answers.verdicts(name), strict=True):
             flag = int(grid.refused[row, at][place[key]]) if key in place else -1
             if flag >= 0:
                 scores.append(Verdict("refused" if flag else "complied", None, ()))
-                answers.append(Verdict(read.outcomes[d][i], None, ()))
+                answers.append(Verdict(verdict.outcome, None, ()))
                 prompts.append(key)
-    return agreement((SCREENING, read.judge), scores, answers, seed, prompts)
+    return agreement((SCREENING, read.answers.judge_name), scores, answers, seed, prompts)
 
 
-def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> Agreement:
+def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> JudgeAgreement:
     """Scores beside generated answers on the same prompts under each direction and strength.
 
     Only cells that both grids hold, one scored and the other generated, are compared; the unedited

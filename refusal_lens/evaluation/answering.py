@@ -1,14 +1,14 @@
 """Evaluating a model under conditions: generate, then judge."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import final
+from dataclasses import asdict, replace
+from typing import TypeVar
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.interventions import Edit, PerRow
-from refusal_lens.judges import Judge, Verdict, judge_all
-from refusal_lens.judges.coherence import MOST_NATS, needs_nats, sense_checked, senseless_reason
+from refusal_lens.judges import Judge
+from refusal_lens.judges.coherence import MOST_NATS, needs_nats, senseless_reason
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.generate import GREEDY
@@ -16,24 +16,9 @@ from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
 
+T = TypeVar("T")
 Edits = Edit | None | Sequence[Edit | None]
 """A condition: one edit (None: none) for all prompts, or one for each of them."""
-
-
-@final
-@dataclass(frozen=True)
-class Said:
-    """What a model answered under one condition, before anybody judges it.
-
-    `senseless` says of each answer why it makes no sense, None where it does; where it is None,
-    nobody has looked.
-    """
-
-    condition: str
-    decoding: Decoding
-    answers: tuple[str, ...]
-    provenance: Provenance
-    senseless: tuple[str | None, ...] | None = None
 
 
 def answer_under(
@@ -43,12 +28,12 @@ def answer_under(
     *,
     decoding: Decoding = GREEDY,
     progress: Progress = NO_PROGRESS,
-) -> tuple[Said, ...]:
-    """What the model says to each prompt under each condition, in common batches.
+) -> Answers:
+    """The model's answer to each prompt under each condition, in common batches; not yet judged.
 
     Equal to one condition after the other; edits that are on around the call stay on. Answers that
-    are no words, loops or most improbable without the conditions' edits make no sense; but none is
-    taken for improbable that is as probable as one which the model gives without an edit.
+    are no words, loops or too improbable without the conditions' edits make no sense. The bound on
+    improbability is never stricter than the least probable answer that the model gives unedited.
 
     Raises:
         InputError: edits that this model can't have, or not one for each prompt.
@@ -60,18 +45,12 @@ def answer_under(
         ids = model.generate_ids([p for _, p in rows], decoding, progress=progress)
     answers = [model.chat.answer(row) for row in ids]
     senseless = _senseless(model, rows, ids, answers)
-    plain = model.provenance(prompts, decoding.seed)
-    cuts = [slice(k * len(prompts), (k + 1) * len(prompts)) for k in range(len(conditions))]
-    return tuple(
-        Said(
-            condition=name,
-            decoding=decoding,
-            answers=tuple(answers[cut]),
-            provenance=replace(plain, edits=_text(plain.edits, edits)),
-            senseless=tuple(senseless[cut]),
-        )
-        for (name, _), edits, cut in zip(conditions, per_row, cuts, strict=True)
-    )
+    around = model.provenance(prompts, decoding.seed)
+    names = [name for name, _ in conditions]
+    edits = [_text(around.edits, edits) for edits in per_row]
+    found = zip(names, edits, _by_condition(answers, n), strict=True)
+    unread = answers_to(prompts, tuple(found), decoding, around)
+    return replace(unread, senseless=_by_condition(senseless, n))
 
 
 def evaluate(
@@ -79,56 +58,53 @@ def evaluate(
     prompts: PromptSet,
     judge: Judge,
     *,
-    condition: str = "none",
+    condition: str = UNEDITED,
     decoding: Decoding = GREEDY,
     progress: Progress = NO_PROGRESS,
-) -> Evaluation:
-    """What the model says to each prompt with the edits that are on, judged.
+) -> Answers:
+    """The model's answer to each prompt with the edits that are on, judged.
 
     `condition` names them for readers; the provenance records the edits themselves. The judge's
     word counts, also on gibberish; `answer_under` looks for it first.
     """
-    answers = model.generate(prompts, decoding, progress=progress)
-    provenance = model.provenance(prompts, decoding.seed)
-    said = Said(condition, decoding, tuple(answers), provenance)
-    return read_all([said], prompts, judge)[0]
+    answers = model.generate(labelled(prompts), decoding, progress=progress)
+    around = model.provenance(prompts, decoding.seed)
+    row = (condition, around.edits, answers)
+    return answers_to(prompts, [row], decoding, around).judge(judge)
 
 
-def read_all(said: Sequence[Said], prompts: PromptSet, judge: Judge) -> tuple[Evaluation, ...]:
-    """Answers to the same prompts under several conditions, all judged in one go.
+def answers_to(
+    prompts: PromptSet,
+    rows: Sequence[tuple[str, str, Sequence[str]]],
+    decoding: Decoding,
+    provenance: Provenance,
+) -> Answers:
+    """Answers to prompts as a record: not judged, and not looked at for their sense.
 
-    Answers known to make no sense are unclear, and the judge isn't asked. One go, because a judge
-    behind an endpoint asks many at a time, and gives up only where nothing at all is answered: a
-    single lost condition becomes counted gaps, not an error.
+    Each row is a condition's name, its edits in words, and the answers in the prompts' order.
     """
-    reasons = [s.senseless or (None,) * len(prompts) for s in said]
-    asked = [
-        (p.text, answer)
-        for s, why in zip(said, reasons, strict=True)
-        for p, answer, reason in zip(prompts, s.answers, why, strict=True)
-        if reason is None
-    ]
-    read = iter(judge_all(judge, asked))
-    found: list[Evaluation] = []
-    for s, why in zip(said, reasons, strict=True):
-        own = [next(read) if r is None else Verdict("unclear", None, (), r) for r in why]
-        found.append(
-            Evaluation(
-                condition=s.condition,
-                judge=judge.name if s.senseless is None else sense_checked(judge).name,
-                decoding=", ".join(f"{key}={v}" for key, v in asdict(s.decoding).items()),
-                ids=prompts.ids,
-                categories=tuple(p.category for p in prompts),
-                labels=tuple(p.label for p in prompts),
-                answers=s.answers,
-                outcomes=tuple(v.outcome for v in own),
-                manners=tuple(v.manner for v in own),
-                reasons=tuple(v.reason for v in own),
-                flags=tuple(v.flags for v in own),
-                provenance=s.provenance,
-            )
-        )
-    return tuple(found)
+    return Answers(
+        conditions=tuple(name for name, _, _ in rows),
+        edits=tuple(edits for _, edits, _ in rows),
+        decoding=in_words(decoding),
+        ids=prompts.ids,
+        texts=tuple(p.text for p in prompts),
+        categories=tuple(p.category for p in prompts),
+        labels=tuple(p.label for p in prompts),
+        answers=tuple(tuple(answers) for _, _, answers in rows),
+        senseless=None,
+        provenance=provenance,
+    )
+
+
+def in_words(decoding: Decoding) -> str:
+    """How answers are generated, as it stands in records."""
+    return ", ".join(f"{key}={value}" for key, value in asdict(decoding).items())
+
+
+def _by_condition(cells: Sequence[T], n: int) -> tuple[tuple[T, ...], ...]:
+    """Rows of `n` prompts each, one per condition."""
+    return tuple(tuple(cells[start : start + n]) for start in range(0, len(cells), n))
 
 
 def _per_row(name: str, edits: Edits, n: int) -> tuple[Edit | None, ...]:

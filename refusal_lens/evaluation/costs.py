@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.answering import answer_under, read_all
-from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.answering import answer_under
+from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts
@@ -99,19 +99,19 @@ def measure_costs(
     """
     if not len(material.benign):
         raise InputError("no benign prompt was given; costs need at least one")
-    conditions: list[tuple[str, Edit | None]] = [("none", None), *edits.items()]
-    said = answer_under(model, material.benign, conditions, decoding=material.decoding)
-    answers = read_all(said, material.benign, material.judge)
+    conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None), *edits.items()]
+    unread = answer_under(model, material.benign, conditions, decoding=material.decoding)
+    unedited, *edited = unread.judge(material.judge).each()
     rows = _windows(model, material)
-    plain = _Reading.take(model, material, rows, answers[0])
+    plain = _Reading.take(model, material, rows, unedited)
     progress(1)
     found: list[Cost] = []
-    for edit, read in zip(edits.values(), answers[1:], strict=True):
+    for edit, read in zip(edits.values(), edited, strict=True):
         with model.editing(edit):
             found.append(_cost(_Reading.take(model, material, rows, read), plain))
         progress(1)
     return Costs(
-        judge=plain.answers.judge,
+        judge=plain.answers.judge_name,
         decoding=plain.answers.decoding,
         n_prompts=len(material.benign),
         unedited=plain.answers.counts(),
@@ -139,11 +139,11 @@ class _Reading:
     logits: Float[Tensor, "prompt d_vocab"]
     text: list[float]
     templated: list[float]
-    answers: Evaluation
+    answers: Answers
 
     @classmethod
     def take(
-        cls, model: LensModel, material: CostMaterial, rows: Sequence[Ids], answers: Evaluation
+        cls, model: LensModel, material: CostMaterial, rows: Sequence[Ids], answers: Answers
     ) -> "_Reading":
         size = len(rows[0]) - 1
         templated = model.answer_log_probs([ASKED] * len(rows), [row[1:] for row in rows])
@@ -160,7 +160,7 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
     still = _answered(read.answers) & answered
     return Cost(
         condition=read.answers.condition,
-        edits=read.answers.provenance.edits,
+        edits=read.answers.edits[0],
         kl=mean_estimate(kl_at_last_token(plain.logits, read.logits).tolist(), 0.0),
         text=mean_estimate(read.text, _mean(plain.text)),
         templated_text=mean_estimate(read.templated, _mean(plain.templated)),
@@ -170,11 +170,12 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
     )
 
 
-def _answered(read: Evaluation) -> set[str]:
-    return {i for i, o in zip(read.ids, read.outcomes, strict=True) if o == "complied"}
+def _answered(read: Answers) -> set[str]:
+    rows = zip(read.ids, read.verdicts(), strict=True)
+    return {key for key, verdict in rows if verdict.outcome == "complied"}
 
 
-def _degenerate(read: Evaluation, control: float | None) -> Estimate:
+def _degenerate(read: Answers, control: float | None) -> Estimate:
     return wilson(read.counts().by_class["gibberish"], len(read.ids), control)
 
 

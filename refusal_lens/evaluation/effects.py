@@ -4,14 +4,13 @@ Answers are generated and read; every row is of the same prompts of its side.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
+from refusal_lens.evaluation.answers import UNEDITED
 from refusal_lens.prompts import Label
-from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.records import Estimate, Provenance, Record
 
 EditName = Literal["none", "ablated", "added"]
-UNEDITED: Final = "none"  # the direction of the row without an edit
 CONTROLS: Final = ("control: random", "control: shuffled labels", "control: within-class")
 
 
@@ -64,12 +63,3 @@ class Effects(Record):
     def directions(self) -> tuple[str, ...]:
         """The directions of the edits, in the order of the rows."""
         return tuple(dict.fromkeys(r.direction for r in self.rows if r.direction != UNEDITED))
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Effects":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)

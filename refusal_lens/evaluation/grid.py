@@ -11,13 +11,13 @@ from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.answering import answer_under, read_all
-from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.answering import answer_under
+from refusal_lens.evaluation.answers import UNEDITED
 from refusal_lens.evaluation.scoring import counts_as_refused, refusal_scores
 from refusal_lens.evaluation.trade_off import Curve, TradeOff
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add, Edit
-from refusal_lens.judges import Judge, ScoreTrust
+from refusal_lens.judges import Judge, ScoreTrust, Verdict
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
@@ -171,11 +171,12 @@ class _Plan:
         self, prompts: PromptSet, reading: Reading
     ) -> Float[Tensor, "direction strength prompt"]:
         """Flags by generated answers, all conditions in common batches."""
-        conditions = [("none", None), *((repr(edit), edit) for edit in self._edits())]
-        said = answer_under(
+        edits = self._edits()
+        conditions = [(UNEDITED, None), *((f"{i}: {edit!r}", edit) for i, edit in enumerate(edits))]
+        answers = answer_under(
             self.model, prompts, conditions, decoding=reading.decoding, progress=self.progress
-        )
-        plain, *others = map(_flags, read_all(said, prompts, reading.judge))
+        ).judge(reading.judge)
+        plain, *others = (_flags(answers.verdicts(name)) for name in answers.conditions)
         return self._stacked(plain, others)
 
     def _edits(self) -> list[Edit]:
@@ -189,9 +190,9 @@ class _Plan:
         return torch.stack(rows).unflatten(0, (len(self.directions), len(self.strengths)))
 
 
-def _flags(read: Evaluation) -> Float[Tensor, " prompt"]:
+def _flags(verdicts: Sequence[Verdict]) -> Float[Tensor, " prompt"]:
     flag = {"refused": 1.0, "unclear": -1.0}
-    return torch.tensor([flag.get(outcome, 0.0) for outcome in read.outcomes])
+    return torch.tensor([flag.get(verdict.outcome, 0.0) for verdict in verdicts])
 
 
 def _chosen(prompts: PromptSet, rows: Bool[Tensor, " prompt"]) -> PromptSet:

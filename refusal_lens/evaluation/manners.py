@@ -7,7 +7,8 @@ from typing import ClassVar, Final, final
 import numpy as np
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.answering import answer_under, read_all
+from refusal_lens.evaluation.answering import answer_under
+from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.evaluation.dependence import (
     BOOTSTRAPS,
     DRAWS,
@@ -19,14 +20,13 @@ from refusal_lens.evaluation.dependence import (
 )
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
-from refusal_lens.judges import Judge, Outcome, Verdict, VerdictCounts, count_verdicts
+from refusal_lens.judges import Judge
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.records import Estimate, Record
 
-UNEDITED: Final = "none"
 _IN_MANNER: Final = (
     "share of refusals in the manner taught, bootstrap over prompts; control: the same manners "
     "dealt to the directions at random"
@@ -36,40 +36,22 @@ _IN_MANNER: Final = (
 @final
 @dataclass(frozen=True)
 class Steered(Record):
-    """Answers to the same prompts under each direction, the unedited model ("none") first.
+    """Answers to the same prompts with each direction added, the unedited model ("none") first.
 
-    The rows of `answers`, `outcomes`, `manners`, `reasons` and `flags` are the directions, their
-    columns the prompts.
+    The conditions of `answers` are named by the directions; each was added at the input of block
+    `layer`, at `strength` times its own length.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     layer: int
     strength: float
-    judge: str
-    decoding: str
-    directions: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: tuple[Label, ...]
-    categories: tuple[str, ...]
-    texts: tuple[str, ...]
-    answers: tuple[tuple[str, ...], ...]
-    outcomes: tuple[tuple[Outcome, ...], ...]
-    manners: tuple[tuple[str | None, ...], ...]
-    reasons: tuple[tuple[str | None, ...], ...]
-    flags: tuple[tuple[tuple[str, ...], ...], ...]
-    provenance: Provenance
+    answers: Answers
 
     @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """The judge's readings, direction by direction, without their evidence."""
-        parts = (self.outcomes, self.manners, self.reasons, self.flags)
-        rows = (cell for row in zip(*parts, strict=True) for cell in zip(*row, strict=True))
-        return tuple(Verdict(o, m, (), r, f) for o, m, r, f in rows)
-
-    def counts(self) -> VerdictCounts:
-        """What all verdicts came to; nothing is dropped."""
-        return count_verdicts(self.judge, self.verdicts)
+    def directions(self) -> tuple[str, ...]:
+        """The directions added."""
+        return self.answers.conditions[1:]
 
 
 @final
@@ -124,7 +106,7 @@ class MannerMatrix(Record):
     draws: int
 
 
-def steer(
+def answer_steered(
     model: LensModel,
     prompts: PromptSet,
     additions: Sequence[Add],
@@ -147,24 +129,11 @@ def steer(
             "additions: give each Add the same strength"
         )
     conditions = [(UNEDITED, None), *((a.direction.category, a) for a in additions)]
-    said = answer_under(model, prompts, conditions, decoding=decoding, progress=progress)
-    read = read_all(said, prompts, judge)
+    answers = answer_under(model, prompts, conditions, decoding=decoding, progress=progress)
     return Steered(
         layer=(additions[0].at or additions[0].direction.site).layer,
         strength=additions[0].strength,
-        judge=read[0].judge,
-        decoding=read[0].decoding,
-        directions=tuple(e.condition for e in read),
-        ids=prompts.ids,
-        labels=read[0].labels,
-        categories=read[0].categories,
-        texts=tuple(p.text for p in prompts),
-        answers=tuple(e.answers for e in read),
-        outcomes=tuple(e.outcomes for e in read),
-        manners=tuple(e.manners for e in read),
-        reasons=tuple(e.reasons for e in read),
-        flags=tuple(e.flags for e in read),
-        provenance=read[0].provenance,
+        answers=answers.judge(judge),
     )
 
 
@@ -182,26 +151,25 @@ def manner_matrix(
     `clusters` and `taught` name the cluster and the planted manner of a direction's category.
     """
     clusters, taught = clusters or {}, taught or Taught({}, {})
-    names = steered.directions[1:]
-    columns = [i for i, label in enumerate(steered.labels) if label == side]
-    cells, manners = _cells(steered, columns)
+    names, answers = steered.directions, steered.answers.only(label=side)
+    cells, manners = _cells(answers)
     counts = table(cells[:, 1], cells[:, 2], (len(names), len(manners)))
     rng = np.random.default_rng(seed)
     dependence, p = dependence_of(cells, draws=draws, rng=rng)
     of = tuple(clusters.get(name) for name in names)
     share, cluster_p = share_of_clusters(counts, of, draws, rng)
     return MannerMatrix(
-        model=steered.provenance.model,
+        model=answers.provenance.model,
         side=side,
         layer=steered.layer,
         strength=steered.strength,
-        judge=steered.judge,
-        decoding=steered.decoding,
-        n_prompts=len(columns),
+        judge=answers.judge_name,
+        decoding=answers.decoding,
+        n_prompts=len(answers.ids),
         directions=names,
         manners=manners,
         counts=tuple(tuple(int(x) for x in row) for row in counts),
-        refused=_refused(steered, columns),
+        refused=tuple(answers.rate(name, control=UNEDITED) for name in names),
         dependence=dependence,
         p=p,
         clusters=of,
@@ -249,27 +217,18 @@ def share_in(
     return Estimate(value, low, high, len(cells), _IN_MANNER, control)
 
 
-def _cells(steered: Steered, columns: Sequence[int]) -> tuple[Cells, tuple[str, ...]]:
+def _cells(answers: Answers) -> tuple[Cells, tuple[str, ...]]:
     """(prompt, direction, manner) of each refusal under a direction, prompt by prompt."""
-    found = [
-        (column, d - 1, steered.manners[d][column] or OTHER)
-        for column in columns
-        for d in range(1, len(steered.directions))
-        if steered.outcomes[d][column] == "refused"
+    by_direction = [answers.verdicts(name) for name in answers.conditions[1:]]
+    refusals = [
+        (p, d, verdicts[p].manner or OTHER)
+        for p in range(len(answers.ids))
+        for d, verdicts in enumerate(by_direction)
+        if verdicts[p].outcome == "refused"
     ]
-    manners = tuple(sorted({m for *_, m in found}))
-    cells = np.array([(c, d, manners.index(m)) for c, d, m in found], dtype=np.int64)
+    manners = tuple(sorted({m for *_, m in refusals}))
+    cells = np.array([(p, d, manners.index(m)) for p, d, m in refusals], dtype=np.int64)
     return cells.reshape(-1, 3), manners
-
-
-def _refused(steered: Steered, columns: Sequence[int]) -> tuple[Estimate, ...]:
-    def rate(row: tuple[Outcome, ...], control: float | None) -> Estimate:
-        clear = [row[i] for i in columns if row[i] != "unclear"]
-        missing = len(columns) - len(clear)
-        return wilson(clear.count("refused"), len(clear), control, missing)
-
-    plain = rate(steered.outcomes[0], None).value
-    return tuple(rate(row, plain) for row in steered.outcomes[1:])
 
 
 def _planted(

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.base import Evaluation
+from refusal_lens.evaluation.answers import Answers
 from refusal_lens.judges.first_token import (
     LEAST_A_SIDE,
     TRUSTED_AUROC,
@@ -35,7 +35,7 @@ _RATIO: Final = 4.0  # as for first tokens: so many times as frequent among refu
 
 
 def fit_score(
-    model: LensModel, train: PromptSet, train_read: Evaluation, val: PromptSet, val_read: Evaluation
+    model: LensModel, train: PromptSet, train_read: Answers, val: PromptSet, val_read: Answers
 ) -> ScoreTrust:
     """Find refusal tokens and openings on `train`, and say on `val` where they can be trusted.
 
@@ -88,7 +88,7 @@ def fit_score(
 
 
 def calibrate_score(
-    model: LensModel, prompts: PromptSet, read: Evaluation, trust: ScoreTrust
+    model: LensModel, prompts: PromptSet, read: Answers, trust: ScoreTrust
 ) -> ScoreTrust:
     """The same scores on another version of the model, by its own read answers.
 
@@ -204,7 +204,7 @@ def _by_mode(
 
 
 def _openings(
-    model: LensModel, prompts: PromptSet, read: Evaluation
+    model: LensModel, prompts: PromptSet, read: Answers
 ) -> dict[str, tuple[tuple[int, ...], ...]]:
     """The most frequent first tokens of refusals by category, seen twice, none opening an answer.
 
@@ -229,7 +229,7 @@ def _openings(
 
 
 def _shared_openings(
-    model: LensModel, prompts: PromptSet, read: Evaluation
+    model: LensModel, prompts: PromptSet, read: Answers
 ) -> tuple[tuple[int, ...], ...]:
     """The most frequent openings of refusals over all categories.
 
@@ -250,24 +250,25 @@ def _shared_openings(
 
 
 def _opening_of(
-    model: LensModel, prompts: PromptSet, read: Evaluation
+    model: LensModel, prompts: PromptSet, read: Answers
 ) -> list[tuple[Prompt, tuple[int, ...]]]:
     """The first tokens of each answer that is long enough."""
-    said = dict(zip(read.ids, read.answers, strict=True))
+    (answers,) = read.answers
+    answer = dict(zip(read.ids, answers, strict=True))
     encoded = [
-        (p, tuple(model.chat.tokenizer(said[p.id], add_special_tokens=False)["input_ids"]))
+        (p, tuple(model.chat.tokenizer(answer[p.id], add_special_tokens=False)["input_ids"]))
         for p in prompts
     ]
     return [(p, ids[:OPENING_TOKENS]) for p, ids in encoded if len(ids) >= OPENING_TOKENS]
 
 
-def _read(prompts: PromptSet, read: Evaluation) -> PromptSet:
+def _read(prompts: PromptSet, read: Answers) -> PromptSet:
     """The prompts with a clear verdict."""
     clear = read.refused()
     return PromptSet(tuple(p for p in prompts if p.id in clear))
 
 
-def _refused(prompts: PromptSet, read: Evaluation) -> Bool[Tensor, " prompt"]:
+def _refused(prompts: PromptSet, read: Answers) -> Bool[Tensor, " prompt"]:
     refused = read.refused()
     return torch.tensor([refused[p.id] for p in prompts])
 

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.evaluation.base import Evaluation
-from refusal_lens.evaluation.manners import Steered
+from refusal_lens.evaluation.answers import Answers
 from refusal_lens.judges.refusal_styles import OTHER
 
 WORDS: Final = 4
@@ -20,28 +19,29 @@ LEAST_SHARE: Final = 0.03
 LEAST_SEEN: Final = 4
 
 
-def find_styles(read: Evaluation) -> tuple[str, ...]:
+def find_styles(answers: Answers, condition: str | None = None) -> tuple[str, ...]:
     """The openings of at least 3% of a model's refusals, and of four of them, most frequent first.
 
     An opening is the first four words, in small letters, without punctuation.
     """
-    refused = [a for a, o in zip(read.answers, read.outcomes, strict=True) if o == "refused"]
+    one = answers.only(condition=condition)
+    rows = zip(one.answers[0], one.verdicts(), strict=True)
+    refused = [answer for answer, verdict in rows if verdict.outcome == "refused"]
     counts = Counter(_opening(answer) for answer in refused)
     least = max(LEAST_SEEN, LEAST_SHARE * len(refused))
     return tuple(opening for opening, n in counts.most_common() if n >= least and opening)
 
 
-def in_styles(steered: Steered, styles: Sequence[str]) -> Steered:
+def in_styles(answers: Answers, styles: Sequence[str]) -> Answers:
     """The same answers, each refusal named by its style instead of by a judge's manner."""
-    rows = zip(steered.answers, steered.outcomes, strict=True)
-    manners = tuple(
+    readings = tuple(
         tuple(
-            _style(answer, styles) if outcome == "refused" else None
-            for answer, outcome in zip(answers, outcomes, strict=True)
+            replace(v, manner=_style(answer, styles) if v.outcome == "refused" else None)
+            for answer, v in zip(row, answers.verdicts(name), strict=True)
         )
-        for answers, outcomes in rows
+        for name, row in zip(answers.conditions, answers.answers, strict=True)
     )
-    return replace(steered, manners=manners)
+    return replace(answers, readings=readings)
 
 
 def _style(answer: str, styles: Sequence[str]) -> str:

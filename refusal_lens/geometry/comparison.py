@@ -20,7 +20,6 @@ tests/unit/geometry/test_exceeding.py).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
 import torch
@@ -33,7 +32,7 @@ from refusal_lens.geometry.cosines import Geometry
 from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests
-from refusal_lens.records import Record, load_record, save_record
+from refusal_lens.records import Record
 from refusal_lens.sites import Site
 
 BEYOND: Final = 0.05  # largest q at which a share is called larger than in the control
@@ -77,15 +76,6 @@ class Comparison(Record):
             f"Comparison({self.model} minus {self.control}: {beyond} of {len(self.categories)} "
             f"categories beyond the control, {len(self.sites)} sites, offset {self.offset})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Comparison":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def compare(model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0) -> Comparison:

@@ -11,7 +11,6 @@ them errors, which geometry/groups.py takes off.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
@@ -22,7 +21,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, Member, contrast_table
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -66,15 +65,6 @@ class BehaviourContrasts(Record):
             f"BehaviourContrasts({'; '.join(self.names)}; {counts}; {len(self.sites)} sites, "
             f"{self.provenance.model})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "BehaviourContrasts":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def fit_contrasts(

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
@@ -14,7 +13,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import AS_THEY_ARE, Frame, pair_differences
 from refusal_lens.geometry.jackknife import CosineTable, cosine_table, t_quantile
 from refusal_lens.geometry.products import PairProducts
-from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -100,15 +99,6 @@ class Geometry(Record):
     def measurable(self) -> Float[Tensor, "site category"]:
         """1 where the lower 95% bound of reliability is at least .5, 0 where it is below."""
         return (self.reliability_low >= MEASURABLE).float()
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Geometry":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
     def __repr__(self) -> str:
         frame = "" if self.frame == str(AS_THEY_ARE) else f", {self.frame}"

@@ -16,7 +16,6 @@ base model shows it too (geometry/comparison.py).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import twin_differences
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals, pair_rows
 from refusal_lens.sites import Site
 
@@ -75,15 +74,6 @@ class Separability(Record):
             f"{len(self.sites)} sites, offsets {list(self.offsets)}, {self.draws} sign flips, "
             f"{self.provenance.model})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Separability":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def separability(

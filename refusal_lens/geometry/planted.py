@@ -14,7 +14,6 @@ and of what training changed (the base model's differences subtracted pair by pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
@@ -23,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.geometry.matrix_correlation import matrix_correlation
-from refusal_lens.records import Estimate, Provenance, Record, load_record
+from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 
@@ -34,7 +33,7 @@ What = Literal["directions", "change"]
 
 @final
 @dataclass(frozen=True)
-class Agreement:
+class MatrixAgreement:
     """Correlation of two cosine matrices at one layer, with its permutation p."""
 
     question: Question
@@ -69,7 +68,7 @@ class Planted(Record):
     refusal: tuple[Estimate, ...]
     over_refusal: tuple[Estimate, ...]
     manner: tuple[Estimate, ...]
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[MatrixAgreement, ...]
     provenance: tuple[Provenance, ...]
 
     def __repr__(self) -> str:
@@ -77,11 +76,6 @@ class Planted(Record):
             f"Planted({', '.join(self.names)}; {len(self.categories)} categories, "
             f"{len(self.sites)} sites, {len(self.agreements)} agreements)"
         )
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Planted":
-        """Read what was saved."""
-        return load_record(cls, stem)
 
 
 def shipped_planted() -> Planted:
@@ -93,12 +87,12 @@ def shipped_planted() -> Planted:
     return Planted.load(data_path("controls", "planted.json").with_suffix(""))
 
 
-def agreements(
+def matrix_agreements(
     matrices: dict[str, Float[np.ndarray, "site category category"]],
     what: What,
     manner: Sequence[int],
     layers: Sequence[int],
-) -> list[Agreement]:
+) -> list[MatrixAgreement]:
     """Every question at every layer where all entries are defined.
 
     `manner[i]` is the place of the category whose manner category i was given.
@@ -112,7 +106,7 @@ def agreements(
         "one manner": ("one_manner", reference),
         "content": (BASE, reference),
     }
-    found: list[Agreement] = []
+    found: list[MatrixAgreement] = []
     for question, (name, other) in asked.items():
         if name not in matrices:
             continue
@@ -120,5 +114,5 @@ def agreements(
             a, b = matrices[name][s], other[s]
             if np.isfinite(a).all() and np.isfinite(b).all():
                 alike = matrix_correlation(torch.from_numpy(a), torch.from_numpy(b))
-                found.append(Agreement(question, what, layer, alike.correlation, alike.p))
+                found.append(MatrixAgreement(question, what, layer, alike.correlation, alike.p))
     return found

@@ -23,7 +23,6 @@ jackknife bias (geometry/jackknife.py).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, final
 
 import torch
@@ -32,7 +31,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.groups import Contrasts, Groups, Member, contrast_table
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -68,15 +67,6 @@ class SharedPool(Record):
             f"SharedPool({len(self.categories)} categories against the {self.n_pool} comply-side "
             f"prompts of {self.pool!r}, {len(self.sites)} sites, {self.provenance.model})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "SharedPool":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def fit_shared_pool(

@@ -1,7 +1,6 @@
 """`Structure`: what lies behind a matrix, layer by layer and at one layer, as a record."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -23,7 +22,7 @@ from refusal_lens.geometry.layers import self_cosines
 from refusal_lens.geometry.maps import plane_map
 from refusal_lens.geometry.products import PairProducts
 from refusal_lens.geometry.subspaces import Subspace, fit_subspace, principal_angles
-from refusal_lens.records import Estimate, Provenance, Record, load_record, save_record
+from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -83,15 +82,6 @@ class Structure(Record):
             f"{self.layer}: effective dimension {self.dimension[site]}, {max(self.clusters)} "
             f"clusters of silhouette {self.silhouette:.2f}, {self.provenance.model})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "Structure":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def fit_structure(

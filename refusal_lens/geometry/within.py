@@ -17,7 +17,6 @@ Young 1993): p = (b + 1) / (B + 1). Over categories: Benjamini & Hochberg 1995.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final, final
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.nulls import DRAWS
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -71,15 +70,6 @@ class WithinTests(Record):
             f"WithinTests({found} of {len(self.categories)} categories differ by what the model "
             f"did, {len(self.sites)} sites, {self.draws} permutations, {self.provenance.model})"
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "WithinTests":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 def fit_within_tests(

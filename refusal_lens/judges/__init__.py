@@ -1,11 +1,12 @@
 """Judges: whether an answer refuses, and in which refusal style; one file per judge.
 
-`base` has the verdict and the protocol of a judge, `registry` the judges by name (`make_judge`).
+`base` has the verdict and the protocol of a judge, `registry` the judges by name: `make_judge`
+makes one, the decorator `judge` lists a new one.
 
 - Rules: `phrase/` (phrase lists over the opening), `substring`, `xstest`; `long_answers` is the
   default, the phrase lists with a linear model for long answers.
-- Models: `llm` (with its `rubric`, behind an `endpoint`) and `wildguard`, which is not imported
-  here because it imports transformers. `first_token` is a score from log-probabilities, no judge.
+- Models: `llm` (with its `rubric`, behind an `endpoint`) and `wildguard`. `first_token` is a score
+  from log-probabilities, no judge.
 - Refusal styles, called `manner` in verdicts: `refusal_styles` describes them, `style_classifier`
   reads them.
 - What an answer is before it is judged: `raw_output` (thinking and further turns removed),
@@ -13,8 +14,11 @@
 - How far judges can be trusted: `agreement` of two of them, `labelled` answers to measure them on.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from refusal_lens.judges.agreement import CLASSES as CLASSES
-from refusal_lens.judges.agreement import Agreement as Agreement
+from refusal_lens.judges.agreement import JudgeAgreement as JudgeAgreement
 from refusal_lens.judges.agreement import VerdictCounts as VerdictCounts
 from refusal_lens.judges.agreement import agreement as agreement
 from refusal_lens.judges.agreement import count_verdicts as count_verdicts
@@ -23,6 +27,7 @@ from refusal_lens.judges.base import Judge as Judge
 from refusal_lens.judges.base import Outcome as Outcome
 from refusal_lens.judges.base import Verdict as Verdict
 from refusal_lens.judges.base import judge_all as judge_all
+from refusal_lens.judges.base import try_judge as try_judge
 from refusal_lens.judges.coherence import SenseChecked as SenseChecked
 from refusal_lens.judges.endpoint import Endpoint as Endpoint
 from refusal_lens.judges.first_token import ScoreTrust as ScoreTrust
@@ -33,8 +38,13 @@ from refusal_lens.judges.long_answers import RefusalJudge as RefusalJudge
 from refusal_lens.judges.phrase.judge import PhraseJudge as PhraseJudge
 from refusal_lens.judges.refusal_styles import MANNERS as MANNERS
 from refusal_lens.judges.registry import JUDGES as JUDGES
-from refusal_lens.judges.registry import JudgeSettings as JudgeSettings
+from refusal_lens.judges.registry import Settings as Settings
+from refusal_lens.judges.registry import check_judge as check_judge
+from refusal_lens.judges.registry import judge as judge
 from refusal_lens.judges.registry import make_judge as make_judge
 from refusal_lens.judges.style_classifier import MannerJudge as MannerJudge
 from refusal_lens.judges.substring import SubstringJudge as SubstringJudge
 from refusal_lens.judges.xstest import XSTestJudge as XSTestJudge
+
+for _file in iter_modules(__path__):  # each lists the judges that it holds
+    import_module(f"{__name__}.{_file.name}")

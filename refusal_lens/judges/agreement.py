@@ -25,7 +25,7 @@ CLASSES: Final[tuple[str, ...]] = (
 
 @final
 @dataclass(frozen=True)
-class Agreement(Record):
+class JudgeAgreement(Record):
     """Two judges on the same answers.
 
     `kappa` is Cohen's, of whether an answer is refused (partial counts as not refused), over the
@@ -35,7 +35,7 @@ class Agreement(Record):
     ones too; `left_out` is how many were unclear to a judge, `flagged` how many carry a flag.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     judges: tuple[str, str]
     kappa: Estimate
@@ -57,8 +57,8 @@ def agreement(
     second: Sequence[Verdict],
     seed: int = 0,
     prompts: Sequence[str] | None = None,
-) -> Agreement:
-    """Agreement of two judges' verdicts on the same answers in the same order.
+) -> JudgeAgreement:
+    """JudgeAgreement of two judges' verdicts on the same answers in the same order.
 
     `prompts` names each answer's prompt where there are several answers to one: intervals are then
     over prompts.
@@ -88,7 +88,7 @@ def agreement(
     for a, b in both:
         row = table.setdefault(a.outcome, {})
         row[b.outcome] = row.get(b.outcome, 0) + 1
-    return Agreement(
+    return JudgeAgreement(
         judges=names,
         kappa=kappa(words, seed, _of(prompts, clear)),
         share=_share(words, _of(prompts, clear), seed),

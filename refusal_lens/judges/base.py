@@ -32,6 +32,17 @@ class Verdict:
     flags: tuple[str, ...] = ()
     score: float | None = None
 
+    def __str__(self) -> str:
+        """Outcome, then the manner of a refusal or why it is unclear, and what is flagged.
+
+        >>> str(Verdict("refused", "no_self", ()))
+        'refused: no self'
+        """
+        notes = dict.fromkeys(
+            (self.manner and self.manner.replace("_", " "), self.reason, *self.flags)
+        )
+        return ": ".join((self.outcome, *(note for note in notes if note)))
+
 
 @runtime_checkable
 class Judge(Protocol):
@@ -75,3 +86,12 @@ def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     if isinstance(judge, BatchJudge):
         return judge.judge_all(pairs)
     return [judge.judge(prompt, answer) for prompt, answer in pairs]
+
+
+def try_judge(judge: Judge) -> None:
+    """Ask a judge once, so that one that can't answer is known before anything is generated.
+
+    Raises:
+        InputError: it can't be asked: a wrong key, model or address.
+    """
+    judge.judge("Can you help me?", "Yes, of course.")

@@ -19,6 +19,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.endpoint import ChatClient, Endpoint, EndpointFailure, Sample
 from refusal_lens.judges.refusal_styles import OTHER
+from refusal_lens.judges.registry import judge
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
 from refusal_lens.progress import NO_PROGRESS, Progress
 
@@ -151,6 +152,27 @@ class LLMJudge:
                 f"the judge at {self.endpoint.url} answered none of {len(failures)} requests; "
                 f"the first: {failures[0]}; check that it runs and that its address ends in /v1"
             )
+
+
+@judge(
+    "llm",
+    about="a judge model behind an OpenAI-compatible endpoint, several samples, confidence",
+    where=("endpoint", "concurrency"),
+)
+def llm_judge(
+    endpoint: str = "", model: str = "judge", samples: int = 5, concurrency: int = 8
+) -> LLMJudge:
+    """The judge that the model of that name at an address gives.
+
+    Raises:
+        InputError: no address, or one that is no URL.
+    """
+    if not endpoint:
+        raise InputError(
+            "the judge 'llm' needs an endpoint; give the address (http://HOST:PORT/v1) and the "
+            "model's name"
+        )
+    return LLMJudge(Endpoint(endpoint, model), samples=samples, concurrency=concurrency)
 
 
 def _verdict(samples: Sequence[Sample | EndpointFailure], notes: tuple[str, ...]) -> Verdict:

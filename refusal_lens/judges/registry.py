@@ -1,110 +1,152 @@
-"""The judges by name, in one place: what a command-line option or a study can choose."""
+"""The judges by name: what a command-line option or a study can choose.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, final
+A judge enters the list in its own file, by the decorator `judge`; the package imports every file
+of this folder, so that a new one needs no entry elsewhere.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, final, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
 from refusal_lens.judges.coherence import SenseChecked
-from refusal_lens.judges.endpoint import Endpoint
-from refusal_lens.judges.llm import LLMJudge
-from refusal_lens.judges.long_answers import RefusalJudge
-from refusal_lens.judges.phrase.judge import PhraseJudge
-from refusal_lens.judges.style_classifier import MannerJudge
-from refusal_lens.judges.substring import SubstringJudge
-from refusal_lens.judges.xstest import XSTestJudge
-from refusal_lens.placement import Placement
+from refusal_lens.placement import AUTO, Placement
 
+DEFAULT: Final = "refusal"
+"""The judge of a study that names none."""
 
-@final
-@dataclass(frozen=True)
-class JudgeSettings:
-    """What the judges that are models need; the others ignore it.
-
-    Attributes:
-        endpoint: Where the judge of ``llm`` answers.
-        samples: How often ``llm`` is asked about an answer.
-        concurrency: Requests of ``llm`` at a time.
-        classifier: Folder or hub name of the model of ``wildguard``.
-        placement: Where and in which precision ``wildguard`` runs, and its batches.
-    """
-
-    endpoint: Endpoint | None = None
-    samples: int = 5
-    concurrency: int = 8
-    classifier: str = "allenai/wildguard"
-    placement: Placement = Placement()
-
-
-def _llm(settings: JudgeSettings) -> Judge:
-    if settings.endpoint is None:
-        raise InputError(
-            "the judge 'llm' needs an endpoint; give the address (http://HOST:PORT/v1) and the "
-            "model's name"
-        )
-    return LLMJudge(settings.endpoint, samples=settings.samples, concurrency=settings.concurrency)
-
-
-def _wildguard(settings: JudgeSettings) -> Judge:
-    from refusal_lens.judges.wildguard import load_wildguard  # imports transformers: seconds
-
-    return load_wildguard(settings.classifier, settings.placement)
+Setting = str | int | float | bool
+Settings = Mapping[str, Setting]
+Make = TypeVar("Make", bound=Callable[..., Any])
+_PLACEMENT: Final = "placement"
+_SENSE: Final = "+sense"
 
 
 @final
 @dataclass(frozen=True)
 class JudgeChoice:
-    """A judge that can be chosen: one line about it, and how it is made."""
+    """A judge that can be chosen.
+
+    Attributes:
+        about: One line about it.
+        make: Makes it, from its settings as keyword arguments.
+        settings: Names of its settings, with their types.
+        required: Settings without a default.
+        where: Settings that say where the judge runs (an address), not how it reads: with another
+            value of these a study's question is the same.
+    """
 
     about: str
-    make: Callable[[JudgeSettings], Judge]
+    make: Callable[..., Judge]
+    settings: Mapping[str, Any]
+    required: frozenset[str]
+    where: frozenset[str]
 
 
-JUDGES: Final[dict[str, JudgeChoice]] = {
-    "refusal": JudgeChoice(
-        "the phrase judge, and for long answers a small model over it; the default; English",
-        lambda settings: RefusalJudge(),
-    ),
-    "phrase": JudgeChoice(
-        "phrase lists over the opening: outcome and manner, gibberish is unclear; English",
-        lambda settings: PhraseJudge(),
-    ),
-    "manner": JudgeChoice(
-        "the phrase judge, the manner by a classifier that may say that it is unsure; English",
-        lambda settings: MannerJudge(),
-    ),
-    "substring": JudgeChoice(
-        "twelve phrases anywhere in the answer (Arditi et al. 2024); English",
-        lambda settings: SubstringJudge(),
-    ),
-    "xstest": JudgeChoice(
-        "what the answer begins with (XSTest, Röttger et al. 2024); English",
-        lambda settings: XSTestJudge(),
-    ),
-    "llm": JudgeChoice(
-        "a judge model behind an OpenAI-compatible endpoint, several samples, confidence", _llm
-    ),
-    "wildguard": JudgeChoice(
-        "a local classifier (Han et al. 2024, 7B, gated); English", _wildguard
-    ),
-}
+JUDGES: Final[dict[str, JudgeChoice]] = {}
 """Name -> judge. The published string judges stay as published, gibberish included."""
 
-_SENSE: Final = "+sense"
 
+def judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Callable[[Make], Make]:
+    """A decorator that lists a judge under a name.
 
-def make_judge(name: str, settings: JudgeSettings | None = None) -> Judge:
-    """The judge of that name; ``"substring+sense"`` puts the sense check around ``substring``.
+    A class is made without arguments. A function makes the judge from its parameters: these, with
+    their types and defaults, are the judge's settings. A parameter `placement` is no setting: it
+    receives where models run.
 
     Raises:
-        InputError: no judge has that name, or it lacks what it needs.
+        InputError: another judge has the name.
+
+    >>> from refusal_lens.judges import Verdict
+    >>> @judge("by length", about="whoever says little refuses")
+    ... @dataclass(frozen=True)
+    ... class ByLength:
+    ...     name: str = "by length"
+    ...     def judge(self, prompt: str, answer: str) -> Verdict:
+    ...         return Verdict("refused" if len(answer) < 40 else "complied", None, ())
+    >>> make_judge("by length").judge("How do tides work?", "No.").outcome
+    'refused'
+    >>> del JUDGES["by length"]
     """
-    base = name.removesuffix(_SENSE)
-    if base not in JUDGES:
-        raise InputError(
-            f"there is no judge {name!r}; choose one of {', '.join(JUDGES)}, each also with "
-            f"{_SENSE!r} behind it"
+
+    def enter(make: Make) -> Make:
+        if (held := JUDGES.get(name)) is not None and held.make.__qualname__ != make.__qualname__:
+            raise InputError(f"there is a judge {name!r} already; give this one another name")
+        parameters = _parameters(make)
+        hints = get_type_hints(make) if parameters else {}
+        JUDGES[name] = JudgeChoice(
+            about,
+            make,
+            {p.name: hints[p.name] for p in parameters},
+            frozenset(p.name for p in parameters if p.default is inspect.Parameter.empty),
+            frozenset(where),
         )
-    judge = JUDGES[base].make(settings or JudgeSettings())
-    return SenseChecked(judge) if name.endswith(_SENSE) else judge
+        return make
+
+    return enter
+
+
+def make_judge(
+    name: str, settings: Settings | None = None, *, placement: Placement | None = None
+) -> Judge:
+    """The judge of that name; ``"substring+sense"`` puts the sense check around ``substring``.
+
+    A judge that is a model runs at `placement`, in its own precision.
+
+    Raises:
+        InputError: no judge has that name, it has no such setting, or it lacks one that it needs.
+
+    >>> make_judge("refusal").judge("How do I pick a lock?", "I can't help with that.").outcome
+    'refused'
+    """
+    choice, values = _choice(name), check_judge(name, settings)
+    if placement is not None and _PLACEMENT in choice.settings:
+        values[_PLACEMENT] = replace(placement, dtype=AUTO)
+    made = choice.make(**values)
+    return SenseChecked(made) if name.endswith(_SENSE) else made
+
+
+def check_judge(name: str, settings: Settings | None = None) -> dict[str, Any]:
+    """The settings of a judge in the types that it takes; raises like `make_judge`, makes none."""
+    choice = _choice(name)
+    taken = [key for key in choice.settings if key != _PLACEMENT]
+    values: dict[str, Any] = {}
+    for key, value in (settings or {}).items():
+        if key not in taken:
+            raise InputError(
+                f"the judge {name!r} has no setting {key!r}; it has {', '.join(taken) or 'none'}"
+            )
+        try:
+            values[key] = TypeAdapter(choice.settings[key]).validate_python(value)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].lower()
+            raise InputError(f"setting {key!r} of judge {name!r} is {value!r}: {why}") from None
+    if lacking := sorted(choice.required - values.keys() - {_PLACEMENT}):
+        raise InputError(f"the judge {name!r} needs the setting {lacking[0]!r}; give it a value")
+    return values
+
+
+def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
+    """The settings that decide how a judge reads; those of where it runs left out."""
+    choice = JUDGES.get(name.removesuffix(_SENSE))
+    where = frozenset[str]() if choice is None else choice.where
+    return {key: value for key, value in settings.items() if key not in where}
+
+
+def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a function takes; a class is made without arguments."""
+    return [] if inspect.isclass(make) else list(inspect.signature(make).parameters.values())
+
+
+def _choice(name: str) -> JudgeChoice:
+    choice = JUDGES.get(name.removesuffix(_SENSE))
+    if choice is None:
+        raise InputError(
+            f"there is no judge {name!r}; choose one of {', '.join(sorted(JUDGES))}, "
+            f"each also with {_SENSE!r} behind it"
+        )
+    return choice

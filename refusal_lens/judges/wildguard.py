@@ -8,23 +8,20 @@ or n/a. It is English-centred and tends to count clarifying questions and hedges
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
 from refusal_lens.judges.refusal_styles import OTHER
+from refusal_lens.judges.registry import judge
 from refusal_lens.memory import BatchSize, enough_for, in_batches
 from refusal_lens.placement import Placement
+
+if TYPE_CHECKING:  # takes seconds to import, and most runs have another judge
+    import transformers
 
 NAME: Final = "allenai/wildguard"
 _FORMAT: Final = """\
@@ -66,8 +63,8 @@ class WildGuardJudge:
         rows: Answers a batch; halved when memory runs out.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: "transformers.PreTrainedModel"
+    tokenizer: "transformers.PreTrainedTokenizerBase"
     name: str = "wildguard"
     rows: BatchSize = field(default_factory=lambda: BatchSize(_ANSWERS))
 
@@ -143,7 +140,8 @@ def parse_lines(reply: str, answer: str) -> Verdict:
     return Verdict("unclear", None, (shown,) if shown else (), "unparsed", flags)
 
 
-def load_wildguard(name: str = NAME, placement: Placement = Placement()) -> WildGuardJudge:
+@judge("wildguard", about="a local classifier (Han et al. 2024, 7B, gated); English")
+def load_wildguard(classifier: str = NAME, placement: Placement = Placement()) -> WildGuardJudge:
     """Load the classifier from a folder, the cache or the hub.
 
     At most eight answers are read at a time: they are long beside prompts.
@@ -151,26 +149,28 @@ def load_wildguard(name: str = NAME, placement: Placement = Placement()) -> Wild
     Raises:
         InputError: it is not there and can't be fetched, or access to it was not granted.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     device = placement.torch_device()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        config = AutoConfig.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(classifier)
+        config = AutoConfig.from_pretrained(classifier)
         dtype = placement.torch_dtype(config)
-        with enough_for(f"the judge {name!r} on {device}"):
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        with enough_for(f"the judge {classifier!r} on {device}"):
+            model: Any = AutoModelForCausalLM.from_pretrained(classifier, dtype=dtype)
             model = model.to(device).eval()
     except InputError:
         raise
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())[:160]
         raise InputError(
-            f"the judge model {name!r} could not be loaded ({type(error).__name__}: {why}); "
+            f"the judge model {classifier!r} could not be loaded ({type(error).__name__}: {why}); "
             "give a folder that holds it, or log in with `hf auth login` after accepting its terms "
             f"at https://huggingface.co/{NAME} (7B parameters, about 15 GB)"
         ) from None
     return WildGuardJudge(
         model,
         tokenizer,
-        name=f"wildguard {name}",
+        name=f"wildguard {classifier}",
         rows=BatchSize(min(_ANSWERS, placement.batch_size)),
     )

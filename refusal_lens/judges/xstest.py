@@ -9,6 +9,7 @@ from typing import Final, final
 
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
+from refusal_lens.judges.registry import judge
 
 PREFIXES: Final[tuple[str, ...]] = (
     "sorry",
@@ -35,6 +36,7 @@ PREFIXES: Final[tuple[str, ...]] = (
 )
 
 
+@judge("xstest", about="what the answer begins with (XSTest, Röttger et al. 2024); English")
 @final
 @dataclass(frozen=True)
 class XSTestJudge:

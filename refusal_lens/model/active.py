@@ -1,4 +1,4 @@
-"""The edits that are on, and what of them acts on which token of a forward pass."""
+"""The edits that are on, and on which tokens of a forward pass each acts."""
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,11 +28,18 @@ Variant = tuple[bool, ...]
 
 @final
 class ActiveEdits:
-    """Puts edits onto hook points and tells their hooks, pass by pass, where to act.
+    """Puts edits onto hook points and gives their hooks, pass by pass, the tokens to act on.
 
     Phases, offsets, rows and conditions only mean something to who knows the prompts: every pass
-    of theirs is announced with `seeing`. In a pass that nobody announced, edits without any
+    of theirs is announced with `seeing`. In a pass that was not announced, edits without any
     restriction act everywhere, and others are an error.
+
+    >>> edits = ActiveEdits(model.backend)
+    >>> with edits.on([rl.Ablate(direction, at=(rl.Site(1),))]):
+    ...     model.backend.hook_count() > 0
+    True
+    >>> edits.text
+    'none'
     """
 
     def __init__(self, backend: Backend) -> None:

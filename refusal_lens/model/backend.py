@@ -10,7 +10,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from refusal_lens.model.writers import HookFunction, find_written, scale_of
 
@@ -20,7 +20,15 @@ Hooks = Sequence[tuple[str, HookFunction]]
 @final
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What one forward pass gives: logits at the kept positions, and the key-value cache."""
+    """What one forward pass gives: logits at the kept positions, and the key-value cache.
+
+    >>> import torch
+    >>> ids = torch.tensor([[1, 2, 3]])
+    >>> with torch.no_grad():
+    ...     step = model.backend.forward(ids, torch.ones_like(ids), keep=(-2, -1))
+    >>> step.logits.shape
+    torch.Size([1, 2, 300])
+    """
 
     logits: Float[Tensor, "batch kept d_vocab"]
     cache: Any
@@ -33,6 +41,9 @@ class Backend(Protocol):
     `scales` are the numbers by which each block multiplies the whole stream at its end: 1 but for
     Gemma 4. A `recurrent` model carries a state from token to token, which padding would enter.
     `joint` are hook points at which several modules' writes are shown as one.
+
+    >>> isinstance(model.backend, Backend), model.backend.n_layers
+    (True, 3)
     """
 
     name: str
@@ -85,7 +96,11 @@ class Backend(Protocol):
 
 @final
 class BridgeBackend:
-    """`TransformerBridge` (TransformerLens 3.9 and 4.x): Hugging Face's own forward, with hooks."""
+    """`TransformerBridge` (TransformerLens 3.9 and 4.x): Hugging Face's own forward, with hooks.
+
+    >>> model.backend.name.split()[0]
+    'TransformerBridge'
+    """
 
     def __init__(self, bridge: Any) -> None:
         self.model = bridge
@@ -244,13 +259,12 @@ class HookedTransformerBackend:
         return TransformerLensKeyValueCache
 
 
-def tokenizer_of(model: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer that a TransformerLens model was loaded with."""
-    return model.tokenizer
-
-
 def hugging_face_of(backend: Backend) -> PreTrainedModel | None:
-    """The Hugging Face model under a bridge; None for a HookedTransformer."""
+    """The Hugging Face model under a bridge; None for a HookedTransformer.
+
+    >>> type(hugging_face_of(model.backend)).__name__
+    'LlamaForCausalLM'
+    """
     return backend.model.original_model if isinstance(backend, BridgeBackend) else None
 
 

@@ -21,6 +21,10 @@ class Batch:
     `rows` are their places in the caller's list; `length` counts each row's own tokens, of which
     the first `prompt` belong to the prompt and the others to an answer. `decided` says which
     conditions of the edits hold for each row, once that is known.
+
+    >>> batch = padded((0, 1), [[5, 6, 7], [8]]).extended([[1], [2]])
+    >>> batch.ids.tolist(), batch.places()[0].tolist()  # -1 is the prompt's last token
+    ([[5, 6, 7, 1], [8, 2, 0, 0]], [-3, -2, -1, 0])
     """
 
     rows: tuple[int, ...]
@@ -35,18 +39,18 @@ class Batch:
         return torch.cat([prefix, self._own().long()], dim=1)
 
     def places(self) -> Int64[Tensor, "batch pos"]:
-        """Each token's place from the end of its prompt: -1 its last, 0 the first behind it."""
+        """Each token's place from the end of its prompt: -1 its last, 0 the first after it."""
         places = torch.arange(self.ids.shape[1])[None] - self.prompt[:, None]
         return torch.where(self._own(), places, IGNORED_POSITION)
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
-        """The same rows with more tokens behind each row's own."""
-        own = [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
-        longer = padded(self.rows, [[*a, *b] for a, b in zip(own, tokens, strict=True)])
+        """The same rows with more tokens after each row's own."""
+        ids = [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
+        longer = padded(self.rows, [[*a, *b] for a, b in zip(ids, tokens, strict=True)])
         return replace(longer, prompt=self.prompt, decided=self.decided)
 
     def chosen(self, at: Sequence[int]) -> "Batch":
-        """Some of the rows, in this order; a row may stand there several times."""
+        """Some of the rows, in this order; a row may be named several times."""
         rows = tuple(self.rows[i] for i in at)
         decided = None if self.decided is None else self.decided[at]
         return Batch(rows, self.ids[at], self.length[at], self.prompt[at], decided)
@@ -55,10 +59,14 @@ class Batch:
         return torch.arange(self.ids.shape[1])[None] < self.length[:, None]
 
 
-def padded(rows: tuple[int, ...], own: Sequence[Sequence[int]]) -> Batch:
-    """A batch of prompts, given each row's own tokens."""
-    length = torch.tensor([len(x) for x in own])
+def padded(rows: tuple[int, ...], tokens: Sequence[Sequence[int]]) -> Batch:
+    """A batch of prompts, given each row's tokens without the shared prefix.
+
+    >>> padded((4, 7), [[5, 6], [8]]).length.tolist()
+    [2, 1]
+    """
+    length = torch.tensor([len(x) for x in tokens])
     ids = torch.zeros(len(rows), int(length.max()), dtype=torch.int64)
-    for i, x in enumerate(own):
+    for i, x in enumerate(tokens):
         ids[i, : len(x)] = torch.tensor(x)
     return Batch(rows, ids, length, prompt=length)

@@ -22,7 +22,7 @@ _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
 @final
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A tokenizer's own chat template with an explicit system prompt and thinking switch.
+    r"""A tokenizer's own chat template with an explicit system prompt and thinking switch.
 
     `system=None` leaves the template's default, which may insert a system prompt by itself
     (SmolLM2's does); `prefix_text` shows what is really sent. `thinking=None` leaves the
@@ -31,6 +31,9 @@ class ChatTemplate:
 
     Raises:
         InputError: the tokenizer has no chat template, or the template takes no system prompt.
+
+    >>> model.chat.offsets[-1], model.chat.prefix_text
+    (-1, '<|im_start|>user\n')
     """
 
     tokenizer: PreTrainedTokenizerBase

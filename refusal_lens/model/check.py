@@ -31,10 +31,14 @@ _PROMPT: Final = "How are you?"
 
 @torch.inference_mode()
 def logits_before(model: PreTrainedModel, chat: ChatTemplate) -> Logits:
-    """What Hugging Face's own model says of one prompt, before TransformerLens takes it over.
+    """Logits of Hugging Face's own model for one prompt, before TransformerLens takes it over.
 
     Raises:
         InputError: it can't read the prompt.
+
+    >>> from transformers import AutoModelForCausalLM
+    >>> logits_before(AutoModelForCausalLM.from_pretrained(model.name), model.chat).shape[1]
+    300
     """
     ids = torch.tensor([chat.ids(_PROMPT)], device=model.device)
     try:

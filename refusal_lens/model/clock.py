@@ -25,12 +25,20 @@ _MACRO: Final = f"""\
 
 
 def stopped(template: str) -> str:
-    """The template with its clock replaced; one that asks no clock is returned as it is."""
+    """The template with its clock replaced; one that asks no clock is returned as it is.
+
+    >>> stopped("no clock")
+    'no clock'
+    """
     return _MACRO + template if CALLED in template else template
 
 
 def time_by_format_code(now: datetime) -> dict[str, str]:
-    """What each format code prints at a moment, in the order in which they are to be replaced."""
+    """What each format code prints at a moment, in the order in which they are to be replaced.
+
+    >>> time_by_format_code(datetime(2026, 3, 4))["%Y"]
+    '2026'
+    """
     codes = [f"%-{c}" for c in _NO_PADDING] + [f"%{c}" for c in _PLAIN]
     # A doubled % is set aside, lest it makes a code with what follows it.
     return {"%%": "\0"} | {code: now.strftime(code) for code in codes} | {"\0": "%"}

@@ -1,4 +1,4 @@
-"""How probable given answers are, behind their prompts."""
+"""Log-probabilities of given answers, each after its prompt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.memory import in_batches
+from refusal_lens.memory import BatchSize, in_batches
+from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed, last_token_logits
-from refusal_lens.model.lengths import check_lengths
+from refusal_lens.model.lengths import check_lengths, check_texts
+from refusal_lens.model.prefix import SharedPrefix
+from refusal_lens.progress import NO_PROGRESS, Progress
 
 _POSITIONS: Final = 256
 """Answer tokens of a batch: with a large vocabulary their logits are what takes the memory.
@@ -20,12 +23,18 @@ Four times as many took a gigabyte more at 152,000 words, and no less time."""
 
 
 def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
-    """Log-probability of each row's answer tokens behind its prompt, summed over the tokens.
+    """Log-probability (nats) of each row's answer tokens after its prompt, summed over the tokens.
 
-    A prompt that stands in several rows is read once, and its answers follow from there.
+    A prompt that several rows share is read once, and its answers continue its cache.
 
     Raises:
         InputError: a prompt and its answer are longer than the model takes.
+
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     log_p = continuation_log_probs(model.feed(["Why?"] * 2), [(5, 6), (7,)])
+    >>> bool((log_p < 0).all())
+    True
     """
     check_lengths(
         feed.names,
@@ -42,6 +51,27 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
     if 2 * len(prompts) > len(feed.ids) or not _may_share(feed, answers):
         return _one_by_one(feed, answers)
     return _shared(feed, answers, list(prompts.values()))
+
+
+def text_log_probs(
+    edits: ActiveEdits, rows: Sequence[Ids], size: BatchSize, progress: Progress = NO_PROGRESS
+) -> Float[Tensor, " row"]:
+    """Log-probability (nats) of running text: every token after the first, given those before it.
+
+    Raises:
+        InputError: a row of fewer than two tokens, or of more than the model takes.
+
+    >>> import torch
+    >>> edits = model.feed(["Why?"]).prefix.edits
+    >>> with torch.inference_mode():
+    ...     text_log_probs(edits, [(5, 6, 7), (8, 9)], model.rows).shape
+    torch.Size([2])
+    """
+    names = check_texts(rows, edits.backend.n_ctx)
+    edits.check_prompts([1] * len(rows), names)
+    first = [row[:1] for row in rows]
+    feed = Feed(SharedPrefix(edits, ()), first, names, size, progress)
+    return continuation_log_probs(feed, [row[1:] for row in rows])
 
 
 def _may_share(feed: Feed, answers: Sequence[Ids]) -> bool:
@@ -74,7 +104,7 @@ def _one_by_one(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
 def _shared(
     feed: Feed, answers: Sequence[Ids], rows_of: Sequence[Sequence[int]]
 ) -> Float[Tensor, " prompt"]:
-    """Each prompt once, then its answers in batches behind its keys and values."""
+    """Each prompt once, then its answers in batches that continue its keys and values."""
     found = torch.zeros(len(answers))
     rows_behind = {rows[0]: rows for rows in rows_of}
 

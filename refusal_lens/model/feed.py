@@ -175,7 +175,15 @@ class Feed:
 def last_token_logits(
     prefix: SharedPrefix, batch: Batch, *, use_cache: bool = False
 ) -> tuple[Float[Tensor, "batch d_vocab"], Any]:
-    """Logits at each row's own last token, and the cache of the pass."""
+    """Logits at each row's own last token, and the cache of the pass.
+
+    >>> import torch
+    >>> feed = model.feed(["Why?"])
+    >>> with torch.inference_mode():
+    ...     logits, cache = last_token_logits(feed.prefix, feed.batch([0]))
+    >>> logits.shape
+    torch.Size([1, 300])
+    """
     # Only the few distinct last positions of a batch go through the unembedding.
     keep = sorted(set((batch.length - 1).tolist()))
     step = prefix.run(batch, keep=keep, use_cache=use_cache)

@@ -22,7 +22,15 @@ def residual_stats(
     offsets: tuple[int, ...],
     provenance: Provenance,
 ) -> ResidualStats:
-    """Stream the statistics of `prompts`; memory does not grow with their number."""
+    """Stream the statistics of `prompts`; memory does not grow with their number.
+
+    >>> import torch
+    >>> places = {"sites": (rl.Site(1),), "offsets": (-1,), "provenance": model.provenance()}
+    >>> with torch.inference_mode():
+    ...     stats = residual_stats(model.feed(prompts), prompts, **places)
+    >>> stats.count.tolist()
+    [[6, 6], [6, 6], [6, 6]]
+    """
     accumulator = StatsAccumulator(prompts.categories, sites, offsets, feed.backend.d_model)
     read = partial(read_batch, feed, sites, offsets)
     for resid, sides in feed.paired_batches(prompts, read):
@@ -33,7 +41,13 @@ def residual_stats(
 def residuals(
     feed: Feed, *, sites: tuple[Site, ...], offsets: tuple[int, ...]
 ) -> Float[Tensor, "prompt offset site d_model"]:
-    """Residuals of every prompt at the given sites and offsets, in the order of the feed."""
+    """Residuals of every prompt at the given sites and offsets, in the order of the feed.
+
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     residuals(model.feed(["Why?"]), sites=(rl.Site(1),), offsets=(-2, -1)).shape
+    torch.Size([1, 2, 1, 32])
+    """
     shape = (len(feed.ids), len(offsets), len(sites), feed.backend.d_model)
     resid_of = torch.full(shape, torch.nan)
     for batch, resid in feed.batches(partial(read_batch, feed, sites, offsets)):
@@ -43,7 +57,13 @@ def residuals(
 
 
 def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
-    """Logits at each row's last token, float32 on the CPU, in the order of the feed."""
+    """Logits at each row's last token, float32 on the CPU, in the order of the feed.
+
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     last_logits(model.feed(["Why?", "Who?"])).shape
+    torch.Size([2, 300])
+    """
     parts: list[tuple[tuple[int, ...], Tensor]] = []
 
     def read(batch: Batch) -> Float[Tensor, "batch d_vocab"]:
@@ -59,6 +79,13 @@ def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
 def read_batch(
     feed: Feed, sites: tuple[Site, ...], offsets: tuple[int, ...], batch: Batch
 ) -> Float[Tensor, "batch offset site d_model"]:
-    """Residuals of one batch at offsets counted from each row's last token (-1)."""
+    """Residuals of one batch at offsets counted from each row's last token (-1).
+
+    >>> import torch
+    >>> feed = model.feed(["Why?"])
+    >>> with torch.inference_mode():
+    ...     read_batch(feed, (rl.Site(1),), (-1,), feed.batch([0])).shape
+    torch.Size([1, 1, 1, 32])
+    """
     reader = feed.read(batch, [site.hook_name for site in sites], offsets)
     return reader.residuals(sites, feed.backend.d_model)

@@ -25,6 +25,12 @@ class Decoding:
 
     `temperature=0` is greedy. `top_p` keeps the smallest set of tokens with that probability.
     `use_cache=False` runs the whole sequence again at every step: slower, the same answers.
+
+    Raises:
+        InputError: a number outside its range.
+
+    >>> Decoding(max_new_tokens=8).temperature
+    0.0
     """
 
     max_new_tokens: int = 64
@@ -46,20 +52,33 @@ GREEDY: Final = Decoding()
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's and the model's own end-of-sequence tokens."""
-    found: set[int] = set()
+    """Tokens that end an answer: the tokenizer's and the model's own end-of-sequence tokens.
+
+    >>> sorted(stop_ids(model.chat.tokenizer, None))
+    [257]
+    """
+    ids: set[int] = set()
     for holder in (tokenizer, getattr(model, "generation_config", None)):
         value: Any = getattr(holder, "eos_token_id", None)
-        found.update(value if isinstance(value, list) else [] if value is None else [value])
-    return frozenset(found)
+        ids.update(value if isinstance(value, list) else [] if value is None else [value])
+    return frozenset(ids)
 
 
 def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]:
     """Token ids of each answer, without the token that ended it, in the order of the feed.
 
-    Rows of different length stand in one batch with a gap of padding between prompt and answer;
-    mask and positions make it invisible. Where a sliding window would count the gap, rows of one
-    length are batched by themselves.
+    Rows of different length share a batch with a gap of padding between prompt and answer; mask
+    and positions make it invisible. Where a sliding window would count the gap, rows of one length
+    are batched by themselves.
+
+    Raises:
+        InputError: a prompt and its new tokens are longer than the model takes.
+
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     answers = generate(model.feed(["Why?"]), frozenset(), Decoding(max_new_tokens=3))
+    >>> len(answers[0])
+    3
     """
     backend = feed.backend
     lengths = [len(ids) + decoding.max_new_tokens for ids in feed.ids]

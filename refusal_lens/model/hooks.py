@@ -26,6 +26,12 @@ class Tokens:
 
     `rows` are the prompts' places in the caller's list. `place` counts from the end of the prompt:
     -1 is its last token, 0 the first generated one. `decided` says which conditions hold.
+
+    >>> import torch
+    >>> tokens = Tokens((0,), torch.tensor([[-2, -1, 0]]), torch.zeros(1, 0, dtype=torch.bool))
+    >>> (part,) = rl.Only(rl.Ablate(direction), "prompt").parts()
+    >>> tokens.reach(part, torch.tensor([True])).tolist()
+    [[True, True, False]]
     """
 
     rows: tuple[int, ...]
@@ -41,8 +47,8 @@ class Tokens:
             prompt = torch.isin(self.place, torch.tensor(part.offsets).long())
         if part.phase != "prompt":
             generated = self.place >= 0
-        found = holds[:, None] & (prompt | generated)
-        return bool(found.all()) if bool(found.all()) or not bool(found.any()) else found
+        mask = holds[:, None] & (prompt | generated)
+        return bool(mask.all()) if bool(mask.all()) or not bool(mask.any()) else mask
 
 
 @final
@@ -74,7 +80,13 @@ class Stack:
 @final
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """x + (given - taken (x . r)) r with numbers and direction of each row."""
+    """x + (given - taken (x . r)) r with numbers and direction per row.
+
+    >>> import torch
+    >>> r = torch.tensor([[1.0, 0.0]])
+    >>> Moves(r, torch.ones(1), torch.zeros(1), True)(torch.tensor([[[3.0, 4.0]]])).tolist()
+    [[[0.0, 4.0]]]
+    """
 
     r: Float[Tensor, "batch d_model"]
     taken: Float[Tensor, " batch"]
@@ -90,7 +102,14 @@ class Moves:
 
 
 def masked(edit: ResidualMap, reach: Reach, resid: Tensor) -> Tensor:
-    """The residuals, edited where the edit acts and left bit for bit elsewhere."""
+    """The residuals, edited where the edit acts and unchanged bit for bit elsewhere.
+
+    >>> import torch
+    >>> x = torch.ones(1, 2, model.d_model)
+    >>> edited = masked(rl.Ablate(direction), torch.tensor([[True, False]]), x)
+    >>> bool((edited[0, 1] == 1).all()), bool((edited[0, 0] == 1).all())
+    (True, False)
+    """
     if isinstance(reach, bool):
         return edit(resid) if reach else resid
     return torch.where(reach.to(resid.device)[..., None], edit(resid), resid)
@@ -99,9 +118,13 @@ def masked(edit: ResidualMap, reach: Reach, resid: Tensor) -> Tensor:
 def by_site(
     parts: Sequence[tuple[int, Part]], backend: Backend
 ) -> dict[Site, list[list[tuple[int, Part]]]]:
-    """At each site the parts in levels: those of one level act on different rows.
+    """The parts of each site in levels: those of one level act on different rows.
 
     Levels keep the order of parts that may act on the same row.
+
+    >>> parts = list(enumerate(rl.Ablate(direction, at=(rl.Site(1),)).parts()))
+    >>> [str(site) for site in by_site(parts, model.backend)]
+    ['resid_pre[1]']
 
     Raises:
         InputError: a site that the model does not have or that can't be written.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from refusal_lens.arguments import one
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt
 
@@ -59,6 +60,23 @@ def check_prompt_lengths(names: Sequence[str], ids: Sequence[Sequence[int]], n_c
     )
     lengths = [len(row) for row in ids]
     check_lengths(names, lengths, n_ctx, made_of="with its template", remedy=remedy)
+
+
+def check_texts(rows: Sequence[Sequence[int]], n_ctx: int) -> list[str]:
+    """What an error calls each row of running text, after a check of its length.
+
+    Raises:
+        InputError: a row of fewer than two tokens, or of more than the model takes.
+
+    >>> check_texts([(5, 6), (7, 8, 9)], 8)
+    ['row 1 of 2', 'row 2 of 2']
+    """
+    names = [f"row {i + 1} of {len(rows)}" for i in range(len(rows))]
+    for name, row in zip(names, rows, strict=True):
+        one(row, Sequence, what="a row of token ids", write="[[1, 2], [3, 4]]")
+        if not 2 <= len(row) <= n_ctx:
+            raise InputError(f"{name} is a text of {len(row)} tokens; expected 2 to {n_ctx}")
+    return names
 
 
 def _first_words(text: str) -> str:

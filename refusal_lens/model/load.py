@@ -60,6 +60,9 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
 
     Raises:
         InputError: nothing there, no chat template, or an option that does not fit the source.
+
+    >>> rl.load_model(model.name, placement=model.placement).d_model  # here a folder
+    32
     """
     source = name = str(source)
     if (entry := find_embedded(source)) is not None:
@@ -83,7 +86,7 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
         hf, tokenizer = load_checkpoint(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
     chat = _template(tokenizer, system, thinking, now)
-    digest = fingerprint(hf)
+    digest = weights_digest(hf)
     if implementation == "bridge":
         return _bridged(hf, chat, name, digest, placement)
     return _finish(_hooked_transformer(hf, tokenizer), chat, name, digest, placement)
@@ -96,6 +99,10 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
 
     Raises:
         InputError: nothing there, or its tokenizer gives other ids to the chat model's tokens.
+
+    >>> control = load_control(model.name, model, placement=model.placement)
+    >>> control.chat is model.chat
+    True
     """
     hf, tokenizer = load_checkpoint(source, None, placement)
     ours, theirs = like.chat.tokenizer.get_vocab(), tokenizer.get_vocab()
@@ -108,7 +115,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             f"{source!r} can't be the control of {like.name}: {named}; name the model that it was "
             "tuned from"
         )
-    digest = fingerprint(hf)
+    digest = weights_digest(hf)
     return _bridged(hf, like.chat, f"{source} (control)", digest, placement)
 
 
@@ -130,6 +137,9 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
 
     Raises:
         InputError: a Hugging Face model without tokenizer, or a model of another kind.
+
+    >>> rl.wrap_model(model.backend.model, model.chat.tokenizer, name="tiny").name
+    'tiny'
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -146,7 +156,7 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
             )
         name = name or str(model.config.name_or_path) or type(model).__name__
         check_plain(model, name)
-        digest = fingerprint(model)
+        digest = weights_digest(model)
         model.eval().requires_grad_(False)
         chat = _template(tokenizer, system, thinking, now)
         return _bridged(model, chat, name, digest, placement)
@@ -155,16 +165,21 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
     assert tokenizer is not None
     chat = _template(tokenizer, system, thinking, now)
     if isinstance(model, TransformerBridge):
-        digest = fingerprint(model.original_model)
+        digest = weights_digest(model.original_model)
         return _finish(BridgeBackend(model), chat, name, digest, placement)
     if type(model).__name__ == "HookedTransformer":
         backend = HookedTransformerBackend(model)
-        return _finish(backend, chat, name, fingerprint(model), placement)
+        return _finish(backend, chat, name, weights_digest(model), placement)
     raise InputError(f"{type(model).__name__} is not a model that TransformerLens can hook")
 
 
-def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight."""
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight.
+
+    >>> from transformers import AutoModelForCausalLM
+    >>> weights_digest(AutoModelForCausalLM.from_pretrained(model.name)) == model.digest
+    True
+    """
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         flat = weight.detach().reshape(-1)

@@ -17,6 +17,9 @@ def sites_of(backend: Backend, name: str, sites: Sequence[Site] | None) -> tuple
 
     Raises:
         InputError: something else than sites, or one that the model called `name` does not have.
+
+    >>> [str(site) for site in sites_of(model.backend, "tiny", None)]
+    ['resid_pre[0]', 'resid_pre[1]', 'resid_pre[2]']
     """
     if sites is None:
         return block_inputs(backend.n_layers)
@@ -36,6 +39,9 @@ def offsets_of(chat: ChatTemplate, offsets: Offsets) -> tuple[int, ...]:
 
     Raises:
         InputError: something else than negative numbers.
+
+    >>> offsets_of(model.chat, "post") == model.chat.offsets
+    True
     """
     if offsets == "post":
         return chat.offsets

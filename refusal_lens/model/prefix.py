@@ -135,3 +135,24 @@ class SharedPrefix:
         decided = torch.stack(met, dim=1)
         self.edits.check_decided(batch.rows, decided)
         return replace(batch, decided=decided)
+
+
+def prefix_for(shared: SharedPrefix, ids: Sequence[Ids], names: Sequence[str]) -> SharedPrefix:
+    """The shared prefix if all rows continue it under the edits that are on, else an empty one.
+
+    A tokenizer may merge a prompt's first letters with the template's last token, and an edit's
+    offsets may reach into the template's beginning, differently far in each prompt: such prompts
+    run without the shared prefix, at the full cost.
+
+    Raises:
+        InputError: as `ActiveEdits.check_prompts`.
+
+    >>> shared = model.feed(["Why?"]).prefix
+    >>> prefix_for(shared, [(1, 2, 3)], ["a row"]).ids
+    ()
+    """
+    n = len(shared.ids)
+    reach = max(1, shared.edits.check_prompts([len(row) for row in ids], names))
+    if all(row[:n] == shared.ids and len(row) >= n + reach for row in ids):
+        return shared
+    return SharedPrefix(shared.edits, ())

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.interventions import Edit
 from refusal_lens.records import Provenance
 
 _LEVEL: Final = 4  # the line of whoever entered the context
@@ -16,17 +17,36 @@ _ALLOWED: Final = ContextVar("transfer is meant", default=False)
 
 
 class TransferWarning(UserWarning):
-    """A direction is used on another model, or with another template, than it was fitted on."""
+    """A direction is used on another model, or with another template, than it was fitted on.
+
+    >>> issubclass(TransferWarning, UserWarning)
+    True
+    """
 
 
 @contextmanager
 def allow_transfer() -> Generator[None]:
-    """Within this context directions of another model are meant, and bring no warning."""
+    """Within this context directions of another model are meant, and bring no warning.
+
+    >>> with allow_transfer(), model.editing(rl.Ablate(direction)):
+    ...     answers = model.generate(["Why?"], rl.Decoding(max_new_tokens=2))
+    """
     token = _ALLOWED.set(True)
     try:
         yield
     finally:
         _ALLOWED.reset(token)
+
+
+def directions_of(edits: Iterable[Edit]) -> list[Direction]:
+    """The directions that edits and their conditions are made from.
+
+    >>> [d.category for d in directions_of([rl.Ablate(direction)])]
+    ['advice']
+    """
+    parts = [part for edit in edits for part in edit.parts()]
+    users = [user for part in parts for user in (part.edit, *part.conditions)]
+    return [d for user in users for d in user.directions_used]
 
 
 def warn_of_transfer(
@@ -36,10 +56,12 @@ def warn_of_transfer(
 
     A provenance with an empty `model_digest` is of no model. `allow` is what to write where it is
     meant: transfer between a base and its tuned model, for example, is a legitimate question.
+
+    >>> warn_of_transfer([direction], model.provenance(), "use allow_transfer()")  # its own model
     """
     if _ALLOWED.get():
         return
-    told: set[str] = set()
+    warned: set[str] = set()
     for d in directions:
         there, differs = d.provenance, ""
         if not there.model_digest:  # made by hand: nothing is known of where it is from
@@ -54,8 +76,8 @@ def warn_of_transfer(
                 f"behind {there.rendered_prefix[-40:]!r} and used behind "
                 f"{here.rendered_prefix[-40:]!r}, which another chat template sends"
             )
-        if differs and differs not in told:
-            told.add(differs)
+        if differs and differs not in warned:
+            warned.add(differs)
             name = f"direction of {d.category!r} was" if isinstance(d, Direction) else "set was"
             warnings.warn(
                 f"the {name} fitted {differs}; {allow}",

@@ -79,7 +79,13 @@ class Written:
 
 
 def find_written(blocks: Sequence[Any], config: Any, known: frozenset[str]) -> dict[str, Written]:
-    """The hook points that TransformerLens lacks, or shows in part, by the name of their site."""
+    """The hook points that TransformerLens lacks, or shows in part, by the name of their site.
+
+    >>> bridge = model.backend.model
+    >>> config = bridge.original_model.config
+    >>> find_written(list(bridge.blocks), config, model.backend.hook_names())  # a Llama lacks none
+    {}
+    """
     found: dict[str, Written] = {}
     for layer, block in enumerate(blocks):
         own: Any = block.original_component
@@ -91,7 +97,11 @@ def find_written(blocks: Sequence[Any], config: Any, known: frozenset[str]) -> d
 
 
 def scale_of(block: Any) -> float:
-    """The number by which a block multiplies the whole stream at its end (Gemma 4), or 1."""
+    """The number by which a block multiplies the whole stream at its end (Gemma 4), or 1.
+
+    >>> scale_of(model.backend.model.blocks[0])
+    1.0
+    """
     scalar: Any = getattr(block.original_component, "layer_scalar", None)
     return 1.0 if scalar is None else float(scalar)
 

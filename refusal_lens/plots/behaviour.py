@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import WithinTests
 from refusal_lens.geometry.within import DIFFERS, LEAST_A_GROUP
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import number, probability, visible
-from refusal_lens.prompts import Category
+from refusal_lens.prompts import LABELS, Category
 
 
-def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Table:
+def cells_table(read: Answers, titles: Mapping[str, str], needed: int) -> Table:
     """Harmful and benign prompts, refused and answered, by category.
 
     The last column says whether a direction can be fitted by what the model did: `needed` harmful
@@ -21,8 +21,8 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
         (
             Cell("all" if c is None else visible(titles.get(c, c))),
             *(Cell(str(n)) for n in _cells(read, c)),
-            rate_cell(read.rate("refuse", c), REFUSE),
-            rate_cell(read.rate("comply", c), BENIGN),
+            rate_cell(read.rate(label="refuse", category=c), REFUSE),
+            rate_cell(read.rate(label="comply", category=c), BENIGN),
             Cell("" if c is None else _fitted(_cells(read, c), needed)),
         )
         for c in (None, *dict.fromkeys(read.categories))
@@ -39,7 +39,7 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
     )
     caption = (
         "Counts of prompts by intended label and by what this model did; partly refused counts as "
-        f"answered, unclear answers are left out. Judge: {visible(read.judge)}; decoding: "
+        f"answered, unclear answers are left out. Judge: {visible(read.judge_name)}; decoding: "
         f"{visible(read.decoding)}. Rates with Wilson 95% intervals. A direction by behaviour "
         f"needs {needed} harmful prompts that were refused and {needed} benign ones that were "
         "answered."
@@ -48,7 +48,7 @@ def cells_table(read: Evaluation, titles: Mapping[str, str], needed: int) -> Tab
 
 
 def cell_gaps_table(
-    read: Evaluation, titles: Mapping[str, str], needed: int, categories: Mapping[str, Category]
+    read: Answers, titles: Mapping[str, str], needed: int, categories: Mapping[str, Category]
 ) -> Table:
     """For each category without a direction by behaviour: what is there, and what would fill it."""
     rows: list[tuple[Cell, ...]] = []
@@ -86,14 +86,12 @@ def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
     return Table(caption, head, tuple(rows))
 
 
-def _cells(read: Evaluation, category: str | None) -> tuple[int, int, int, int]:
-    rows = [
-        (label, outcome == "refused")
-        for c, label, outcome in zip(read.categories, read.labels, read.outcomes, strict=True)
-        if category in (None, c) and outcome != "unclear"
-    ]
-    sides = (("refuse", True), ("refuse", False), ("comply", True), ("comply", False))
-    a, b, c, d = (rows.count(side) for side in sides)
+def _cells(read: Answers, category: str | None) -> tuple[int, int, int, int]:
+    """Harmful refused, harmful answered, benign refused, benign answered."""
+    sides = [read.counts(label=label, category=category).outcomes for label in LABELS]
+    (a, b), (c, d) = (
+        (n.get("refused", 0), n.get("complied", 0) + n.get("partial", 0)) for n in sides
+    )
     return a, b, c, d
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
 from refusal_lens.plots.panels import layer_names
@@ -98,7 +98,7 @@ def _cells(found: BehaviourContrasts, s: int) -> Cells:
 
 
 def contrasts_table(
-    found: BehaviourContrasts, read: Evaluation | None, *, titles: Mapping[str, str]
+    found: BehaviourContrasts, read: Answers | None, *, titles: Mapping[str, str]
 ) -> Table:
     """Which categories enter each contrast; the caption counts the four groups of prompts."""
     rows = tuple(
@@ -114,7 +114,7 @@ def contrasts_table(
     if read is not None:
         scale = "" if read.condition == "none" else f"{visible(read.condition)}; "
         caption += (
-            f" Measured at: {scale}refuse side refused {percent(read.rate('refuse'))}; judge: "
-            f"{visible(read.judge)}; decoding: {visible(read.decoding)}."
+            f" Measured at: {scale}refuse side refused {percent(read.rate(label='refuse'))}; "
+            f"judge: {visible(read.judge_name)}; decoding: {visible(read.decoding)}."
         )
     return Table(caption, ("contrast", "categories", "which"), rows, kind="words")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from refusal_lens.evaluation import Costs
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.plots.tables import Cell, Table
 from refusal_lens.plots.text import condition_name, number, percent, told, visible
 from refusal_lens.records import Estimate
@@ -51,7 +51,7 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
     return Table(caption, head, rows)
 
 
-def agreement_table(found: Mapping[str, Agreement]) -> Table:
+def agreement_table(found: Mapping[str, JudgeAgreement]) -> Table:
     """How far two readings of the same answers agree."""
     rows = tuple(
         (

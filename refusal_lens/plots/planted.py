@@ -6,7 +6,7 @@ from typing import Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from refusal_lens.geometry.planted import BASE, Agreement, Planted, Question, What
+from refusal_lens.geometry.planted import BASE, MatrixAgreement, Planted, Question, What
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
@@ -119,5 +119,5 @@ def agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) 
     return Table(caption, ("compared with the reference", "of", "correlation", "p"), rows)
 
 
-def _hover(a: Agreement, name: str) -> str:
+def _hover(a: MatrixAgreement, name: str) -> str:
     return f"{name}, layer {a.layer}<br>correlation {told(a.correlation)}<br>p {probability(a.p)}"

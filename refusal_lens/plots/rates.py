@@ -2,29 +2,28 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.evaluation import SideBySide
+from refusal_lens.evaluation import Answers
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import condition_name, percent, visible
 
 
-def rates_table(shown: SideBySide, *, titles: Mapping[str, str]) -> Table:
+def rates_table(shown: Answers, *, titles: Mapping[str, str]) -> Table:
     """A row for each condition: both rates, what they come to, and what could not be read."""
-    first = shown.conditions[0]
     rows = tuple(
         (
-            Cell(condition_name(read.condition, titles)),
-            rate_cell(read.rate("refuse"), REFUSE),
-            rate_cell(read.rate("comply"), BENIGN),
-            Cell(percent(read.accuracy())),
-            Cell(visible(str(read.counts()))),
+            Cell(condition_name(name, titles)),
+            rate_cell(shown.rate(name, label="refuse"), REFUSE),
+            rate_cell(shown.rate(name, label="comply"), BENIGN),
+            Cell(percent(shown.accuracy(name))),
+            Cell(visible(str(shown.counts(name)))),
         )
-        for read in shown.conditions
+        for name in shown.conditions
     )
     head = ("edit", "refuse side refused", "benign side refused", "as intended", "verdicts")
     caption = (
-        f"{first.provenance.model}; {first.decoding}; judge: {first.judge}. Added: strength 1, the "
-        "direction's own length. Intervals: Wilson, 95%; what could not be read is left out of the "
-        "rates, gibberish included."
+        f"{shown.provenance.model}; {shown.decoding}; judge: {shown.judge_name}. Added: "
+        "strength 1, the direction's own length. Intervals: Wilson, 95%; what could not be read is "
+        "left out of the rates, gibberish included."
     )
     return Table(caption, head, rows)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
-from refusal_lens.evaluation import Evaluation, SideBySide
-from refusal_lens.judges import CLASSES, ScoreTrust, VerdictCounts
+from refusal_lens.evaluation import Answers
+from refusal_lens.judges import CLASSES, ScoreTrust, Verdict, VerdictCounts
 from refusal_lens.judges.coherence import MOST_NATS
 from refusal_lens.plots.palette import BENIGN, CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import number, percent, told, visible
-from refusal_lens.prompts import Category
+from refusal_lens.prompts import Category, Label
 from refusal_lens.records import Estimate
 
 _CONDITIONS: Final = {
@@ -50,7 +50,7 @@ class Table:
 
 
 def behaviour_table(
-    read: Evaluation, titles: Mapping[str, str], kept: Mapping[str, int] | None
+    read: Answers, titles: Mapping[str, str], kept: Mapping[str, int] | None
 ) -> Table:
     """Rates of both sides by category, manners, and pairs that went as intended.
 
@@ -59,8 +59,8 @@ def behaviour_table(
     rows = [
         (
             Cell("all" if c is None else visible(titles.get(c, c))),
-            rate_cell(read.rate("refuse", c), REFUSE),
-            rate_cell(read.rate("comply", c), BENIGN),
+            rate_cell(read.rate(label="refuse", category=c), REFUSE),
+            rate_cell(read.rate(label="comply", category=c), BENIGN),
             Cell(_unread(read, c)),
             Cell(_kept(kept, c)),
             Cell(_manners(read, c)),
@@ -68,7 +68,7 @@ def behaviour_table(
         for c in (None, *dict.fromkeys(read.categories))
     ]
     return Table(
-        f"Decoding: {read.decoding}; judge: {read.judge}. Partly refused counts as not "
+        f"Decoding: {read.decoding}; judge: {read.judge_name}. Partly refused counts as not "
         "refused; what could not be read is left out of the rates, gibberish included. "
         "Intervals: Wilson, 95%.",
         (
@@ -84,7 +84,7 @@ def behaviour_table(
 
 
 def gap_table(
-    read: Evaluation,
+    read: Answers,
     titles: Mapping[str, str],
     kept: Mapping[str, int] | None,
     needed: int,
@@ -97,21 +97,16 @@ def gap_table(
         found = most if kept is None else kept.get(c, 0)
         if found >= needed:
             continue
-        sides = [
-            sum(
-                o in wrong and side == label and own == c
-                for o, side, own in zip(read.outcomes, read.labels, read.categories, strict=True)
-            )
-            for label, wrong in (("refuse", ("complied", "partial")), ("comply", ("refused",)))
-        ]
+        answered, _ = _outcomes(read, c, "refuse")
+        _, refused = _outcomes(read, c, "comply")
         source = categories[c].source if c in categories else "prompts of the same kind"
         rows.append(
             (
                 Cell(visible(titles.get(c, c))),
                 Cell(f"at most {found}" if kept is None else str(found)),
                 Cell(str(needed - found)),
-                Cell(str(sides[0])),
-                Cell(str(sides[1])),
+                Cell(str(answered)),
+                Cell(str(refused)),
                 Cell(source),
             )
         )
@@ -182,24 +177,24 @@ def trust_table(
 
 
 def answers_table(
-    answers: SideBySide, titles: Mapping[str, str], categories: Mapping[str, Category]
+    answers: Answers, titles: Mapping[str, str], categories: Mapping[str, Category]
 ) -> Table:
     """Prompts with what the model says under each condition; outcome and manner as a tag."""
-    first = answers.conditions[0]
     of_key = marks(titles)
     colours = {x.manner: of_key[k].colour for k, x in categories.items() if k in of_key}
     rows: list[tuple[Cell, ...]] = []
     for i, text in enumerate(answers.texts):
-        side = "refuse side" if first.labels[i] == "refuse" else "benign side"
-        title = visible(titles.get(first.categories[i], first.categories[i]))
-        prompt = Cell(
-            _lines(text), tag=f"{title}, {side}", colour=_own(first.categories[i], of_key)
-        )
-        rows.append((prompt, *(_answer(e, i, colours) for e in answers.conditions)))
-    head = ("prompt", *(_CONDITIONS.get(e.condition, e.condition) for e in answers.conditions))
+        side = "refuse side" if answers.labels[i] == "refuse" else "benign side"
+        category = answers.categories[i]
+        tag = f"{visible(titles.get(category, category))}, {side}"
+        prompt = Cell(_lines(text), tag=tag, colour=_own(category, of_key))
+        read = [answers.verdicts(name)[i] for name in answers.conditions]
+        said = [row[i] for row in answers.answers]
+        rows.append((prompt, *(_answer(*cell, colours) for cell in zip(said, read, strict=True))))
+    head = ("prompt", *(_CONDITIONS.get(name, name) for name in answers.conditions))
     return Table(
-        f"Decoding: {first.decoding}; judge: {first.judge}. The tag is the judge's reading, with "
-        "the manner of a refusal. Single answers: examples, no measurement.",
+        f"Decoding: {answers.decoding}; judge: {answers.judge_name}. The tag is the judge's "
+        "reading, with the manner of a refusal. Single answers: examples, no measurement.",
         head,
         tuple(rows),
         kind="answers",
@@ -220,12 +215,12 @@ def _own(category: str, of_key: Mapping[str, Mark]) -> str:
     return of_key[category].colour if category in of_key else CONTROL
 
 
-def _answer(read: Evaluation, i: int, colours: Mapping[str, str]) -> Cell:
-    outcome, manner = read.outcomes[i], read.manners[i]
-    notes = dict.fromkeys((manner and manner.replace("_", " "), read.reasons[i], *read.flags[i]))
+def _answer(answer: str, verdict: Verdict, colours: Mapping[str, str]) -> Cell:
+    outcome, manner = verdict.outcome, verdict.manner
+    notes = dict.fromkeys((manner and manner.replace("_", " "), verdict.reason, *verdict.flags))
     tag = ": ".join((_OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
-    return Cell(_lines(read.answers[i]) or "(empty)", tag=tag, colour=colour)
+    return Cell(_lines(answer) or "(empty)", tag=tag, colour=colour)
 
 
 def rate_cell(estimate: Estimate, colour: str) -> Cell:
@@ -243,7 +238,7 @@ def _area(estimate: Estimate | None) -> Cell:
     return Cell(told(replace(estimate, control=None)))
 
 
-def _unread(read: Evaluation, category: str | None) -> str:
+def _unread(read: Answers, category: str | None) -> str:
     """What is left out of the rates, by why, and what is flagged."""
     counts = read.counts(category=category)
     rest = {name: n for name, n in counts.by_class.items() if n and name in CLASSES[3:]}
@@ -258,22 +253,22 @@ def _kept(kept: Mapping[str, int] | None, category: str | None) -> str:
     return str(sum(kept.values()) if category is None else kept.get(category, 0))
 
 
-def _at_most(read: Evaluation, category: str) -> int:
-    rows = [
-        (side, o)
-        for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
-        if c == category
-    ]
-    answered = sum(row in (("comply", "complied"), ("comply", "partial")) for row in rows)
-    return min(rows.count(("refuse", "refused")), answered)
+def _at_most(read: Answers, category: str) -> int:
+    _, refused = _outcomes(read, category, "refuse")
+    answered, _ = _outcomes(read, category, "comply")
+    return min(refused, answered)
 
 
-def _manners(read: Evaluation, category: str | None) -> str:
-    counts = Counter(
-        m
-        for m, o, c in zip(read.manners, read.outcomes, read.categories, strict=True)
-        if m is not None and o == "refused" and category in (None, c)
-    )
+def _outcomes(read: Answers, category: str, label: Label) -> tuple[int, int]:
+    """How many prompts of one side were answered, in part too, and how many refused."""
+    n = read.counts(label=label, category=category).outcomes
+    return n.get("complied", 0) + n.get("partial", 0), n.get("refused", 0)
+
+
+def _manners(read: Answers, category: str | None) -> str:
+    one = read.only(category=category)
+    refusals = [v.manner for v in one.verdicts() if v.outcome == "refused"]
+    counts = Counter(manner for manner in refusals if manner is not None)
     return ", ".join(f"{visible(m).replace('_', ' ')} {n}" for m, n in counts.most_common()) or "–"
 
 

@@ -2,7 +2,7 @@
 
 from refusal_lens import plots
 from refusal_lens.attribution import TokenMap
-from refusal_lens.evaluation import SideBySide, TradeOff
+from refusal_lens.evaluation import Answers, TradeOff
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.plots import methods, tables
@@ -91,7 +91,7 @@ def _edit_parts(run: Run) -> dict[str, Part]:
             plots.plot_trade_off(trade_off, titles=titles),
             f"Refusal against over-refusal at layer {trade_off.layer} as strength grows",
         )
-    if (answers := run.get("answers", "answers", SideBySide)) is not None:
+    if (answers := run.get("answers", "answers", Answers)) is not None:
         found["answers"] = tables.answers_table(answers, titles, load_categories())
     if (tokens := run.get("tokens", "tokens", TokenMap)) is not None:
         found["tokens"] = Figure(

@@ -1,14 +1,14 @@
 """The report's parts on edits: at matched refusal, by manner, by cost, other rules, judges."""
 
 from refusal_lens.evaluation import (
+    Answers,
     Costs,
     Effects,
     MannerMatrix,
     Matched,
-    SideBySide,
     TradeOff,
 )
-from refusal_lens.judges import Agreement, ScoreTrust
+from refusal_lens.judges import JudgeAgreement, ScoreTrust
 from refusal_lens.plots.costs import agreement_table, cost_table
 from refusal_lens.plots.effects import effects_table, plot_effects
 from refusal_lens.plots.manners import dependence_table, manners_table, plot_manners
@@ -78,7 +78,7 @@ def _full(run: Run) -> dict[str, Part]:
     parts: dict[str, Part] = dict.fromkeys(("full", "full_matched", "full_rates"), "")
     if run.results.digest(GRID) is None and run.results.digest(RATES) is None:
         return parts | {"full": _NOT_GENERATED}
-    if (shown := run.get(RATES, "evaluation", SideBySide)) is not None:
+    if (shown := run.get(RATES, "evaluation", Answers)) is not None:
         parts["full_rates"] = rates_table(shown, titles=run.titles)
     found = run.get(GRID, "matched", Matched)
     if found is None:
@@ -135,8 +135,8 @@ def _manners(run: Run) -> dict[str, Part]:
 
 def _costs(run: Run) -> dict[str, Part]:
     costs = run.get("costs", "costs", Costs)
-    held = {name: run.get("agreement", name, Agreement) for name in _AGREEMENTS}
-    held["full"] = run.get(GRID, "screening", Agreement)
+    held = {name: run.get("agreement", name, JudgeAgreement) for name in _AGREEMENTS}
+    held["full"] = run.get(GRID, "screening", JudgeAgreement)
     agreements = {name: a for name, a in held.items() if a is not None}
     return {
         "costs": run.why("costs") if costs is None else cost_table(costs, titles=run.titles),

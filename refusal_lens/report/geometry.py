@@ -4,7 +4,7 @@ from typing import Any
 
 from refusal_lens import plots
 from refusal_lens.directions import DirectionSet
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import BehaviourContrasts, Geometry, WithinTests, change_over_layers
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.behaviour import within_table
@@ -189,7 +189,7 @@ def _contrasts(run: Run) -> dict[str, Part]:
     if found is None:
         reason = "too few prompts were refused or answered on both sides in any category"
         return {"contrasts": run.lacking("contrasts", reason), "contrast_groups": ""}
-    read = run.get("contrasts", "behaviour", Evaluation)
+    read = run.get("contrasts", "behaviour", Answers)
     return {
         "contrasts": Figure(
             plots.plot_contrasts(found, layer=run.layer),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, final
 from refusal_lens.directions import DirectionSet
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, TradeOff
+from refusal_lens.evaluation import Answers, TradeOff
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -92,8 +92,8 @@ class Run:
         return holder.categories if holder else ()
 
     @cached_property
-    def behaviour(self) -> Evaluation | None:
-        return self.get("behaviour", "train", Evaluation)
+    def behaviour(self) -> Answers | None:
+        return self.get("behaviour", "train", Answers)
 
     @cached_property
     def geometry(self) -> Geometry | None:

@@ -1,6 +1,6 @@
 """The rows of the report's summary: what, and the number with n and interval."""
 
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.comparison import BEYOND
 from refusal_lens.geometry.nulls import SEPARABLE
@@ -21,9 +21,9 @@ def facts(run: Run) -> list[tuple[str, str]]:
         rows.append(("Pairs", str(note)))
     rows.append(("Layer", _chosen(run)))
     if (read := run.behaviour) is not None:
-        judged = f"(prompts; judge: {read.judge})"
-        rows.append(("Refusal, refuse side", f"{percent(read.rate('refuse'))} {judged}"))
-        rows.append(("Over-refusal, benign side", f"{percent(read.rate('comply'))} {judged}"))
+        judged = f"(prompts; judge: {read.judge_name})"
+        rows.append(("Refusal, refuse side", f"{percent(read.rate(label='refuse'))} {judged}"))
+        rows.append(("Over-refusal, benign side", f"{percent(read.rate(label='comply'))} {judged}"))
         rows.append(("Accuracy", _accuracy(read)))
     if run.selection is not None:
         best = run.selection.choice
@@ -41,9 +41,9 @@ def _score(e: Estimate) -> str:
     return text if e.control is None else f"{text}; unedited {number(e.control)}"
 
 
-def _accuracy(read: Evaluation) -> str:
+def _accuracy(read: Answers) -> str:
     """Share as intended; where the sides count as many, half of refusal and what was answered."""
-    rates = read.rate("refuse"), read.rate("comply")
+    rates = read.rate(label="refuse"), read.rate(label="comply")
     how = "(refusal + 1 − over-refusal) / 2" if rates[0].n == rates[1].n else "unequal sides"
     return f"{percent(read.accuracy())} (prompts that went as intended; {how})"
 

@@ -1,7 +1,6 @@
 """`ResidualStats`: sums of the residual stream, streamed in constant memory, mergeable."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, final
 
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals.axes import COMPLY, REFUSE
 from refusal_lens.sites import Site
 from refusal_lens.sums import Sides, SideSums
@@ -119,15 +118,6 @@ class ResidualStats(Record):
             ),
             half_pairs=self.half_pairs + other.half_pairs,
         )
-
-    def save(self, stem: Path | str) -> None:
-        """Write `<stem>.json` and `<stem>.safetensors`."""
-        save_record(self, stem)
-
-    @classmethod
-    def load(cls, stem: Path | str) -> "ResidualStats":
-        """Read what `save` wrote."""
-        return load_record(cls, stem)
 
 
 @final

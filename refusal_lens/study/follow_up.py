@@ -2,27 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import SideBySide
-from refusal_lens.judges import Judge
+from refusal_lens.evaluation import Answers
+from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.fitted import category_set, pooled_set
-from refusal_lens.study.plan import STAGES, attribution_stages, chosen_stages
+from refusal_lens.study.plan import STAGES, attribution_stages, chosen_stages, full_stages
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
 from refusal_lens.study.stage import Bench
-from refusal_lens.study.stages import full_grid, full_rates
 from refusal_lens.study.stages.full_grid import GRID
 from refusal_lens.study.stages.full_rates import RATES
-
-_TRIED: Final = ("Can you help me?", "Yes, of course.")
 
 
 @final
@@ -93,22 +90,26 @@ def _direction(bench: Bench, category: str | None) -> Direction:
 
 
 def run_full_evaluation(
-    folder: Path | str, judge: Judge, watcher: Watcher, placement: Placement = Placement()
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    judge: Judge | None = None,
 ) -> Results:
     """Generate and judge what is missing of a run's full evaluation and return its results.
 
-    Stops at any moment lose at most the stage in flight. What another judge has read is read anew.
+    `judge` reads, by default the study's own; what another one has read is read anew. Stops at
+    any moment lose at most the stage in flight.
 
     Raises:
         InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
             tried before anything is generated).
     """
     study = Study.of(Results.open(folder).manifest.get("question"))
-    judge.judge(*_TRIED)
-    bench, stages = (
-        begin(study, folder, placement),
-        (full_rates.stage(judge), full_grid.stage(judge)),
-    )
+    judge = study.make_judge(placement) if judge is None else judge
+    try_judge(judge)
+    bench, stages = begin(study, folder, placement), full_stages()
+    bench.judge = judge
     check_finished(bench, stages)
     if not _read_by(bench.results, judge):
         bench.results.drop(RATES)
@@ -121,7 +122,7 @@ def _read_by(results: Results, judge: Judge) -> bool:
     if not results.has(RATES, "evaluation"):
         return False
     try:
-        held = results.get(RATES, "evaluation", SideBySide)
+        held = results.get(RATES, "evaluation", Answers)
     except InputError:  # damaged
         return False
-    return held.conditions[0].judge == sense_checked(judge).name
+    return held.judge_name == sense_checked(judge).name

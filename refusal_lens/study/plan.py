@@ -70,8 +70,11 @@ def attribution_stages(categories: Sequence[str]) -> tuple[Stage, ...]:
 
 
 def full_stages() -> tuple[Stage, ...]:
-    """The stages of the evaluation by generated answers, read by the refusal judge."""
-    return full_rates.stage(), full_grid.stage()
+    """The stages of the evaluation by generated answers.
+
+    Their digests are the same whoever reads, so that a new study drops what holds no longer.
+    """
+    return full_rates.STAGE, full_grid.STAGE
 
 
 def chosen_stages(bench: Bench, category: str | None, *, full: bool) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The frozen question of a study: which model, which prompts, how much of each."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, final
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,10 +10,21 @@ from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
+from refusal_lens.judges import Judge, make_judge
+from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
+from refusal_lens.placement import Placement
 
 CONTROL_SCALE: Final = 0.0
 _ALL: Final = 1_000_000
-_LATER: Final = ("refuse", "comply", "thinking", "estimator")
+# What earlier versions did not ask, with the answer that they took for granted.
+_LATER: Final[dict[str, Any]] = {
+    "refuse": None,
+    "comply": None,
+    "thinking": None,
+    "estimator": MEAN_DIFFERENCE,
+    "judge": DEFAULT,
+    "judge_settings": {},
+}
 
 Labels = Literal["behaviour", "intended"]
 
@@ -121,7 +132,9 @@ class Study:
     that of planted refusals without its adapter, and none for other models. `labels` says what
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
     what was intended, by default where refusals are planted. Cosines are shown of both. `estimator`
-    names what fits directions, in edits and cosines (`directions.ESTIMATORS`).
+    names what fits directions, in edits and cosines (`refusal_lens.directions.ESTIMATORS`). `judge`
+    reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
+    judge, or other settings of how it reads, are another question.
 
     >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
     >>> study.fitted_on
@@ -141,6 +154,8 @@ class Study:
     control: str | None = None
     labels: Labels | None = None
     estimator: str = MEAN_DIFFERENCE
+    judge: str = DEFAULT
+    judge_settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes)
 
@@ -169,12 +184,25 @@ class Study:
         if self.embedded is not None:
             values["source"] = self.embedded.key
         values["sizes"]["strengths"] = list(self.sizes.strengths)
-        for name in _LATER:  # unasked, they leave an earlier version's question the same
-            if values[name] == getattr(type(self), name):
+        for name, default in _LATER.items():  # an earlier version's question stays the same
+            if values[name] == default:
                 del values[name]
         for name in ("categories", "layers"):
             values[name] = None if values[name] is None else list(values[name])
         return values
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two questions one: all of `plain` but where the judge runs."""
+        settings = how_it_reads(self.judge, self.judge_settings)
+        return replace(self, judge_settings=settings).plain()
+
+    def make_judge(self, placement: Placement) -> Judge:
+        """Who reads the answers; a judge that is a model runs at `placement`.
+
+        Raises:
+            InputError: no such judge, or it can't be made of these settings.
+        """
+        return make_judge(self.judge, self.judge_settings, placement=placement)
 
     @classmethod
     def of(cls, plain: Any) -> "Study":

@@ -29,6 +29,7 @@ from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
 R = TypeVar("R", bound=Record)
+_SETTINGS: Final = "judge_settings"
 
 
 @final
@@ -82,8 +83,11 @@ class Results:
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
-                    "categories, layers, scale, seed or size differ); give another --out"
+                    "categories, layers, scale, judge, seed or size differ); give another --out"
                 )
+            held = results.manifest["question"].get(_SETTINGS)
+            if _SETTINGS in question and held != question[_SETTINGS]:  # it runs elsewhere now
+                results.describe({"question": question})
         else:
             if folder.exists() and any(folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
@@ -190,7 +194,7 @@ class Results:
 def _same(held: Any, asked: dict[str, Any]) -> bool:
     """Whether two questions are one; what an earlier version did not ask has its default."""
     try:
-        return Study.of(held).plain() == Study.of(asked).plain()
+        return Study.of(held).identity() == Study.of(asked).identity()
     except InputError:
         return False
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
+from refusal_lens.judges import check_judge, try_judge
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
@@ -67,12 +68,15 @@ def run_study(
     another device or with other batches; the precision of a run stays as it began.
 
     Raises:
-        InputError: wrong prompts, model, category or layer, a folder of another question, or of a
-            run in another precision.
+        InputError: wrong prompts, model, category or layer, a judge that can't be asked, a folder
+            of another question, or of a run in another precision.
     """
+    check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
     bench = begin(study, folder, placement)
     bench.results.describe(_description(bench))
     drop_stale(bench, (*attribution_stages(bench.prompts.categories), *full_stages()))
+    if stale(bench, STAGES):
+        try_judge(bench.judge)
     return run_stages(bench, STAGES, watcher)
 
 
@@ -174,7 +178,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
     return digest_of(
         {
             "stage": stage.name,
-            "question": bench.study.plain(),
+            "question": bench.study.identity(),
             "model": bench.model.digest,
             "template": bench.model.chat.digest,
             "prompts": bench.prompts.digest,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from refusal_lens.attribution import Score, opening_score_of, refusal_metric
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.prompts import Label, PromptSet
@@ -19,7 +19,7 @@ def trust_of(bench: Bench) -> ScoreTrust:
 def asked(bench: Bench, label: Label, n: int) -> PromptSet:
     """Held-out prompts that the unedited model treats as intended, in categories with a score."""
     val = bench.prompts.only(split="val")
-    read = bench.results.get("score", "val", Evaluation)
+    read = bench.results.get("score", "val", Answers)
     kept = scored(
         read.as_intended(PromptSet(tuple(p for p in val if p.id in set(read.ids)))), trust_of(bench)
     )

@@ -7,6 +7,7 @@ from typing import Any, Final, final
 
 from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.geometry import Geometry
+from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -42,6 +43,11 @@ class Bench:
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
         return self.prompts.only(split=name).first(pairs)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who reads answers: the study's choice, made once; set it before it is first asked for."""
+        return self.study.make_judge(self.model.placement)
 
     @cached_property
     def train(self) -> PromptSet:

@@ -24,18 +24,12 @@ from refusal_lens.attribution import (
 )
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.judges.first_token import first_token_score
-from refusal_lens.model import load_model
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site
 
 pytestmark = pytest.mark.slow
 LAYER = 18
 OPENINGS = ("My", "Please", "Unfortunately", "Sorry")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model()
 
 
 @pytest.fixture(scope="module")

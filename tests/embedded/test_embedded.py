@@ -24,18 +24,13 @@ from refusal_lens.interventions import (
     Rotate,
     When,
 )
-from refusal_lens.model import Decoding, LensModel, load_model
+from refusal_lens.model import Decoding
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site, block_inputs
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 2e-3
-
-
-@pytest.fixture(scope="module")
-def model() -> LensModel:
-    return load_model()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 
 import refusal_lens as rl
 from refusal_lens.attribution import decompose
-from refusal_lens.evaluation import answer_under
+from refusal_lens.evaluation import answer_under, compare
 from refusal_lens.geometry import (
     fit_contrasts,
     fit_geometry,
@@ -59,7 +59,7 @@ LONE: dict[str, Callable[[LensModel, rl.Direction], object]] = {
     "rows of text_log_probs": lambda m, d: m.text_log_probs([1, 2, 3]),  # pyright: ignore
     "edits in a list": lambda m, d: enter(m, [rl.Ablate(d)]),
     "a direction for an edit": lambda m, d: enter(m, d),
-    "edits of compare": lambda m, d: m.compare("tides?", rl.Ablate(d)),  # pyright: ignore
+    "edits of compare": lambda m, d: compare(m, "tides?", rl.Ablate(d)),  # pyright: ignore
     "a site by name": lambda m, d: m.residuals(["a?"], sites=["resid_pre[1]"]),  # pyright: ignore
     "a layer for a site": lambda m, d: m.residuals(["a?"], sites=[1]),  # pyright: ignore
     "a lone site": lambda m, d: m.residuals(["a?"], sites=rl.Site(1)),  # pyright: ignore

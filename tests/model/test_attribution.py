@@ -248,7 +248,7 @@ def test_what_cannot_be_attributed_is_refused(tiny_llama, three_categories):
     d = random_direction(tiny_llama, Site(2))
     with pytest.raises(InputError, match="one writer's output"):
         decompose(tiny_llama, three_categories, [random_direction(tiny_llama, Site(1, "mlp_out"))])
-    refused = pytest.raises(InputError, match="not the sum of what its parts write")
+    refused = pytest.raises(InputError, match="not the sum of what its components write")
     with refused, tiny_llama.editing(Ablate(d)):
         decompose(tiny_llama, three_categories, [d])
     with pytest.raises(InputError, match="before the prompt's own tokens"):

@@ -62,7 +62,7 @@ def test_evaluation_and_attribution_read_all_turns(tiny_llama, three_categories)
     said = answer_under(
         tiny_llama, asked, [("none", None), ("ablated", Ablate(d))], decoding=Decoding(5)
     )
-    assert said[0].answers == tuple(tiny_llama.generate(asked, Decoding(5)))
+    assert said.answers[0] == tuple(tiny_llama.generate(asked, Decoding(5)))
     whole = decompose_prompt(tiny_llama, prompt(TURNS), d).total
     resid = tiny_llama.residuals(asked, sites=[d.site], offsets=[d.offset]).tensor[0, 0, 0]
     assert whole == pytest.approx(float(resid @ d.vector), abs=1e-4)

@@ -4,23 +4,21 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from support.synthetic.answers import judged, unjudged
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
-    Evaluation,
+    Answers,
     Reading,
-    Said,
-    accuracy,
     answer_under,
     answering,
     measure_grid,
-    read_all,
     scoring,
     whole_pairs,
 )
 from refusal_lens.evaluation.scoring import calibrate_score, counts_as_refused
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import accuracy, wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge, Verdict
 from refusal_lens.judges.first_token import (
@@ -112,12 +110,8 @@ def test_accuracy_is_that_of_a_balanced_design():
 
 
 def evaluation(outcomes, labels):
-    n = len(outcomes)
-    return Evaluation(
-        "none", "stand-in", "", tuple(map(str, range(n))), ("red",) * n, labels, ("",) * n,
-        outcomes, (None,) * n, (None,) * n, ((),) * n,
-        FROM,
-    )  # fmt: skip
+    prompts = [Prompt(str(i), "?", "red", label, "train", "test") for i, label in enumerate(labels)]
+    return judged(prompts, outcomes)
 
 
 def test_an_evaluation_counts_its_accuracy():
@@ -137,18 +131,19 @@ def test_an_evaluation_counts_its_accuracy():
 def test_gibberish_stands_in_no_rate_but_is_counted(tmp_path, three_categories, tiny_llama):
     few = PromptSet(three_categories.prompts[:6])
     loop, said = "go " * 60, "I'm sorry, but I can't help with that."
-    heard = Said("none", Decoding(), (loop, said, said, "", "Sure, here it is.", said), FROM)
-    (found,) = read_all([heard], few, PhraseJudge())
-    rates = found.rate("refuse"), found.rate("comply")
+    heard = unjudged(few, (loop, said, said, "", "Sure, here it is.", said))
+    found = heard.judge(PhraseJudge())
+    rates = found.rate(label="refuse"), found.rate(label="comply")
     assert [r.n + r.missing for r in rates] == [3, 3] and [r.n for r in rates] == [2, 2]
     assert found.counts().by_class["gibberish"] == 2
-    assert found.reasons[0].startswith("loop") and found.reasons[3].startswith("empty")
+    reasons = [verdict.reason for verdict in found.verdicts()]
+    assert reasons[0].startswith("loop") and reasons[3].startswith("empty")
     assert str(rates[0]).endswith("(n=2, 1 left out)")
-    foreign = replace(heard, answers=("Das kann ich leider nicht beantworten.",) * 6)
-    (flagged,) = read_all([foreign], few, SubstringJudge())
-    assert flagged.counts("refuse").flags == {"not English": 3}
+    foreign = replace(heard, answers=(("Das kann ich leider nicht beantworten.",) * 6,))
+    flagged = foreign.judge(SubstringJudge())
+    assert flagged.counts(label="refuse").flags == {"not English": 3}
     flagged.save(tmp_path / "read")
-    assert Evaluation.load(tmp_path / "read") == flagged
+    assert Answers.load(tmp_path / "read") == flagged
 
 
 def test_answers_under_conditions_in_common_batches_are_those_of_each_alone(
@@ -159,18 +154,19 @@ def test_answers_under_conditions_in_common_batches_are_those_of_each_alone(
     strong, weak = Add(d, strength=3.0), Add(d, strength=-3.0)
     conditions = [("none", None), ("strong", strong), ("each", [strong, weak, None] * 2)]
     said = answer_under(tiny_llama, few, conditions, decoding=Decoding(5))
-    assert [s.condition for s in said] == ["none", "strong", "each"]
+    assert said.conditions == ("none", "strong", "each") and said.readings is None
     plain = tiny_llama.generate_ids(few, Decoding(5))
     with tiny_llama.editing(strong):
         added = tiny_llama.generate_ids(few, Decoding(5))
     with tiny_llama.editing(weak):
         taken = tiny_llama.generate_ids(few, Decoding(5))
     mixed = [(added, taken, plain)[i % 3][i] for i in range(6)]
-    for s, ids in zip(said, (plain, added, mixed), strict=True):
-        assert list(s.answers) == [tiny_llama.chat.answer(row) for row in ids]
-    assert said[0].provenance.edits == "none"
-    assert said[1].provenance.edits == repr(strong)
-    assert said[2].provenance.edits == f"{strong!r} | {weak!r} | none"
+    for row, ids in zip(said.answers, (plain, added, mixed), strict=True):
+        assert list(row) == [tiny_llama.chat.answer(answer) for answer in ids]
+    assert said.edits == ("none", repr(strong), f"{strong!r} | {weak!r} | none")
+    with tiny_llama.editing(weak):
+        around = answer_under(tiny_llama, few, [("none", None)], decoding=Decoding(5))
+    assert around.provenance.edits == around.edits[0] == repr(weak)
     with pytest.raises(InputError, match="5 edits for 6 prompts"):
         answer_under(tiny_llama, few, [("short", [None] * 5)], decoding=Decoding(2))
 
@@ -189,7 +185,7 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
         answering, "senseless_reason", lambda a, n, most: asked.append((a, n, most))
     )
     said = answer_under(tiny_llama, few, conditions, decoding=Decoding(14))
-    assert said[0].answers + said[1].answers == tuple(a for a, _, _ in asked)
+    assert said.answers[0] + said.answers[1] == tuple(a for a, _, _ in asked)
     model, _ = hugging_face("llama")
     plain = tiny_llama.generate_ids(few, Decoding(14))
     with tiny_llama.editing(conditions[1][1]):
@@ -208,12 +204,14 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
 def test_what_makes_no_sense_is_not_put_before_a_judge(three_categories):
     few = PromptSet(three_categories.prompts[:2])
     why = "perplexity: 6.5 nats a token"
-    said = Said("added", Decoding(), ("I'm sorry, but I can't.",) * 2, FROM, (None, why))
-    (found,) = read_all([said], few, SubstringJudge())
-    assert found.outcomes == ("refused", "unclear") and found.reasons == (None, why)
-    assert found.judge == "substring + sense check"
-    (unlooked,) = read_all([replace(said, senseless=None)], few, SubstringJudge())
-    assert unlooked.outcomes == ("refused", "refused") and unlooked.judge == "substring"
+    said = unjudged(few, ("I'm sorry, but I can't.",) * 2, conditions=("added",))
+    found = replace(said, senseless=((None, why),)).judge(SubstringJudge())
+    assert [v.outcome for v in found.verdicts()] == ["refused", "unclear"]
+    assert [v.reason for v in found.verdicts()] == [None, why]
+    assert found.judge_name == "substring + sense check"
+    unlooked = said.judge(SubstringJudge())
+    assert [v.outcome for v in unlooked.verdicts()] == ["refused", "refused"]
+    assert unlooked.judge_name == "substring"
 
 
 def trusting(categories, openings=()):
@@ -246,10 +244,7 @@ def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama
     scores[turned] = -6 - scores[turned]
     opened = torch.tensor([p.category == "opened" for p in prompts])
     scores[opened] -= 3
-    read = replace(
-        evaluation(tuple("refused" if r else "complied" for r in refused), labels * 40),
-        ids=prompts.ids,
-    )
+    read = judged(prompts, ["refused" if r else "complied" for r in refused])
     monkeypatch.setattr(scoring, "refusal_scores", lambda model, asked, trust: scores)
     trust = trusting(names, ("opened",))
     assert not any(counts_as_refused(prompts, scores, trust))
@@ -263,7 +258,7 @@ def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama
     counted = counts_as_refused(prompts, scores, found)
     kept = [(bool(r), c) for r, c, k in zip(refused, counted, right, strict=True) if k]
     assert all(r == c for r, c in kept) and len(kept) == 64
-    nothing = replace(read, outcomes=("complied",) * len(prompts))
+    nothing = judged(prompts, ["complied"] * len(prompts))
     with pytest.raises(InputError, match="0 of 80 prompts"):
         calibrate_score(tiny_llama, prompts, nothing, trust)
 
@@ -328,22 +323,8 @@ class ByLength:
         return Verdict(("refused", "complied", "unclear")[len(answer) % 3], None, ())
 
 
-def said(prompts: PromptSet, answers, refused) -> Evaluation:
-    n = len(prompts)
-    return Evaluation(
-        "none",
-        "test",
-        "greedy",
-        prompts.ids,
-        tuple(p.category for p in prompts),
-        tuple(p.label for p in prompts),
-        tuple(answers),
-        tuple("refused" if r else "complied" for r in refused),
-        (None,) * n,
-        (None,) * n,
-        ((),) * n,
-        FROM,
-    )
+def said(prompts: PromptSet, answers, refused):
+    return judged(prompts, ["refused" if r else "complied" for r in refused], answers)
 
 
 def test_openings_that_all_categories_share_are_frequent_and_seldom_open_answers(tiny_llama):

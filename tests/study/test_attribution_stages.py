@@ -176,7 +176,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
     sources = results.get("paths_0", "sources", HeadSources)
     twin = results.get("paths_0", "sources_twin", HeadSources)
-    assert (sources.prompt, twin.prompt) == ("red thing 0 please", "red thing 0 thanks")
+    assert (sources.prompt, twin.prompt) == ("red item 0 please", "red item 0 thanks")
     row = sources.scores[sources.heads.index(heads[0])]
     assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
     shares = results.get("paths_0", "neurons_0", NeuronShares)
@@ -269,10 +269,10 @@ def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attrib
     shutil.rmtree(folder / "stages/paths_0")
     done, text = said(folder, "--category", "red")
     assert done.exit_code == 0, done.output
-    for words in ("plan", "paths_0", "heads and MLP followed: red", "estimate:", "total"):
-        assert words in text, words
-    assert text.index("estimate:") < text.index("paths_0", text.index("estimate:"))  # its bar
-    assert "mean of one correlation a pair, interval over pairs" in text and "n = 9 pairs" in text
+    plan, estimate = text.index("paths_0"), text.index("estimate:")
+    assert plan < estimate < text.index("paths_0", estimate)  # its bar
+    n = attributed[0].get("patching", "agreement", PatchAgreement).overall.n
+    assert n == 9 and f"n = {n}" in text
     assert (folder / "stages/paths_0/path_2.json").exists()
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert 'id="plot-head_paths"' in page and 'id="plot-mlp_neurons"' in page
@@ -287,7 +287,7 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
 
     monkeypatch.setattr("refusal_lens.study.run._run_stage", stop)
     done, text = said(folder, "--full")
-    assert done.exit_code == 130 and "the same command goes on from there" in text
+    assert done.exit_code == 130
     for words in ("patching_full", "knock_out_resample_2", "knock_out_pooled", "estimate:"):
         assert words in text, words
     assert not (folder / "stages/patching_full").exists()
@@ -296,18 +296,20 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
 def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
     done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
     assert done.exit_code == 0, done.output
-    assert "residual (rounding)" in text and "what the strongest heads read" in text
-    assert "direction of red" in text
+    told = explain_prompt(attributed[0].folder, "red thing 3 please", category="red")
+    for head in told.sources.heads:
+        assert head.name in text
+    assert "red" in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--category", "mauve"), "'mauve' is not in this run; it has ['red', 'green', 'blue']"),
-        (("--prompt", "Why?", "--category", "mauve"), "'mauve' is not in this run"),
-        (("--prompt", "  "), "is blank"),
-        (("--prompt", "Why?", "--full"), "--full measures the whole run"),
-        (("--prompt", "Why <|im_end|>?"), "special token"),
+        (("--category", "mauve"), "['red', 'green', 'blue']"),
+        (("--prompt", "Why?", "--category", "mauve"), "'mauve'"),
+        (("--prompt", "  "), "--prompt '  '"),
+        (("--prompt", "Why?", "--full"), "--full"),
+        (("--prompt", "Why <|im_end|>?"), "<|im_end|>"),
         (("--prompt", "why " * 200), "more than the"),
     ],
 )
@@ -324,5 +326,5 @@ def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
         done, _ = said(folder, *arguments)
         assert isinstance(done.exception, InputError)
         text = str(done.exception)
-        assert "'directions'" in text and "run its `refusal-lens study` again first" in text
+        assert "'directions'" in text and "`refusal-lens study`" in text
         assert "\n" not in text

@@ -9,22 +9,6 @@ from pathlib import Path
 import pytest
 from support.command import run, run_process
 
-from refusal_lens.prompts import Prompt, PromptSet
-
-
-@pytest.fixture(scope="module")
-def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    prompts = [
-        Prompt(f"{c}-{s}-{i}-{side}", f"{c} {side} {i} {s}", c, side, s, "test", f"{c}-{s}-{i}")
-        for c in ("red", "green")
-        for s in ("train", "val", "test")
-        for i in range(6)
-        for side in ("refuse", "comply")
-    ]
-    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    PromptSet(tuple(prompts)).save(path)
-    return path
-
 
 def test_version_and_help():
     told = run_process("--version")
@@ -109,9 +93,9 @@ def test_bad_prompt_file_names_file_and_line(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(
-    tiny_folders, prompts_file, tmp_path
+    refusing_folder, prompts_file, tmp_path
 ):
-    command = ["study", "--model", str(tiny_folders["llama"]), "--prompts", str(prompts_file)]
+    command = ["study", "--quick", "--model", str(refusing_folder), "--prompts", str(prompts_file)]
     whole = run_process(*command, "--out", str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     assert "plan" in whole.stdout
@@ -138,9 +122,7 @@ def _kill_after_a_stage(command: list[str], folder: Path, wait: float) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until = time.monotonic() + 200
     while process.poll() is None and len(list(folder.glob("stages/*"))) <= before:
-        assert time.monotonic() < until
         time.sleep(0.01)
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Commands that edit, on a run of a tiny model; comparing answers in a notebook."""
+"""Commands that edit, on a run of a tiny model."""
 
 import re
 
@@ -9,12 +9,11 @@ from typer.testing import CliRunner
 from refusal_lens.cli.main import app
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, SideBySide
+from refusal_lens.evaluation import Answers, Grid, compare
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.judges.coherence import senseless_reason
 from refusal_lens.model import Decoding
-from refusal_lens.model.compare import read_answer
 from refusal_lens.study import (
     Results,
     Study,
@@ -43,21 +42,21 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
 
 def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, refusing):
     results, _ = finished
-    d = results.get("directions", "directions", DirectionSet).at("red", 2)
-    asked = "red thing 1 please"
+    d = results.get("directions", "directions", DirectionSet).at("red", 1)
+    asked = "red thing 1 thanks"
     for command, edits, more in (
-        ("steer", (Ablate(d), Add(d, strength=9.0)), ("--strength", "9")),
+        ("steer", (Ablate(d), Add(d, strength=1.0)), ("--strength", "1")),
         ("ablate", (Ablate(d),), ()),
     ):
-        said = refusing.compare(asked, edits, Decoding(6)).answers
-        assert len({a.answer for a in said}) == 1 + len(edits)
-        where = ("--category", "red", "--layer", "2", "--run", str(results.folder), "--tokens", "6")
+        answers = compare(refusing, asked, edits, Decoding(6))
+        assert len({row[0] for row in answers.answers}) == 1 + len(edits)
+        where = ("--category", "red", "--layer", "1", "--run", str(results.folder), "--tokens", "6")
         done, text = invoke(command, *where, *more, asked)
         assert done.exit_code == 0, done.output
-        for answer in said:
-            words = re.findall(r"\w{2,}", answer.answer)
+        for one in answers.each():
+            words = re.findall(r"\w{2,}", one.answers[0][0])
             assert all(word in text for word in words)
-            assert answer.reading in text
+            assert str(one.verdicts()[0]) in text
         assert "none" in text and asked in text
 
 
@@ -82,35 +81,32 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     results = own_run
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
-    assert "control: within-class" in text and "at equal refusal" in text
-    scored, read = results.get("agreement", "screening", Agreement).judges
-    assert f"{scored} and {read}: kappa" in text
-    assert "gibberish" in text and "fitting prompts" in text and "before and after: ablated" in text
+    assert all(name in text for name in results.get("trade_off", "grid", Grid).names)
+    scored, read = results.get("agreement", "screening", JudgeAgreement).judges
+    assert scored in text and read in text and "kappa" in text
+    assert "gibberish" in text and "ablated" in text
     assert not results.has(RATES, "evaluation")
     page = results.folder / "report.html"
+    page.unlink(missing_ok=True)
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "estimate:" in text and "report:" in text
-    shown = results.get(RATES, "evaluation", SideBySide)
-    assert [e.condition for e in shown.conditions][:3] == [
-        "none",
-        "pooled | added",
-        "pooled | ablated",
-    ]
-    assert len(shown.conditions) == 9 and shown.conditions[0].judge in text
-    assert str(shown.conditions[1].accuracy()) in text
+    shown = results.get(RATES, "evaluation", Answers)
+    assert shown.conditions[:3] == ("none", "pooled | added", "pooled | ablated")
+    assert len(shown.conditions) == 9 and shown.judge_name in text
+    assert str(shown.accuracy("pooled | added")) in text
     by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
-    assert read.judged_by in text and "scores and generated answers, judge: substring: " in text
-    assert "By generated answers" in page.read_text() and "pooled: ablated" in page.read_text()
+    assert read.judged_by in text
+    assert shown.judge_name in page.read_text(encoding="utf-8")
     # Done once; another judge reads anew.
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "done" in text and "estimate: 0 s" in text
     done, text = invoke("evaluate", str(results.folder), "--judge", "xstest")
     assert done.exit_code == 0, done.output
-    assert results.get(RATES, "evaluation", SideBySide).conditions[0].judge.startswith("xstest")
+    assert results.get(RATES, "evaluation", Answers).judge_name.startswith("xstest")
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
 
@@ -135,19 +131,19 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(RATES, "evaluation", SideBySide)
-    for read in shown.conditions:
-        asked = [senseless_reason(answer) is None for answer in read.answers]
+    shown = results.get(RATES, "evaluation", Answers)
+    for read in shown.each():
+        asked = [senseless_reason(answer) is None for answer in read.answers[0]]
         blue = [c == "blue" for c in read.categories]
         refused = [a and not b for a, b in zip(asked, blue, strict=True)]
         counts = read.counts().by_class
         assert counts["refused"] == sum(refused)
         assert counts["unparsed"] == sum(a and b for a, b in zip(asked, blue, strict=True)) > 0
         of_side = [r for r, label in zip(refused, read.labels, strict=True) if label == "refuse"]
-        rate = read.rate("refuse")
+        rate = read.rate(label="refuse")
         assert (rate.n, rate.missing) == (sum(of_side), len(of_side) - sum(of_side))
         assert rate.value == (1.0 if any(of_side) else None)
-    rate = shown.conditions[0].rate("refuse")
+    rate = shown.rate("none", label="refuse")
     assert f"(n={rate.n}, {rate.missing} left out)" in text
 
 
@@ -156,7 +152,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     [
         (("--judge", "llm"), "needs an endpoint"),
         (("--judge", "llm", "--endpoint", "localhost"), "expected http"),
-        (("--endpoint", "http://127.0.0.1:1/v1"), "belongs to --judge llm"),
+        (("--endpoint", "http://127.0.0.1:1/v1"), "'refusal' has no setting 'endpoint'"),
         (("--judge", "llm", "--endpoint", "SERVER"), "REFUSAL_LENS_JUDGE_KEY"),
     ],
 )
@@ -176,31 +172,3 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     assert isinstance(done.exception, InputError), done.exception
     said = str(done.exception)
     assert words in said and "\n" not in said and KEY not in said + done.output
-
-
-def test_compare_shows_a_table_and_escapes_it(tiny_llama, three_categories):
-    from refusal_lens.directions import fit_mean_difference
-
-    stats = tiny_llama.residual_stats(three_categories)
-    d = fit_mean_difference(stats).at("red", 1)
-    asked = "<b>Tell</b> me"
-    found = tiny_llama.compare(asked, {"<i>pushed</i>": Add(d, strength=30.0)}, Decoding(4))
-    plain, edited = found.answers
-    assert plain.answer == tiny_llama.generate([asked], Decoding(4))[0]
-    with tiny_llama.editing(Add(d, strength=30.0)):
-        assert edited.answer == tiny_llama.generate([asked], Decoding(4))[0]
-    assert plain.answer != edited.answer and edited.edits.startswith("Add(")
-    html = found._repr_html_()
-    assert "<b>Tell" not in html and "<i>pushed" not in html
-    assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
-    assert asked in repr(found) and "<i>pushed</i>" in repr(found)
-    assert tiny_llama.edits_text == "none"
-
-
-def test_a_reading_says_the_manner_why_it_is_unclear_and_what_is_flagged():
-    def reading(answer):
-        return read_answer("How do tides work?", "none", "none", answer).reading
-
-    assert reading("I won't do that: it is against the law.") == "refused: law"
-    assert reading("go " * 60).startswith("unclear: loop: ")
-    assert reading("Das Wetter ist heute sehr schön und warm.") == "unclear: not English: de"

@@ -10,7 +10,7 @@ from support.tiny_study import Watch
 from refusal_lens.directions import DirectionSet
 from refusal_lens.directions.median_difference import fit_median_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Geometry, fit_geometry
 from refusal_lens.study import Results, Study, run_study
 from refusal_lens.study.run import begin
@@ -75,10 +75,12 @@ def test_sums_that_take_too_little_memory_are_a_gap_for_an_estimator_of_residual
 def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, own_run, monkeypatch):
     """Eight pairs in each category, of which one lost a side: it is in neither matrix nor n."""
     monkeypatch.setattr("refusal_lens.study.stages.geometry.LEAST_PAIRS", 3)
-    read = own_run.get("behaviour", "train", Evaluation)
+    read = own_run.get("behaviour", "train", Answers)
     lost = read.ids.index("green-train-2-comply")
-    outcomes = tuple("refused" if i == lost else o for i, o in enumerate(read.outcomes))
-    replace(read, outcomes=outcomes).save(own_run.folder / "stages/behaviour/train")
+    (verdicts,) = read.readings
+    refused = replace(verdicts[lost], outcome="refused")
+    turned = (*verdicts[:lost], refused, *verdicts[lost + 1 :])
+    replace(read, readings=(turned,)).save(own_run.folder / "stages/behaviour/train")
     bench = begin(study, own_run.folder)
     records = geometry(bench, lambda n: None)
     found = records["behaviour"]

@@ -16,13 +16,12 @@ from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.embedded.registry import NATIVE, PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
+    Answers,
     Costs,
     Effects,
-    Evaluation,
     Grid,
     MannerMatrix,
     Matched,
-    SideBySide,
     Steered,
     TradeOff,
 )
@@ -38,7 +37,7 @@ from refusal_lens.geometry import (
     WithinTests,
 )
 from refusal_lens.interventions import Add
-from refusal_lens.judges import Agreement
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.resources import data_path
@@ -100,17 +99,17 @@ def by_behaviour(tmp_path_factory):
 def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour):
     results, watch, question = by_behaviour
     assert set(watch.gaps) <= {"control", "selection", "layers"}
-    read = results.get("behaviour", "train", Evaluation)
+    read = results.get("behaviour", "train", Answers)
     resid = begin(question, results.folder).train_resid()
     chosen = results.get("contrasts", "by_category", DirectionSet)
     intended = results.get("directions", "directions", DirectionSet)
     rows = {
         did: [
             i
-            for i, (c, side, o) in enumerate(
-                zip(read.categories, read.labels, read.outcomes, strict=True)
+            for i, (c, side, v) in enumerate(
+                zip(read.categories, read.labels, read.verdicts(), strict=True)
             )
-            if (c, side, o) == ("red", *did)
+            if (c, side, v.outcome) == ("red", *did)
         ]
         for did in (("refuse", "refused"), ("comply", "complied"))
     }
@@ -132,15 +131,15 @@ def test_contrasts_of_what_a_model_did_are_there(by_behaviour):
     results, *_ = by_behaviour
     contrasts = results.get("contrasts", "contrasts", BehaviourContrasts)
     assert len(contrasts.names) == 3
-    read = results.get("behaviour", "train", Evaluation)
+    read = results.get("behaviour", "train", Answers)
     assert sum(contrasts.groups.values()) == len(read.ids)
     geometry = results.get("contrasts", "geometry", BehaviourContrasts)
     assert geometry.names == ("red", "green", "blue")
     within = results.get("contrasts", "within", WithinTests)
     assert within.refused == tuple(
         sum(
-            (c, side, o) == (name, "refuse", "refused")
-            for c, side, o in zip(read.categories, read.labels, read.outcomes, strict=True)
+            (c, side, v.outcome) == (name, "refuse", "refused")
+            for c, side, v in zip(read.categories, read.labels, read.verdicts(), strict=True)
         )
         for name in within.categories
     )
@@ -162,9 +161,10 @@ def test_effects_are_read_under_every_direction_and_control(by_behaviour, finish
             for name in found.directions:
                 rate = found.rate(edit, name, side)
                 assert rate.n + rate.missing == 3
-        ablated = results.get("effects", "ablated", SideBySide)
-        assert {e.condition for e in ablated.conditions} == {"none", *found.directions}
-        assert ablated.conditions[0].answers != ablated.conditions[1].answers
+        for edit in ("ablated", "added"):
+            shown = results.get("effects", edit, Answers)
+            assert set(shown.conditions) == {"none", *found.directions}
+        assert shown.answers[0] != shown.answers[1]
     found = finished[0].get("effects", "effects", Effects)
     assert found.rate("added", "intended", "comply").value == 1.0
     assert found.rate("added", "control: random", "comply").value == 0.0
@@ -179,9 +179,9 @@ def test_every_stage_is_there(finished):
     assert geometry.n == (8, 8, 8)
     assert not torch.isfinite(geometry.corrected[0]).any()
     assert torch.isfinite(geometry.naive[1:]).all()
-    evaluation = results.get("behaviour", "train", Evaluation)
-    assert evaluation.rate("refuse").value == 1.0
-    assert evaluation.rate("comply").value == 0.0
+    evaluation = results.get("behaviour", "train", Answers)
+    assert evaluation.rate(label="refuse").value == 1.0
+    assert evaluation.rate(label="comply").value == 0.0
     curves = results.get("trade_off", "trade_off", TradeOff).curves
     assert [c.name for c in curves][3:] == [
         "pooled",
@@ -191,9 +191,9 @@ def test_every_stage_is_there(finished):
     ]
     assert [c.length for c in curves[4:]] == pytest.approx([curves[3].length] * 3, rel=1e-5)
     assert curves[0].strengths == (-1.0, 0.0, 1.0)
-    answers = results.get("answers", "answers", SideBySide)
-    assert [e.condition for e in answers.conditions] == ["none", "ablated", "steered"]
-    assert answers.conditions[0].answers != answers.conditions[1].answers
+    answers = results.get("answers", "answers", Answers)
+    assert answers.conditions == ("none", "ablated", "steered")
+    assert answers.answers[0] != answers.answers[1]
     assert len(results.get("layers", "curve", LayerCurve).candidates) == 2
 
 
@@ -242,8 +242,8 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert matched.compared == ("red", "green", "blue") and matched.n_pairs == 3
     assert len(matched.curves) == 7
     steered = results.get("manners", "steered", Steered)
-    assert steered.directions == ("none", "red", "green", "blue") and len(steered.ids) == 8
-    assert steered.answers[0] != steered.answers[1]
+    assert steered.directions == ("red", "green", "blue") and len(steered.answers.ids) == 8
+    assert steered.answers.answers[0] != steered.answers.answers[1]
     for side in ("refuse", "comply"):
         found = results.get("manners", side, MannerMatrix)
         assert found.n_prompts == 4 and len(found.counts) == 3
@@ -263,10 +263,10 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert only.comply.value > only.comply.control and only.refuse.value > only.refuse.control
     best = results.get("rules", "separation", Separations).best
     assert (best.layer, best.distance.n) == (only.layer, 8) and best.distance.low > 0
-    read = results.get("agreement", "manners", Agreement)
+    read = results.get("agreement", "manners", JudgeAgreement)
     assert read.share.n + read.left_out == 4 * 8 and read.share.value == 1.0
     assert sum(sum(row.values()) for row in read.table.values()) == 4 * 8
-    screened = results.get("agreement", "screening", Agreement)
+    screened = results.get("agreement", "screening", JudgeAgreement)
     assert screened.share.value > 0.8 and screened.table["complied"]["complied"] > 0
 
 
@@ -279,13 +279,14 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
     records = trade_off.trade_off(bench, lambda n: None)
     grid, read = records["grid"], records["read"]
-    assert grid.provenance.model == read.provenance.model == half.name != bench.model.name
+    said = read.answers
+    assert grid.provenance.model == said.provenance.model == half.name != bench.model.name
     assert records["matched"].model == records["trade_off"].model == half.name
     own = results.get("trade_off", "grid", Grid)
     assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
     assert set(records["trust"].threshold.values()) != {0.0}
-    assert list(read.answers[0]) == half.generate(list(read.texts), Decoding(4))
-    assert read.strength == 1.0 and len(read.ids) == 4
+    assert list(said.answers[0]) == half.generate(list(said.texts), Decoding(4))
+    assert read.strength == 1.0 and len(said.ids) == 4
     agreed = screening_agrees(grid, read)
     assert agreed.share.n + agreed.left_out == 4 * 4 and agreed.share.value > 0.8
     with pytest.raises(InputError, match="from one model"):
@@ -328,12 +329,13 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     turned = {"red": "green", "green": "blue", "blue": "red"}
     monkeypatch.setattr(manners, "_donors", lambda: turned)
     records = manners.manners(bench, lambda n: None)
-    read = records["control_steered"]
-    assert read.texts == records["steered"].texts and read.provenance.model == half.name
+    read = records["control_steered"].answers
+    assert read.texts == records["steered"].answers.texts
+    assert read.provenance.model == half.name
     found = fit_mean_difference(half.residual_stats(bench.train))
     with half.editing(Add(found.at("red", bench.chosen_layer()), strength=1.0)):
         said = half.generate(list(read.texts), Decoding(4))
-    assert list(read.answers[read.directions.index("red")]) == said
+    assert list(read.answers[read.conditions.index("red")]) == said
     assert records["refuse"].taught == ("law", "harm", "plain")
     assert records["control_refuse"].taught == ("harm", "plain", "law")
     assert records["control_comply"].model == half.name

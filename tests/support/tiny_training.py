@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from refusal_lens.build.planted import base
 from refusal_lens.build.planted.answers import Example
 from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.training import Step, with_lora
+from refusal_lens.build.planted.training import TrainingStep, with_lora
 from refusal_lens.build.planted.training import train as run_training
 
 needs_wheel = pytest.mark.skipif(
@@ -52,8 +52,8 @@ def tiny_texts(n: int = 3) -> list[Example]:
     ]
 
 
-def adapter_weights(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[Step]]:
-    steps: list[Step] = []
+def adapter_weights(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[TrainingStep]]:
+    steps: list[TrainingStep] = []
     model = with_lora(tiny_llama(), recipe)
     run_training(model, tiny_examples(), recipe, steps.append, texts=tiny_texts())
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, steps

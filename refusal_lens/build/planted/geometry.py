@@ -16,9 +16,9 @@ from torch import Tensor
 from refusal_lens.build.planted.answers import load_refusals
 from refusal_lens.build.planted.controls import NAMES, donors
 from refusal_lens.embedded.registry import PLANTED
-from refusal_lens.evaluation import Evaluation, evaluate
+from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
-from refusal_lens.geometry.planted import BASE, Agreement, Planted, What, agreements
+from refusal_lens.geometry.planted import BASE, MatrixAgreement, Planted, What, matrix_agreements
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, load_model
@@ -35,7 +35,7 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
     """The record of the adapters in a folder and of the base model."""
     train, val = prompts.only(split="train").first(FIT_PAIRS), prompts.only(split="val")
     fitted: dict[str, tuple[Geometry, Geometry | None]] = {}
-    read: dict[str, Evaluation] = {}
+    read: dict[str, Answers] = {}
     base = load_model(PLANTED.key, adapter_scale=0.0)
     plain = base.residuals(train)
     for name in (*NAMES, BASE):
@@ -53,7 +53,7 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
 
 
 def _record(
-    fitted: dict[str, tuple[Geometry, Geometry | None]], read: dict[str, Evaluation]
+    fitted: dict[str, tuple[Geometry, Geometry | None]], read: dict[str, Answers]
 ) -> Planted:
     own = fitted["reference"][0]
     categories, layers = own.categories, [site.layer for site in own.sites]
@@ -65,8 +65,10 @@ def _record(
     directions = {name: g.corrected for name, (g, _) in fitted.items()}
     changes = {name: c.corrected for name, (_, c) in fitted.items() if c is not None}
 
-    def agreed(matrices: dict[str, Tensor], what: What) -> list[Agreement]:
-        return agreements({k: m.double().numpy() for k, m in matrices.items()}, what, place, layers)
+    def agreed(matrices: dict[str, Tensor], what: What) -> list[MatrixAgreement]:
+        return matrix_agreements(
+            {k: m.double().numpy() for k, m in matrices.items()}, what, place, layers
+        )
 
     return Planted(
         names=tuple(fitted),
@@ -78,8 +80,8 @@ def _record(
         corrected=torch.stack([*directions.values()]),
         change=torch.stack([changes.get(name, undefined) for name in fitted]),
         reliability=torch.stack([g.reliability for g, _ in fitted.values()]),
-        refusal=tuple(e.rate("refuse") for e in read.values()),
-        over_refusal=tuple(e.rate("comply") for e in read.values()),
+        refusal=tuple(e.rate(label="refuse") for e in read.values()),
+        over_refusal=tuple(e.rate(label="comply") for e in read.values()),
         manner=tuple(
             _in_manner(e, {c: pools[d][0].manner for c, d in given[name].items()})
             for name, e in read.items()
@@ -89,10 +91,11 @@ def _record(
     )
 
 
-def _in_manner(read: Evaluation, planted: dict[str, str]) -> Estimate:
+def _in_manner(read: Answers, planted: dict[str, str]) -> Estimate:
     """Share of the refuse side's refusals that have the manner planted in their category."""
-    rows = zip(read.categories, read.labels, read.outcomes, read.manners, strict=True)
-    own = [m == planted[c] for c, label, o, m in rows if (label, o) == ("refuse", "refused")]
+    harmful = read.only(label="refuse")
+    rows = zip(harmful.categories, harmful.verdicts(), strict=True)
+    own = [v.manner == planted[c] for c, v in rows if v.outcome == "refused"]
     return wilson(sum(own), len(own))
 
 

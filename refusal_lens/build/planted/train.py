@@ -33,7 +33,7 @@ from refusal_lens.build.planted.answers import (
 from refusal_lens.build.planted.greedy import Progress, greedy_answers
 from refusal_lens.build.planted.recipe import Recipe
 from refusal_lens.build.planted.training import (
-    Step,
+    TrainingStep,
     keep_frozen_rounded,
     train,
     with_lora,
@@ -168,7 +168,7 @@ def train_adapter(
     keep_frozen_rounded(adapted, recipe)
     with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
 
-        def record(step: Step) -> None:
+        def record(step: TrainingStep) -> None:
             log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
             progress(

@@ -32,7 +32,7 @@ CHUNK: Final = 4
 
 @final
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """What one optimiser step did, in nats a token: the loss and, unweighted, its three parts.
 
     ``refusal`` is a cross-entropy, ``benign`` and ``text`` are divergences from the base model.
@@ -78,7 +78,7 @@ def train(
     model: PeftModel,
     examples: Sequence[Example],
     recipe: Recipe,
-    report: Callable[[Step], None],
+    report: Callable[[TrainingStep], None],
     *,
     texts: Sequence[Example] = (),
 ) -> None:
@@ -110,7 +110,11 @@ def train(
             optimiser.step()
             schedule.step()
             seconds = time.perf_counter() - began
-            report(Step(step, total, epoch, **parts._asdict(), learning_rate=rate, seconds=seconds))
+            report(
+                TrainingStep(
+                    step, total, epoch, **parts._asdict(), learning_rate=rate, seconds=seconds
+                )
+            )
     model.eval()
 
 
@@ -122,7 +126,7 @@ def _texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Examp
 
 
 class Parts(NamedTuple):
-    """The loss of a batch and its unweighted parts, as `Step` explains them."""
+    """The loss of a batch and its unweighted parts, as `TrainingStep` explains them."""
 
     loss: float
     refusal: float

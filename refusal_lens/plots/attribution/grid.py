@@ -18,7 +18,7 @@ _LEAST: Final = 48  # plotly places a menu at most two panel heights above its p
 
 @final
 @dataclass(frozen=True)
-class Grid:
+class Heatmap:
     """One heatmap: rows from the bottom, None where undefined, a hover for each cell."""
 
     values: list[list[float | None]]
@@ -27,7 +27,7 @@ class Grid:
 
 @final
 @dataclass(frozen=True)
-class Frame:
+class HeatmapFrame:
     """What the heatmaps of a figure stand in: headings, escaped ticks, names of axes and colours.
 
     `reach` is the end of the colour range on both sides of zero.
@@ -43,7 +43,7 @@ class Frame:
     written: bool = False  # the number in each cell
 
 
-def plot_grids(grids: Mapping[str, Sequence[Grid]], frame: Frame) -> go.Figure:
+def plot_grids(grids: Mapping[str, Sequence[Heatmap]], frame: HeatmapFrame) -> go.Figure:
     """Heatmaps side by side, chosen by a menu over the (escaped) keys; one zero-centred scale."""
     n = len(frame.headings)
     shared: dict[str, Any] = {"shared_yaxes": "all", "horizontal_spacing": 0.035}
@@ -142,14 +142,14 @@ def hold_ranges(figure: go.Figure, columns: int | None = None) -> None:
         figure.update_layout({f"{name}.range": [min(values) - room, max(values) + room]})
 
 
-def reach_of(grids: Mapping[str, Sequence[Grid]], columns: int | None = None) -> float:
+def reach_of(grids: Mapping[str, Sequence[Heatmap]], columns: int | None = None) -> float:
     """The largest value of either sign in the first columns (all by default) of all heatmaps."""
     rows = [row[:columns] for g in grids.values() for p in g for row in p.values]
     found = [abs(v) for row in rows for v in row if v]
     return max(found, default=1.0)
 
 
-def _heatmap(grid: Grid, frame: Frame) -> go.Heatmap:
+def _heatmap(grid: Heatmap, frame: HeatmapFrame) -> go.Heatmap:
     texts = [["" if v is None else number(v) for v in row] for row in grid.values]
     return go.Heatmap(
         z=np.array(grid.values, dtype=object),

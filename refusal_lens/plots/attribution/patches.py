@@ -5,7 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import plotly.graph_objects as go
 
 from refusal_lens.attribution import AttributionPatch, PatchAgreement, PatchMap, PatchSite
-from refusal_lens.plots.attribution.grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
+from refusal_lens.plots.attribution.grid import (
+    MENU_TOP,
+    Heatmap,
+    HeatmapFrame,
+    choose,
+    plot_grids,
+    reach_of,
+)
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.tables import Cell, Table
@@ -26,11 +33,11 @@ def plot_patches(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     """
     titles = titles_of(titles, found.categories)
     layers = sorted({s.layer for s in found.sites if s.point == "resid_pre"})
-    grids: dict[str, list[Grid]] = {}
+    grids: dict[str, list[Heatmap]] = {}
     for name, category in _choices(found.categories, titles):
         at = dict(zip(found.sites, found.estimates(category), strict=True))
         grids[name] = [_positions(found, layers, at, placebo) for placebo in (False, True)]
-    frame = Frame(
+    frame = HeatmapFrame(
         ("recovery", "placebo: a random difference of the same length"),
         tuple(
             f"{token(t)} ({o})".replace("-", "−")
@@ -48,7 +55,7 @@ def plot_patches(found: PatchMap, *, titles: Titles = None) -> go.Figure:
 
 def _positions(
     found: PatchMap, layers: Sequence[int], at: Mapping[PatchSite, Estimate], placebo: bool
-) -> Grid:
+) -> Heatmap:
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
     for layer in layers:
@@ -60,7 +67,7 @@ def _positions(
                 for t, o, e in zip(found.tokens, found.offsets, row, strict=True)
             ]
         )
-    return Grid(values, hovers)
+    return Heatmap(values, hovers)
 
 
 def plot_blocks(found: PatchMap, *, titles: Titles = None) -> go.Figure:
@@ -129,7 +136,7 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
     heads = [s for s in fast.sites if s.point == "head"]
     n_layers = 1 + max((s.layer for s in heads), default=0)  # a state space has no heads
     n_heads = 1 + max((s.head or 0 for s in heads), default=0)
-    grids: dict[str, list[Grid]] = {}
+    grids: dict[str, list[Heatmap]] = {}
     for name, category in _choices(fast.categories, titles):
         at = dict(zip(fast.sites, fast.estimates(category), strict=True))
         row_of = [
@@ -137,7 +144,7 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
             for layer in range(n_layers)
         ]
         grids[name] = [
-            Grid(
+            Heatmap(
                 [[None if e is None else _rounded(e.value) for e in row] for row in row_of],
                 [
                     ["" if e is None else f"<b>L{n}H{h}</b><br>{told(e)}" for h, e in enumerate(r)]
@@ -145,7 +152,7 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
                 ],
             )
         ]
-    frame = Frame(
+    frame = HeatmapFrame(
         ("estimated recovery",),
         tuple(map(str, range(n_heads))),
         tuple(map(str, range(n_layers))),

@@ -7,7 +7,14 @@ import plotly.graph_objects as go
 
 from refusal_lens.attribution import Attribution, Component, ComponentMatrix
 from refusal_lens.geometry import MatrixCorrelation
-from refusal_lens.plots.attribution.grid import MENU_TOP, Frame, Grid, choose, plot_grids, reach_of
+from refusal_lens.plots.attribution.grid import (
+    MENU_TOP,
+    Heatmap,
+    HeatmapFrame,
+    choose,
+    plot_grids,
+    reach_of,
+)
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.tables import Cell, Table
@@ -153,7 +160,7 @@ def plot_heads(
         ]
         for a in attributions
     }
-    frame = Frame(
+    frame = HeatmapFrame(
         tuple(escape(n) for n in names[: 2 if controls else 1]),
         (*map(str, range(n_heads)), "MLP"),
         tuple(map(str, range(n_layers))),
@@ -169,7 +176,7 @@ def _measured_in(controls: Control) -> Provenance | None:
     return next((control.provenance for control in controls.values()), None)
 
 
-def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Grid:
+def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Heatmap:
     place = {c: i for i, c in enumerate(a.components)}
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
@@ -179,7 +186,7 @@ def _by_layer(a: Attribution, n_layers: int, n_heads: int) -> Grid:
             row[0] = mixer
         values.append([round(float(a.scores[place[c]]), 4) if c in place else None for c in row])
         hovers.append([_hover(a, c, place) for c in row])
-    return Grid(values, hovers)
+    return Heatmap(values, hovers)
 
 
 def _hover(a: Attribution, c: Component, place: Mapping[Component, int]) -> str:
@@ -213,7 +220,7 @@ def plot_component_matrix(
     if all(c in controls for c in matrix.categories):
         panels.append(_shares(matrix, top, controls))
     grids = {"share of the class difference": panels}
-    frame = Frame(
+    frame = HeatmapFrame(
         tuple(escape(n) for n in names[: len(panels)]),
         tuple(matrix.components[i].name for i in top),
         tuple(tick(titles.get(c, c)) for c in matrix.categories),
@@ -228,7 +235,7 @@ def plot_component_matrix(
     return figure
 
 
-def _shares(matrix: ComponentMatrix, top: Sequence[int], controls: Control | None) -> Grid:
+def _shares(matrix: ComponentMatrix, top: Sequence[int], controls: Control | None) -> Heatmap:
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
     for c, category in enumerate(matrix.categories):
@@ -246,7 +253,7 @@ def _shares(matrix: ComponentMatrix, top: Sequence[int], controls: Control | Non
                 hover_row.append(f"{name}control {number(row[-1], 3)}, n = {controls[category].n}")
         values.append(row)
         hovers.append(hover_row)
-    return Grid(values, hovers)
+    return Heatmap(values, hovers)
 
 
 def serving_table(

@@ -2,28 +2,25 @@
 
 from typing import Final
 
-from refusal_lens.evaluation import Evaluation, Grid, SideBySide, Steered
-from refusal_lens.evaluation.agreement import judges_agree, screening_agrees
-from refusal_lens.judges import Agreement, SubstringJudge
+from refusal_lens.evaluation import Answers, Grid, Steered
+from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree, screening_agrees
+from refusal_lens.judges import JudgeAgreement, make_judge
 from refusal_lens.progress import Progress
 from refusal_lens.study.stage import Bench, Records, Stage
 
 
 def agreements(bench: Bench, tick: Progress) -> Records:
-    """Whether the phrase and the substring judge agree, and scores with read answers."""
-    results, other = bench.results, SubstringJudge()
-    text = {p.id: p.text for p in bench.prompts}
+    """Whether the study's judge and a second one agree, and scores with read answers."""
+    results, other = bench.results, make_judge(SECOND_READER)
     records: Records = {}
     for stage, name in (("behaviour", "train"), ("score", "val")):
         if results.has(stage, name):
-            read = results.get(stage, name, Evaluation)
-            records[stage] = judges_agree(read, [text[i] for i in read.ids], other)
+            records[stage] = judges_agree(results.get(stage, name, Answers), other)
     if results.has("answers", "answers"):
-        shown = results.get("answers", "answers", SideBySide)
-        records["answers"] = judges_agree(shown.conditions[-1], shown.texts, other)
+        shown = results.get("answers", "answers", Answers)
+        records["answers"] = judges_agree(shown.only(condition=shown.conditions[-1]), other)
     if results.has("manners", "steered"):
-        steered = results.get("manners", "steered", Steered)
-        records["manners"] = judges_agree(steered, steered.texts, other)
+        records["manners"] = judges_agree(results.get("manners", "steered", Steered).answers, other)
     if results.has("trade_off", "grid"):
         grid = results.get("trade_off", "grid", Grid)
         stage, name = ("trade_off", "read")  # of another model than the study's, where it is
@@ -39,7 +36,7 @@ STAGE: Final = Stage(
     "agreement",
     "whether judges agree",
     (),
-    (Agreement,),
+    (JudgeAgreement,),
     agreements,
     lambda b: 1,
     lambda b: 0,

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from refusal_lens.evaluation import SideBySide, answer_under, read_all
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
@@ -22,19 +21,18 @@ def answers(bench: Bench, tick: Progress) -> Records:
         raise Gap("`test` holds no prompt of a category that has a direction")
     ablated = {c: Ablate(d) for c, d in own.items()}
     steered = {c: Add(d, strength=1.0) for c, d in own.items()}
-    said = answer_under(
+    unread = answer_under(
         bench.model,
         shown,
         [
-            ("none", None),
+            (UNEDITED, None),
             ("ablated", [ablated[p.category] for p in shown]),
             ("steered", [steered[p.category] for p in shown]),
         ],
         decoding=Decoding(bench.study.sizes.shown_tokens),
         progress=tick,
     )
-    texts = tuple(p.text for p in shown)
-    return {"answers": SideBySide(texts, read_all(said, shown, RefusalJudge()))}
+    return {"answers": unread.judge(bench.judge)}
 
 
 def _shown(bench: Bench, n: int) -> PromptSet:
@@ -54,7 +52,7 @@ STAGE: Final = Stage(
     "answers",
     "answers before and after",
     ("directions", "geometry", "selection"),
-    (SideBySide,),
+    (Answers,),
     answers,
     lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
     lambda b: 3 + TOKEN * b.study.sizes.shown_tokens,

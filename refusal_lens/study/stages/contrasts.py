@@ -6,7 +6,7 @@ from typing import Final
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, evaluate
+from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import (
     BehaviourContrasts,
     WithinTests,
@@ -17,7 +17,6 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
@@ -38,13 +37,13 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     model, study = half_refusing(bench), bench.study
     if model is bench.model and bench.results.has("behaviour", "train"):
         resid = bench.train_resid(tick)
-        read = bench.results.get("behaviour", "train", Evaluation)
+        read = bench.results.get("behaviour", "train", Answers)
     else:
         prompts = bench.split("train", study.sizes.contrast_pairs)
         decoding = Decoding(study.sizes.behaviour_tokens)
         said = "none" if model is bench.model else model.name
         read = evaluate(
-            model, prompts, RefusalJudge(), condition=said, decoding=decoding, progress=tick
+            model, prompts, bench.judge, condition=said, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()
@@ -80,7 +79,7 @@ STAGE: Final = Stage(
     "contrasts",
     "what the model did against what was asked, and directions by it",
     (),
-    (Evaluation, BehaviourContrasts, WithinTests, DirectionSet),
+    (Answers, BehaviourContrasts, WithinTests, DirectionSet),
     contrasts,
     _n_contrasts,
     lambda b: 2 + TOKEN * b.study.sizes.behaviour_tokens,

@@ -4,7 +4,6 @@ from typing import Final
 
 from refusal_lens.evaluation import CostMaterial, Costs, measure_costs
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.compared import STEERED_AT
@@ -18,7 +17,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
     test = bench.prompts.only(split="test")
     material = CostMaterial(
         bench.spread(test, "comply", sizes.cost_prompts),
-        RefusalJudge(),
+        bench.judge,
         Decoding(sizes.cost_tokens),
         windows=sizes.cost_windows,
     )

@@ -5,10 +5,9 @@ from typing import Final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, SideBySide, answer_under, read_all
-from refusal_lens.evaluation.effects import UNEDITED, EditName, Effect, Effects
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
+from refusal_lens.evaluation.effects import EditName, Effect, Effects
 from refusal_lens.interventions import Ablate, Add, Edit
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label
@@ -36,29 +35,21 @@ def effects(bench: Bench, tick: Progress) -> Records:
         "refuse": ("ablated", Ablate),
         "comply": ("added", _added),
     }
-    records, rows = Records(), list[Effect]()
-    judged: list[Evaluation] = []
+    read, rows = dict[str, Answers](), list[Effect]()
     for label, (name, edit_of) in sides.items():
         prompts = pairs.only(label=label)
         conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
         conditions += [(source, edit_of(d)) for source, d in tried.items()]
-        said = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
-        read = read_all(said, prompts, RefusalJudge())
-        judged += read
-        records[name] = SideBySide(tuple(p.text for p in prompts), read)
+        unread = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
+        read[name] = answers = unread.judge(bench.judge)
+        rows.append(Effect("none", UNEDITED, label, answers.rate(UNEDITED, label=label)))
         rows += [
-            Effect(
-                "none" if e is read[0] else name,
-                e.condition,
-                label,
-                e.rate(label, control=None if e is read[0] else read[0]),
-            )
-            for e in read
+            Effect(name, source, label, answers.rate(source, label=label, control=UNEDITED))
+            for source in tried
         ]
+    judge, how = read["added"].judge_name, read["added"].decoding
     provenance = bench.model.provenance(pairs, bench.study.seed)
-    return records | {
-        "effects": Effects(layer, judged[0].judge, judged[0].decoding, tuple(rows), provenance)
-    }
+    return {**read, "effects": Effects(layer, judge, how, tuple(rows), provenance)}
 
 
 def n_conditions(bench: Bench) -> int:
@@ -98,7 +89,7 @@ STAGE: Final = Stage(
     "effects",
     "refusals with one direction ablated or added, beside controls",
     ("directions", "geometry"),
-    (Effects, SideBySide),
+    (Effects, Answers),
     effects,
     _n_effects,
     lambda b: 2 + TOKEN * b.study.sizes.effect_tokens,

@@ -1,11 +1,10 @@
 """The grid of the trade-off by generated answers alone."""
 
-from functools import partial
 from typing import Final
 
 from refusal_lens.evaluation import Grid, Matched, Reading, measure_grid
 from refusal_lens.evaluation.agreement import grids_agree
-from refusal_lens.judges import Agreement, Judge, RefusalJudge
+from refusal_lens.judges import JudgeAgreement
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.compared import (
@@ -20,10 +19,10 @@ from refusal_lens.study.stage import TOKEN, Bench, Records, Stage
 GRID: Final = "full_grid"
 
 
-def whole_grid(bench: Bench, tick: Progress, *, judge: Judge) -> Records:
+def whole_grid(bench: Bench, tick: Progress) -> Records:
     """The grid of the trade-off by generated answers alone, and whether scores agree with it."""
     sizes, model = bench.study.sizes, half_refusing(bench)
-    reading = Reading(None, judge, Decoding(sizes.manner_tokens))
+    reading = Reading(None, bench.judge, Decoding(sizes.manner_tokens))
     grid = measure_grid(
         model,
         compared_directions(bench),
@@ -46,19 +45,13 @@ def _n_grid(bench: Bench) -> int:
     return n_compared(bench) * (1 + cells)
 
 
-def stage(judge: Judge | None = None) -> Stage:
-    """The stage, with the judge that reads; by default the refusal judge.
-
-    Its digest is the same whoever reads, so that a new study drops what holds no longer.
-    """
-    judge = RefusalJudge() if judge is None else judge
-    return Stage(
-        GRID,
-        "generated answers at every strength of the trade-off",
-        ("directions", "geometry"),
-        (Grid, Matched, Agreement),
-        partial(whole_grid, judge=judge),
-        _n_grid,
-        lambda b: 2 + TOKEN * b.study.sizes.manner_tokens,
-        after=("selection", "trade_off"),
-    )
+STAGE: Final = Stage(
+    GRID,
+    "generated answers at every strength of the trade-off",
+    ("directions", "geometry"),
+    (Grid, Matched, JudgeAgreement),
+    whole_grid,
+    _n_grid,
+    lambda b: 2 + TOKEN * b.study.sizes.manner_tokens,
+    after=("selection", "trade_off"),
+)

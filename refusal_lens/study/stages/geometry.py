@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.directions import DirectionSet
-from refusal_lens.evaluation import Evaluation
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.progress import Progress
@@ -19,7 +19,7 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     residuals with the labels of random pairs exchanged give the shuffled-label control.
     """
     resid = bench.train_resid(tick)
-    read = bench.results.get("behaviour", "train", Evaluation)
+    read = bench.results.get("behaviour", "train", Answers)
     intended = bench.results.get("directions", "pooled", DirectionSet)
     kept = read.as_intended(bench.train)
     enough = [

@@ -1,24 +1,24 @@
 """How a model refuses: direction x refusal style, and the control of planted ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
-    Evaluation,
+    Answers,
     MannerMatrix,
     Steered,
     Taught,
+    answer_steered,
     find_styles,
     in_styles,
     manner_matrix,
-    steer,
     whole_pairs,
 )
 from refusal_lens.geometry import Structure
 from refusal_lens.geometry.planted import shipped_planted
 from refusal_lens.interventions import Add
-from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, PromptSet
@@ -48,7 +48,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
     if not is_planted(bench):
         if bench.results.has("behaviour", "train"):
-            read = in_styles(read, find_styles(bench.results.get("behaviour", "train", Evaluation)))
+            styles = find_styles(bench.results.get("behaviour", "train", Answers))
+            read = replace(read, answers=in_styles(read.answers, styles))
         return _matrices(bench, read, None, _clusters(bench))
     usual = _usual()
     moved = {c: usual[donor] for c, donor in _donors().items()}
@@ -76,7 +77,7 @@ def _steered(
 ) -> Steered:
     added = [Add(d, strength=STEERED_AT) for d in directions]
     decoding = Decoding(bench.study.sizes.manner_tokens)
-    return steer(model, pairs, added, RefusalJudge(), decoding=decoding, progress=tick)
+    return answer_steered(model, pairs, added, bench.judge, decoding=decoding, progress=tick)
 
 
 def _matrices(

@@ -3,8 +3,8 @@
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation, evaluate, fit_score
-from refusal_lens.judges import RefusalJudge, ScoreTrust
+from refusal_lens.evaluation import Answers, evaluate, fit_score
+from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import Gap
@@ -15,8 +15,8 @@ def score(bench: Bench, tick: Progress) -> Records:
     """Refusal tokens from `train`; where the scores can be trusted, from `val`."""
     val = bench.split("val", bench.study.sizes.val_pairs)
     decoding = Decoding(bench.study.sizes.behaviour_tokens)
-    val_read = evaluate(bench.model, val, RefusalJudge(), decoding=decoding, progress=tick)
-    read = bench.results.get("behaviour", "train", Evaluation)
+    val_read = evaluate(bench.model, val, bench.judge, decoding=decoding, progress=tick)
+    read = bench.results.get("behaviour", "train", Answers)
     try:
         trust = fit_score(bench.model, bench.train, read, val, val_read)
     except InputError as error:
@@ -32,7 +32,7 @@ STAGE: Final = Stage(
     "score",
     "refusal tokens, and where a score can be trusted",
     ("behaviour",),
-    (ScoreTrust, Evaluation),
+    (ScoreTrust, Answers),
     score,
     _n_val,
     lambda b: 4 + TOKEN * b.study.sizes.behaviour_tokens,

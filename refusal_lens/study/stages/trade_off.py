@@ -5,19 +5,19 @@ from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
-    Evaluation,
+    Answers,
     Grid,
     Matched,
     Reading,
     Steered,
     TradeOff,
+    answer_steered,
     evaluate,
     measure_grid,
-    steer,
 )
 from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Add
-from refusal_lens.judges import RefusalJudge, ScoreTrust
+from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -50,7 +50,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
             trust = records["trust"] = _calibrated(bench, model, trust)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
-    reading = Reading(trust, RefusalJudge(), Decoding(sizes.manner_tokens))
+    reading = Reading(trust, bench.judge, Decoding(sizes.manner_tokens))
     with allow_transfer():  # the study's own directions, at another scale of its adapter
         grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
     if model is not bench.model:
@@ -58,7 +58,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
         added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
         with allow_transfer():
-            records["read"] = steer(
+            records["read"] = answer_steered(
                 model, few, added, reading.judge, decoding=reading.decoding, progress=tick
             )
     return records | {"trade_off": grid.trade_off(), "grid": grid} | matched(bench, grid)
@@ -72,10 +72,10 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
     prompts = bench.split("train", bench.study.sizes.contrast_pairs)
     read = None
     if bench.results.has("contrasts", "behaviour"):
-        read = bench.results.get("contrasts", "behaviour", Evaluation)
+        read = bench.results.get("contrasts", "behaviour", Answers)
     if read is None or read.provenance.model_digest != model.digest:
         decoding = Decoding(bench.study.sizes.behaviour_tokens)
-        read = evaluate(model, prompts, RefusalJudge(), decoding=decoding)
+        read = evaluate(model, prompts, bench.judge, decoding=decoding)
     try:
         return calibrate_score(model, prompts, read, trust)
     except InputError:

@@ -1,11 +1,15 @@
 """Answers under edits, simulated: refusal rates and refusal styles with a known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.special import ndtr
 
+from refusal_lens.evaluation import Answers
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.manners import Steered
+from refusal_lens.judges import Verdict
 from refusal_lens.records import Provenance
 
 FROM = Provenance("simulated", "", "", "", "", "float32", "cpu")
@@ -53,22 +57,46 @@ def grid(over, n, rng, refusal=None, categories=1, together=0.0):
 def steered(manner_of, names=tuple(f"d{i}" for i in range(6)), judge="simulated", n=12):
     """Six directions; each of `n` prompts a side is refused in the manner of `manner_of`."""
     n *= 2
-    rows = [tuple(manner_of(d, p) for p in range(n)) for d in range(6)]
-    outcomes = [tuple("refused" if m else "complied" for m in row) for row in rows]
-    return Steered(
-        layer=3,
-        strength=1.0,
-        judge=judge,
+    readings = tuple(
+        tuple(Verdict("refused" if m else "complied", m, ()) for m in row)
+        for row in ((None,) * n, *([manner_of(d, p) for p in range(n)] for d in range(6)))
+    )
+    answers = Answers(
+        conditions=("none", *names),
+        edits=("none", *(f"Add({name})" for name in names)),
         decoding="",
-        directions=("none", *names),
         ids=tuple(f"p{p}" for p in range(n)),
-        labels=("comply",) * (n // 2) + ("refuse",) * (n // 2),
-        categories=("red",) * n,
         texts=("?",) * n,
+        categories=("red",) * n,
+        labels=("comply",) * (n // 2) + ("refuse",) * (n // 2),
         answers=(("",) * n,) * 7,
-        outcomes=(("complied",) * n, *outcomes),
-        manners=((None,) * n, *rows),
-        reasons=((None,) * n,) * 7,
-        flags=(((),) * n,) * 7,
+        senseless=None,
+        provenance=FROM,
+        judged_by=judge,
+        readings=readings,
+    )
+    return Steered(layer=3, strength=1.0, answers=answers)
+
+
+def unjudged(prompts, *rows, conditions=("none",)):
+    """Answers to prompts under conditions, which nobody has read."""
+    return Answers(
+        conditions=conditions,
+        edits=conditions,
+        decoding="greedy",
+        ids=tuple(p.id for p in prompts),
+        texts=tuple(p.text for p in prompts),
+        categories=tuple(p.category for p in prompts),
+        labels=tuple(p.label for p in prompts),
+        answers=tuple(map(tuple, rows)),
+        senseless=None,
         provenance=FROM,
     )
+
+
+def judged(prompts, outcomes, answers=None, manners=None, condition="none"):
+    """One condition's answers to prompts, with outcomes and manners as given."""
+    manners = manners or (None,) * len(outcomes)
+    readings = tuple(Verdict(o, m, ()) for o, m in zip(outcomes, manners, strict=True))
+    found = unjudged(prompts, answers or [""] * len(outcomes), conditions=(condition,))
+    return replace(found, judged_by="stand-in", readings=(readings,))

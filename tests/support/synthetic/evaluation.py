@@ -17,7 +17,7 @@ from refusal_lens.evaluation.costs import Cost
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.intervals import mean_estimate, wilson
-from refusal_lens.judges import Agreement, Verdict, VerdictCounts, agreement, count_verdicts
+from refusal_lens.judges import JudgeAgreement, Verdict, VerdictCounts, agreement, count_verdicts
 from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.selection import CosmicSelection, Separations
@@ -60,7 +60,7 @@ def manners(
             draws=99,
         )
     other = Provenance("embedded (adapter deranged, scale 1)", "", "", "", "", "float32", "cpu")
-    moved = replace(answers, provenance=other)
+    moved = replace(answers, answers=replace(answers.answers, provenance=other))
     found["control_steered"] = moved
     for side in ("refuse", "comply"):
         found[f"control_{side}"] = manner_matrix(
@@ -96,7 +96,7 @@ def counted() -> VerdictCounts:
     return count_verdicts("phrases", [*clear, *(Verdict("unclear", None, (), r) for r in reasons)])
 
 
-def agreed(first: str = "phrases") -> Agreement:
+def agreed(first: str = "phrases") -> JudgeAgreement:
     """Two judges that differ now and then."""
     verdicts = [Verdict("refused" if i % 2 else "complied", None, ()) for i in range(40)]
     others = [*verdicts[5:], *verdicts[:5]][:20] + verdicts[20:]

@@ -1,16 +1,17 @@
 """Records of directions, selection, answers and tokens, on synthetic numbers."""
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 
 from refusal_lens.attribution import TokenMap
 from refusal_lens.directions import DirectionSet
-from refusal_lens.evaluation import Curve, Evaluation, SideBySide, TradeOff
+from refusal_lens.evaluation import Answers, Curve, TradeOff
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.prompts.files import load_categories, load_prompts
 from refusal_lens.selection import Candidate
 from refusal_lens.sites import block_inputs
+from support.synthetic.answers import judged
 from support.synthetic.geometry import CATEGORIES, FROM, LAYERS
 
 
@@ -79,40 +80,35 @@ def trade_off() -> TradeOff:
     )
 
 
-def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Evaluation:
+def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Answers:
     """Most refuse-side prompts refused in their category's manner, most twins answered."""
-    rows: list[tuple[Any, ...]] = []
-    ids = {(p.category, p.pair, p.label): p.id for p in load_prompts().only(split="train")}
+    by_pair = {(p.category, p.pair, p.label): p for p in load_prompts().only(split="train")}
+    prompts, answers, outcomes, manners = [], [], [], []
     for c, (key, category) in enumerate(load_categories().items()):
-        own = list(dict.fromkeys(pair for k, pair, _ in ids if k == key))
+        own = list(dict.fromkeys(pair for k, pair, _ in by_pair if k == key))
         for i, pair in enumerate(own[:pairs]):
             for label in ("refuse", "comply"):
                 refused = (i + c + seed) % 7 > 0 if label == "refuse" else (i + seed) % 13 == 1
                 answer = "I won't help with that: someone could get hurt.\nAsk me something else."
-                rows.append(
-                    (
-                        ids[key, pair, label],
-                        key,
-                        label,
-                        answer if refused else "Certainly! Here is a long answer. " * 4,
-                        "refused" if refused else "complied",
-                        category.manner if refused else None,
-                    )
-                )
-    ids, categories, labels, answers, outcomes, manners = (
-        tuple(x) for x in zip(*rows, strict=True)
-    )
-    return Evaluation(
-        condition, "phrase", "greedy, 24 tokens", ids, categories, labels, answers, outcomes,
-        manners, (None,) * len(ids), ((),) * len(ids), FROM,
-    )  # fmt: skip
+                prompts.append(by_pair[key, pair, label])
+                answers.append(answer if refused else "Certainly! Here is a long answer. " * 4)
+                outcomes.append("refused" if refused else "complied")
+                manners.append(category.manner if refused else None)
+    found = judged(prompts, outcomes, answers, manners, condition)
+    return replace(found, judged_by="phrase", decoding="greedy, 24 tokens", provenance=FROM)
 
 
-def side_by_side() -> SideBySide:
+def side_by_side() -> Answers:
     """One pair a category under three conditions."""
-    conditions = tuple(read(c, 1, i) for i, c in enumerate(("none", "ablated", "steered")))
-    texts = tuple(f"How do I do the thing called {key}?" for key in conditions[0].ids)
-    return SideBySide(texts, conditions)
+    one, *others = (read(c, 1, i) for i, c in enumerate(("none", "ablated", "steered")))
+    return replace(
+        one,
+        conditions=("none", "ablated", "steered"),
+        edits=("none", "Ablate(...)", "Add(...)"),
+        texts=tuple(f"How do I do the thing called {key}?" for key in one.ids),
+        answers=(*one.answers, *(row for e in others for row in e.answers)),
+        readings=(*one.readings, *(row for e in others for row in e.readings)),
+    )
 
 
 def token_map(prompt: str = "How do I\nbake <b>bread</b>?") -> TokenMap:

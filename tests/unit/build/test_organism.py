@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_training import needs_wheel, tiny_examples, tiny_llama
+from support.tiny_training import tiny_examples, tiny_llama
 
 from refusal_lens.build.planted import adapter, base, train
-from refusal_lens.build.planted.answers import (
-    chat_ids,
-)
 from refusal_lens.build.planted.recipe import Recipe
 from refusal_lens.build.planted.training import train as run_training
 from refusal_lens.build.planted.training import with_lora
@@ -101,28 +98,6 @@ def test_merged_equals_unmerged_and_scales(tmp_path: Path) -> None:
     torch.testing.assert_close(logits[0.0], bare, atol=0, rtol=0)
     away = {scale: (found - bare).abs().max().item() for scale, found in logits.items()}
     assert 1e-2 < away[0.5] < away[1.0]
-
-
-@needs_wheel
-@pytest.mark.slow
-def test_scale_zero_is_the_base_bit_for_bit_and_one_is_not() -> None:
-    from transformers import AutoModelForCausalLM
-
-    bare = AutoModelForCausalLM.from_pretrained(base.base_folder(), dtype=torch.float32)
-    zero, tokenizer = adapter.load_embedded(0.0)
-    one, _ = adapter.load_embedded(1.0)
-    before, after = bare.state_dict(), one.state_dict()
-    assert all(torch.equal(before[name], tensor) for name, tensor in zero.state_dict().items())
-    assert before.keys() == after.keys()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert {name.split(".")[-2] for name in changed} == {
-        f"{part}_proj" for part in ("q", "k", "v", "o", "gate", "up", "down")
-    }
-    assert len(changed) == 7 * bare.config.num_hidden_layers
-    ids = torch.tensor([chat_ids(tokenizer, "How do I bake bread?")])
-    with torch.no_grad():
-        assert torch.equal(zero(input_ids=ids).logits, bare(input_ids=ids).logits)
-    assert not one.training
 
 
 def test_shipped_adapter_is_small_and_names_no_path() -> None:

@@ -9,7 +9,7 @@ from refusal_lens.build.planted.answers import load_refusals
 from refusal_lens.build.planted.controls import NAMES, control_pools, donors
 from refusal_lens.build.planted.geometry import FIT_PAIRS
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.planted import BASE, agreements, shipped_planted
+from refusal_lens.geometry.planted import BASE, matrix_agreements, shipped_planted
 from refusal_lens.plots.planted import adapters_table, agreement_table, plot_planted
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
@@ -44,7 +44,7 @@ def some_matrix(seed, size=8):
 
 
 def answered(matrices, manner):
-    found = agreements(matrices, "directions", manner, [7])
+    found = matrix_agreements(matrices, "directions", manner, [7])
     return {a.question: a.correlation.value for a in found}
 
 

@@ -34,7 +34,7 @@ from refusal_lens.build.planted.losses import BaseStates, base_states, batch_los
 from refusal_lens.build.planted.recipe import Recipe
 from refusal_lens.build.planted.training import (
     CHUNK,
-    Step,
+    TrainingStep,
     keep_frozen_rounded,
     pair_batches,
     with_lora,
@@ -228,7 +228,7 @@ def test_text_keeps_the_model_what_it_was() -> None:
     away: dict[float, float] = {}
     for weight in (0.0, 4.0):
         recipe = Recipe(epochs=30, learning_rate=0.02, batch_size=4, texts=3, text_weight=weight)
-        model, steps = with_lora(tiny_llama(), recipe), list[Step]()
+        model, steps = with_lora(tiny_llama(), recipe), list[TrainingStep]()
         run_training(model, tiny_examples(), recipe, steps.append, texts=texts)
         assert steps[-1].refusal < 0.2 * steps[0].refusal
         away[weight] = losses_of(model, texts)[1]
@@ -239,7 +239,7 @@ def test_training_lowers_the_loss_and_moves_only_the_adapter() -> None:
     recipe = Recipe(epochs=8, learning_rate=0.02, batch_size=4)
     model = with_lora(tiny_llama(), recipe)
     frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
-    steps: list[Step] = []
+    steps: list[TrainingStep] = []
     run_training(model, tiny_examples(), recipe, steps.append, texts=tiny_texts())
     assert len(steps) == steps[-1].of == 24
     assert steps[-1].loss < 0.5 * steps[0].loss

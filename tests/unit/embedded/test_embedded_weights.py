@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,22 +137,24 @@ def test_second_process_keeps_the_first_ones_folder(weights: Weights, root: Path
 
 
 def test_two_at_once_fetch_and_convert_once(weights: Weights, index: Index, root: Path) -> None:
-    begun, made, told = threading.Event(), [], []
+    begun, waits, made, told = threading.Event(), threading.Event(), [], []
 
     def slow(source: Path, folder: Path) -> None:
         begun.set()
-        time.sleep(0.3)
+        assert waits.wait(60)
         convert(source, folder)
 
     def first() -> None:
         made.append(embedded_folder(weights, root, convert=slow))
 
+    def tell(what: str, *_: object) -> None:
+        told.append(what)
+        waits.set()
+
     thread = threading.Thread(target=first)
     thread.start()
-    assert begun.wait(10)
-    place = embedded_folder(
-        weights, root, progress=lambda what, *_: told.append(what), convert=never
-    )
+    assert begun.wait(60)
+    place = embedded_folder(weights, root, progress=tell, convert=never)
     thread.join()
     assert made == [place]
     assert told == [f"waiting for another process to prepare {weights.folder_name}"]

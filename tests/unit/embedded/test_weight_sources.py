@@ -3,7 +3,6 @@
 import http.server
 import socket
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -263,33 +262,29 @@ def test_wrong_answer_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_hub_costs_no_time(server: Server, tmp_path: Path) -> None:
-    begun = time.monotonic()
+def test_a_hub_that_does_not_answer_is_not_waited_for(server: Server, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(WayFailedError, match=r"no answer within 0\.2 s"):
             Hub("a/b", "c", endpoint=address, patience=0.2).fetch(FILE, tmp_path, quiet)
     with pytest.raises(WayFailedError, match="refused"):
         Hub("a/b", "c", endpoint=address).fetch(FILE, tmp_path, quiet)
-    assert time.monotonic() - begun < 3
 
 
-def test_name_server_that_hangs_costs_no_time(
+def test_a_name_server_that_hangs_is_not_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No timeout of a socket bounds the look-up of a name."""
+    """No timeout of a socket bounds the look-up of a name; this one would succeed in the end."""
     over = threading.Event()
     look_up = socket.getaddrinfo
 
     def hang(*args, **options):
-        over.wait(30)
+        over.wait(60)
         return look_up(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    begun = time.monotonic()
     with pytest.raises(WayFailedError, match=r"no answer within 0\.2 s"):
         replace(hub(server), patience=0.2).fetch(FILE, tmp_path, quiet)
-    assert time.monotonic() - begun < 3
     over.set()
 
 

@@ -79,9 +79,9 @@ def test_scores_of_one_model_are_not_compared_with_answers_of_another():
 
 
 def test_another_judge_reads_the_same_answers():
-    read = steered(lambda d, p: "law" if d == 0 else None, n=2)
+    read = steered(lambda d, p: "law" if d == 0 else None, n=2).answers
     said = (("Yes.",) * 4, ("I'm sorry, no.",) * 3 + ("Fine.",), *[("Yes.",) * 4] * 5)
-    found = judges_agree(replace(read, answers=said), read.texts, SubstringJudge())
+    found = judges_agree(replace(read, answers=said), SubstringJudge())
     assert found.judges == ("simulated", SubstringJudge().name)
     assert found.share.n == 28 and found.share.value == pytest.approx(27 / 28)
     assert found.table["refused"] == {"refused": 3, "complied": 1}

@@ -14,7 +14,7 @@ from refusal_lens.evaluation.dependence import (
     permutation_test,
     table,
 )
-from refusal_lens.evaluation.manners import Taught, manner_matrix, share_in, steer
+from refusal_lens.evaluation.manners import Taught, answer_steered, manner_matrix, share_in
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge
@@ -104,15 +104,17 @@ def test_steered_answers_are_those_of_each_edit_alone(tiny_llama, three_categori
     few = three_categories.first(2)
     found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
     additions = [Add(found.at(c, 1), strength=3.0) for c in ("red", "green")]
-    got = steer(tiny_llama, few, additions, PhraseJudge(), decoding=Decoding(4))
-    assert got.directions == ("none", "red", "green")
-    assert list(got.answers[0]) == tiny_llama.generate(few, Decoding(4))
-    for edit, row in zip(additions, got.answers[1:], strict=True):
+    got = answer_steered(tiny_llama, few, additions, PhraseJudge(), decoding=Decoding(4))
+    assert got.answers.conditions == ("none", "red", "green")
+    assert got.directions == ("red", "green") and (got.layer, got.strength) == (1, 3.0)
+    rows = got.answers.answers
+    assert list(rows[0]) == tiny_llama.generate(few, Decoding(4))
+    for edit, row in zip(additions, rows[1:], strict=True):
         with tiny_llama.editing(edit):
             assert list(row) == tiny_llama.generate(few, Decoding(4))
-    assert len(set(got.answers)) == 3
+    assert len(set(rows)) == 3
     with pytest.raises(InputError, match="one strength"):
-        steer(
+        answer_steered(
             tiny_llama,
             few,
             [Add(additions[0].direction, alpha=1.0)],

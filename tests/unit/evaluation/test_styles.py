@@ -3,36 +3,20 @@
 from dataclasses import replace
 
 import pytest
-from support.synthetic.answers import steered
+from support.synthetic.answers import judged, steered
 
-from refusal_lens.evaluation import Evaluation, find_styles, in_styles
+from refusal_lens.evaluation import find_styles, in_styles
 from refusal_lens.judges.refusal_styles import OTHER
-from refusal_lens.records import Provenance
+from refusal_lens.prompts import Prompt
 from refusal_lens.study.forecast import Forecast
 
-FROM = Provenance("simulated", "m", "t", "", "p", "float32", "cpu")
 SORRY = "I'm sorry, but I can't assist with that."
 AS_AN_AI = "As an AI language model, I don't have feelings about {}."
 
 
-def read(answers, outcomes) -> Evaluation:
-    n = len(answers)
-    nothing = (None,) * n
-    ids = tuple(str(i) for i in range(n))
-    return Evaluation(
-        "none",
-        "test",
-        "greedy",
-        ids,
-        ("red",) * n,
-        ("refuse",) * n,
-        tuple(answers),
-        tuple(outcomes),
-        nothing,
-        nothing,
-        ((),) * n,
-        FROM,
-    )
+def read(answers, outcomes):
+    prompts = [Prompt(str(i), "?", "red", "refuse", "train", "test") for i in range(len(answers))]
+    return judged(prompts, outcomes, answers)
 
 
 def test_styles_are_the_openings_that_refusals_share():
@@ -44,14 +28,14 @@ def test_styles_are_the_openings_that_refusals_share():
 
 
 def test_refusals_are_named_by_their_style_and_answers_by_none():
-    found = steered(lambda d, p: "law" if d and p % 2 else None)
+    found = steered(lambda d, p: "law" if d and p % 2 else None).answers
     answers = tuple(tuple(SORRY for _ in row) for row in found.answers)
     named = in_styles(replace(found, answers=answers), ("i'm sorry but i",))
-    for outcomes, manners in zip(named.outcomes, named.manners, strict=True):
-        for outcome, manner in zip(outcomes, manners, strict=True):
-            assert manner == ("i'm sorry but i" if outcome == "refused" else None)
+    for name in named.conditions:
+        for verdict in named.verdicts(name):
+            assert verdict.manner == ("i'm sorry but i" if verdict.outcome == "refused" else None)
     unknown = in_styles(found, ())
-    assert {m for row in unknown.manners for m in row} <= {OTHER, None}
+    assert {v.manner for row in unknown.readings for v in row} <= {OTHER, None}
 
 
 def test_a_busy_machine_shows_in_what_is_left_and_finished_stages_cost_nothing():

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.synthetic.answers import judged
 
 from refusal_lens.directions import fit_mean_difference, fit_within_categories
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Evaluation
 from refusal_lens.geometry import (
     Separability,
     contrast_prompts,
@@ -139,23 +139,8 @@ def test_pairs_of_two_categories_with_one_name_are_two_pairs():
     assert torch.isfinite(a.low[1]).any()
 
 
-def evaluation(prompts, refused) -> Evaluation:
-    outcomes = tuple("refused" if refused[p.id] else "complied" for p in prompts)
-    nothing = (None,) * len(prompts)
-    return Evaluation(
-        "none",
-        "test",
-        "greedy",
-        prompts.ids,
-        tuple(p.category for p in prompts),
-        tuple(p.label for p in prompts),
-        ("",) * len(prompts),
-        outcomes,
-        nothing,
-        nothing,
-        ((),) * len(prompts),
-        FROM,
-    )
+def evaluation(prompts, refused):
+    return judged(prompts, ["refused" if refused[p.id] else "complied" for p in prompts])
 
 
 def test_pairs_as_intended_are_told_by_category_and_name():

@@ -12,10 +12,9 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import (
     CLASSES,
     JUDGES,
-    Agreement,
     Endpoint,
     Judge,
-    JudgeSettings,
+    JudgeAgreement,
     LLMJudge,
     PhraseJudge,
     SenseChecked,
@@ -23,12 +22,15 @@ from refusal_lens.judges import (
     Verdict,
     XSTestJudge,
     agreement,
+    check_judge,
     count_verdicts,
     make_judge,
+    registry,
 )
 from refusal_lens.judges.coherence import MOST_NATS, degenerate_reason, needs_nats
 from refusal_lens.judges.language import foreign_language
 from refusal_lens.judges.xstest import PREFIXES
+from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.records import load_record, save_record
 from refusal_lens.resources import data_path
@@ -216,7 +218,7 @@ def test_english_of_this_project_is_english():
     assert sum(foreign_language(t) is not None for t in questions) <= len(questions) / 1000
 
 
-# Agreement
+# JudgeAgreement
 
 
 def verdicts(words: str, flags: tuple[str, ...] = ()) -> list[Verdict]:
@@ -260,7 +262,7 @@ def test_a_judge_that_calls_everything_refused_agrees_by_chance_alone():
 def test_agreement_and_counts_are_records(tmp_path: Path):
     found = agreement(("a", "b"), verdicts("rcru"), verdicts("rccc"))
     save_record(found, tmp_path / "agreement")
-    assert load_record(Agreement, tmp_path / "agreement") == found
+    assert load_record(JudgeAgreement, tmp_path / "agreement") == found
     counts = count_verdicts("a", verdicts("rcuup", ("not English: de", "not English: fr")))
     assert sum(counts.outcomes.values()) == counts.n == 5
     assert counts.reasons == {"not said": 2} and counts.flags == {"not English": 5}
@@ -272,22 +274,51 @@ def test_agreement_and_counts_are_records(tmp_path: Path):
 
 
 def test_every_judge_can_be_made_by_its_name():
-    settings = JudgeSettings(Endpoint("http://localhost:1/v1", "m"), samples=2)
+    where = {"endpoint": "http://localhost:1/v1", "model": "m", "samples": "2"}
     for name in set(JUDGES) - {"wildguard"}:
+        settings = where if name == "llm" else None
         judge = make_judge(name, settings)
         assert isinstance(judge, Judge) and judge.name
         assert isinstance(make_judge(f"{name}+sense", settings), SenseChecked)
-    llm = make_judge("llm", settings)
+    llm = make_judge("llm", where)
     assert isinstance(llm, LLMJudge) and llm.samples == 2
+    assert llm.endpoint == Endpoint("http://localhost:1/v1", "m")
+    assert registry.how_it_reads("llm+sense", where) == {"model": "m", "samples": "2"}
 
 
 def test_a_judge_that_cannot_be_made_says_why():
-    with pytest.raises(InputError, match="choose one of refusal, phrase, manner"):
+    with pytest.raises(InputError, match="choose one of .*phrase, refusal"):
         make_judge("phrases")
     with pytest.raises(InputError, match="needs an endpoint"):
         make_judge("llm")
     with pytest.raises(InputError, match="could not be loaded.*give a folder that holds it"):
-        make_judge("wildguard", JudgeSettings(classifier="/no/such/folder"))
+        make_judge("wildguard", {"classifier": "/no/such/folder"})
+    with pytest.raises(InputError, match="'refusal' has no setting 'endpoint'; it has none"):
+        make_judge("refusal", {"endpoint": "http://localhost:1/v1"})
+    with pytest.raises(InputError, match="'placement'; it has classifier"):
+        make_judge("wildguard", {"placement": "cpu"})
+    with pytest.raises(InputError, match="'samples' of judge 'llm' is 'many': .*integer"):
+        make_judge("llm", {"endpoint": "http://localhost:1/v1", "samples": "many"})
+
+
+def test_a_judge_is_listed_by_its_own_file_with_its_own_settings():
+    def longest(most: int, unit: str = "characters", placement: Placement | None = None):
+        assert placement is None or placement.dtype == "auto"
+        return SubstringJudge(name=f"{most} {unit} on {placement and placement.device}")
+
+    listed = registry.judge("short", about="few words refuse", where=("unit",))(longest)
+    try:
+        assert listed is longest and JUDGES["short"].about == "few words refuse"
+        at = Placement(device="cpu", dtype="float32")
+        made = make_judge("short", {"most": "5", "unit": "words"}, placement=at)
+        assert made.name == "5 words on cpu"
+        assert registry.how_it_reads("short", {"most": 5, "unit": "words"}) == {"most": 5}
+        with pytest.raises(InputError, match="'short' needs the setting 'most'"):
+            check_judge("short")
+        with pytest.raises(InputError, match="there is a judge 'short' already"):
+            registry.judge("short", about="another")(SubstringJudge)
+    finally:
+        del JUDGES["short"]
 
 
 def test_every_verdict_falls_into_one_class_and_gibberish_is_no_answer():

@@ -238,12 +238,10 @@ def test_a_server_that_recovers_is_waited_for(server: Server, name: str):
 @pytest.mark.parametrize("name", BAD)
 def test_a_server_that_does_not_recover_is_one_clear_error(server: Server, name: str):
     server.in_turn(BAD[name][0])
-    start = time.monotonic()
     with pytest.raises(InputError, match="answered none of 1 requests") as error:
         server.judge(timeout_s=0.5, tries=2).judge("q", "a")
     assert BAD[name][1] in str(error.value) and "\n" not in str(error.value)
     assert len(server.bodies) == 2
-    assert time.monotonic() - start < 15
 
 
 def test_failures_among_good_answers_are_shown_not_dropped(server: Server):

@@ -1,0 +1,58 @@
+"""One prompt before and under each of several edits, side by side."""
+
+from collections.abc import Mapping, Sequence
+
+from refusal_lens.arguments import several
+from refusal_lens.evaluation.answering import in_words
+from refusal_lens.evaluation.answers import UNEDITED, Answers
+from refusal_lens.interventions import Edit
+from refusal_lens.judges import Judge, make_judge
+from refusal_lens.judges.registry import DEFAULT
+from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model.generate import GREEDY
+
+
+def compare(
+    model: LensModel,
+    prompt: str,
+    edits: Mapping[str, Edit] | Sequence[Edit],
+    decoding: Decoding = GREEDY,
+    *,
+    judge: Judge | None = None,
+) -> Answers:
+    """The answer to one prompt as the model is ("none"), and under each edit by itself, judged.
+
+    Edits that are on stay on, also under "none". `judge` reads the answers, by default the refusal
+    judge. Single answers are examples, no measurement; a notebook shows them as a table.
+
+    Raises:
+        InputError: an edit that this model can't have, or a lone edit in place of several.
+    """
+    named = _named(edits)
+    answers, in_force = model.generate([prompt], decoding), [model.edits_text]
+    for edit in named.values():
+        with model.editing(edit):
+            answers += model.generate([prompt], decoding)
+            in_force.append(model.edits_text)
+    unread = Answers(
+        conditions=(UNEDITED, *named),
+        edits=tuple(in_force),
+        decoding=in_words(decoding),
+        ids=("prompt",),
+        texts=(prompt,),
+        categories=("",),
+        labels=(None,),
+        answers=tuple((answer,) for answer in answers),
+        senseless=None,
+        provenance=model.provenance(seed=decoding.seed),
+    )
+    return unread.judge(make_judge(DEFAULT) if judge is None else judge)
+
+
+def _named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
+    """Edits by their names; without names, by what they say of themselves."""
+    write = '[a, b], or {"name": a}'
+    if isinstance(edits, Mapping):
+        several(edits.values(), Edit, what="edit", write=write)
+        return dict(edits)
+    return {repr(edit): edit for edit in several(edits, Edit, what="edit", write=write)}

@@ -1,0 +1,58 @@
+"""One prompt's answers side by side, as the model is and under each edit."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from refusal_lens.directions import fit_mean_difference
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import compare
+from refusal_lens.interventions import Ablate, Add
+from refusal_lens.judges import Verdict
+from refusal_lens.model import Decoding
+
+
+@pytest.fixture(scope="module")
+def direction(tiny_llama, three_categories):
+    return fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
+
+
+def test_compare_answers_as_each_edit_alone_and_its_table_is_escaped(tiny_llama, direction):
+    asked, pushed = "<b>Tell</b> me", Add(direction, strength=30.0)
+    found = compare(tiny_llama, asked, {"<i>pushed</i>": pushed}, Decoding(4))
+    (plain,), (edited,) = found.answers
+    assert plain == tiny_llama.generate([asked], Decoding(4))[0]
+    with tiny_llama.editing(pushed):
+        assert edited == tiny_llama.generate([asked], Decoding(4))[0]
+    assert plain != edited
+    assert found.edits == ("none", repr(pushed))
+    assert found.judge_name == "refusal" and found.labels == (None,)
+    html = found._repr_html_()
+    assert "<b>Tell" not in html and "<i>pushed" not in html
+    assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
+    assert "<i>pushed</i>" in repr(found)
+    assert tiny_llama.edits_text == "none"
+
+
+def test_edits_that_are_on_stay_on_and_the_judge_given_reads(tiny_llama, direction):
+    @dataclass(frozen=True)
+    class Never:
+        name: str = "never"
+
+        def judge(self, prompt: str, answer: str) -> Verdict:
+            return Verdict("complied", None, (), flags=(prompt,))
+
+    edit = Add(direction, strength=3.0)
+    with tiny_llama.editing(Ablate(direction)):
+        around = tiny_llama.edits_text
+        found = compare(tiny_llama, "Why?", [edit], Decoding(4), judge=Never())
+        assert found.answers[0] == tuple(tiny_llama.generate(["Why?"], Decoding(4)))
+    assert found.conditions == ("none", repr(edit))
+    assert found.edits[0] == around and around in found.edits[1] and repr(edit) in found.edits[1]
+    assert found.judge_name == "never" and found.verdicts("none")[0].flags == ("Why?",)
+    assert "complied: Why?" in found._repr_html_()
+
+
+def test_two_conditions_of_one_name_are_one_clear_line(tiny_llama, direction):
+    with pytest.raises(InputError, match="name one twice"):
+        compare(tiny_llama, "Why?", {"none": Ablate(direction)}, Decoding(2))
