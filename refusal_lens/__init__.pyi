@@ -12,6 +12,7 @@ from . import model as model
 from . import plots as plots
 from . import prompts as prompts
 from . import report as report
+from . import residuals as residuals
 from . import selection as selection
 from . import study as study
 from .attribution import decompose as decompose

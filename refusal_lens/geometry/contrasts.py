@@ -74,6 +74,11 @@ def fit_contrasts(
 
     Prompts whose answer was unclear, and so not in `refused`, are left out.
 
+    >>> refused = {p.id: i % 4 < 2 for i, p in enumerate(prompts)}
+    >>> contrasts = fit_contrasts(model.residuals(prompts), refused)
+    >>> contrasts.corrected.shape[1] == len(contrasts.names)
+    True
+
     Raises:
         InputError: fewer than two contrasts have enough prompts, or residuals of plain texts.
     """
@@ -110,6 +115,10 @@ def fit_behaviour_geometry(
     The names are the categories with at least `least` prompts in both groups. The two groups need
     not be pairs; where a refused prompt's twin was answered, their common noise is taken off.
 
+    >>> refused = {p.id: p.label == "refuse" for p in prompts}
+    >>> fit_behaviour_geometry(model.residuals(prompts), refused, least=6).names
+    ('advice', 'humanizing', 'unsupported')
+
     Raises:
         InputError: fewer than two categories have enough, or residuals of plain texts.
     """
@@ -136,7 +145,17 @@ def contrast_prompts(
 
     Categories with fewer than `least` prompts in either group are left out. Any estimator that
     takes labelled prompts so fits on what the model did.
+
+    >>> refused = {p.id: p.label == "refuse" for p in prompts}
+    >>> contrast = contrast_prompts(prompts, refused, "harmful refused - benign complied")
+    >>> len(contrast) == len(prompts)
+    True
+
+    Raises:
+        InputError: an unknown contrast.
     """
+    if name not in CONTRASTS:
+        raise InputError(f"contrast {name!r} is unknown; use one of {list(CONTRASTS)}")
     sides = dict(zip(CONTRASTS[name], ("refuse", "comply"), strict=True))
     labels: dict[str, Label] = {}
     for p in prompts:

@@ -85,6 +85,10 @@ def separability(
     the other, so that no more than one need be in memory. A difference that is zero at a site and
     offset, or rounding noise, is undefined.
 
+    >>> tests = separability(model.residuals(prompts))
+    >>> tests.z.shape  # category, offset, site
+    torch.Size([3, 1, 3])
+
     Raises:
         InputError: fewer flips than 9,999, residuals of plain texts or of different sites or
             offsets, fewer than three pairs, or a value that is not finite.

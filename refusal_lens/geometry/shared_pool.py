@@ -78,6 +78,9 @@ def fit_shared_pool(
 ) -> SharedPool:
     """Each category measured against its own twins and against the comply side of `pool`.
 
+    >>> fit_shared_pool(model.residuals(prompts), pool="advice").n_pool
+    6
+
     Raises:
         InputError: an unknown category, residuals of plain texts, or a side with fewer than three
             prompts.

@@ -97,6 +97,15 @@ def fit_structure(
     At `layer` also at every offset that was read. `at_layer` may hold those, where the residuals of
     all sites and offsets at once would take too much memory.
 
+    >>> import torch
+    >>> from dataclasses import replace
+    >>> several = rl.load_prompts().only(category=["advice", "humanizing", "unsupported"])
+    >>> residuals = model.residuals(several.only(split="train").first(8))
+    >>> refuse = torch.tensor([float(p.label == "refuse") for p in residuals.labelled])
+    >>> moved = replace(residuals, tensor=residuals.tensor + 20.0 * refuse[:, None, None, None])
+    >>> len(fit_structure(moved, layer=2).mapped)  # categories with a direction
+    3
+
     Raises:
         InputError: residuals of plain texts, a category without pairs, a layer or offset that was
             not read, fewer than three categories with a direction there, or fewer than eight pairs

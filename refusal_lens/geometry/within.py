@@ -82,6 +82,10 @@ def fit_within_tests(
 ) -> WithinTests:
     """Test every category's harmful prompts; `refused` is what the model did, by prompt id.
 
+    >>> refused = {p.id: i % 4 < 2 for i, p in enumerate(prompts)}
+    >>> fit_within_tests(model.residuals(prompts), refused).refused
+    (3, 3, 3)
+
     Raises:
         InputError: fewer permutations than 9,999, or residuals of plain texts.
     """

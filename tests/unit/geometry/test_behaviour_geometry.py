@@ -88,6 +88,8 @@ def test_relabelled_prompts_are_those_of_the_two_groups():
         assert p == replace(before[p.id], label=p.label)
         assert (p.label == "refuse") == refused[p.id] == (before[p.id].label == "refuse")
     assert len(contrast_prompts(prompts, dict.fromkeys(prompts.ids, False), BOTH)) == 0
+    with pytest.raises(InputError, match="contrast 'both' is unknown"):
+        contrast_prompts(prompts, refused, "both")
     assert len(contrast_prompts(prompts, refused, BOTH, least=11)) == 0
 
 
