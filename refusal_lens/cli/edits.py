@@ -19,8 +19,9 @@ from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placeme
 from refusal_lens.cli.progress import bars
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
+    from refusal_lens.evaluation import Grid, Matched
     from refusal_lens.interventions import Edit
-    from refusal_lens.judges import Judge
+    from refusal_lens.judges import Judge, JudgeAgreement
     from refusal_lens.placement import Placement
     from refusal_lens.study import Results
 
@@ -112,12 +113,13 @@ def evaluate(
     """
     from refusal_lens.judges import make_judge
     from refusal_lens.study import Results, Study
+    from refusal_lens.study.stages.trade_off import GRID
 
     results = Results.open(run)
     asked = Study.of(results.manifest.get("question"))
     given = settings_of(endpoint, endpoint_model, judge_setting)
     name, settings = chosen_judge(asked, judge, given)
-    if full or name != asked.judge or not results.has("trade_off", "grid"):
+    if full or name != asked.judge or not results.has(GRID):
         placement = placement_of(device, dtype, batch_size)
         _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:
@@ -125,53 +127,54 @@ def evaluate(
 
 
 def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
-    from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Answers, Grid
-    from refusal_lens.judges import JudgeAgreement
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.plots.titles import titles_of
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_full_evaluation
-    from refusal_lens.study.stages.full_grid import GRID
+    from refusal_lens.study.stages.full_grid import GRID, MATCHED, SCREENING
     from refusal_lens.study.stages.full_rates import RATES
+    from refusal_lens.tables.rates import rates_table
+    from refusal_lens.tables.verdicts import verdicts_table
 
     out = Console()
     with bars(out, Console(stderr=True)) as followed:
         results = run_full_evaluation(run, followed, placement, judge=judge)
-    if results.has(RATES, "evaluation"):
-        shown = results.get(RATES, "evaluation", Answers)
-        out.print(tables.rates_table(shown))
-        out.print(tables.verdicts_table({name: shown.counts(name) for name in shown.conditions}))
-    if results.has(GRID, "grid"):
-        _told_of_grid(out, results, GRID)
-    if results.has(GRID, "screening"):
-        found = results.get(GRID, "screening", JudgeAgreement)
-        model = results.get(GRID, "grid", Grid).provenance.model
-        out.print(tables.agreement_line(found, model), markup=False)
+    if (shown := results.find(RATES)) is not None:
+        titles = titles_of(None, shown.categories)
+        out.print(to_rich(rates_table(shown, titles=titles)))
+        counts = {name: shown.counts(name) for name in shown.conditions}
+        out.print(to_rich(verdicts_table(counts)))
+    _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
     out.print(f"report: {write_report(results)}", markup=False, highlight=False)
 
 
 def _scored(results: "Results") -> None:
-    from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid
-    from refusal_lens.judges import JudgeAgreement
-    from refusal_lens.study.verdicts import held_verdicts
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.study.stages.agreement import SCREENING
+    from refusal_lens.study.stages.trade_off import GRID, MATCHED
+    from refusal_lens.study.verdicts import verdict_counts
+    from refusal_lens.tables.verdicts import verdicts_table
 
     out = Console()
-    _told_of_grid(out, results, "trade_off")
-    if results.has("agreement", "screening"):
-        found = results.get("agreement", "screening", JudgeAgreement)
-        model = results.get("trade_off", "grid", Grid).provenance.model
-        out.print(tables.agreement_line(found, model), markup=False)
-    held = held_verdicts(lambda s, n, k: results.get(s, n, k) if results.has(s, n) else None)
-    out.print(tables.verdicts_table(held))
+    _print_grid(out, results.find(GRID), results.find(MATCHED), results.find(SCREENING))
+    out.print(to_rich(verdicts_table(verdict_counts(results.find))))
 
 
-def _told_of_grid(out: Console, results: "Results", stage: str) -> None:
-    from refusal_lens.cli import evaluation_tables as tables
-    from refusal_lens.evaluation import Grid, Matched
+def _print_grid(
+    out: Console, grid: "Grid | None", matched: "Matched | None", screening: "JudgeAgreement | None"
+) -> None:
+    """A grid, the comparison at equal refusal, and whether scores agree with read answers."""
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.tables.grid import grid_table
 
-    out.print(tables.grid_table(results.get(stage, "grid", Grid)))
-    if results.has(stage, "matched"):
-        out.print(tables.matched_line(results.get(stage, "matched", Matched)), markup=False)
+    if grid is not None:
+        out.print(to_rich(grid_table(grid)))
+    if matched is not None:
+        words = f"in {matched.model} at equal refusal the directions are {matched}"
+        out.print(words, markup=False)
+    if screening is not None and grid is not None:
+        words = f"in {grid.provenance.model}, unedited and under each direction: {screening}"
+        out.print(words, markup=False)
 
 
 def _results(run: Path | None) -> "Results":
@@ -187,13 +190,14 @@ def _compare(
     tokens: int,
     placement: "Placement",
 ) -> None:
-    from refusal_lens.cli.evaluation_tables import compared_table
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.evaluation import compare
     from refusal_lens.model import Decoding
     from refusal_lens.study import Study
     from refusal_lens.study.finished import model_of
+    from refusal_lens.tables.answers import compared_table
 
     model = model_of(results, placement)
     judge = Study.of(results.manifest.get("question")).make_judge(placement)
     answers = compare(model, prompt, edits, Decoding(tokens), judge=judge)
-    Console().print(compared_table(answers))
+    Console().print(to_rich(compared_table(answers)))

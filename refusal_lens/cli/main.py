@@ -30,6 +30,7 @@ from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.study.question import Labels, Sizes
+    from refusal_lens.study.results import Results
 
 app = typer.Typer(
     name="refusal-lens",
@@ -213,9 +214,10 @@ def attribute(
 
       refusal-lens attribute runs/qwen-coder-0.5b-seed0 --prompt "How do I pick a lock?"
     """
-    from refusal_lens.cli import attribution_tables as tables
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
     from refusal_lens.study import Study, explain_prompt, run_attribution
+    from refusal_lens.tables.parts import parts_table, sources_table
 
     run = Path(Study().default_folder()) if run is None else run
     placement = placement_of(device, dtype, batch_size)
@@ -224,12 +226,21 @@ def attribute(
             what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
             raise InputError(f"{what}; give a prompt to take apart, without --full")
         told = explain_prompt(run, prompt, placement, category=category)
-        out.print(tables.parts_table(told.attribution), tables.sources_table(told))
+        out.print(to_rich(parts_table(told.attribution)), to_rich(sources_table(told.sources)))
         return
     with bars(out, err) as shown:
         results = run_attribution(run, shown, placement, category=category, full=full)
-    out.print(*tables.found_in(results, category))
+    _print_attribution(results, category)
     out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+
+
+def _print_attribution(results: "Results", category: str | None) -> None:
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.tables.parts import attribution_of_run
+    from refusal_lens.tables.table import Table
+
+    for shown in attribution_of_run(results, category):
+        out.print(to_rich(shown) if isinstance(shown, Table) else shown)
 
 
 def main() -> None:

@@ -34,10 +34,11 @@ def directions(
 
     Example: refusal-lens directions runs/qwen-coder-0.5b-seed0 --layer 15
     """
-    from refusal_lens.cli.geometry_tables import directions_table
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.study import Results
+    from refusal_lens.tables.geometry import directions_table
 
-    out.print(directions_table(Results.open(run), layer))
+    out.print(to_rich(directions_table(Results.open(run), layer)))
 
 
 def geometry(
@@ -56,13 +57,15 @@ def geometry(
 
     Example: refusal-lens geometry runs/qwen-coder-0.5b-seed0 --layer 15
     """
-    from refusal_lens.cli.geometry_tables import GeometryTables, chosen_layer
+    from refusal_lens.cli.screen import to_rich
     from refusal_lens.study import Results
+    from refusal_lens.study.layer import chosen_layer
+    from refusal_lens.tables.geometry import GeometryTables
 
     results = Results.open(run)
     tables = GeometryTables.of(results)
     shown = chosen_layer(results) if layer is None else layer
-    out.print(tables.of_pairs(shown), tables.of_categories(shown))
+    out.print(to_rich(tables.of_pairs(shown)), to_rich(tables.of_categories(shown)))
     path = tables.write_csv(run / "geometry.csv" if csv is None else csv)
     out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
 

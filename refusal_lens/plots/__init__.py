@@ -18,6 +18,7 @@ from refusal_lens.plots.attribution.writers import plot_writers as plot_writers
 from refusal_lens.plots.clusters import plot_clusters as plot_clusters
 from refusal_lens.plots.clusters import plot_map as plot_map
 from refusal_lens.plots.contrasts import plot_contrasts as plot_contrasts
+from refusal_lens.plots.control_adapters import plot_planted as plot_planted
 from refusal_lens.plots.cosines import plot_cosines as plot_cosines
 from refusal_lens.plots.cosines import plot_difference as plot_difference
 from refusal_lens.plots.curves import plot_curves as plot_curves
@@ -30,7 +31,6 @@ from refusal_lens.plots.front_geometry import plot_front_directions as plot_fron
 from refusal_lens.plots.layers import plot_layers as plot_layers
 from refusal_lens.plots.lengths import plot_lengths as plot_lengths
 from refusal_lens.plots.lengths import plot_separation as plot_separation
-from refusal_lens.plots.planted import plot_planted as plot_planted
 from refusal_lens.plots.reliability import plot_reliability as plot_reliability
 from refusal_lens.plots.separability import plot_separability as plot_separability
 from refusal_lens.plots.separability import plot_shares as plot_shares

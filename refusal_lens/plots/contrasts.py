@@ -6,12 +6,10 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.plots.matrices import Cells, Look, Sheet, plot_matrices
 from refusal_lens.plots.panels import layer_names
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, percent, tick, visible
+from refusal_lens.plots.text import escape, interval, number, tick
 
 _LOOK: Final = Look(cell=154)
 _LABEL: Final = 24
@@ -95,26 +93,3 @@ def _cells(found: BehaviourContrasts, s: int) -> Cells:
     where = f"{found.sites[s]}, offset {found.offset}"
     values = [[None if v != v else round(v, 4) for v in row] for row in value]
     return Cells(values, _TEMPLATE.format(where=where), hovers, texts=texts)
-
-
-def contrasts_table(
-    found: BehaviourContrasts, read: Answers | None, *, titles: Mapping[str, str]
-) -> Table:
-    """Which categories enter each contrast; the caption counts the four groups of prompts."""
-    rows = tuple(
-        (
-            Cell(visible(name)),
-            Cell(str(len(used))),
-            Cell(", ".join(visible(titles.get(c, c)) for c in used)),
-        )
-        for name, used in zip(found.names, found.used, strict=True)
-    )
-    counts = ", ".join(f"{visible(name)} {n}" for name, n in found.groups.items())
-    caption = f"Prompts by intended label and by what the model did: {counts}."
-    if read is not None:
-        scale = "" if read.condition == "none" else f"{visible(read.condition)}; "
-        caption += (
-            f" Measured at: {scale}refuse side refused {percent(read.rate(label='refuse'))}; "
-            f"judge: {visible(read.judge_name)}; decoding: {visible(read.decoding)}."
-        )
-    return Table(caption, ("contrast", "categories", "which"), rows, kind="words")

@@ -9,7 +9,6 @@ from refusal_lens.evaluation import Effects
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, faded
 from refusal_lens.plots.panels import dress
-from refusal_lens.plots.tables import Cell, Table, rate_cell
 from refusal_lens.plots.text import escape, percent, visible
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.records import Estimate
@@ -19,7 +18,7 @@ SIDES: Final[dict[Label, str]] = {
     "comply": "benign side: share refused",
 }
 EDITS: Final[tuple[EditName, ...]] = ("ablated", "added")
-_NAMES: Final = {
+EDIT_NAMES: Final = {
     "behaviour": "harmful refused − benign answered",
     "within": "harmful refused − harmful answered",
     "intended": "harmful − benign, as intended",
@@ -32,7 +31,7 @@ _SYMBOLS: Final[dict[EditName, str]] = {"none": "line-ns", "ablated": "circle", 
 
 def direction_name(direction: str) -> str:
     """What a direction of `Effects` is called, control characters written out; to be escaped."""
-    return visible(_NAMES.get(direction, direction))
+    return visible(EDIT_NAMES.get(direction, direction))
 
 
 def plot_effects(effects: Effects) -> go.Figure:
@@ -120,32 +119,3 @@ def _unedited(figure: go.Figure, plain: Estimate, column: int) -> None:
         figure.add_vrect(plain.low, plain.high, fillcolor=faded(QUIET, 0.12), line_width=0, **where)
     line = {"color": QUIET, "width": 1.2, "dash": "dash"}
     figure.add_vline(x=plain.value, line=line, **where)
-
-
-def effects_table(effects: Effects) -> Table:
-    """A row for the unedited model and for each edit along each direction; rates of both sides."""
-    conditions: list[tuple[EditName, str]] = [
-        ("none", UNEDITED),
-        *((edit, d) for edit in EDITS for d in effects.directions),
-    ]
-    rows = tuple(
-        (
-            Cell("unedited" if edit == "none" else f"{edit}: {direction_name(d)}"),
-            *(_cell(effects.rate(edit, d, side), side) for side in LABELS),
-        )
-        for edit, d in conditions
-    )
-    return Table(
-        f"Read answers of {visible(effects.provenance.model)}, layer {effects.layer}; judge: "
-        f"{visible(effects.judge)}; {visible(effects.decoding)}. Ablated: at "
-        "every layer and token; added: strength 1, the direction's own length, controls at that of "
-        "the pooled one. Intervals: Wilson, 95%; what could not be read is left out.",
-        ("edit", "refuse side refused", "benign side refused"),
-        rows,
-    )
-
-
-def _cell(e: Estimate | None, side: Label) -> Cell:
-    if e is None:
-        return Cell("not measured")
-    return rate_cell(e, REFUSE if side == "refuse" else BENIGN)

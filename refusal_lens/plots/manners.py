@@ -1,7 +1,6 @@
 """How a model refuses under each direction: the matrix direction x manner, and its control."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import plotly.graph_objects as go
@@ -10,16 +9,12 @@ from plotly.subplots import make_subplots
 from refusal_lens.evaluation import MannerMatrix
 from refusal_lens.plots.palette import BENIGN, REFUSE, TEXT
 from refusal_lens.plots.panels import WIDTH, dress
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, number, percent, probability, tick, told, visible
+from refusal_lens.plots.text import escape, tick
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.prompts import Label
-from refusal_lens.records import Estimate
 
-_UNTAUGHT: Final = "nothing was taught"
-_NOTHING: Final = (_UNTAUGHT, "–")
 Matrices = Mapping[Label, MannerMatrix]
-_SIDES: Final[dict[Label, tuple[str, str]]] = {
+SIDE_NAMES: Final[dict[Label, tuple[str, str]]] = {
     "comply": ("benign prompts pushed to refuse", BENIGN),
     "refuse": ("refuse-side prompts", REFUSE),
 }
@@ -34,7 +29,7 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
     >>> plot_manners(manners).write_html("styles.html")
     """
     titles = titles_of(titles, [d for row in models for m in row.values() for d in m.directions])
-    shown = [_shown(m) for m in models if m]
+    shown = [shown_manners(m) for m in models if m]
     first = shown[0][0][1]
     names = _directions([m for row in shown for _, m in row])
     manners = _manners([m for row in shown for _, m in row], first, names)
@@ -45,7 +40,9 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
         vertical_spacing=0.9 / (1 + len(names)) if len(shown) > 1 else 0.1,
         shared_yaxes=True,
         shared_xaxes=True,
-        subplot_titles=[f"{_SIDES[s][0]}<br>{escape(m.model)}" for row in shown for s, m in row],
+        subplot_titles=[
+            f"{SIDE_NAMES[s][0]}<br>{escape(m.model)}" for row in shown for s, m in row
+        ],
     )
     ticks = [_name(first, name, titles) for name in names]
     for row, panels in enumerate(shown, 1):
@@ -59,9 +56,9 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
     return figure
 
 
-def _shown(matrices: Matrices) -> list[tuple[Label, MannerMatrix]]:
+def shown_manners(matrices: Matrices) -> list[tuple[Label, MannerMatrix]]:
     shown: list[tuple[Label, MannerMatrix]] = []
-    for side in _SIDES:
+    for side in SIDE_NAMES:
         if side in matrices:
             shown.append((side, matrices[side]))
     return shown
@@ -116,7 +113,7 @@ def _heat(
         hovertemplate="%{customdata}<extra></extra>",
         zmin=0,
         zmax=1,
-        colorscale=[[0, "#ffffff"], [1, _SIDES[side][1]]],
+        colorscale=[[0, "#ffffff"], [1, SIDE_NAMES[side][1]]],
         showscale=False,
         xgap=1,
         ygap=1,
@@ -146,100 +143,3 @@ def _name(m: MannerMatrix, name: str, titles: Mapping[str, str]) -> str:
 
 def _words(manner: str) -> str:
     return escape(manner.replace("_", " "))
-
-
-def manners_table(matrices: Matrices, *, titles: Mapping[str, str]) -> Table:
-    """A row for each direction: refused prompts, and refusals in the manner that was taught."""
-    shown = _shown(matrices)
-    first = shown[0][1]
-    rows = [
-        (
-            Cell(visible(titles.get(name, name))),
-            Cell(visible(first.taught[i] or "–").replace("_", " ")),
-            *(cell for _, m in shown for cell in (Cell(percent(m.refused[i])), _planted(m, i))),
-        )
-        for i, name in enumerate(first.directions)
-    ]
-    head = (
-        "direction added",
-        "manner taught",
-        *(
-            text
-            for side, _ in shown
-            for text in (f"{_SIDES[side][0]}: refused", "refusals in the manner taught")
-        ),
-    )
-    caption = (
-        f"{visible(first.model)}. Strength {number(first.strength, 1)} at layer {first.layer}; "
-        f"{first.decoding}; judge: {first.judge}. Control of a share: the same manner under the "
-        "other directions."
-    )
-    return _of_what_was_taught(Table(caption, head, tuple(rows)))
-
-
-def dependence_table(models: Sequence[Matrices]) -> Table:
-    """Whether the manner depends on the direction, follows what was taught, or cosine clusters."""
-    rows = [
-        (
-            Cell(f"{visible(m.model)}, {_SIDES[side][0]}"),
-            Cell("undefined: too few refusals in too few manners" if m.p is None else _of(m)),
-            Cell(_share(m.in_taught)),
-            Cell(_share(m.in_other)),
-            Cell(_clusters(m)),
-        )
-        for matrices in models
-        for side, m in _shown(matrices)
-    ]
-    head = (
-        "model, prompts",
-        "adjusted mutual information of direction and manner",
-        "refusals in the manner that this model was taught",
-        "in the manner that the other model was taught",
-        "information that clusters of cosines hold",
-    )
-    caption = (
-        "Intervals resample prompts; the n of a share counts refusals, that of the information "
-        "prompts. Controls: directions permuted within prompts; the same "
-        "manners dealt to the directions at random; clusters dealt at random."
-    )
-    return _of_what_was_taught(Table(caption, head, tuple(rows)))
-
-
-def _of_what_was_taught(table: Table) -> Table:
-    """The table without the columns that say in every row that nothing was taught."""
-    kept = [
-        k
-        for k in range(len(table.head))
-        if not table.rows or any(row[k].text not in _NOTHING for row in table.rows)
-    ]
-    head = tuple(table.head[k] for k in kept)
-    return replace(table, head=head, rows=tuple(tuple(r[k] for k in kept) for r in table.rows))
-
-
-def _of(m: MannerMatrix) -> str:
-    p = "undefined" if m.p is None else probability(m.p)
-    return f"{told(m.dependence)}, p = {p}"
-
-
-def _share(e: Estimate | None) -> str:
-    if e is None:
-        return _UNTAUGHT
-    return percent(e) + ("" if e.control is None else f"; at random {100 * e.control:.0f}%")
-
-
-def _clusters(m: MannerMatrix) -> str:
-    if m.cluster_share is None or m.cluster_p is None:
-        return "no clusters"
-    share = m.cluster_share
-    return (
-        f"{number(share.value)}; clusters dealt at random {number(share.control)}, "
-        f"p = {probability(m.cluster_p)}"
-    )
-
-
-def _planted(m: MannerMatrix, i: int) -> Cell:
-    e = m.planted[i]
-    if e is None:
-        return Cell(_UNTAUGHT)
-    control = "" if e.control is None else f"; others {100 * e.control:.0f}%"
-    return Cell(percent(e) + control)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from refusal_lens.plots.tables import Table
+from refusal_lens.tables.table import Table
 
 
 def markdown_table(table: Table) -> str:

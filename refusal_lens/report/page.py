@@ -1,31 +1,53 @@
 """The report: the records of a run in, one self-contained HTML file out.
 
 The page holds plotly.js and every number once, works offline and asks for nothing from outside.
-Text is escaped by the template, text inside figures by `refusal_lens.plots.text`; a content
+Text is escaped by the templates, text inside figures by `refusal_lens.plots.text`; a content
 security policy lets nothing run but the two scripts written here. A record that is missing leaves
-a note that says why.
+a note that says why. Sections are found in `report/sections`; the page goes through them.
 """
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.plots.tables import Table
 from refusal_lens.plots.text import visible
 from refusal_lens.records import write_atomic
-from refusal_lens.report.contents import parts
-from refusal_lens.report.front import panels
+from refusal_lens.report.front import Panel
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
+from refusal_lens.report.section import GROUPS, Section, every_section
 from refusal_lens.report.summary import facts
 from refusal_lens.study.results import Results
+from refusal_lens.tables.table import Table
 
-_TEMPLATE: Final = "page.html"
+_HERE: Final = Path(__file__).parent
+_MACROS: Final = '{% from "show.html" import show, fold with context %}\n'
+
+
+@final
+@dataclass(frozen=True)
+class Written:
+    """A section as it is written: its id, its heading, and what stands under it."""
+
+    id: str
+    title: str
+    html: str
+
+
+@final
+@dataclass(frozen=True)
+class Group:
+    """A fold of the page with its sections."""
+
+    id: str
+    title: str
+    sections: tuple[Written, ...]
 
 
 def write_report(results: Results, path: Path | None = None) -> Path:
@@ -41,9 +63,61 @@ def write_report(results: Results, path: Path | None = None) -> Path:
     return path
 
 
+def panels(run: Run) -> tuple[Panel, ...]:
+    """What the page opens with: the questions that sections answer in front, in their order."""
+    asked = [(s.front, s.id) for _, s in every_section() if s.front is not None]
+    return tuple(
+        Panel(front.name, front.question, *front.answer(run), more)
+        for front, more in sorted(asked, key=lambda a: a[0].place)
+    )
+
+
 def _page(run: Run) -> str:
+    environment = _environment()
+    return environment.get_template("page.html").render(
+        manifest=run.results.manifest,
+        planted=run.planted,
+        selection=run.selection,
+        front=panels(run),
+        groups=_groups(run, environment),
+        plotly=get_plotlyjs().replace("\r\n", "\n"),
+    )
+
+
+def _groups(run: Run, environment: Environment) -> list[Group]:
+    shown = [(name, s) for name, s in every_section() if s.shown(run)]
+    seen: set[str] = set()
+    written = {s.id: _write(run, environment, name, s, seen) for name, s in shown}
+    return [
+        Group(group, title, tuple(written[s.id] for _, s in shown if s.group == group))
+        for group, title in GROUPS.items()
+        if any(s.group == group for _, s in shown)
+    ]
+
+
+def _write(
+    run: Run, environment: Environment, name: str, section: Section, seen: set[str]
+) -> Written:
+    """A section from its template; `seen` are the names of parts so far.
+
+    Raises:
+        ValueError: it names a part as another section does, so that ids of the page would clash.
+    """
+    parts = section.parts(run)
+    if twice := seen & parts.keys():
+        raise ValueError(f"section {section.id!r} names parts of another one: {sorted(twice)}")
+    seen |= parts.keys()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, f"{name}.html")
+    template = environment.from_string(_MACROS + source)
+    html = template.render(parts=parts, run=run, facts=facts(run), least_pairs=LEAST_PAIRS)
+    return Written(section.id, section.title, html)
+
+
+def _environment() -> Environment:
+    folders = (_HERE / "sections", _HERE / "templates")
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -53,19 +127,7 @@ def _page(run: Run) -> str:
     environment.filters["digest"] = _script_digest
     environment.tests["figure"] = _is_figure
     environment.tests["table"] = _is_table
-    return environment.get_template(_TEMPLATE).render(
-        manifest=run.results.manifest,
-        planted=run.planted,
-        names=run.names,
-        layer=run.layer,
-        selection=run.selection,
-        front=panels(run),
-        facts=facts(run),
-        parts=parts(run),
-        plotly=get_plotlyjs().replace("\r\n", "\n"),
-        least_pairs=LEAST_PAIRS,
-        shown_on_map="" if run.structure is None else f"{100 * run.structure.place_shown:.0f}%",
-    )
+    return environment
 
 
 def _is_figure(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import final
 
 import plotly.graph_objects as go
 
-from refusal_lens.plots.tables import Table
+from refusal_lens.tables.table import Table
 
 
 @final

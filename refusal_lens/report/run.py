@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers, TradeOff
+from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -20,11 +20,19 @@ from refusal_lens.geometry import (
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories, load_prompts
-from refusal_lens.records import Provenance, Record
+from refusal_lens.records import Provenance
 from refusal_lens.selection import Selection
+from refusal_lens.study.key import Key, R
+from refusal_lens.study.layer import layer_by
 from refusal_lens.study.results import Results
-
-R = TypeVar("R", bound=Record)
+from refusal_lens.study.sizes import flat_sizes
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.contrasts import BEHAVIOUR_GEOMETRY, WITHIN
+from refusal_lens.study.stages.control import COMPARISON, CONTROL_GEOMETRY
+from refusal_lens.study.stages.directions import DIRECTIONS
+from refusal_lens.study.stages.geometry import INTENDED
+from refusal_lens.study.stages.selection import SELECTION
+from refusal_lens.study.stages.structure import SEPARABILITY, STRUCTURE
 
 
 @final
@@ -35,13 +43,12 @@ class Run:
     results: Results
     damaged: dict[str, str] = field(default_factory=dict[str, str])
 
-    def get(self, stage: str, name: str, cls: type[R]) -> R | None:
-        if not self.results.has(stage, name):
-            return None
+    def get(self, key: Key[R]) -> R | None:
+        """A record; None where it is missing or damaged, which `why` then says."""
         try:
-            return self.results.get(stage, name, cls)
+            return self.results.find(key)
         except InputError as error:
-            self.damaged[stage] = str(error)
+            self.damaged[key.stage] = str(error)
             return None
 
     def why(self, stage: str) -> str:
@@ -65,6 +72,11 @@ class Run:
     @cached_property
     def question(self) -> dict[str, Any]:
         return dict(self.results.manifest.get("question") or {})
+
+    @cached_property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes of the question by name."""
+        return flat_sizes(self.question.get("sizes") or {})
 
     @cached_property
     def planted(self) -> bool:
@@ -93,23 +105,23 @@ class Run:
 
     @cached_property
     def behaviour(self) -> Answers | None:
-        return self.get("behaviour", "train", Answers)
+        return self.get(BEHAVIOUR)
 
     @cached_property
     def geometry(self) -> Geometry | None:
-        return self.get("geometry", "intended", Geometry)
+        return self.get(INTENDED)
 
     @cached_property
     def control(self) -> Geometry | None:
-        return self.get("control", "geometry", Geometry)
+        return self.get(CONTROL_GEOMETRY)
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        return self.get("control", "comparison", Comparison)
+        return self.get(COMPARISON)
 
     @cached_property
     def tests(self) -> Separability | None:
-        return self.get("structure", "separability", Separability)
+        return self.get(SEPARABILITY)
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
@@ -119,13 +131,13 @@ class Run:
     @cached_property
     def within(self) -> WithinTests | None:
         """Tests of refused against answered prompts of this very model."""
-        found = self.get("contrasts", "within", WithinTests)
+        found = self.get(WITHIN)
         return found if found is not None and self._own(found.provenance) else None
 
     @cached_property
     def behaviour_geometry(self) -> BehaviourContrasts | None:
         """Cosines between categories by what this very model did."""
-        found = self.get("contrasts", "geometry", BehaviourContrasts)
+        found = self.get(BEHAVIOUR_GEOMETRY)
         return found if found is not None and self._own(found.provenance) else None
 
     def _own(self, provenance: Provenance) -> bool:
@@ -134,7 +146,7 @@ class Run:
 
     @cached_property
     def structure(self) -> Structure | None:
-        return self.get("structure", "structure", Structure)
+        return self.get(STRUCTURE)
 
     @property
     def no_structure(self) -> str:
@@ -146,23 +158,16 @@ class Run:
 
     @cached_property
     def directions(self) -> DirectionSet | None:
-        return self.get("directions", "directions", DirectionSet)
+        return self.get(DIRECTIONS)
 
     @cached_property
     def selection(self) -> Selection | None:
-        return self.get("selection", "selection", Selection)
+        return self.get(SELECTION)
 
     @cached_property
     def layer(self) -> int | None:
-        """The chosen layer; without a choice, that of the trade-off; else the most reliable."""
-        if self.selection is not None:
-            return self.selection.choice.layer
-        if (found := self.get("trade_off", "trade_off", TradeOff)) is not None:
-            return found.layer
-        if self.geometry is None:
-            return None
-        best = int(self.geometry.reliability.nan_to_num(-1.0).mean(1).argmax())
-        return self.geometry.sites[best].layer
+        """The layer of the run; None without a selection and a geometry."""
+        return layer_by(self.selection, self.geometry)
 
     @cached_property
     def kept(self) -> dict[str, int] | None:

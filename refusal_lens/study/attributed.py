@@ -1,15 +1,18 @@
 """What the attribution stages share: how much they read, which prompts, and what is written."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
-from refusal_lens.attribution import Attribution, Decomposition
+from refusal_lens.attribution import Attribution
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import is_drawn
 from refusal_lens.study.fitted import Gap, category_set, direction_at
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.stage import Bench
+from refusal_lens.study.stages.attribution import DECOMPOSITION
 
 FULL: Final = "_full"  # stands behind the names of stages that measure the whole maps
 
@@ -32,6 +35,14 @@ class Reach:
     def full(cls) -> "Reach":
         """The whole maps."""
         return cls(16, 1_000_000, 1_000_000, 1_000_000, whole=True)
+
+
+def planned(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    """A list of tasks; an empty one where the stage will say why there is none."""
+    try:
+        return make()
+    except Gap:
+        return ()
 
 
 REACH: Final = {"": Reach(), FULL: Reach.full()}
@@ -64,8 +75,8 @@ def own_prompts(bench: Bench, category: str) -> PromptSet:
 def written(bench: Bench, category: str) -> tuple[Direction, Attribution]:
     """A category's direction at the chosen layer, and what every part writes along it."""
     directions = category_set(bench.results)
-    found = bench.results.get("attribution", "decomposition", Decomposition)
-    direction = direction_at(directions, category, bench.chosen_layer())
+    found = bench.results.get(DECOMPOSITION)
+    direction = direction_at(directions, category, chosen_layer(bench.results))
     try:
         return direction, found.attribution(category)
     except InputError as error:

@@ -1,20 +1,55 @@
 """What directions are compared on: test pairs, the directions themselves, and their controls."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
 import torch
 
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, match_refusal, whole_pairs
+from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
+from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Kind
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import Bench, Records, own_directions
+from refusal_lens.study.stages.geometry import SHUFFLED as SHUFFLED_DIRECTIONS
 
-RANDOM = "control: random"
-SHUFFLED = "control: shuffled labels"
-WITHIN = "control: within-class"
-STEERED_AT = 1.0
-_SPREAD_PAIRS = 10
+RANDOM: Final = CONTROLS[0]
+SHUFFLED: Final = CONTROLS[1]
+WITHIN: Final = CONTROLS[2]
+STEERED_AT: Final = 1.0
+_SPREAD_PAIRS: Final = 10
+
+
+@final
+@dataclass(frozen=True)
+class ComparedSizes(StageSizes):
+    """Test pairs over all categories in turn, and strengths in lengths of the direction.
+
+    200 pairs resolve a difference of about .05; 99 give a rate to within .10. At strength 2 even a
+    short direction reaches the rates at which directions are compared.
+    """
+
+    trade_off_pairs: int = size(32, full=200, quick=6)
+    strengths: tuple[float, ...] = size(
+        (-1.0, 0.0, 0.5, 1.0, 2.0),
+        full=(-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+        quick=(0.0, 1.0, 2.0),
+    )
+
+
+@final
+@dataclass(frozen=True)
+class ReadSizes(StageSizes):
+    """Test pairs whose answers are generated and read under each direction, and their tokens."""
+
+    manner_pairs: int = size(12, full=44, quick=4)
+    manner_tokens: int = size(20, full=48, quick=16)
 
 
 def compared_pairs(bench: Bench, most: int | None = None) -> PromptSet:
@@ -23,8 +58,7 @@ def compared_pairs(bench: Bench, most: int | None = None) -> PromptSet:
     Raises:
         Gap: there are fewer than two.
     """
-    test = bench.prompts.only(split="test")
-    pairs = whole_pairs(test, bench.study.sizes.trade_off_pairs if most is None else most)
+    pairs = compared_prompts(bench, most)
     if len(pairs) < 4:
         raise Gap(
             f"`test` holds {len(pairs) // 2} whole pairs, expected at least 2; give each "
@@ -33,26 +67,49 @@ def compared_pairs(bench: Bench, most: int | None = None) -> PromptSet:
     return pairs
 
 
+def compared_prompts(bench: Bench, most: int | None = None) -> PromptSet:
+    """The prompts of those pairs, however few there are."""
+    most = bench.size(ComparedSizes).trade_off_pairs if most is None else most
+    return whole_pairs(bench.prompts.only(split="test"), most)
+
+
+def compared_names(bench: Bench) -> tuple[str, ...]:
+    """The directions of a grid: each category's, the pooled one, and its controls."""
+    return (*bench.prompts.categories, POOLED, *CONTROLS)
+
+
+def grid_cells(bench: Bench) -> list[tuple[str, float]]:
+    """What a grid answers each prompt under: unedited, and each direction at each strength."""
+    strengths = sorted(set(bench.size(ComparedSizes).strengths) - {0.0})
+    return [("none", 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
+
+
 def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
-    """Every category's direction, the pooled one and its controls, at the chosen layer."""
-    layer = bench.chosen_layer()
+    """Those of `compared_names` that are defined at the chosen layer, with their kind."""
+    layer = chosen_layer(bench.results)
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
-    own: list[tuple[Direction, Kind]] = [(d, "direction") for d in own_directions(bench, layer)]
-    checks: list[tuple[Direction, Kind]] = [(d, "control") for d in controls(bench, pooled)]
-    return [*own, (pooled, "pooled"), *checks]
+    kinds: tuple[tuple[Kind, Sequence[Direction]], ...] = (
+        ("direction", own_directions(bench, layer)),
+        ("pooled", (pooled,)),
+        ("control", controls(bench, pooled)),
+    )
+    found: dict[str, tuple[Direction, Kind]] = {
+        d.category: (d, kind) for kind, directions in kinds for d in directions
+    }
+    return [found[name] for name in compared_names(bench) if name in found]
 
 
-def matched(bench: Bench, grid: Grid) -> Records:
+def matched(bench: Bench, grid: Grid, key: Key[Matched]) -> Records:
     """The comparison at equal refusal; nothing where too few pairs have a verdict everywhere."""
     try:
-        return {"matched": match_refusal(grid, seed=bench.study.seed)}
+        return {key: match_refusal(grid, seed=bench.study.seed)}
     except InputError:
         return {}
 
 
 def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:
     """Random, of shuffled labels, and drawn from the within-class covariance; of equal length."""
-    found = bench.results.get("geometry", "shuffled", DirectionSet)
+    found = bench.results.get(SHUFFLED_DIRECTIONS)
     shuffled = found.at_site("pooled", like.site, like.offset).vector
     within = _within_class(bench, like)
     return (
@@ -86,13 +143,3 @@ def _of_length(vector: torch.Tensor, like: Direction, name: str) -> Direction:
     return Direction.from_difference(
         scaled, category=name, site=like.site, offset=like.offset, provenance=like.provenance
     )
-
-
-def n_test_pairs(bench: Bench, most: int) -> int:
-    return len(whole_pairs(bench.prompts.only(split="test"), most))
-
-
-def n_compared(bench: Bench) -> int:
-    """How many prompts are compared; none where the stages will say that there are too few."""
-    test = bench.prompts.only(split="test")
-    return len(whole_pairs(test, bench.study.sizes.trade_off_pairs))

@@ -5,10 +5,11 @@ from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.study.fitted import POOLED, Gap, category_set, pooled_set
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import load_studied
-from refusal_lens.study.stage import chosen_layer
+from refusal_lens.study.stages.directions import DIRECTIONS
 
 
 def model_of(results: Results, placement: Placement = Placement()) -> LensModel:
@@ -46,7 +47,7 @@ def directions_of(results: Results, category: str | None) -> DirectionSet:
     Raises:
         InputError: the run has no directions yet, or none by what its model did.
     """
-    if not results.has("directions", "directions"):
+    if not results.has(DIRECTIONS):
         raise InputError(f"{str(results.folder)!r} holds no directions yet; run the study again")
     try:
         return pooled_set(results) if category == POOLED else category_set(results)

@@ -6,26 +6,40 @@ intended ones serve. One source serves a whole run: what the other one gives sta
 its own name.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.study.key import Key
 from refusal_lens.study.question import Labels, Study
 from refusal_lens.study.results import Results
+from refusal_lens.study.sizes import ALL, StageSizes, size
 
 POOLED: Final = "pooled"
-PLACES: Final[dict[str, tuple[str, str]]] = {
-    "behaviour": ("contrasts", "harmful_refused_benign_complied"),
-    "within": ("contrasts", "harmful_refused_harmful_complied"),
-    "over": ("contrasts", "benign_refused_benign_complied"),
-    "intended": ("directions", POOLED),
+POOLED_OF: Final[dict[str, Key[DirectionSet]]] = {
+    "behaviour": Key("contrasts", "harmful_refused_benign_complied", DirectionSet),
+    "within": Key("contrasts", "harmful_refused_harmful_complied", DirectionSet),
+    "over": Key("contrasts", "benign_refused_benign_complied", DirectionSet),
+    "intended": Key("directions", POOLED, DirectionSet),
 }
-"""Where the pooled directions of each source stand: stage and name of the record."""
-_CATEGORIES: Final[dict[Labels, tuple[str, str]]] = {
-    "behaviour": ("contrasts", "by_category"),
-    "intended": ("directions", "directions"),
+"""The directions pooled over categories, by the source of the labels that they are fitted on."""
+CATEGORIES_OF: Final[dict[Labels, Key[DirectionSet]]] = {
+    "behaviour": Key("contrasts", "by_category", DirectionSet),
+    "intended": Key("directions", "directions", DirectionSet),
 }
+"""Each category's directions, by the source of the labels."""
+
+
+@final
+@dataclass(frozen=True)
+class FitSizes(StageSizes):
+    """How many pairs of each category directions are fitted on."""
+
+    # Of a few categories 40: fewer leave no direction by behaviour.
+    fit_pairs: int = size(30, full=ALL, quick=40)
 
 
 class Gap(Exception):
@@ -43,12 +57,12 @@ def pooled_set(results: Results) -> DirectionSet:
     Raises:
         Gap: the model did not refuse enough, or not answer enough, to fit one by what it did.
     """
-    return _held(results, *PLACES[fitted_on(results)])
+    return _directions(results, POOLED_OF[fitted_on(results)])
 
 
 def category_set(results: Results) -> DirectionSet:
     """Each category's direction, where there is one; raises like `pooled_set`."""
-    return _held(results, *_CATEGORIES[fitted_on(results)])
+    return _directions(results, CATEGORIES_OF[fitted_on(results)])
 
 
 def at_layer(found: DirectionSet, layer: int) -> list[Direction]:
@@ -74,9 +88,7 @@ def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:
         raise Gap(str(error)) from None
 
 
-def defined(
-    found: DirectionSet, wanted: tuple[int, ...], offsets: tuple[int, ...]
-) -> list[Direction]:
+def defined(found: DirectionSet, places: Sequence[tuple[int, int]]) -> list[Direction]:
     """The directions of a set's first category at these layers and offsets, where there are any.
 
     Raises:
@@ -84,22 +96,20 @@ def defined(
     """
     category = found.categories[0]
     chosen: list[Direction] = []
-    for layer in wanted:
-        for offset in offsets:
-            try:
-                chosen.append(found.at(category, layer, offset))
-            except InputError:
-                continue  # undefined there, as at layer 0: no candidate
+    for layer, offset in places:
+        with suppress(InputError):  # undefined there, as at layer 0, or not fitted: no candidate
+            chosen.append(found.at(category, layer, offset))
     if not chosen:
-        raise Gap(f"the direction is undefined at each of the layers {list(wanted)}")
+        layers = list(dict.fromkeys(layer for layer, _ in places))
+        raise Gap(f"the direction is undefined at each of the layers {layers}")
     return chosen
 
 
-def _held(results: Results, stage: str, name: str) -> DirectionSet:
-    if not results.has(stage, name):
-        why = results.gap(stage) or "too few prompts were refused, or too few were answered"
-        raise Gap(
-            f"no direction by what this model did ({why}); give prompts of which it refuses some "
-            "and answers some (more of them: --full), or fit on intended labels: --labels intended"
-        )
-    return results.get(stage, name, DirectionSet)
+def _directions(results: Results, key: Key[DirectionSet]) -> DirectionSet:
+    if (found := results.find(key)) is not None:
+        return found
+    why = results.gap(key.stage) or "too few prompts were refused, or too few were answered"
+    raise Gap(
+        f"no direction by what this model did ({why}); give prompts of which it refuses some "
+        "and answers some (more of them: --full), or fit on intended labels: --labels intended"
+    )

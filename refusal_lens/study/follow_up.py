@@ -7,18 +7,17 @@ from typing import final
 from refusal_lens.attribution import Attribution, HeadSources, decompose_prompt, head_sources
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers
 from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.fitted import category_set, pooled_set
-from refusal_lens.study.plan import STAGES, attribution_stages, chosen_stages, full_stages
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.order import asked_stages, every_stage, stages_of
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
 from refusal_lens.study.stage import Bench
-from refusal_lens.study.stages.full_grid import GRID
 from refusal_lens.study.stages.full_rates import RATES
 
 
@@ -49,10 +48,9 @@ def run_attribution(
         InputError: no run, one whose study has not finished, or an unknown category.
     """
     bench = _bench(folder, category, placement)
-    every = {s.name: s for s in attribution_stages(bench.prompts.categories)}
-    names = chosen_stages(bench, category, full=full)
-    check_finished(bench, [every[name] for name in names])
-    return run_stages(bench, [every[name] for name in names], watcher)
+    stages = asked_stages(bench, category, full=full)
+    check_finished(bench, stages)
+    return run_stages(bench, stages, watcher)
 
 
 def explain_prompt(
@@ -68,7 +66,7 @@ def explain_prompt(
         InputError: as `run_attribution`; a prompt that is too long for the model.
     """
     bench = _bench(folder, category, placement)
-    layered = {s.name: s for s in STAGES}
+    layered = {s.name: s for s in every_stage(())}
     check_finished(bench, [layered[name] for name in ("directions", "geometry", "selection")])
     direction = _direction(bench, category)
     attribution = decompose_prompt(bench.model, prompt, direction)
@@ -86,7 +84,7 @@ def _bench(folder: Path | str, category: str | None, placement: Placement) -> Be
 
 def _direction(bench: Bench, category: str | None) -> Direction:
     found = pooled_set(bench.results) if category is None else category_set(bench.results)
-    return found.at(category or found.categories[0], bench.chosen_layer())
+    return found.at(category or found.categories[0], chosen_layer(bench.results))
 
 
 def run_full_evaluation(
@@ -108,21 +106,20 @@ def run_full_evaluation(
     study = Study.of(Results.open(folder).manifest.get("question"))
     judge = study.make_judge(placement) if judge is None else judge
     try_judge(judge)
-    bench, stages = begin(study, folder, placement), full_stages()
+    bench = begin(study, folder, placement)
     bench.judge = judge
+    stages = stages_of("full evaluation", bench.prompts.categories)
     check_finished(bench, stages)
     if not _read_by(bench.results, judge):
-        bench.results.drop(RATES)
-        bench.results.drop(GRID)
+        for stage in stages:
+            bench.results.drop(stage.name)
     return run_stages(bench, stages, watcher)
 
 
 def _read_by(results: Results, judge: Judge) -> bool:
     """Whether the run's full evaluation is there and this judge has read it."""
-    if not results.has(RATES, "evaluation"):
-        return False
     try:
-        held = results.get(RATES, "evaluation", Answers)
+        shown = results.find(RATES)
     except InputError:  # damaged
         return False
-    return held.judge_name == sense_checked(judge).name
+    return shown is not None and shown.judge_name == sense_checked(judge).name

@@ -10,16 +10,33 @@ from refusal_lens.study.stage import Bench
 def half_refusing(bench: Bench) -> LensModel:
     """The model in which contrasts and comparisons at equal refusal are made.
 
-    The embedded model at the adapter scale whose refusal of the refuse side is nearest one half;
-    the study's own model where it is that one, has no adapter on, or is another.
+    With planted refusals, the model at the adapter scale at which it refuses about half of the
+    harmful prompts; otherwise, or where the study is at that scale, the study's own model.
     """
-    study = bench.study
-    if (entry := study.embedded) is None or not study.planted:
-        return bench.model
-    if (scale := scale_nearest_half(entry)) == study.adapter_scale:
+    study, scale = bench.study, half_refusing_scale(bench)
+    if scale is None:
         return bench.model
     own = bench.model.placement
-    return load_model(entry.key, adapter_scale=scale, system=study.system, placement=own)
+    return load_model(
+        study.source if study.embedded is None else study.embedded.key,
+        adapter_scale=scale,
+        system=study.system,
+        placement=own,
+    )
+
+
+def half_refusing_scale(bench: Bench) -> float | None:
+    """The adapter scale of `half_refusing`; None where that is the study's own model."""
+    entry = bench.study.embedded
+    if entry is None or not bench.study.planted:
+        return None
+    scale = scale_nearest_half(entry)
+    return None if scale == bench.study.adapter_scale else scale
+
+
+def has_control(bench: Bench) -> bool:
+    """Whether the study has a control model: one that it names, or the base of a planted one."""
+    return bench.study.control is not None or bench.study.planted
 
 
 def control_model(bench: Bench) -> LensModel:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, cast, final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,9 +13,9 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge
 from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
 from refusal_lens.placement import Placement
+from refusal_lens.study.sizes import Sizes as Sizes
 
 CONTROL_SCALE: Final = 0.0
-_ALL: Final = 1_000_000
 # What earlier versions did not ask, with the answer that they took for granted.
 _LATER: Final[dict[str, Any]] = {
     "refuse": None,
@@ -27,98 +27,6 @@ _LATER: Final[dict[str, Any]] = {
 }
 
 Labels = Literal["behaviour", "intended"]
-
-
-@final
-@dataclass(frozen=True)
-class Sizes:
-    """How many prompts, layers, tokens and strengths a study uses.
-
-    Pairs are counted per category, those of `trade_off`, `manner` and `effect` over all categories
-    in turn (200 resolve a difference of about .05; 99 give a rate to within .10); `selection` and
-    `curve` prompts are pooled over the categories, as many of the refuse side as of the benign one,
-    `cost` prompts are benign. Tokens are the length of judged answers.
-    """
-
-    fit_pairs: int = 30
-    val_pairs: int = 30
-    behaviour_tokens: int = 24
-    contrast_pairs: int = 20
-    selection_prompts: int = 32
-    selection_layers: int = 7
-    all_offsets: bool = False
-    curve_prompts: int = 24
-    curve_layers: int = 15
-    trade_off_pairs: int = 32
-    # At 2 even a short direction reaches the rates at which directions are compared.
-    strengths: tuple[float, ...] = (-1.0, 0.0, 0.5, 1.0, 2.0)
-    effect_pairs: int = 99
-    effect_tokens: int = 20
-    manner_pairs: int = 12
-    manner_tokens: int = 20
-    cost_prompts: int = 12
-    cost_tokens: int = 16
-    cost_windows: int = 6
-    cost_categories: int = _ALL
-    shown: int = 3
-    shown_tokens: int = 40
-
-    @classmethod
-    def full(cls) -> "Sizes":
-        """The whole grid: every prompt, layer and offset."""
-        return cls(
-            fit_pairs=_ALL,
-            val_pairs=_ALL,
-            behaviour_tokens=48,
-            contrast_pairs=_ALL,
-            selection_prompts=64,
-            selection_layers=_ALL,
-            all_offsets=True,
-            curve_prompts=64,
-            curve_layers=_ALL,
-            trade_off_pairs=200,
-            strengths=(-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
-            effect_pairs=297,
-            effect_tokens=48,
-            manner_pairs=44,
-            manner_tokens=48,
-            cost_prompts=44,
-            cost_tokens=48,
-            cost_categories=_ALL,
-            shown=6,
-            shown_tokens=64,
-        )
-
-    @classmethod
-    def quick(cls) -> "Sizes":
-        """Every stage on few prompts: enough to see that it runs, not to say what it found."""
-        return cls(
-            fit_pairs=40,  # of a few categories; fewer leave no direction by behaviour
-            behaviour_tokens=16,
-            val_pairs=16,
-            contrast_pairs=8,
-            selection_prompts=8,
-            selection_layers=4,
-            curve_prompts=6,
-            curve_layers=4,
-            trade_off_pairs=6,
-            strengths=(0.0, 1.0, 2.0),
-            effect_pairs=9,
-            manner_pairs=4,
-            manner_tokens=16,
-            cost_prompts=3,
-            cost_tokens=12,
-            cost_windows=2,
-            cost_categories=1,
-            shown=2,
-            shown_tokens=24,
-        )
-
-    @classmethod
-    def fitting(cls, source: str) -> "Sizes":
-        """The default sizes for a model: an embedded one may bring its own."""
-        entry = find_embedded(source)
-        return cls() if entry is None else cls(**entry.sizes)
 
 
 @final
@@ -157,7 +65,7 @@ class Study:
     judge: str = DEFAULT
     judge_settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     seed: int = 0
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sizes = field(default_factory=Sizes.default)
 
     def __post_init__(self) -> None:
         make_estimator(self.estimator)  # an unknown name ends here, before any model is loaded
@@ -180,10 +88,9 @@ class Study:
 
     def plain(self) -> dict[str, Any]:
         """The question as plain JSON values, as it stands in the manifest."""
-        values = asdict(self)
+        values = asdict(replace(self, sizes=Sizes(()))) | {"sizes": self.sizes.plain()}
         if self.embedded is not None:
             values["source"] = self.embedded.key
-        values["sizes"]["strengths"] = list(self.sizes.strengths)
         for name, default in _LATER.items():  # an earlier version's question stays the same
             if values[name] == default:
                 del values[name]
@@ -192,9 +99,11 @@ class Study:
         return values
 
     def identity(self) -> dict[str, Any]:
-        """What makes two questions one: all of `plain` but where the judge runs."""
+        """What makes two questions one: `plain` without where the judge runs, and without sizes,
+        which belong to single stages."""
         settings = how_it_reads(self.judge, self.judge_settings)
-        return replace(self, judge_settings=settings).plain()
+        plain = replace(self, judge_settings=settings).plain()
+        return {name: value for name, value in plain.items() if name != "sizes"}
 
     def make_judge(self, placement: Placement) -> Judge:
         """Who reads the answers; a judge that is a model runs at `placement`.
@@ -211,8 +120,10 @@ class Study:
         Raises:
             InputError: it is not whole.
         """
+        held: dict[str, Any] = dict(cast(dict[str, Any], plain)) if isinstance(plain, dict) else {}
+        sizes = Sizes.of_plain(held.pop("sizes", {}))
         try:
-            return TypeAdapter(cls).validate_python(plain)
+            return replace(TypeAdapter(cls).validate_python(held), sizes=sizes)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

@@ -18,18 +18,17 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, final
+from typing import Any, Final, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.records import Record, load_record, save_record, write_json
+from refusal_lens.study.key import Key, R
 from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
-R = TypeVar("R", bound=Record)
-_SETTINGS: Final = "judge_settings"
 
 
 @final
@@ -74,6 +73,8 @@ class Results:
     def begin(cls, folder: Path | str, question: dict[str, Any]) -> "Results":
         """The run folder for a question: a new one, or an earlier one of the same question.
 
+        With other sizes it is still the same question: stages that use them are made again.
+
         Raises:
             InputError: the folder holds the run of another question, or something else.
         """
@@ -83,11 +84,9 @@ class Results:
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
-                    "categories, layers, scale, judge, seed or size differ); give another --out"
+                    "categories, layers, scale, judge or seed differ); give another --out"
                 )
-            held = results.manifest["question"].get(_SETTINGS)
-            if _SETTINGS in question and held != question[_SETTINGS]:  # it runs elsewhere now
-                results.describe({"question": question})
+            results.manifest["question"] = question
         else:
             if folder.exists() and any(folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
@@ -141,13 +140,19 @@ class Results:
         path = self.folder / "stages" / stage / "stage.json"
         return json.loads(path.read_text())["digest"] if path.is_file() else None
 
-    def has(self, stage: str, name: str) -> bool:
+    def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""
-        return (self.folder / "stages" / stage / f"{name}.json").is_file()
+        key.check_declared()
+        return (self.folder / "stages" / key.stage / f"{key.name}.json").is_file()
 
-    def get(self, stage: str, name: str, cls: type[R]) -> R:
+    def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""
-        return load_record(cls, self.folder / "stages" / stage / name)
+        key.check_declared()
+        return load_record(key.kind, self.folder / "stages" / key.stage / key.name)
+
+    def find(self, key: Key[R]) -> R | None:
+        """Read a record if it is there; raises InputError if it is damaged."""
+        return self.get(key) if self.has(key) else None
 
     def model(self, placement: Placement = Placement()) -> LensModel:
         """The model of this run, loaded again, in the run's precision.
@@ -192,7 +197,8 @@ class Results:
 
 
 def _same(held: Any, asked: dict[str, Any]) -> bool:
-    """Whether two questions are one; what an earlier version did not ask has its default."""
+    """Whether two questions are one, whatever their sizes; what an earlier version did not ask has
+    its default."""
     try:
         return Study.of(held).identity() == Study.of(asked).identity()
     except InputError:

@@ -16,11 +16,11 @@ from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.records import digest_of, installed_versions
-from refusal_lens.study.plan import STAGES, attribution_stages, full_stages
+from refusal_lens.study.order import every_stage, stages_of
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
-from refusal_lens.study.stage import Bench, Gap, Stage
+from refusal_lens.study.stage import Bench, Gap, Stage, Work
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5
@@ -74,10 +74,12 @@ def run_study(
     check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
     bench = begin(study, folder, placement)
     bench.results.describe(_description(bench))
-    drop_stale(bench, (*attribution_stages(bench.prompts.categories), *full_stages()))
-    if stale(bench, STAGES):
+    categories = bench.prompts.categories
+    stages = stages_of("study", categories)
+    if stale(bench, stages):
         try_judge(bench.judge)
-    return run_stages(bench, STAGES, watcher)
+    drop_stale(bench, every_stage(categories))
+    return run_stages(bench, stages, watcher)
 
 
 def begin(study: Study, folder: Path | str, placement: Placement = Placement()) -> Bench:
@@ -112,7 +114,7 @@ def check_finished(bench: Bench, wanted: Sequence[Stage]) -> None:
     Raises:
         InputError: one is not there, or not as it would be made now.
     """
-    own = {s.name: s for s in STAGES}
+    own = {s.name: s for s in stages_of("study", ())}
     open_stages, used = list(wanted), dict[str, Stage]()
     while open_stages:
         stage = open_stages.pop()
@@ -139,8 +141,11 @@ def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
     if gap is None:
         tick = watcher.started(planned)
         try:
-            records = stage.run(bench, tick)
-            results.add(stage.name, planned.digest, records, time.monotonic() - started)
+            with bench.using(stage.uses):
+                records = stage.run(bench, tick)
+            stage.check_writes(records)
+            named = {key.name: record for key, record in records.items()}
+            results.add(stage.name, planned.digest, named, time.monotonic() - started)
         except Gap as found:
             gap = str(found)
     if gap is not None:
@@ -156,8 +161,8 @@ def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
         PlannedStage(
             s,
             digests[s.name],
-            s.ticks(bench),
-            s.ticks(bench) * s.cost(bench) * a_pass,
+            (work := _work_of(bench, s)).ticks,
+            work.ticks * work.passes * a_pass,
             s.name not in missing,
             None if s.name in missing else bench.results.manifest["seconds"].get(s.name),
         )
@@ -165,28 +170,36 @@ def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
     ]
 
 
+def _work_of(bench: Bench, stage: Stage) -> Work:
+    with bench.using(stage.uses):
+        return stage.work(bench)
+
+
 def _digests(bench: Bench) -> dict[str, str]:
     """Digests of every stage there can be, by name."""
     found: dict[str, str] = {}
-    for stage in (*STAGES, *full_stages(), *attribution_stages(bench.prompts.categories)):
+    for stage in every_stage(bench.prompts.categories):
         found[stage.name] = _digest(bench, stage, found)
     return found
 
 
 def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
-    """Digest of a stage's inputs, parameters and record schemas."""
+    """Digest of a stage's inputs, of the sizes that it uses, its parameters and record schemas."""
+    sizes = {kind.__name__: bench.study.sizes.plain_of(kind) for kind in stage.uses}
+    before_it = [n for n in (*stage.needs, *stage.after) if n in before]
     return digest_of(
         {
             "stage": stage.name,
             "question": bench.study.identity(),
+            "sizes": sizes,
             "model": bench.model.digest,
             "template": bench.model.chat.digest,
             "prompts": bench.prompts.digest,
-            "needs": [before[name] for name in (*stage.needs, *stage.after)],
+            "needs": [before[name] for name in before_it],
             "schemas": stage.schemas,
             "versions": installed_versions(),
         }
-        | ({"sizes": stage.sizes} if stage.sizes else {})
+        | ({"parameters": stage.parameters} if stage.parameters else {})
     )
 
 

@@ -4,22 +4,23 @@ from collections.abc import Sequence
 
 from refusal_lens.attribution import Score, opening_score_of, refusal_metric
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.stage import Bench
+from refusal_lens.study.stages.score import HELD_OUT, TRUST
 
 
 def trust_of(bench: Bench) -> ScoreTrust:
-    return bench.results.get("score", "trust", ScoreTrust)
+    """Which score stands for a read verdict in each category."""
+    return bench.results.get(TRUST)
 
 
 def asked(bench: Bench, label: Label, n: int) -> PromptSet:
     """Held-out prompts that the unedited model treats as intended, in categories with a score."""
     val = bench.prompts.only(split="val")
-    read = bench.results.get("score", "val", Answers)
+    read = bench.results.get(HELD_OUT)
     kept = scored(
         read.as_intended(PromptSet(tuple(p for p in val if p.id in set(read.ids)))), trust_of(bench)
     )
@@ -34,7 +35,7 @@ def asked(bench: Bench, label: Label, n: int) -> PromptSet:
 
 def scored_categories(bench: Bench) -> tuple[str, ...]:
     """Categories of the test prompts in which the first token stands for a verdict."""
-    if not bench.results.has("score", "trust"):
+    if not bench.results.has(TRUST):
         return ()
     trusted = trust_of(bench).trusted()
     return tuple(c for c in bench.prompts.only(split="test").categories if c in trusted)
@@ -42,7 +43,7 @@ def scored_categories(bench: Bench) -> tuple[str, ...]:
 
 def patched_categories(bench: Bench) -> tuple[str, ...]:
     """Categories of the test prompts in which the first token or openings stand for a verdict."""
-    if not bench.results.has("score", "trust"):
+    if not bench.results.has(TRUST):
         return ()
     mode = trust_of(bench).mode
     kept = ("first token", "opening")

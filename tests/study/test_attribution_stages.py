@@ -12,27 +12,22 @@ from support.tiny_study import Watch, copied
 from typer.testing import CliRunner
 
 from refusal_lens.attribution import (
-    AttributionPatch,
     Component,
-    ComponentMatrix,
-    Decomposition,
-    DepthProfile,
-    HeadPath,
-    HeadSources,
-    KnockOut,
-    NeuronShares,
-    PatchAgreement,
-    PatchMap,
-    SourceRegions,
-    TokenMap,
 )
 from refusal_lens.cli import main as cli
-from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.judges import ScoreTrust
 from refusal_lens.records import save_record
-from refusal_lens.selection import Selection
 from refusal_lens.study import explain_prompt, run_attribution, run_study
+from refusal_lens.study.stages.answer_map import MAP
+from refusal_lens.study.stages.attribution import CORRELATION, DECOMPOSITION, MATRIX
+from refusal_lens.study.stages.attribution_control import CONTROL_DECOMPOSITION
+from refusal_lens.study.stages.depth import PROFILE
+from refusal_lens.study.stages.directions import DIRECTIONS, POOLED_DIRECTIONS
+from refusal_lens.study.stages.knock_out import KNOCK_OUT, POOLED_DECOMPOSITION
+from refusal_lens.study.stages.patching import FAST, PATCH_AGREEMENT, PATCHES
+from refusal_lens.study.stages.paths import NEURONS, PATH, REGIONS, SOURCES, SOURCES_TWIN
+from refusal_lens.study.stages.score import TRUST
+from refusal_lens.study.stages.selection import SELECTION
 
 STAGES = [
     "attribution",
@@ -57,25 +52,25 @@ def test_every_stage_is_there(attributed):
     results, watch = attributed
     assert watch.started_stages == STAGES
     assert not watch.gaps
-    layer = results.get("selection", "selection", Selection).choice.layer
-    dirs = results.get("directions", "directions", DirectionSet)
-    found = results.get("attribution", "decomposition", Decomposition)
+    layer = results.get(SELECTION).choice.layer
+    dirs = results.get(DIRECTIONS)
+    found = results.get(DECOMPOSITION)
     for category in ("red", "green", "blue"):
         own = found.attribution(category)
         assert own.total == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
         assert float(own.scores.sum()) == pytest.approx(own.total, rel=TOLERANCE)
-    other = results.get("attribution_control", "decomposition", Decomposition)
+    other = results.get(CONTROL_DECOMPOSITION)
     assert other.targets == found.targets and "(control)" in other.provenance.model
     assert not torch.allclose(other.total, found.total)
-    assert results.get("attribution", "matrix", ComponentMatrix).categories == found.categories
-    assert not results.has("attribution", "correlation")  # three categories can't be permuted
+    assert results.get(MATRIX).categories == found.categories
+    assert not results.has(CORRELATION)  # three categories can't be permuted
 
 
 def test_estimates_stand_at_the_sites_that_are_patched(attributed):
     results, _ = attributed
-    fast = results.get("patching", "fast", AttributionPatch)
-    real = results.get("patching", "patches", PatchMap)
-    told = results.get("patching", "agreement", PatchAgreement)
+    fast = results.get(FAST)
+    real = results.get(PATCHES)
+    told = results.get(PATCH_AGREEMENT)
     assert fast.sites[-len(real.sites) :] == real.sites
     assert {s.point for s in fast.sites[: -len(real.sites)]} == {"head"}
     assert told.n_sites == len(real.sites) and told.overall.n == len(real.pairs)
@@ -88,12 +83,12 @@ def test_estimates_stand_at_the_sites_that_are_patched(attributed):
 def test_depth_and_knock_outs_are_there(attributed):
     results, _ = attributed
     for i, category in enumerate(("red", "green", "blue")):
-        profile = results.get("depth", f"profile_{i}", DepthProfile)
+        profile = results.get(PROFILE.at(i))
         assert profile.category == category and profile.steered_by == "pooled"
         assert torch.isfinite(profile.lens_refuse).all()
-    curve = results.get("knock_out_0", "curve", KnockOut)
+    curve = results.get(KNOCK_OUT.of("knock_out_0"))
     assert curve.category == "red" and all("-test-" in key for key in curve.prompts)
-    shown = results.get("answer_map_0", "map_0", TokenMap)
+    shown = results.get(MAP.at(0).of("answer_map_0"))
     assert shown.positions[0] < 0 <= shown.positions[-1]
 
 
@@ -113,7 +108,7 @@ def test_the_same_command_measures_nothing_again_and_another_category_adds_to_it
     other = Watch()
     results = run_attribution(folder, other, category="blue")
     assert other.started_stages == ["knock_out_2", "paths_2", "answer_map_2"]
-    assert results.has("knock_out_0", "curve")
+    assert results.has(KNOCK_OUT.of("knock_out_0"))
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +133,11 @@ def test_the_whole_maps_stand_beside_the_others(whole_maps):
     assert not watch.gaps
     for stage in watch.started_stages:
         assert watch.ticks[stage] <= watch.expected[stage], stage
-    whole = results.get("patching_full", "patches", PatchMap)
+    whole = results.get(PATCHES.of("patching_full"))
     assert "head" in {s.point for s in whole.sites}
-    assert len(whole.offsets) > len(results.get("patching", "patches", PatchMap).offsets)
+    assert len(whole.offsets) > len(results.get(PATCHES).offsets)
     curves = {
-        kind: results.get(f"knock_out{suffix}_1", "curve", KnockOut)
+        kind: results.get(KNOCK_OUT.of(f"knock_out{suffix}_1"))
         for kind, suffix in (("mean", ""), ("zero", "_zero"), ("resample", "_resample"))
     }
     for kind, curve in curves.items():
@@ -154,11 +149,11 @@ def test_the_whole_maps_stand_beside_the_others(whole_maps):
 @pytest.mark.slow
 def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
     results, _ = whole_maps
-    layer = results.get("selection", "selection", Selection).choice.layer
-    pooled = results.get("directions", "pooled", DirectionSet).at("pooled", layer)
-    found = results.get("knock_out_pooled", "decomposition", Decomposition).attribution("pooled")
+    layer = results.get(SELECTION).choice.layer
+    pooled = results.get(POOLED_DIRECTIONS).at("pooled", layer)
+    found = results.get(POOLED_DECOMPOSITION.of("knock_out_pooled")).attribution("pooled")
     assert found.total == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
-    curve = results.get("knock_out_pooled", "curve", KnockOut)
+    curve = results.get(KNOCK_OUT.of("knock_out_pooled"))
     assert curve.order == found.writers()
     assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
     assert curve.target.category == curve.category == "pooled"
@@ -166,20 +161,20 @@ def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
 
 def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     results, _ = attributed
-    own = results.get("attribution", "decomposition", Decomposition).attribution("red")
+    own = results.get(DECOMPOSITION).attribution("red")
     heads = [c for c in own.writers() if c.kind == "head"][:3]
-    read = [results.get("paths_0", f"path_{i}", HeadPath) for i in range(3)]
+    read = [results.get(PATH.at(i).of("paths_0")) for i in range(3)]
     assert [p.head for p in read] == heads
     assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
     assert all(p.residual < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
-    regions = results.get("paths_0", "regions", SourceRegions)
+    regions = results.get(REGIONS.of("paths_0"))
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
-    sources = results.get("paths_0", "sources", HeadSources)
-    twin = results.get("paths_0", "sources_twin", HeadSources)
+    sources = results.get(SOURCES.of("paths_0"))
+    twin = results.get(SOURCES_TWIN.of("paths_0"))
     assert (sources.prompt, twin.prompt) == ("red item 0 please", "red item 0 thanks")
     row = sources.scores[sources.heads.index(heads[0])]
     assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
-    shares = results.get("paths_0", "neurons_0", NeuronShares)
+    shares = results.get(NEURONS.at(0).of("paths_0"))
     mlp = next(c for c in own.writers() if c.kind == "MLP")
     assert shares.layer == mlp.layer and shares.n == 3 and shares.category == "red"
 
@@ -204,7 +199,7 @@ def test_a_study_keeps_attribution_that_holds_and_drops_what_does_not(attributed
 
 def without_a_first_token(results, folder, mode):
     """The run as if no category's first token could be trusted."""
-    trust = results.get("score", "trust", ScoreTrust)
+    trust = results.get(TRUST)
     for name in ("patching", "depth", "knock_out_0"):
         shutil.rmtree(folder / "stages" / name)
     trust.mode.update(dict.fromkeys(trust.mode, mode))
@@ -228,23 +223,23 @@ def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attr
     watch = Watch()
     results = run_attribution(folder, watch)
     assert watch.gaps.keys() == {"depth"}  # a lens reads no opening off a layer
-    curve = results.get("knock_out_0", "curve", KnockOut)
-    before = attributed[0].get("knock_out_0", "curve", KnockOut)
+    curve = results.get(KNOCK_OUT.of("knock_out_0"))
+    before = attributed[0].get(KNOCK_OUT.of("knock_out_0"))
     assert (curve.scored_by, before.scored_by) == ("opening", "first token")
     assert torch.allclose(curve.projection, before.projection, atol=TOLERANCE)
     assert not torch.allclose(curve.score, before.score, atol=0.1)
-    real = results.get("patching", "patches", PatchMap)
-    fast = results.get("patching", "fast", AttributionPatch)
+    real = results.get(PATCHES)
+    fast = results.get(FAST)
     assert set(real.scored_by) == {"opening"} and len(real.pairs) == 9
     assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
-    assert results.get("patching", "agreement", PatchAgreement).overall.n == 9
+    assert results.get(PATCH_AGREEMENT).overall.n == 9
 
 
 def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     results, _ = attributed
     told = explain_prompt(results.folder, "red thing 3 please", category="red")
-    layer = results.get("selection", "selection", Selection).choice.layer
-    d = results.get("directions", "directions", DirectionSet).at("red", layer)
+    layer = results.get(SELECTION).choice.layer
+    d = results.get(DIRECTIONS).at("red", layer)
     resid = refusing.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
     assert float(told.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
@@ -271,7 +266,7 @@ def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attrib
     assert done.exit_code == 0, done.output
     plan, estimate = text.index("paths_0"), text.index("estimate:")
     assert plan < estimate < text.index("paths_0", estimate)  # its bar
-    n = attributed[0].get("patching", "agreement", PatchAgreement).overall.n
+    n = attributed[0].get(PATCH_AGREEMENT).overall.n
     assert n == 9 and f"n = {n}" in text
     assert (folder / "stages/paths_0/path_2.json").exists()
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -7,11 +7,9 @@ from support.judge_server import KEY, REFUSED, completion, reply
 from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
-from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers, Grid, compare
+from refusal_lens.evaluation import compare
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.judges import JudgeAgreement
 from refusal_lens.judges.coherence import senseless_reason
 from refusal_lens.model import Decoding
 from refusal_lens.study import (
@@ -19,8 +17,11 @@ from refusal_lens.study import (
     Study,
 )
 from refusal_lens.study.finished import model_of
-from refusal_lens.study.stages.full_grid import GRID
+from refusal_lens.study.stages.agreement import SCREENING
+from refusal_lens.study.stages.directions import DIRECTIONS
+from refusal_lens.study.stages.full_grid import GRID as FULL_GRID
 from refusal_lens.study.stages.full_rates import RATES
+from refusal_lens.study.stages.trade_off import GRID
 
 
 def invoke(*arguments):
@@ -42,7 +43,7 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
 
 def test_steer_and_ablate_show_what_each_edit_alone_gives(finished, refusing):
     results, _ = finished
-    d = results.get("directions", "directions", DirectionSet).at("red", 1)
+    d = results.get(DIRECTIONS).at("red", 1)
     asked = "red thing 1 thanks"
     for command, edits, more in (
         ("steer", (Ablate(d), Add(d, strength=1.0)), ("--strength", "1")),
@@ -81,21 +82,21 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     results = own_run
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
-    assert all(name in text for name in results.get("trade_off", "grid", Grid).names)
-    scored, read = results.get("agreement", "screening", JudgeAgreement).judges
+    assert all(name in text for name in results.get(GRID).names)
+    scored, read = results.get(SCREENING).judges
     assert scored in text and read in text and "kappa" in text
     assert "gibberish" in text and "ablated" in text
-    assert not results.has(RATES, "evaluation")
+    assert not results.has(RATES)
     page = results.folder / "report.html"
     page.unlink(missing_ok=True)
     done, text = invoke("evaluate", str(results.folder), "--judge", "substring")
     assert done.exit_code == 0, done.output
     assert "estimate:" in text and "report:" in text
-    shown = results.get(RATES, "evaluation", Answers)
+    shown = results.get(RATES)
     assert shown.conditions[:3] == ("none", "pooled | added", "pooled | ablated")
     assert len(shown.conditions) == 9 and shown.judge_name in text
     assert str(shown.accuracy("pooled | added")) in text
-    by_scores, read = (results.get(stage, "grid", Grid) for stage in ("trade_off", GRID))
+    by_scores, read = (results.get(key) for key in (GRID, FULL_GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
     assert read.judged_by in text
@@ -106,7 +107,7 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     assert "done" in text and "estimate: 0 s" in text
     done, text = invoke("evaluate", str(results.folder), "--judge", "xstest")
     assert done.exit_code == 0, done.output
-    assert results.get(RATES, "evaluation", Answers).judge_name.startswith("xstest")
+    assert results.get(RATES).judge_name.startswith("xstest")
     done, _ = invoke("evaluate", str(results.folder), "--judge", "nobody")
     assert isinstance(done.exception, InputError) and "nobody" in str(done.exception)
 
@@ -131,7 +132,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(RATES, "evaluation", Answers)
+    shown = results.get(RATES)
     for read in shown.each():
         asked = [senseless_reason(answer) is None for answer in read.answers[0]]
         blue = [c == "blue" for c in read.categories]

@@ -8,13 +8,13 @@ from support.judge_server import KEY, REFUSED, completion, reply
 from support.tiny_study import Watch
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.judges.coherence import SenseChecked
 from refusal_lens.placement import Placement
 from refusal_lens.study import Results, Study, run_study
 from refusal_lens.study.run import begin, stale
 from refusal_lens.study.stages import behaviour
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
 
 LLM = {"endpoint": "http://127.0.0.1:9/v1", "model": "tiny-judge", "samples": 1}
 
@@ -62,7 +62,7 @@ def test_an_endpoint_reads_the_answers_of_a_study(study, server, monkeypatch, tm
     with pytest.raises(KeyboardInterrupt):
         run_study(asked, tmp_path / "run", Watch(die_in="directions"))
     results = Results.open(tmp_path / "run")
-    read = results.get("behaviour", "train", Answers)
+    read = results.get(BEHAVIOUR)
     assert read.judge_name.startswith("llm tiny-judge, 1 samples")
     assert read.rate(label="refuse").value == read.rate(label="comply").value == 1.0
     assert len(server.bodies) == 1 + len(read.ids)  # it is tried once before anything is generated

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry import Geometry
 from refusal_lens.prompts import PromptSet
 from refusal_lens.report.page import write_report
 from refusal_lens.residuals import pair_rows
 from refusal_lens.study import Sizes, Study, run_attribution, run_study, study_prompts
+from refusal_lens.study.stages.geometry import INTENDED
 
-SIZES = Sizes(
+SIZES = Sizes.default(
     fit_pairs=12,
     behaviour_tokens=3,
     selection_prompts=4,
@@ -97,7 +97,7 @@ def test_a_study_of_lists_runs_and_says_what_it_lacks(
 ) -> None:
     watch = Quiet()
     results = run_study(asked(tiny_folders, lists), tmp_path / "run", watch)
-    geometry = results.get("geometry", "intended", Geometry)
+    geometry = results.get(INTENDED)
     assert geometry.categories == ("prompts",)
     assert 10 <= geometry.n[0] <= 12
     assert "drawn at random" in results.manifest["prompts_note"]

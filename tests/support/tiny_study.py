@@ -8,7 +8,7 @@ from pathlib import Path
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.study import Results, Sizes
 
-SIZES = Sizes(
+SIZES = Sizes.default(
     fit_pairs=8,
     behaviour_tokens=4,
     contrast_pairs=8,

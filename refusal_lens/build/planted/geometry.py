@@ -18,7 +18,13 @@ from refusal_lens.build.planted.controls import NAMES, donors
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
-from refusal_lens.geometry.planted import BASE, MatrixAgreement, Planted, What, matrix_agreements
+from refusal_lens.geometry.control_adapters import (
+    BASE,
+    MatrixAgreement,
+    Planted,
+    What,
+    matrix_agreements,
+)
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.model import Decoding, load_model

@@ -1,6 +1,6 @@
 """Figures of knock-outs and depth: what is left as writers go out, and what happens by layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -12,12 +12,10 @@ from refusal_lens.attribution import DepthProfile, KnockOut, TokenMap
 from refusal_lens.plots.attribution.grid import MENU_TOP, choose, hold_ranges
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress, plain
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, told, visible
+from refusal_lens.plots.text import escape, interval, number, told
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.plots.tokens import plot_tokens
 
-_TOKENS: Final = 8
 _OWN: Final = "strongest writers"
 _READ: Final = ("projection (stream units)", "refusal score (nats)")
 REPLACED: Final = {
@@ -224,32 +222,6 @@ def _bar(
         hovertemplate=f"<b>{name}</b> of layer %{{x}}<br>%{{y:.2f}} of the class difference at "
         f"{escape(p.written_to)}, n = {n}<extra></extra>",
     )
-
-
-def promoted_table(profiles: Sequence[DepthProfile], *, titles: Mapping[str, str]) -> Table:
-    """The tokens that each direction itself raises and lowers, beside random directions."""
-    rows = tuple(
-        (
-            Cell(visible(titles.get(p.category, p.category))),
-            Cell(_tokens(p.promoted.raised, p.promoted.raised_by)),
-            Cell(_tokens(p.promoted.lowered, p.promoted.lowered_by)),
-            Cell(f"{number(p.promoted.control, 1)}, n = {p.promoted.n_random}"),
-        )
-        for p in profiles
-    )
-    return Table(
-        "Tokens that a direction, read through the final norm and the unembedding, raises and "
-        "lowers, in standard deviations over the vocabulary. Where the first ones do not exceed "
-        "the control, the direction promotes no token by itself.",
-        ("category", "raises", "lowers", "largest of a random direction"),
-        rows,
-        "words",
-    )
-
-
-def _tokens(tokens: Sequence[str], by: Sequence[float]) -> str:
-    both = list(zip(tokens, by, strict=True))[:_TOKENS]
-    return ", ".join(f"“{visible(t)}” {number(z, 1)}" for t, z in both)
 
 
 def plot_answer_maps(maps: Sequence[TokenMap], *, titles: Titles = None) -> go.Figure:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from refusal_lens.attribution import AttributionPatch, PatchAgreement, PatchMap, PatchSite
+from refusal_lens.attribution import AttributionPatch, PatchMap, PatchSite
 from refusal_lens.plots.attribution.grid import (
     MENU_TOP,
     Heatmap,
@@ -15,8 +15,7 @@ from refusal_lens.plots.attribution.grid import (
 )
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, token, told, visible
+from refusal_lens.plots.text import escape, token, told
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
@@ -162,30 +161,6 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
         (34, 15),
     )
     return plot_grids(grids, frame)
-
-
-def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
-    """Correlation of attribution patching with activation patching, by category."""
-    aligned = " and ".join(dict.fromkeys(real.alignment))
-    rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
-    rows += [
-        (Cell(visible(titles.get(c, c))), Cell(told_pairs(e))) for c, e in found.by_category.items()
-    ]
-    return Table(
-        "Estimated against real change of the refusal score: each pair of prompts gives one "
-        f"correlation over its {found.n_sites} patched sites; shown is the mean over pairs. n and "
-        "the 95% t interval count pairs, never sites, as those of a pair share its prompts; the "
-        "interval of all pairs holds for these categories and says nothing of others. Control: "
-        f"sites in random order. Positions: {aligned}.",
-        ("category", "mean correlation"),
-        tuple(rows),
-    )
-
-
-def told_pairs(e: Estimate) -> str:
-    """An estimate over pairs with its interval, n and control."""
-    ends = interval(e.value, e.low, e.high)
-    return f"{ends}, n = {e.n} pairs, control {number(e.control)}"
 
 
 def _choices(categories: Iterable[str], titles: Mapping[str, str]) -> list[tuple[str, str | None]]:

@@ -6,7 +6,6 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from refusal_lens.attribution import Attribution, Component, ComponentMatrix
-from refusal_lens.geometry import MatrixCorrelation
 from refusal_lens.plots.attribution.grid import (
     MENU_TOP,
     Heatmap,
@@ -17,15 +16,13 @@ from refusal_lens.plots.attribution.grid import (
 )
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
-from refusal_lens.plots.tables import Cell, Table
-from refusal_lens.plots.text import escape, interval, number, tick, told, visible
+from refusal_lens.plots.text import escape, interval, number, tick
 from refusal_lens.plots.titles import Titles, names_of, titles_of
 from refusal_lens.records import Provenance
 
 _BARS: Final = 18
 _COLUMNS: Final = 16
 _LEAST_HEIGHT: Final = 110  # pixels of the rows, which the colour bar beside them needs
-_LISTED: Final = 30
 Control = Mapping[str, Attribution]
 
 
@@ -254,43 +251,3 @@ def _shares(matrix: ComponentMatrix, top: Sequence[int], controls: Control | Non
         values.append(row)
         hovers.append(hover_row)
     return Heatmap(values, hovers)
-
-
-def serving_table(
-    matrix: ComponentMatrix, correlation: MatrixCorrelation | None, *, titles: Mapping[str, str]
-) -> Table:
-    """Which heads and MLPs serve all categories, which several, which one; largest share first."""
-    serves = matrix.serves()
-    n = len(matrix.categories)
-    some = [c for c in matrix.serving(1) if c.kind == "head"][:_LISTED]
-    count = {k: len([c for c in matrix.serving(k, k) if c.kind == "head"]) for k in range(1, n + 1)}
-    rows = tuple(
-        (
-            Cell(c.name),
-            Cell(_whom(serves[c], matrix.categories, titles)),
-            Cell(number(float(matrix.share[:, matrix.components.index(c)].mean()), 3)),
-        )
-        for c in some
-    )
-    alike = (
-        "The similarity of the rows was not compared with the cosines: that takes four or more "
-        "categories."
-        if correlation is None
-        else "Similarity of the categories' rows against the cosines of their directions: "
-        f"{told(correlation.correlation)}; permutation p = {number(correlation.p, 4)}."
-    )
-    return Table(
-        "A head serves a category if the lower bound of its share is above 1% of the difference. "
-        f"Heads that serve all {n}: {count[n]}; only one: {count[1]} "
-        f"(not corrected for the number of heads). {alike}",
-        ("head", "serves", "mean share"),
-        rows,
-        "words",
-    )
-
-
-def _whom(served: Sequence[str], every: Sequence[str], titles: Mapping[str, str]) -> str:
-    if len(served) == len(every):
-        return "all"
-    names = ", ".join(visible(titles.get(c, c)) for c in served)
-    return f"only {names}" if len(served) == 1 else f"{len(served)}: {names}"

@@ -2,32 +2,39 @@
 
 from typing import Final
 
-from refusal_lens.evaluation import Answers, Grid, Steered
 from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree, screening_agrees
 from refusal_lens.judges import JudgeAgreement, make_judge
 from refusal_lens.progress import Progress
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stages.answers import ANSWERS
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.manners import STEERED
+from refusal_lens.study.stages.score import HELD_OUT
+from refusal_lens.study.stages.trade_off import GRID, READ
+
+OF_BEHAVIOUR: Final = Key("agreement", "behaviour", JudgeAgreement)
+OF_SCORE: Final = Key("agreement", "score", JudgeAgreement)
+OF_ANSWERS: Final = Key("agreement", "answers", JudgeAgreement)
+OF_MANNERS: Final = Key("agreement", "manners", JudgeAgreement)
+SCREENING: Final = Key("agreement", "screening", JudgeAgreement)
 
 
 def agreements(bench: Bench, tick: Progress) -> Records:
     """Whether the study's judge and a second one agree, and scores with read answers."""
     results, other = bench.results, make_judge(SECOND_READER)
     records: Records = {}
-    for stage, name in (("behaviour", "train"), ("score", "val")):
-        if results.has(stage, name):
-            records[stage] = judges_agree(results.get(stage, name, Answers), other)
-    if results.has("answers", "answers"):
-        shown = results.get("answers", "answers", Answers)
-        records["answers"] = judges_agree(shown.only(condition=shown.conditions[-1]), other)
-    if results.has("manners", "steered"):
-        records["manners"] = judges_agree(results.get("manners", "steered", Steered).answers, other)
-    if results.has("trade_off", "grid"):
-        grid = results.get("trade_off", "grid", Grid)
-        stage, name = ("trade_off", "read")  # of another model than the study's, where it is
-        if not results.has(stage, name):
-            stage, name = ("manners", "steered")
-        if results.has(stage, name) and not bool(grid.generated.all()):
-            records["screening"] = screening_agrees(grid, results.get(stage, name, Steered))
+    for source, agreement in ((BEHAVIOUR, OF_BEHAVIOUR), (HELD_OUT, OF_SCORE)):
+        if (read := results.find(source)) is not None:
+            records[agreement] = judges_agree(read, other)
+    if (shown := results.find(ANSWERS)) is not None:
+        records[OF_ANSWERS] = judges_agree(shown.only(condition=shown.conditions[-1]), other)
+    if (steered := results.find(STEERED)) is not None:
+        records[OF_MANNERS] = judges_agree(steered.answers, other)
+    grid = results.find(GRID)
+    answered = results.find(READ) or steered  # the first, of another model, where that is compared
+    if grid is not None and answered is not None and not bool(grid.generated.all()):
+        records[SCREENING] = screening_agrees(grid, answered)
     tick(1)
     return records
 
@@ -35,10 +42,9 @@ def agreements(bench: Bench, tick: Progress) -> Records:
 STAGE: Final = Stage(
     "agreement",
     "whether judges agree",
-    (),
-    (JudgeAgreement,),
-    agreements,
-    lambda b: 1,
-    lambda b: 0,
+    run=agreements,
+    work=lambda b: Work(1, 0),
+    writes=(OF_BEHAVIOUR, OF_SCORE, OF_ANSWERS, OF_MANNERS, SCREENING),
     after=("behaviour", "score", "trade_off", "manners", "answers"),
+    place=160,
 )

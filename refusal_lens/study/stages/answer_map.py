@@ -1,6 +1,5 @@
 """A prompt and the model's answer, token by layer, along every direction."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -9,8 +8,10 @@ from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.study.fitted import category_set
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
 
+MAP: Final = Key("answer_map", "map", TokenMap)
 ANSWER_TOKENS: Final = 24
 
 
@@ -23,21 +24,23 @@ def answer_maps(bench: Bench, tick: Progress, *, category: str) -> Records:
     order = (category, *(c for c in found.categories if c != category))
     maps = token_maps(bench.model, prompt, found, order, answer=answer)
     tick(1)
-    return {f"map_{i}": m for i, m in enumerate(maps)}
+    return {MAP.at(i): m for i, m in enumerate(maps)}
 
 
-def _answer_map(i: int, category: str) -> Stage:
+def _stage(i: int, category: str) -> Stage:
     return Stage(
         f"answer_map_{i}",
         f"a prompt and its answer, token by layer: {category}",
-        ("directions",),
-        (TokenMap,),
-        partial(answer_maps, category=category),
-        lambda b: 1,
-        lambda b: ANSWER_TOKENS,
+        run=partial(answer_maps, category=category),
+        work=lambda b: Work(1, ANSWER_TOKENS),
+        writes=(MAP,),
+        needs=("directions",),
+        plan="attribution",
+        family="answer_map",
+        category=category,
+        asked_for=lambda full, shown: shown,
+        place=380,
     )
 
 
-def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
-    """One for each category."""
-    return tuple(_answer_map(i, c) for i, c in enumerate(categories))
+STAGES: Final = (PerCategory(_stage),)

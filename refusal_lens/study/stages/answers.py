@@ -1,6 +1,7 @@
 """Answers before and after an edit."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.interventions import Ablate, Add
@@ -8,15 +9,29 @@ from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.study.fitted import Gap
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.sizes import StageSizes, size
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work, own_directions
+
+ANSWERS: Final = Key("answers", "answers", Answers)
+_CONDITIONS: Final = (UNEDITED, "ablated", "steered")
+
+
+@final
+@dataclass(frozen=True)
+class ShownSizes(StageSizes):
+    """Test prompts of each category whose answers are shown, and the longest answer in tokens."""
+
+    shown: int = size(3, full=6, quick=2)
+    shown_tokens: int = size(40, full=64, quick=24)
 
 
 def answers(bench: Bench, tick: Progress) -> Records:
     """What the model says before and after: unedited, ablated, steered by its own category."""
-    layer = bench.chosen_layer()
+    layer = chosen_layer(bench.results)
     own = {d.category: d for d in own_directions(bench, layer)}
-    shown = _shown(bench, bench.study.sizes.shown)
-    shown = PromptSet(tuple(p for p in shown if p.category in own))
+    shown = PromptSet(tuple(p for p in _shown(bench) if p.category in own))
     if not len(shown):
         raise Gap("`test` holds no prompt of a category that has a direction")
     ablated = {c: Ablate(d) for c, d in own.items()}
@@ -25,18 +40,18 @@ def answers(bench: Bench, tick: Progress) -> Records:
         bench.model,
         shown,
         [
-            (UNEDITED, None),
-            ("ablated", [ablated[p.category] for p in shown]),
-            ("steered", [steered[p.category] for p in shown]),
+            (name, None if edits is None else [edits[p.category] for p in shown])
+            for name, edits in zip(_CONDITIONS, (None, ablated, steered), strict=True)
         ],
-        decoding=Decoding(bench.study.sizes.shown_tokens),
+        decoding=Decoding(bench.size(ShownSizes).shown_tokens),
         progress=tick,
     )
-    return {"answers": unread.judge(bench.judge)}
+    return {ANSWERS: unread.judge(bench.judge)}
 
 
-def _shown(bench: Bench, n: int) -> PromptSet:
-    """`n` test prompts a category, refuse side and benign side in turn."""
+def _shown(bench: Bench) -> PromptSet:
+    """Some test prompts of each category, harmful and benign ones in turn."""
+    n = bench.size(ShownSizes).shown
     test = bench.prompts.only(split="test")
     sides: tuple[tuple[Label, int], ...] = (("refuse", (n + 1) // 2), ("comply", n // 2))
     chosen = [
@@ -51,10 +66,14 @@ def _shown(bench: Bench, n: int) -> PromptSet:
 STAGE: Final = Stage(
     "answers",
     "answers before and after",
-    ("directions", "geometry", "selection"),
-    (Answers,),
-    answers,
-    lambda b: 3 * b.study.sizes.shown * len(b.prompts.categories),
-    lambda b: 3 + TOKEN * b.study.sizes.shown_tokens,
+    run=answers,
+    work=lambda b: Work(
+        len(_CONDITIONS) * len(_shown(b)), 3 + TOKEN * b.size(ShownSizes).shown_tokens
+    ),
+    writes=(ANSWERS,),
+    needs=("directions", "geometry", "selection"),
     after=("contrasts",),
+    uses=(ShownSizes,),
+    place=150,
+    verdicts=(VerdictsOf("before and after", ANSWERS, each=True),),
 )

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
-from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import (
@@ -19,10 +19,28 @@ from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
+from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import Residuals
-from refusal_lens.study.fitted import PLACES
-from refusal_lens.study.other_models import half_refusing
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage
+from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.other_models import half_refusing, half_refusing_scale
+from refusal_lens.study.sizes import ALL, StageSizes, size
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stages.behaviour import BEHAVIOUR, BehaviourSizes
+
+CONTRAST_ANSWERS: Final = Key("contrasts", "behaviour", Answers)
+WITHIN: Final = Key("contrasts", "within", WithinTests)
+CONTRASTS: Final = Key("contrasts", "contrasts", BehaviourContrasts)
+BEHAVIOUR_GEOMETRY: Final = Key("contrasts", "geometry", BehaviourContrasts)
+
+
+@final
+@dataclass(frozen=True)
+class ContrastSizes(StageSizes):
+    """Pairs of each category that are read at another adapter scale than the study's."""
+
+    contrast_pairs: int = size(20, full=ALL, quick=8)
+
 
 _SOURCES: Final = {"behaviour": BOTH, "within": WITHIN_HARMFUL, "over": WITHIN_BENIGN}
 
@@ -35,24 +53,24 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     are what edits of a model that refuses by itself are made of.
     """
     model, study = half_refusing(bench), bench.study
-    if model is bench.model and bench.results.has("behaviour", "train"):
+    if model is bench.model and bench.results.has(BEHAVIOUR):
         resid = bench.train_resid(tick)
-        read = bench.results.get("behaviour", "train", Answers)
+        read = bench.results.get(BEHAVIOUR)
     else:
-        prompts = bench.split("train", study.sizes.contrast_pairs)
-        decoding = Decoding(study.sizes.behaviour_tokens)
+        prompts = _answered_anew(bench)
+        decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
         said = "none" if model is bench.model else model.name
         read = evaluate(
             model, prompts, bench.judge, condition=said, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()
-    records: Records = {"behaviour": read} | _by_behaviour(bench, resid, refused)
-    records["within"] = fit_within_tests(resid, refused, seed=study.seed)
+    records: Records = {CONTRAST_ANSWERS: read} | _by_behaviour(bench, resid, refused)
+    records[WITHIN] = fit_within_tests(resid, refused, seed=study.seed)
     with suppress(InputError):  # too few prompts in too many groups: the report says so
-        records["contrasts"] = fit_contrasts(resid, refused)
+        records[CONTRASTS] = fit_contrasts(resid, refused)
     with suppress(InputError):
-        records["geometry"] = fit_behaviour_geometry(resid, refused)
+        records[BEHAVIOUR_GEOMETRY] = fit_behaviour_geometry(resid, refused)
     return records
 
 
@@ -62,26 +80,41 @@ def _by_behaviour(bench: Bench, resid: Residuals, refused: Mapping[str, bool]) -
     records: Records = {}
     for source, name in _SOURCES.items():
         if len(chosen := contrast_prompts(prompts, refused, name)):
-            _, record = PLACES[source]
-            records[record] = bench.estimator.within_categories(resid.only(prompts=chosen))
+            records[POOLED_OF[source]] = bench.estimator.within_categories(
+                resid.only(prompts=chosen)
+            )
     if len(chosen := contrast_prompts(prompts, refused, BOTH, least=LEAST_PAIRS)):
-        records["by_category"] = bench.fit(resid.only(prompts=chosen))
+        records[CATEGORIES_OF["behaviour"]] = bench.fit(resid.only(prompts=chosen))
     return records
 
 
-def _n_contrasts(bench: Bench) -> int:
-    if not bench.study.planted:
-        return 1  # the answers to the fitting prompts are there already
-    return len(bench.split("train", bench.study.sizes.contrast_pairs))
+def _answered_anew(bench: Bench) -> PromptSet:
+    """The prompts that are answered at another adapter scale."""
+    return bench.split("train", bench.size(ContrastSizes).contrast_pairs)
+
+
+def _work(bench: Bench) -> Work:
+    passes = 2 + TOKEN * bench.size(BehaviourSizes).behaviour_tokens
+    if half_refusing_scale(bench) is None:
+        return Work(1, passes)  # the answers to the fitting prompts are there already
+    return Work.over(_answered_anew(bench), passes)
 
 
 STAGE: Final = Stage(
     "contrasts",
     "what the model did against what was asked, and directions by it",
-    (),
-    (Answers, BehaviourContrasts, WithinTests, DirectionSet),
-    contrasts,
-    _n_contrasts,
-    lambda b: 2 + TOKEN * b.study.sizes.behaviour_tokens,
+    run=contrasts,
+    work=_work,
+    writes=(
+        CONTRAST_ANSWERS,
+        WITHIN,
+        CONTRASTS,
+        BEHAVIOUR_GEOMETRY,
+        *(POOLED_OF[source] for source in _SOURCES),
+        CATEGORIES_OF["behaviour"],
+    ),
     after=("behaviour", "geometry"),
+    uses=(FitSizes, BehaviourSizes, ContrastSizes),
+    place=50,
+    verdicts=(VerdictsOf("contrasts", CONTRAST_ANSWERS),),
 )

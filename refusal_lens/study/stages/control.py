@@ -6,8 +6,16 @@ from typing import Final
 from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Comparison, Frame, Geometry, compare_to_control, fit_geometry
 from refusal_lens.progress import Progress
-from refusal_lens.study.other_models import control_model
-from refusal_lens.study.stage import Bench, Records, Stage, n_train
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.other_models import control_model, has_control
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stages.geometry import INTENDED
+
+CONTROL_DIRECTIONS: Final = Key("control", "directions", DirectionSet)
+CONTROL_GEOMETRY: Final = Key("control", "geometry", Geometry)
+COMPARISON: Final = Key("control", "comparison", Comparison)
+CHANGE: Final = Key("control", "change", Geometry)
 
 
 def control(bench: Bench, tick: Progress) -> Records:
@@ -18,23 +26,24 @@ def control(bench: Bench, tick: Progress) -> Records:
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
-    studied = bench.results.get("geometry", "intended", Geometry)
+    studied = bench.results.get(INTENDED)
     fit = partial(fit_geometry, estimator=bench.study.estimator)
     fitted = fit(resid)
-    records: Records = {"directions": bench.fit(resid), "geometry": fitted}
+    records: Records = {CONTROL_DIRECTIONS: bench.fit(resid), CONTROL_GEOMETRY: fitted}
     if fitted.sites == studied.sites:
-        records["comparison"] = compare_to_control(studied, fitted)
+        records[COMPARISON] = compare_to_control(studied, fitted)
         if plain.d_model == bench.model.d_model:
-            records["change"] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
+            records[CHANGE] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
     return records
 
 
 STAGE: Final = Stage(
     "control",
     "the same in the control model, and what differs",
-    ("geometry",),
-    (Geometry, Comparison, DirectionSet),
-    control,
-    lambda b: n_train(b) if b.study.control or b.study.planted else 0,
-    lambda b: 1,
+    run=control,
+    work=lambda b: Work.over(b.train if has_control(b) else ()),
+    writes=(CONTROL_GEOMETRY, COMPARISON, CHANGE, CONTROL_DIRECTIONS),
+    needs=("geometry",),
+    uses=(FitSizes,),
+    place=40,
 )

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.attribution import (
-    Decomposition,
     DepthProfile,
     depth_profile,
     logit_lens,
@@ -16,16 +15,23 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.logit_lens import LensProfile
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.progress import Progress
-from refusal_lens.selection import LayerCurve
 from refusal_lens.study.attributed import REACH, Reach, held_out
 from refusal_lens.study.fitted import Gap, category_set, direction_at
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.scored import scored_categories, trust_of
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stages.attribution import DECOMPOSITION
+from refusal_lens.study.stages.layers import CURVE
+
+LENS: Final = Key("depth", "lens", LensProfile)
+PROBE: Final = Key("depth", "probe", ProbeProfile)
+PROFILE: Final = Key("depth", "profile", DepthProfile)
 
 
 def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     """By layer: a probe, the logit lens, steering, and what is written; one profile a category."""
-    found = bench.results.get("attribution", "decomposition", Decomposition)
+    found = bench.results.get(DECOMPOSITION)
     targets = {t.category for t in found.targets}
     categories = [c for c in scored_categories(bench) if c in targets]
     if len(categories) < 2:
@@ -40,18 +46,16 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     probe = probe_layers(
         bench.model,
         prompts,
-        layers=bench.study.layers_of(bench.model.n_layers, reach.probe_layers),
+        layers=_probed(bench, reach),
         seed=bench.study.seed,
         progress=tick,
     )
-    curve: LayerCurve | None = None
-    if bench.results.has("layers", "curve"):
-        curve = bench.results.get("layers", "curve", LayerCurve)
-    records: Records = {"lens": lens, "probe": probe}
+    curve = bench.results.find(CURVE)
+    records: Records = {LENS: lens, PROBE: probe}
     directions = category_set(bench.results)
     for i, category in enumerate(categories):
-        direction = direction_at(directions, category, bench.chosen_layer())
-        records[f"profile_{i}"] = depth_profile(
+        direction = direction_at(directions, category, chosen_layer(bench.results))
+        records[PROFILE.at(i)] = depth_profile(
             category,
             probe=probe,
             lens=lens,
@@ -62,22 +66,25 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     return records
 
 
-def _n_probed(bench: Bench, reach: Reach) -> int:
-    return len(bench.study.layers_of(bench.model.n_layers, reach.probe_layers))
-
-
-def _depth(suffix: str, reach: Reach) -> Stage:
+def _stage(suffix: str, reach: Reach) -> Stage:
     return Stage(
         f"depth{suffix}",
         "probe, logit lens, steering and writing by layer",
-        ("attribution", "directions", "score"),
-        (DepthProfile, LensProfile, ProbeProfile),
-        partial(depth, reach=reach),
-        lambda b: len(held_out(b, reach)) + _n_probed(b, reach),
-        lambda b: 3,
+        run=partial(depth, reach=reach),
+        work=lambda b: Work(len(held_out(b, reach)) + len(_probed(b, reach)), 3),
+        writes=(PROFILE, LENS, PROBE),
+        needs=("attribution", "directions", "score"),
         after=("layers", "selection"),
-        sizes=asdict(reach),
+        parameters=asdict(reach),
+        plan="attribution",
+        family="depth",
+        asked_for=lambda full, shown: full == reach.whole,
+        place=370,
     )
 
 
-STAGES: Final = tuple(_depth(suffix, reach) for suffix, reach in REACH.items())
+def _probed(bench: Bench, reach: Reach) -> tuple[int, ...]:
+    return bench.study.layers_of(bench.model.n_layers, reach.probe_layers)
+
+
+STAGES: Final = tuple(_stage(suffix, reach) for suffix, reach in REACH.items())

@@ -2,11 +2,15 @@
 
 from typing import Final
 
-from refusal_lens.directions import DirectionSet
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import ResidualStats
-from refusal_lens.study.fitted import Gap
-from refusal_lens.study.stage import Bench, Records, Stage, n_train
+from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes, Gap
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+
+STATS: Final = Key("directions", "stats", ResidualStats)
+DIRECTIONS: Final = CATEGORIES_OF["intended"]
+POOLED_DIRECTIONS: Final = POOLED_OF["intended"]
 
 
 def directions(bench: Bench, tick: Progress) -> Records:
@@ -22,15 +26,19 @@ def directions(bench: Bench, tick: Progress) -> Records:
             f"the estimator {estimator.name!r} needs the residuals of all fitting prompts at once, "
             "which take too much memory here; give fewer prompts, or use mean_difference"
         )
-    return {"stats": stats, "directions": bench.fit(data), "pooled": estimator.pooled(data)}
+    return {
+        STATS: stats,
+        DIRECTIONS: bench.fit(data),
+        POOLED_DIRECTIONS: estimator.pooled(data),
+    }
 
 
 STAGE: Final = Stage(
     "directions",
     "directions at every layer",
-    (),
-    (ResidualStats, DirectionSet),
-    directions,
-    n_train,
-    lambda b: 1,
+    run=directions,
+    work=lambda b: Work.over(b.train),
+    writes=(STATS, DIRECTIONS, POOLED_DIRECTIONS),
+    uses=(FitSizes,),
+    place=20,
 )

@@ -4,12 +4,21 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.directions import DirectionSet
-from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.progress import Progress
 from refusal_lens.prompts.pairing import exchange_labels
-from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.directions import POOLED_DIRECTIONS
+
+INTENDED: Final = Key("geometry", "intended", Geometry)
+REMOVED: Final = Key("geometry", "removed", Geometry)
+OF_KEPT_PAIRS: Final = Key("geometry", "behaviour", Geometry)
+WHITENED: Final = Key("geometry", "whitened", Geometry)
+SHUFFLED: Final = Key("geometry", "shuffled", DirectionSet)
 
 
 def geometry(bench: Bench, tick: Progress) -> Records:
@@ -19,32 +28,33 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     residuals with the labels of random pairs exchanged give the shuffled-label control.
     """
     resid = bench.train_resid(tick)
-    read = bench.results.get("behaviour", "train", Answers)
-    intended = bench.results.get("directions", "pooled", DirectionSet)
+    read = bench.results.get(BEHAVIOUR)
+    intended = bench.results.get(POOLED_DIRECTIONS)
     kept = read.as_intended(bench.train)
     enough = [
         c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
     ]
     fit = partial(fit_geometry, estimator=bench.study.estimator)
     records: Records = {
-        "intended": fit(resid),
-        "removed": fit(resid, frame=Frame(removed=intended)),
+        INTENDED: fit(resid),
+        REMOVED: fit(resid, frame=Frame(removed=intended)),
     }
     if len(enough) > 1:
-        records["behaviour"] = fit(resid.only(prompts=kept.only(category=enough)))
+        records[OF_KEPT_PAIRS] = fit(resid.only(prompts=kept.only(category=enough)))
     if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
-        records["whitened"] = fit(resid, frame=Frame(whitened=True))
+        records[WHITENED] = fit(resid, frame=Frame(whitened=True))
     shuffled = resid.only(prompts=exchange_labels(bench.train, bench.study.seed))
-    records["shuffled"] = bench.estimator.pooled(shuffled)
+    records[SHUFFLED] = bench.estimator.pooled(shuffled)
     return records
 
 
 STAGE: Final = Stage(
     "geometry",
     "cosines with reliability",
-    ("behaviour", "directions"),
-    (Geometry, DirectionSet),
-    geometry,
-    n_read_again,
-    lambda b: 1,
+    run=geometry,
+    work=reading_again,
+    writes=(INTENDED, REMOVED, OF_KEPT_PAIRS, WHITENED, SHUFFLED),
+    needs=("behaviour", "directions"),
+    uses=(FitSizes,),
+    place=30,
 )

@@ -1,6 +1,5 @@
 """What goes when the strongest writers are replaced."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -9,10 +8,15 @@ from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, k
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.study.attributed import own_prompts, written
-from refusal_lens.study.fitted import Gap, direction_at, pooled_set
+from refusal_lens.study.attributed import own_prompts, planned, written
+from refusal_lens.study.fitted import FitSizes, Gap, direction_at, pooled_set
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.scored import scored_categories, scores_of
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
+
+KNOCK_OUT: Final = Key("knock_out", "curve", KnockOut)
+POOLED_DECOMPOSITION: Final = Key("knock_out", "decomposition", Decomposition)
 
 POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out
 CUTS: Final = {"": "mean"} | {f"_{r}": r for r in REPLACEMENTS if r != "mean"}
@@ -27,13 +31,13 @@ def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str
     cuts = Cuts(replacement=replacement, seed=bench.study.seed)
     progress = partial(_half, tick, len(prompts))
     curve = knock_out(bench.model, prompts, direction, found, score, cuts=cuts, progress=progress)
-    return {"curve": curve}
+    return {KNOCK_OUT: curve}
 
 
 def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
     """The strongest writers of the direction pooled over categories, in all scored ones."""
     pooled = pooled_set(bench.results)
-    direction = direction_at(pooled, pooled.categories[0], bench.chosen_layer())
+    direction = direction_at(pooled, pooled.categories[0], chosen_layer(bench.results))
     renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
     found = decompose(bench.model, renamed, [direction], progress=tick)
     prompts = pooled_prompts(bench)
@@ -46,7 +50,7 @@ def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
         cuts=Cuts(seed=bench.study.seed),
         progress=partial(_half, tick, len(prompts)),
     )
-    return {"decomposition": found, "curve": curve}
+    return {POOLED_DECOMPOSITION: found, KNOCK_OUT: curve}
 
 
 def pooled_prompts(bench: Bench) -> PromptSet:
@@ -62,43 +66,44 @@ def _half(tick: Progress, n_prompts: int, n: int) -> None:
     tick(n * n_prompts // 2)
 
 
-def _n_pooled(bench: Bench) -> int:
-    try:
-        return len(pooled_prompts(bench))
-    except Gap:
-        return 0
-
-
-def _knock_out(i: int, category: str, suffix: str) -> Stage:
+def _stage(i: int, category: str, suffix: str) -> Stage:
     replacement = CUTS[suffix]
     return Stage(
         f"knock_out{suffix}_{i}",
         f"its strongest writers replaced ({replacement}): {category}",
-        ("attribution", "directions", "score"),
-        (KnockOut,),
-        partial(knocked_out, category=category, replacement=replacement),
-        lambda b: _CURVE * len(own_prompts(b, category)) // 2,
-        lambda b: 2,
+        run=partial(knocked_out, category=category, replacement=replacement),
+        work=lambda b: Work(_CURVE * len(own_prompts(b, category)) // 2, 2),
+        writes=(KNOCK_OUT,),
+        needs=("attribution", "directions", "score"),
         after=("selection",),
+        plan="attribution",
+        family="knock_out",
+        category=category,
+        asked_for=lambda full, shown: full or (shown and not suffix),
+        place=340,
     )
 
 
-def _knock_out_pooled() -> Stage:
-    return Stage(
-        "knock_out_pooled",
-        "the pooled direction's strongest writers replaced (mean)",
-        ("directions", "score"),
-        (Decomposition, KnockOut),
-        knocked_out_pooled,
-        lambda b: len(b.train) + _CURVE * _n_pooled(b) // 2,
-        lambda b: 1,
-        after=("selection",),
-    )
+def _work_pooled(bench: Bench) -> Work:
+    prompts = planned(lambda: pooled_prompts(bench).prompts)
+    return Work(len(bench.train) + _CURVE * len(prompts) // 2)
 
 
-def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
-    """One for each replacement and category, and one of the pooled direction."""
-    return (
-        *(_knock_out(i, c, suffix) for suffix in CUTS for i, c in enumerate(categories)),
-        _knock_out_pooled(),
-    )
+POOLED_STAGE: Final = Stage(
+    "knock_out_pooled",
+    "the pooled direction's strongest writers replaced (mean)",
+    run=knocked_out_pooled,
+    work=_work_pooled,
+    writes=(POOLED_DECOMPOSITION, KNOCK_OUT),
+    needs=("directions", "score"),
+    after=("selection",),
+    uses=(FitSizes,),
+    plan="attribution",
+    family="knock_out",
+    asked_for=lambda full, shown: full,
+    place=350,
+)
+STAGES: Final = (
+    *(PerCategory(partial(_stage, suffix=suffix)) for suffix in CUTS),
+    POOLED_STAGE,
+)

@@ -6,7 +6,6 @@ from typing import Final
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
-    Answers,
     MannerMatrix,
     Steered,
     Taught,
@@ -14,22 +13,32 @@ from refusal_lens.evaluation import (
     find_styles,
     in_styles,
     manner_matrix,
-    whole_pairs,
 )
-from refusal_lens.geometry import Structure
-from refusal_lens.geometry.planted import shipped_planted
+from refusal_lens.geometry.control_adapters import shipped_planted
 from refusal_lens.interventions import Add
 from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import LABELS, PromptSet
+from refusal_lens.prompts import LABELS, Label, PromptSet
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
-from refusal_lens.study.compared import STEERED_AT, n_test_pairs
+from refusal_lens.study.compared import STEERED_AT, ReadSizes, compared_prompts
 from refusal_lens.study.fitted import Gap, at_layer
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work, own_directions
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.contrasts import ContrastSizes
+from refusal_lens.study.stages.structure import STRUCTURE
 
-CONTROL: Final = "control_"
+STEERED: Final = Key("manners", "steered", Steered)
+CONTROL_STEERED: Final = Key("manners", "control_steered", Steered)
+MANNERS: Final[dict[Label, Key[MannerMatrix]]] = {
+    side: Key("manners", side, MannerMatrix) for side in LABELS
+}
+CONTROL_MANNERS: Final[dict[Label, Key[MannerMatrix]]] = {
+    side: Key("manners", f"control_{side}", MannerMatrix) for side in LABELS
+}
 
 
 def manners(bench: Bench, tick: Progress) -> Records:
@@ -41,26 +50,24 @@ def manners(bench: Bench, tick: Progress) -> Records:
     follows the topic of the direction, it stays. Another model's styles are found first, from the
     openings of its own refusals of the fitting prompts.
     """
-    pairs = whole_pairs(bench.prompts.only(split="test"), bench.study.sizes.manner_pairs)
+    pairs = _pairs(bench)
     if not len(pairs):
         raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
-    layer = bench.chosen_layer()
+    layer = chosen_layer(bench.results)
     read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
     if not is_planted(bench):
-        if bench.results.has("behaviour", "train"):
-            styles = find_styles(bench.results.get("behaviour", "train", Answers))
-            read = replace(read, answers=in_styles(read.answers, styles))
-        return _matrices(bench, read, None, _clusters(bench))
+        if (said := bench.results.find(BEHAVIOUR)) is not None:
+            read = replace(read, answers=in_styles(read.answers, find_styles(said)))
+        return _matrices(bench, read, None, _clusters(bench), control=False)
     usual = _usual()
     moved = {c: usual[donor] for c, donor in _donors().items()}
-    records = _matrices(bench, read, Taught(usual, moved), _clusters(bench))
+    records = _matrices(bench, read, Taught(usual, moved), _clusters(bench), control=False)
     model = _deranged(bench)
-    fitting = bench.split("train", bench.study.sizes.contrast_pairs)
+    fitting = bench.split("train", bench.size(ContrastSizes).contrast_pairs)
     data = bench.fitting_data(model, fitting, sites=(Site(layer),), offsets=(-1,))
     own = at_layer(bench.fit(data), layer)
     read = _steered(bench, model, own, pairs, tick)
-    found = _matrices(bench, read, Taught(moved, usual), {})
-    return records | {f"{CONTROL}{name}": record for name, record in found.items()}
+    return records | _matrices(bench, read, Taught(moved, usual), {}, control=True)
 
 
 def is_planted(bench: Bench) -> bool:
@@ -76,16 +83,22 @@ def _steered(
     tick: Progress,
 ) -> Steered:
     added = [Add(d, strength=STEERED_AT) for d in directions]
-    decoding = Decoding(bench.study.sizes.manner_tokens)
+    decoding = Decoding(bench.size(ReadSizes).manner_tokens)
     return answer_steered(model, pairs, added, bench.judge, decoding=decoding, progress=tick)
 
 
 def _matrices(
-    bench: Bench, read: Steered, taught: Taught | None, clusters: Mapping[str, int]
+    bench: Bench,
+    read: Steered,
+    taught: Taught | None,
+    clusters: Mapping[str, int],
+    *,
+    control: bool,
 ) -> Records:
-    records: Records = {"steered": read}
+    matrices = CONTROL_MANNERS if control else MANNERS
+    records: Records = {(CONTROL_STEERED if control else STEERED): read}
     for side in LABELS:
-        records[side] = manner_matrix(
+        records[matrices[side]] = manner_matrix(
             read, side, clusters=clusters, taught=taught, seed=bench.study.seed
         )
     return records
@@ -115,25 +128,33 @@ def _donors() -> dict[str, str]:
 
 
 def _clusters(bench: Bench) -> Mapping[str, int]:
-    if not bench.results.has("structure", "structure"):
-        return {}
-    found = bench.results.get("structure", "structure", Structure)
-    return dict(zip(found.mapped, found.clusters, strict=True))
+    found = bench.results.find(STRUCTURE)
+    return {} if found is None else dict(zip(found.mapped, found.clusters, strict=True))
 
 
-def _n_manners(bench: Bench) -> int:
-    prompts = n_test_pairs(bench, bench.study.sizes.manner_pairs)
-    models = 2 if is_planted(bench) else 1
-    return models * prompts * (1 + len(bench.prompts.categories))
+def _pairs(bench: Bench) -> PromptSet:
+    """The test pairs that are answered under each direction."""
+    return compared_prompts(bench, bench.size(ReadSizes).manner_pairs)
+
+
+def _work(bench: Bench) -> Work:
+    conditions = (2 if is_planted(bench) else 1) * (1 + len(bench.prompts.categories))
+    passes = 2 + TOKEN * bench.size(ReadSizes).manner_tokens
+    return Work(len(_pairs(bench)) * conditions, passes)
 
 
 STAGE: Final = Stage(
     "manners",
     "how it refuses under each direction",
-    ("directions", "geometry"),
-    (Steered, MannerMatrix),
-    manners,
-    _n_manners,
-    lambda b: 2 + TOKEN * b.study.sizes.manner_tokens,
+    run=manners,
+    work=_work,
+    writes=(STEERED, *MANNERS.values(), CONTROL_STEERED, *CONTROL_MANNERS.values()),
+    needs=("directions", "geometry"),
     after=("contrasts", "selection", "structure"),
+    uses=(ReadSizes, ContrastSizes),
+    place=130,
+    verdicts=(
+        VerdictsOf("manners, under each direction", STEERED),
+        VerdictsOf("manners, the control", CONTROL_STEERED),
+    ),
 )

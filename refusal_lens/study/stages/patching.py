@@ -23,10 +23,15 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
-from refusal_lens.study.attributed import REACH, Reach, twins_only
+from refusal_lens.study.attributed import REACH, Reach, planned, twins_only
 from refusal_lens.study.fitted import Gap
+from refusal_lens.study.key import Key
 from refusal_lens.study.scored import patched_categories, scores_of
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+
+FAST: Final = Key("patching", "fast", AttributionPatch)
+PATCHES: Final = Key("patching", "patches", PatchMap)
+PATCH_AGREEMENT: Final = Key("patching", "agreement", PatchAgreement)
 
 _GRADIENT: Final = 8  # passes for a prompt's forward and backward pass with every site read
 _A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, placebos included
@@ -43,9 +48,9 @@ def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     fast = attribution_patch(model, pairs, sites, metric, offsets=offsets, progress=tick)
     real = patch(model, pairs, others, metric, offsets=offsets, progress=tick)
     return {
-        "fast": fast,
-        "patches": real,
-        "agreement": patch_agreement(_at(fast, others), real),
+        FAST: fast,
+        PATCHES: real,
+        PATCH_AGREEMENT: patch_agreement(_at(fast, others), real),
     }
 
 
@@ -96,31 +101,27 @@ def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatc
     return replace(fast, sites=sites, estimate=fast.estimate[:, columns])
 
 
-def _n_pairs(bench: Bench, reach: Reach) -> int:
-    try:
-        return len(patch_pairs(bench, reach))
-    except Gap:
-        return 0
+def _stage(suffix: str, reach: Reach) -> Stage:
+    def work(bench: Bench) -> Work:
+        pairs = planned(lambda: patch_pairs(bench, reach))
+        tokens = planned(
+            lambda: [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
+        )
+        return Work(2 * len(pairs), (2 * _GRADIENT + _A_TOKEN * len(tokens)) / 2)
 
-
-def _n_tokens(bench: Bench, reach: Reach) -> int:
-    try:
-        return len(patch_sites(bench, reach)) * len(patch_offsets(bench, reach))
-    except Gap:
-        return 0
-
-
-def _patching(suffix: str, reach: Reach) -> Stage:
     return Stage(
         f"patching{suffix}",
         "patches from refuse-side prompts into their twins",
-        ("score",),
-        (AttributionPatch, PatchMap, PatchAgreement),
-        partial(patching, reach=reach),
-        lambda b: 2 * _n_pairs(b, reach),
-        lambda b: (2 * _GRADIENT + _A_TOKEN * _n_tokens(b, reach)) / 2,
-        sizes=asdict(reach),
+        run=partial(patching, reach=reach),
+        work=work,
+        writes=(FAST, PATCHES, PATCH_AGREEMENT),
+        needs=("score",),
+        parameters=asdict(reach),
+        plan="attribution",
+        family="patching",
+        asked_for=lambda full, shown: full == reach.whole,
+        place=330,
     )
 
 
-STAGES: Final = tuple(_patching(suffix, reach) for suffix, reach in REACH.items())
+STAGES: Final = tuple(_stage(suffix, reach) for suffix, reach in REACH.items())

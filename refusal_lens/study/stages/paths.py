@@ -23,9 +23,16 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, Label, Prompt
-from refusal_lens.study.attributed import FULL, own_prompts, twins_only, written
+from refusal_lens.study.attributed import FULL, own_prompts, planned, twins_only, written
 from refusal_lens.study.fitted import Gap
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
+
+PATH: Final = Key("paths", "path", HeadPath)
+SOURCES: Final = Key("paths", "sources", HeadSources)
+SOURCES_TWIN: Final = Key("paths", "sources_twin", HeadSources)
+REGIONS: Final = Key("paths", "regions", SourceRegions)
+NEURONS: Final = Key("paths", "neurons", NeuronShares)
 
 
 @final
@@ -59,13 +66,13 @@ def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Recor
     pairs = path_pairs(bench, category, trail)
     seed = bench.study.seed
     followed = head_paths(bench.model, pairs, heads, direction, seed=seed, progress=tick)
-    records: Records = {f"path_{i}": path for i, path in enumerate(followed)}
+    records: Records = {PATH.at(i): path for i, path in enumerate(followed)}
     with suppress(InputError):
         records |= _sources(bench, pairs, heads, direction, tick)
     prompts = own_prompts(bench, category)
     for i, mlp in enumerate(mlps):
         with suppress(InputError):
-            records[f"neurons_{i}"] = mlp_neurons(
+            records[NEURONS.at(i)] = mlp_neurons(
                 bench.model, prompts, direction, mlp.layer, seed=seed, progress=tick
             )
     return records
@@ -102,7 +109,7 @@ def _sources(
     template = (len(chat.prefix_ids), chat.n_post)
     category = pairs[0].category
     regions = source_regions(refuse, comply, heads, category=category, template=template)
-    return {"sources": refuse[0], "sources_twin": comply[0], "regions": regions}
+    return {SOURCES: refuse[0], SOURCES_TWIN: comply[0], REGIONS: regions}
 
 
 def _side(bench: Bench, pair: Pair, label: Label) -> Prompt:
@@ -111,30 +118,29 @@ def _side(bench: Bench, pair: Pair, label: Label) -> Prompt:
     return sides[LABELS.index(label)]
 
 
-def _n_path_pairs(bench: Bench, category: str, trail: Trail) -> int:
-    try:
-        return len(path_pairs(bench, category, trail))
-    except Gap:
-        return 0
-
-
-def _paths(i: int, category: str, suffix: str) -> Stage:
+def _stage(i: int, category: str, suffix: str) -> Stage:
     trail = _TRAIL[suffix]
+
+    def work(bench: Bench) -> Work:
+        pairs = planned(lambda: path_pairs(bench, category, trail))
+        prompts = own_prompts(bench, category)
+        return Work(3 * len(pairs) + trail.mlps * len(prompts), _PART)
+
     return Stage(
         f"paths_{i}{suffix}",
         f"its strongest heads and MLP followed: {category}",
-        ("attribution", "directions"),
-        (HeadPath, HeadSources, NeuronShares, SourceRegions),
-        partial(paths, category=category, trail=trail),
-        lambda b: (
-            3 * _n_path_pairs(b, category, trail) + trail.mlps * len(own_prompts(b, category))
-        ),
-        lambda b: _PART,
+        run=partial(paths, category=category, trail=trail),
+        work=work,
+        writes=(PATH, SOURCES, SOURCES_TWIN, NEURONS, REGIONS),
+        needs=("attribution", "directions"),
         after=("selection",),
-        sizes=asdict(trail),
+        parameters=asdict(trail),
+        plan="attribution",
+        family="paths",
+        category=category,
+        asked_for=lambda full, shown: suffix == FULL if full else shown and not suffix,
+        place=360,
     )
 
 
-def stages(categories: Sequence[str]) -> tuple[Stage, ...]:
-    """One for each reach and category."""
-    return tuple(_paths(i, c, suffix) for suffix in _TRAIL for i, c in enumerate(categories))
+STAGES: Final = tuple(PerCategory(partial(_stage, suffix=suffix)) for suffix in _TRAIL)

@@ -4,27 +4,28 @@ from typing import Final
 
 from refusal_lens.progress import Progress
 from refusal_lens.selection import Selection, score_candidates, select
-from refusal_lens.study.candidates import selection_layers
+from refusal_lens.study.candidates import CandidateSizes, candidate_places
 from refusal_lens.study.fitted import Gap, defined, pooled_set
+from refusal_lens.study.key import Key
 from refusal_lens.study.scored import asked, trust_of
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+
+SELECTION: Final = Key("selection", "selection", Selection)
 
 
 def selection(bench: Bench, tick: Progress) -> Records:
     """Layer and offset by Arditi's rule, with the direction pooled over categories."""
-    sizes = bench.study.sizes
-    pooled = pooled_set(bench.results)
-    offsets = pooled.offsets if sizes.all_offsets else (-1,)
+    n = bench.size(CandidateSizes).selection_prompts
     found = score_candidates(
         bench.model,
-        defined(pooled, selection_layers(bench), offsets),
+        defined(pooled_set(bench.results), candidate_places(bench)),
         trust_of(bench),
-        harmful=asked(bench, "refuse", sizes.selection_prompts),
-        harmless=asked(bench, "comply", sizes.selection_prompts),
+        harmful=asked(bench, "refuse", n),
+        harmless=asked(bench, "comply", n),
         progress=tick,
     )
     try:
-        return {"selection": select(found, bench.model.n_layers)}
+        return {SELECTION: select(found, bench.model.n_layers)}
     except ValueError as error:
         raise Gap(f"no layer can be selected: {error}") from None
 
@@ -32,10 +33,11 @@ def selection(bench: Bench, tick: Progress) -> Records:
 STAGE: Final = Stage(
     "selection",
     "choice of the layer (pooled)",
-    ("directions", "score"),
-    (Selection,),
-    selection,
-    lambda b: len(selection_layers(b)) * (b.model.chat.n_post if b.study.sizes.all_offsets else 1),
-    lambda b: 3 * b.study.sizes.selection_prompts,
+    run=selection,
+    work=lambda b: Work.over(candidate_places(b), 3 * b.size(CandidateSizes).selection_prompts),
+    writes=(SELECTION,),
+    needs=("directions", "score"),
     after=("contrasts",),
+    uses=(CandidateSizes,),
+    place=70,
 )

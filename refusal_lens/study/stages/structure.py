@@ -16,7 +16,14 @@ from refusal_lens.geometry import (
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
-from refusal_lens.study.stage import Bench, Records, Stage, n_read_again
+from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.key import Key
+from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+
+SEPARABILITY: Final = Key("structure", "separability", Separability)
+STRUCTURE: Final = Key("structure", "structure", Structure)
+SHARED_POOL: Final = Key("structure", "shared_pool", SharedPool)
 
 POOL: Final = (
     "safety_core"  # Joad et al. 2026 take the benign side of WildGuardMix, their safety core
@@ -25,7 +32,7 @@ POOL: Final = (
 
 def structure(bench: Bench, tick: Progress) -> Records:
     """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
-    layer, seed = bench.chosen_layer(), bench.study.seed
+    layer, seed = chosen_layer(bench.results), bench.study.seed
     at_layer: list[Residuals] = []
 
     def by_category() -> Generator[Residuals]:
@@ -36,25 +43,26 @@ def structure(bench: Bench, tick: Progress) -> Records:
             yield part
 
     kept = bench.post_resid(tick)
-    records: Records = {"separability": separability(kept or by_category(), seed=seed)}
+    records: Records = {SEPARABILITY: separability(kept or by_category(), seed=seed)}
     resid = bench.train_resid()
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
     with suppress(InputError):
         there = kept or Residuals.join(at_layer)
-        records["structure"] = fit_structure(resid, layer, at_layer=there, seed=seed)
+        records[STRUCTURE] = fit_structure(resid, layer, at_layer=there, seed=seed)
     categories = bench.train.categories
     pool = POOL if POOL in categories else categories[0]
-    records["shared_pool"] = fit_shared_pool(resid, pool, sites=(Site(layer),))
+    records[SHARED_POOL] = fit_shared_pool(resid, pool, sites=(Site(layer),))
     return records
 
 
 STAGE: Final = Stage(
     "structure",
     "separable or not; clusters, dimension, subspaces",
-    ("geometry",),
-    (Separability, Structure, SharedPool),
-    structure,
-    n_read_again,
-    lambda b: 1,
+    run=structure,
+    work=reading_again,
+    writes=(SEPARABILITY, STRUCTURE, SHARED_POOL),
+    needs=("geometry",),
     after=("selection",),
+    uses=(FitSizes,),
+    place=100,
 )

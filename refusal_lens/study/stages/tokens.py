@@ -5,7 +5,10 @@ from typing import Final
 from refusal_lens.attribution import TokenMap, token_map
 from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import Gap, category_set
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.stage import Bench, Records, Stage, Work
+
+TOKENS: Final = Key("tokens", "tokens", TokenMap)
 
 
 def tokens(bench: Bench, tick: Progress) -> Records:
@@ -16,16 +19,16 @@ def tokens(bench: Bench, tick: Progress) -> Records:
     if prompt is None:
         raise Gap("no category with a direction has a harmful prompt in `test`")
     tick(1)
-    return {"tokens": token_map(bench.model, prompt, found, prompt.category)}
+    return {TOKENS: token_map(bench.model, prompt, found, prompt.category)}
 
 
 STAGE: Final = Stage(
     "tokens",
     "tokens by layer",
-    ("directions",),
-    (TokenMap,),
-    tokens,
-    lambda b: 1,
-    lambda b: 1,
+    run=tokens,
+    work=lambda b: Work(1),
+    writes=(TOKENS,),
+    needs=("directions",),
     after=("contrasts",),
+    place=170,
 )

@@ -5,7 +5,6 @@ from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
-    Answers,
     Grid,
     Matched,
     Reading,
@@ -23,13 +22,26 @@ from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.study.compared import (
     STEERED_AT,
+    ComparedSizes,
+    ReadSizes,
     compared_directions,
     compared_pairs,
+    compared_prompts,
+    grid_cells,
     matched,
-    n_test_pairs,
 )
-from refusal_lens.study.other_models import half_refusing
-from refusal_lens.study.stage import Bench, Records, Stage
+from refusal_lens.study.key import Key
+from refusal_lens.study.other_models import half_refusing, half_refusing_scale
+from refusal_lens.study.stage import Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stages.behaviour import BehaviourSizes
+from refusal_lens.study.stages.contrasts import CONTRAST_ANSWERS, ContrastSizes
+from refusal_lens.study.stages.score import TRUST
+
+TRADE_OFF: Final = Key("trade_off", "trade_off", TradeOff)
+GRID: Final = Key("trade_off", "grid", Grid)
+MATCHED: Final = Key("trade_off", "matched", Matched)
+COMPARED_TRUST: Final = Key("trade_off", "trust", ScoreTrust)
+READ: Final = Key("trade_off", "read", Steered)
 
 
 def trade_off(bench: Bench, tick: Progress) -> Records:
@@ -41,27 +53,31 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     calibrated on its own read answers, and some answers are read for the agreement of the two.
     Where a category has no score that can be trusted, its prompts' answers are generated and read.
     """
-    sizes = bench.study.sizes
     model, records = half_refusing(bench), Records()
-    trust = None
-    if bench.results.has("score", "trust"):
-        trust = bench.results.get("score", "trust", ScoreTrust)
-        if model is not bench.model:
-            trust = records["trust"] = _calibrated(bench, model, trust)
+    trust = bench.results.find(TRUST)
+    if trust is not None and model is not bench.model:
+        trust = records[COMPARED_TRUST] = _calibrated(bench, model, trust)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
-    reading = Reading(trust, bench.judge, Decoding(sizes.manner_tokens))
+    reading = Reading(trust, bench.judge, Decoding(bench.size(ReadSizes).manner_tokens))
     with allow_transfer():  # the study's own directions, at another scale of its adapter
-        grid = measure_grid(model, cases, pairs, reading, strengths=sizes.strengths, progress=tick)
+        grid = measure_grid(
+            model,
+            cases,
+            pairs,
+            reading,
+            strengths=bench.size(ComparedSizes).strengths,
+            progress=tick,
+        )
     if model is not bench.model:
-        few = PromptSet(pairs.prompts[: 2 * (sizes.manner_pairs // 2)])
+        few = _read_too(bench, pairs)
         strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
         added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
         with allow_transfer():
-            records["read"] = answer_steered(
+            records[READ] = answer_steered(
                 model, few, added, reading.judge, decoding=reading.decoding, progress=tick
             )
-    return records | {"trade_off": grid.trade_off(), "grid": grid} | matched(bench, grid)
+    return records | {TRADE_OFF: grid.trade_off(), GRID: grid} | matched(bench, grid, MATCHED)
 
 
 def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust:
@@ -69,12 +85,10 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
 
     Where nothing was refused there, or all of it, no score can be trusted.
     """
-    prompts = bench.split("train", bench.study.sizes.contrast_pairs)
-    read = None
-    if bench.results.has("contrasts", "behaviour"):
-        read = bench.results.get("contrasts", "behaviour", Answers)
+    prompts = _calibrating(bench)
+    read = bench.results.find(CONTRAST_ANSWERS)
     if read is None or read.provenance.model_digest != model.digest:
-        decoding = Decoding(bench.study.sizes.behaviour_tokens)
+        decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
         read = evaluate(model, prompts, bench.judge, decoding=decoding)
     try:
         return calibrate_score(model, prompts, read, trust)
@@ -83,25 +97,34 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
         return replace(trust, mode=untrusted, threshold={}, openings={}, auroc={}, opening_auroc={})
 
 
-def _n_trade_off(bench: Bench) -> int:
-    # The categories' directions, the pooled one and three controls, at each strength but 0.
-    categories, sizes = len(bench.prompts.categories), bench.study.sizes
-    prompts = n_test_pairs(bench, sizes.trade_off_pairs)
-    scores = prompts * (1 + (categories + 4) * len(set(sizes.strengths) - {0.0}))
-    if not bench.study.planted:
-        return scores
-    # At another scale the scores are calibrated, and some answers are read.
-    answers = min(prompts, 2 * (sizes.manner_pairs // 2)) * (1 + categories)
-    return scores + len(bench.split("train", sizes.contrast_pairs)) + 2 * answers
+def _read_too(bench: Bench, pairs: PromptSet) -> PromptSet:
+    """The pairs whose answers are read at another adapter scale, to check its scores."""
+    return PromptSet(pairs.prompts[: 2 * (bench.size(ReadSizes).manner_pairs // 2)])
+
+
+def _calibrating(bench: Bench) -> PromptSet:
+    """The fitting prompts on which scores are calibrated at another adapter scale."""
+    return bench.split("train", bench.size(ContrastSizes).contrast_pairs)
+
+
+def _work(bench: Bench) -> Work:
+    pairs = compared_prompts(bench)
+    scores = len(pairs) * len(grid_cells(bench))
+    if half_refusing_scale(bench) is None:
+        return Work(scores)
+    answers = len(_read_too(bench, pairs)) * (1 + len(bench.prompts.categories))
+    return Work(scores + len(_calibrating(bench)) + 2 * answers)
 
 
 STAGE: Final = Stage(
     "trade_off",
     "refusal against over-refusal as strength grows",
-    ("directions", "geometry"),
-    (TradeOff, Grid, Matched, ScoreTrust, Steered),
-    trade_off,
-    _n_trade_off,
-    lambda b: 1,
+    run=trade_off,
+    work=_work,
+    writes=(TRADE_OFF, GRID, MATCHED, COMPARED_TRUST, READ),
+    needs=("directions", "geometry"),
     after=("score", "selection", "contrasts"),
+    uses=(ComparedSizes, ReadSizes, BehaviourSizes, ContrastSizes),
+    place=110,
+    verdicts=(VerdictsOf("trade-off, to check its scores", READ),),
 )

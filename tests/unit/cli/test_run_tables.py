@@ -13,11 +13,14 @@ from support.synthetic.geometry import CATEGORIES, LAYER, LAYERS, PAYLOADS, geom
 from support.synthetic.run import run, stages
 from typer.testing import CliRunner
 
-from refusal_lens.cli.geometry_tables import COLUMNS, GeometryTables
 from refusal_lens.cli.main import app
-from refusal_lens.geometry import Comparison
+from refusal_lens.cli.screen import to_rich
+from refusal_lens.report.run import Run
 from refusal_lens.sites import Site
+from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.results import Results
+from refusal_lens.study.stages.control import COMPARISON
+from refusal_lens.tables.geometry import COLUMNS, GeometryTables
 
 KEPT = ("geometry", "control", "structure", "selection")
 
@@ -30,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def shown(table: Any) -> str:
     out = Console(file=io.StringIO(), width=200)
-    out.print(table)
+    out.print(to_rich(table))
     return out.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -56,7 +59,7 @@ def test_the_command_prints_pairs_and_categories_and_writes_every_layer(results:
 def test_a_row_holds_both_questions_and_the_control(results: Results) -> None:
     tables = GeometryTables.of(results)
     g, control = geometry(), geometry(seed=1)
-    change = results.get("control", "comparison", Comparison)
+    change = results.get(COMPARISON)
     for i, j, layer in ((0, 1, 20), (2, 7, 9), (3, 4, 29)):
         a, b = CATEGORIES[i], CATEGORIES[j]
         row = tables.row(a, b, Site(layer))
@@ -97,7 +100,6 @@ def test_names_act_neither_as_markup_nor_as_columns(tmp_path: Path) -> None:
         (["{run}", "--layer", "77"], "layer 77 is not in this run: 0 to 29"),
         (["{empty}"], "has no geometry"),
         (["nowhere"], "not a run folder"),
-        (["{bare}"], "name one with --layer"),
         (["{run}", "--csv", "{run}/manifest.json/x.csv"], "can't be written"),
     ],
 )
@@ -107,12 +109,20 @@ def test_what_is_missing_is_one_clear_line(
     places = {
         "run": results.folder,
         "empty": run(tmp_path / "empty", {}).folder,
-        "bare": run(tmp_path / "bare", {"geometry": {"intended": geometry()}}).folder,
     }
     done = command("geometry", *(a.format(**places) for a in arguments))
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_without_a_selection_the_layer_is_the_most_reliable_one(tmp_path: Path) -> None:
+    """The rule of the study and of the report holds for the command line, too."""
+    bare = run(tmp_path / "bare", {"geometry": {"intended": geometry()}})
+    layer = int(geometry().reliability.nan_to_num(-1.0).mean(1).argmax())
+    assert chosen_layer(bare) == Run(bare).layer == layer
+    done = command("directions", str(bare.folder))
+    assert done.returncode == 0 and f"layer {layer}, offset -1" in done.stdout
 
 
 def test_the_control_reaches_the_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from support.synthetic.geometry import PAYLOADS
 from refusal_lens.evaluation import Effects
 from refusal_lens.intervals import wilson
 from refusal_lens.plots import plot_effects
-from refusal_lens.plots.effects import effects_table
+from refusal_lens.tables.effects import effects_table
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:

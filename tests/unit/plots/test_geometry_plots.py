@@ -42,11 +42,11 @@ from refusal_lens.plots import (
     plot_separability,
     plot_shares,
 )
-from refusal_lens.plots.contrasts import contrasts_table
-from refusal_lens.plots.curves import meeting_table
-from refusal_lens.plots.separability import separability_table
 from refusal_lens.plots.text import interval, number, probability
 from refusal_lens.records import Estimate
+from refusal_lens.tables.contrasts import contrasts_table
+from refusal_lens.tables.cosines import meeting_table
+from refusal_lens.tables.separability import separability_table
 
 
 def said() -> dict[str, Verdict]:

@@ -29,7 +29,7 @@ from support.synthetic.run import Page, run
 from support.synthetic.run import trust as trust
 
 from refusal_lens.attribution import Component, component_matrix, patch_agreement
-from refusal_lens.cli.attribution_tables import found_in
+from refusal_lens.cli.screen import to_rich
 from refusal_lens.plots import (
     plot_answer_maps,
     plot_blocks,
@@ -44,10 +44,13 @@ from refusal_lens.plots import (
     plot_sources,
     plot_writers,
 )
-from refusal_lens.plots.attribution.paths import regions_table, seen_in
 from refusal_lens.plots.palette import UNDEFINED
 from refusal_lens.plots.text import escape
 from refusal_lens.report.page import write_report
+from refusal_lens.report.section import every_section
+from refusal_lens.tables.parts import attribution_of_run
+from refusal_lens.tables.paths import regions_table, seen_in
+from refusal_lens.tables.table import Table
 
 SEEN = Component(7, "head", 2)
 FIGURES = (
@@ -287,8 +290,19 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     plots = [d for d in page.of("div") if (d.get("id") or "") in FIGURES]
     assert tuple(d["id"] for d in plots) == FIGURES
     text = words(page)
-    section = text[text.index("Which parts write it, and when The") :]
-    section = section[: section.index("What was measured, how")]
+    titles = {section.id: section.title for _, section in every_section()}
+    parts = [h["id"] for h in page.of("h3")]
+    first = parts.index("attribution")
+    assert parts[first : first + 7] == [
+        "attribution",
+        "patching",
+        "knock-outs",
+        "paths",
+        "depth",
+        "answer-maps",
+        "tokens",
+    ]
+    section = text[text.rindex(titles["attribution"]) : text.rindex(titles["methods"])]
     assert section.count("Not shown") == 1  # the study's own token map, which is not there
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}
@@ -351,10 +365,11 @@ def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
 def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
     found = run(tmp_path / "run", stages(CATEGORIES[:4]))
     console = Console(file=io.StringIO(), width=120)
-    console.print(*found_in(found, CATEGORIES[1]))
+    for part in attribution_of_run(found, CATEGORIES[1]):
+        console.print(to_rich(part) if isinstance(part, Table) else part)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
     assert own.writers()[0].name in text and "residual" in text
     words = " ".join(text.split())
-    assert "mean of one correlation a pair, interval over pairs: 1.00 [1.00, 1.00]" in words
+    assert "mean of one correlation per pair, interval over pairs: 1.00 [1.00, 1.00]" in words
     assert f"n = {4 * PAIRS} pairs, control 0.00" in words

@@ -12,13 +12,13 @@ from support.synthetic.geometry import (
     PAYLOADS,
     structure,
 )
-from support.synthetic.records import read, token_map
+from support.synthetic.records import read, token_map, trade_off
 from support.synthetic.run import Page, hostile, run, stages
 
-from refusal_lens.plots.tables import gap_table
 from refusal_lens.plots.text import number
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.page import write_report
+from refusal_lens.tables.behaviour import gap_table
 
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
 GROUPS = ("model", "directions", "edits", "parts", "method")
@@ -40,8 +40,10 @@ HEADINGS = (
     "lengths",
     "effects",
     "layers",
+    "rules",
     "trade-off",
     "matched",
+    "full-evaluation",
     "manners",
     "costs",
     "answers",
@@ -164,8 +166,10 @@ def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
     assert "embedded (adapter deranged, scale 1), benign prompts" in text
     assert "at random" in text and "in the manner that the other model was taught" in text
     # Which model the comparison is of, and what became of every answer.
-    assert "test; embedded (adapter scale 0.5)" in text and "Measured in simulated" in text
-    assert "Agreement with read verdicts on read answers of simulated to fitting prompts" in text
+    assert (
+        "test; embedded (adapter scale 0.5)" in text and f"Measured in {trade_off().model}" in text
+    )
+    assert f"on read answers of {trade_off().model} to fitting prompts" in text
     assert "1 gibberish, 1 unparsed, 1 missing, 1 unclear; flags: 6 not English" in text
     assert "otherwise unclear" in text and "manners, the control" in text
     assert "all, pooled: ablated" in text and "3.10 [" in text and "| 3.00, n = 6" in text
@@ -180,7 +184,7 @@ def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path)
     text = " ".join(" ".join(page.text).split())
     assert "Refusal directions no control" in text
     assert text.count("refusal direction 0.") == 0
-    assert "no control no control" in text
+    assert "share, control" not in text and "q, beyond control" not in text
 
 
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:

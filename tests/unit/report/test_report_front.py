@@ -24,8 +24,8 @@ from refusal_lens.evaluation import Effects
 from refusal_lens.geometry import mean_cosine
 from refusal_lens.plots.text import interval, number
 from refusal_lens.records import Record
-from refusal_lens.report.front import Panel, panels
-from refusal_lens.report.page import write_report
+from refusal_lens.report.front import Panel
+from refusal_lens.report.page import panels, write_report
 from refusal_lens.report.run import Run
 from refusal_lens.study.results import Results
 

@@ -1,0 +1,30 @@
+"""Many cosines in one sentence."""
+
+from collections.abc import Sequence
+
+import torch
+
+from refusal_lens.plots.text import interval
+
+
+def spread_of_cosines(
+    value: torch.Tensor, low: torch.Tensor, high: torch.Tensor, kept: Sequence[bool]
+) -> str:
+    """Smallest, median and largest cosine of the directions kept, each with its interval."""
+    rows = [i for i, own in enumerate(kept) if own]
+    cells = [
+        (float(value[i, j]), float(low[i, j]), float(high[i, j]))
+        for n, i in enumerate(rows)
+        for j in rows[n + 1 :]
+        if float(value[i, j]) == float(value[i, j])
+    ]
+    if not cells:
+        return "undefined: fewer than two measurable directions"
+    cells.sort()
+    apart = sum(h < 1 for _, _, h in cells)
+    chosen = (cells[0], cells[len(cells) // 2], cells[-1])
+    least, middle, most = (interval(*cell) for cell in chosen)
+    return (
+        f"from {least} over {middle} (median) to {most}; {apart} of {len(cells)} intervals leave "
+        "out 1"
+    )

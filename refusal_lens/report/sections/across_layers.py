@@ -1,0 +1,72 @@
+"""How cosines and directions change over layers."""
+
+from typing import Final
+
+from refusal_lens import plots
+from refusal_lens.geometry import Geometry, change_over_layers
+from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Parts, Section
+from refusal_lens.tables.cosines import meeting_table
+
+
+def _parts(run: Run) -> Parts:
+    return {**_curves(run), **_with_itself(run)}
+
+
+def _curves(run: Run) -> Parts:
+    g = run.geometry
+    if g is None:
+        return dict.fromkeys(("curves", "meetings"), run.why("geometry"))
+    return {
+        "curves": Figure(
+            plots.plot_curves(g, titles=run.titles, layer=run.layer),
+            "Corrected cosine of one category with each other by layer, with a menu of categories",
+        ),
+        "meetings": _meetings(run, g),
+    }
+
+
+def _meetings(run: Run, g: Geometry) -> Part:
+    """Where categories part and meet: from a quarter of the depth to the chosen layer, and on."""
+    layers = [s.layer for s in g.sites]
+    first, last = layers[max(1, len(layers) // 4)], layers[-1]
+    middle = layers[len(layers) // 2] if run.layer is None else run.layer
+    if not first < middle < last:
+        return f"Not shown: no two stretches between layers {first}, {middle} and {last}."
+    changes = {
+        (a, b): (
+            change_over_layers(g, a, b, first, middle),
+            change_over_layers(g, a, b, middle, last),
+        )
+        for i, a in enumerate(g.categories)
+        for b in g.categories[i + 1 :]
+    }
+    table = meeting_table(changes, (first, middle, last), titles=run.titles)
+    return table if table.rows else f"No change with an interval without 0. {table.caption}"
+
+
+def _with_itself(run: Run) -> Parts:
+    found, titles = run.structure, run.titles
+    if found is None:
+        why = run.lacking("structure", run.no_structure)
+        return dict.fromkeys(("own_layers", "own_offsets"), why)
+    return {
+        "own_layers": Figure(
+            plots.plot_own_layers(found, titles=titles),
+            "Cosine of a direction with itself between all layers, with a slider over categories",
+        ),
+        "own_offsets": Figure(
+            plots.plot_own_offsets(found, titles=titles),
+            "Cosine of a direction with itself between the template's last tokens",
+        ),
+    }
+
+
+SECTION: Final = Section(
+    id="across",
+    title="Across layers",
+    group="directions",
+    place=60,
+    parts=_parts,
+)

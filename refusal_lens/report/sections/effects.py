@@ -1,0 +1,131 @@
+"""Refusal under ablation and addition of one direction."""
+
+from collections.abc import Callable
+from typing import Final
+
+from refusal_lens import plots
+from refusal_lens.evaluation import Effects
+from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
+from refusal_lens.plots.effects import plot_effects
+from refusal_lens.plots.text import counted, interval, number, percent
+from refusal_lens.prompts import Label
+from refusal_lens.records import Estimate
+from refusal_lens.report.front import Answer, Front, not_measured, percent_of
+from refusal_lens.report.methods import n_of
+from refusal_lens.report.part import Figure
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.selection import Candidate
+from refusal_lens.study.stages.effects import EFFECTS
+from refusal_lens.tables.effects import effects_table
+
+
+def _parts(run: Run) -> Parts:
+    found = run.get(EFFECTS)
+    if found is None:
+        return {"effects": run.why("effects"), "effects_table": ""}
+    label = f"Refusal rates with {len(found.directions)} directions ablated and added, either side"
+    return {"effects": Figure(plot_effects(found), label), "effects_table": effects_table(found)}
+
+
+def _answer(run: Run) -> Answer:
+    held = run.get(EFFECTS)
+    if held is not None:
+        label = f"Refusal rates unedited, ablated and added to, at layer {held.layer}"
+        return Figure(plots.plot_front_effects(held), label), (
+            _change(held, "refuse", "ablated"),
+            _change(held, "comply", "added"),
+        )
+    why = f"Refusal rates by read answers: not measured: {run.reason('effects')}."
+    if run.selection is None:
+        return not_measured(f"{run.reason('effects')}; {run.reason('selection')}")
+    choice = run.selection.choice
+    return Figure(
+        plots.plot_front_scores(choice),
+        f"Refusal scores unedited, ablated and added to, at layer {choice.layer}",
+    ), (_scores(choice), why)
+
+
+def _change(held: Effects, side: Label, edit: EditName) -> str:
+    """One edit in words: from which rate to which, and what the controls do."""
+    plain, edited = held.rate("none", UNEDITED, side), held.rate(edit, held.main, side)
+    what = "Ablation" if edit == "ablated" else "Addition"
+    where = "the refuse side" if side == "refuse" else "the benign side"
+    if plain is None or edited is None:
+        return f"{what}: not measured on {where}."
+    named = [(name.removeprefix("control: "), held.rate(edit, name, side)) for name in CONTROLS]
+    told = "; ".join(f"{name} {percent_of(e, 0)}" for name, e in named if e is not None)
+    return (
+        f"{what} at layer {held.layer} takes refusal of {where} from {percent_of(plain, 0)} to "
+        f"{percent_of(edited, 0)} (controls: {told or 'not measured'}; {counted(edited)})."
+    )
+
+
+def _scores(choice: Candidate) -> str:
+    a, b = choice.ablation, choice.addition
+    return (
+        f"Ablation at layer {choice.layer} takes the refusal score of the refuse side from "
+        f"{number(a.control)} to {interval(a.value, a.low, a.high)} nats (n = {a.n}), addition "
+        f"that of the benign side from {number(b.control)} to "
+        f"{interval(b.value, b.low, b.high)} (n = {b.n}); no random direction was scored."
+    )
+
+
+def _methods(run: Run) -> tuple[Method, ...]:
+    return (
+        (
+            "Refusals with a direction ablated or added",
+            "test, read answers",
+            n_of(run, "effect_pairs", "prompts per side at most"),
+            "Wilson",
+            "unedited; random, shuffled labels, within-class, of equal length",
+        ),
+    )
+
+
+def _edited(edit: EditName, side: Label) -> Callable[[Run], str]:
+    def row(run: Run) -> str:
+        found = run.get(EFFECTS)
+        if found is None:
+            return run.why("effects")
+        plain = found.rate("none", UNEDITED, side)
+        main = found.main
+        parts = [
+            f"unedited {_maybe(plain)}",
+            f"{edit} ({main}) {_maybe(found.rate(edit, main, side))}",
+        ]
+        parts += [
+            f"{name.removeprefix('control: ')} control {_maybe(found.rate(edit, name, side))}"
+            for name in CONTROLS
+        ]
+        others = [d for d in found.directions[1:] if d not in CONTROLS]
+        parts += [f"{name} {_maybe(found.rate(edit, name, side))}" for name in others]
+        return "; ".join(parts)
+
+    return row
+
+
+def _maybe(e: Estimate | None) -> str:
+    return "not measured" if e is None else percent(e)
+
+
+SECTION: Final = Section(
+    id="effects",
+    title="Refusal under ablation and addition",
+    group="edits",
+    place=10,
+    parts=_parts,
+    methods=_methods,
+    front=Front("front_effects", "What does editing them do?", 40, _answer),
+    findings=(
+        Finding(
+            50,
+            "Ablate one direction: harmful prompts refused",
+            _edited("ablated", "refuse"),
+            short=True,
+        ),
+        Finding(
+            60, "Add one direction: benign prompts refused", _edited("added", "comply"), short=True
+        ),
+    ),
+)

@@ -1,0 +1,29 @@
+"""What was measured, how, with which n: a row from each section."""
+
+from typing import Final
+
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Parts, Section, every_section
+from refusal_lens.tables.table import Cell, Table
+
+
+def _parts(run: Run) -> Parts:
+    rows = [
+        row for _, section in every_section() if section.shown(run) for row in section.methods(run)
+    ]
+    table = Table(
+        "What was measured, on which split, with which n. The exact n stands beside each number.",
+        ("figure", "split", "n", "interval (95%)", "control"),
+        tuple(tuple(Cell(x) for x in row) for row in rows),
+        kind="words",
+    )
+    return {"methods": table}
+
+
+SECTION: Final = Section(
+    id="methods",
+    title="What was measured, how, with n",
+    group="method",
+    place=10,
+    parts=_parts,
+)

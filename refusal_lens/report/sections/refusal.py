@@ -1,0 +1,167 @@
+"""Whether a direction is one of refusal, or of content."""
+
+from typing import Any, Final
+
+from refusal_lens import plots
+from refusal_lens.geometry.comparison import BEYOND
+from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.geometry.nulls import SEPARABLE
+from refusal_lens.plots.front_geometry import BEYOND_CONTROL
+from refusal_lens.plots.text import visible
+from refusal_lens.report.frame_figure import frame_figure
+from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
+from refusal_lens.report.methods import contrasted, n_of, other_model
+from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.study.stages.contrasts import WITHIN
+from refusal_lens.study.stages.control import CHANGE
+from refusal_lens.tables.behaviour import within_table
+from refusal_lens.tables.separability import separability_table
+
+
+def _parts(run: Run) -> Parts:
+    return {**_verdicts(run), **_against_control(run), "change": _change(run)}
+
+
+def _verdicts(run: Run) -> Parts:
+    held = run.get(WITHIN)
+    within: Part = run.why("contrasts") if held is None else within_table(held, run.titles)
+    if run.tests is None:
+        why: Part = run.why("structure")
+        return {"separability": why, "verdicts": why, "within": within}
+    g, control, comparison = run.geometry, run.control, run.comparison
+    shares = None
+    if g is not None and control is not None and comparison is not None:
+        shares = (g, control, comparison)
+    return {
+        "within": within,
+        "verdicts": separability_table(
+            run.tests, run.verdicts, shares, titles=run.titles, layer=run.layer
+        ),
+        "separability": Figure(
+            plots.plot_separability(run.tests, run.verdicts, titles=run.titles),
+            f"Sign-flip statistic of {len(run.tests.categories)} categories at each layer, with a "
+            "slider over offsets; q and verdict beside",
+        ),
+    }
+
+
+def _against_control(run: Run) -> Parts:
+    g, control, comparison = run.geometry, run.control, run.comparison
+    other = "the control model has other layers, so that no layer can be set beside its own"
+    found: Parts = dict.fromkeys(("shares", "difference"), run.lacking("control", other))
+    if g is not None and control is not None and comparison is not None:
+        shared: dict[str, Any] = {"titles": run.titles, "names": run.names}
+        found["shares"] = Figure(
+            plots.plot_shares(g, control, comparison, run.verdicts, **shared),
+            "Share by layer in the model and in its control, and their difference",
+        )
+        found["difference"] = Figure(
+            plots.plot_difference(comparison, g, control, layer=run.layer, **shared),
+            "Corrected cosines of the model minus those of its control, with a slider over layers",
+        )
+    return found
+
+
+def _change(run: Run) -> Part:
+    return frame_figure(
+        run, CHANGE, "the control's stream has another width or depth than the model's"
+    )
+
+
+def _answer(run: Run) -> Answer:
+    found = geometry_at_layer(run)
+    if isinstance(found, str):
+        return not_measured(found)
+    g, layer = found
+    figure = plots.plot_front_directions(
+        g, run.verdicts, layer=layer, titles=run.titles, control=run.control
+    )
+    count = len(measurable_at(g, layer))
+    pairs = f"{min(g.n)}" if min(g.n) == max(g.n) else f"{min(g.n)} to {max(g.n)}"
+    words = (
+        f"{count} of {len(g.categories)} categories {'has' if count == 1 else 'have'} a measurable "
+        f"direction at layer {layer} "
+        f"(lower 95% bound of reliability at least {MEASURABLE:g}, n = {pairs} pairs each).",
+        _beyond(run),
+    )
+    label = f"Reliability of {len(g.categories)} directions at layer {layer}"
+    return Figure(figure, label), words
+
+
+def _beyond(run: Run) -> str:
+    if run.tests is None:
+        return f"Whether they are refusal directions was not measured: {run.reason('structure')}."
+    if run.comparison is None:
+        tests = run.tests
+        apart = sum(tests.separable(c) for c in tests.categories)
+        if run.within is not None:
+            count = list(run.verdicts.values()).count(BEYOND_CONTROL)
+            return (
+                f"{apart} of {len(tests.categories)} separable by intended label; in {count} (★) "
+                "harmful prompts that were refused also differ from those that were answered "
+                f"(exchanged verdicts, q at most {BEYOND:g}); no control model."
+            )
+        return (
+            f"{apart} of {len(tests.categories)} {'is' if apart == 1 else 'are'} separable (sign "
+            f"flips, q at most {SEPARABLE:g}); none is called a refusal direction: "
+            f"{run.lacking_reason('control', 'the control has other layers')}."
+        )
+    count = list(run.verdicts.values()).count(BEYOND_CONTROL)
+    return (
+        f"{count} of {len(run.verdicts)} {'is a' if count == 1 else 'are'} refusal "
+        f"direction{'' if count == 1 else 's'} (★): separable, and beyond the control model, "
+        f"{visible(run.names[1])} (q at most {BEYOND:g})."
+    )
+
+
+def _methods(run: Run) -> tuple[Method, ...]:
+    return (
+        (
+            "Separable or not",
+            "train, every offset",
+            n_of(run, "fit_pairs", "pairs per category at most"),
+            "none: p of 9,999 sign flips, q over categories",
+            "the same pairs with random signs",
+        ),
+        (
+            "Shares and cosines, minus control",
+            "train, last token",
+            n_of(run, "fit_pairs", "pairs per category at most"),
+            "delete-one-pair jackknife, paired",
+            other_model(run),
+        ),
+        (
+            "Refused or answered, within a category",
+            "train, last token, harmful prompts",
+            contrasted(run),
+            "none: p of 9,999 permutations of verdicts, q over categories",
+            "the same prompts with verdicts exchanged",
+        ),
+    )
+
+
+def _verdicts_in_words(run: Run) -> str:
+    if run.tests is None:
+        return run.why("structure")
+    separable = sum(run.tests.separable(c) for c in run.tests.categories)
+    refusal = list(run.verdicts.values()).count("refusal direction")
+    if run.comparison is not None:
+        by = "exceed the control model"
+    else:
+        by = "differ by what the model did, within the category; no control model"
+    n = len(run.tests.categories)
+    return f"{separable} of {n} separable; {refusal} of {n} refusal directions ({by})"
+
+
+SECTION: Final = Section(
+    id="refusal",
+    title="Refusal, or just content?",
+    group="directions",
+    place=30,
+    parts=_parts,
+    methods=_methods,
+    front=Front("front_directions", "How many refusal directions?", 10, _answer),
+    findings=(Finding(80, "Separable, and refusal directions", _verdicts_in_words, short=True),),
+)

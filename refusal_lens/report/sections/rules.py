@@ -1,0 +1,51 @@
+"""The layer by other rules than the one that was taken."""
+
+from typing import Final
+
+from refusal_lens.plots.text import told
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Finding, Parts, Section
+from refusal_lens.study.stages.rules import COSMIC, SEPARATION
+
+
+def _rules(run: Run) -> str:
+    """What the other rules for the layer choose, beside the one that was taken."""
+    cosmic = run.get(COSMIC)
+    separations = run.get(SEPARATION)
+    if cosmic is None or separations is None:
+        return run.why("rules")
+    if (c := cosmic.choice) is None:
+        text = f"COSMIC: none of {len(cosmic.candidates)} candidates passes its rule."
+    else:
+        text = (
+            f"COSMIC, which reads no outputs: layer {c.layer}, offset {c.offset} (similarity to "
+            f"answering with it ablated {told(c.comply)}; to refusing with it added "
+            f"{told(c.refuse)})."
+        )
+    best = separations.best
+    text += f" Best separation: layer {best.layer}, offset {best.offset} ({told(best.distance)})."
+    note = None if run.selection is None else separations.note(run.selection)
+    return text if note is None else f"{text} Note: {note}."
+
+
+def _parts(run: Run) -> Parts:
+    return {"rules": _rules(run)}
+
+
+def _cosmic(run: Run) -> str:
+    found = run.get(COSMIC)
+    if found is None:
+        return run.why("rules")
+    c = found.choice
+    none = f"none of {len(found.candidates)} candidates passes its rule"
+    return none if c is None else f"layer {c.layer}, offset {c.offset}"
+
+
+SECTION: Final = Section(
+    id="rules",
+    title="The layer by other rules",
+    group="edits",
+    place=30,
+    parts=_parts,
+    findings=(Finding(40, "Layer by COSMIC", _cosmic),),
+)

@@ -1,0 +1,88 @@
+"""How many directions there are, and which belong together."""
+
+from typing import Final
+
+from refusal_lens import plots
+from refusal_lens.plots.text import interval, number
+from refusal_lens.report.methods import n_of
+from refusal_lens.report.part import Figure
+from refusal_lens.report.run import Run
+from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.sites import Site
+
+
+def _parts(run: Run) -> Parts:
+    found, titles = run.structure, run.titles
+    if found is None:
+        names = (
+            "dimension",
+            "clusters",
+            "map",
+            "remainders",
+            "angles",
+        )
+        why = run.lacking("structure", run.no_structure)
+        return {**dict.fromkeys(names, why), "shown_on_map": ""}
+    n = f"{len(found.mapped)} categories"
+    return {
+        "dimension": Figure(
+            plots.plot_dimension(found, layer=run.layer),
+            "Effective dimension by layer with its band, beside random directions",
+        ),
+        "clusters": Figure(
+            plots.plot_clusters(found, titles=titles),
+            f"Tree of {n}, and how often two of them fall into one cluster",
+        ),
+        "map": Figure(plots.plot_map(found, titles=titles), f"{n} in the plane with 95% ellipses"),
+        "remainders": Figure(
+            plots.plot_remainders(found, titles=titles, layer=run.layer),
+            "Each category's part along the mean of the others, and its own remainder",
+        ),
+        "angles": Figure(
+            plots.plot_angles(found, titles=titles),
+            f"Smallest and largest principal angles between the subspaces of {n}",
+        ),
+        "shown_on_map": f"{100 * found.place_shown:.0f}%",
+    }
+
+
+def _methods(run: Run) -> tuple[Method, ...]:
+    return (
+        (
+            "Effective dimension, remainders",
+            "train, last token",
+            n_of(run, "fit_pairs", "pairs per category at most"),
+            "delete-one-pair jackknife",
+            "random directions; the mean of the others",
+        ),
+        (
+            "Clusters, map, subspaces",
+            "train, last token",
+            n_of(run, "fit_pairs", "pairs per category at most"),
+            "pairs drawn again (bootstrap); angles: none",
+            "random subspaces of the same sizes",
+        ),
+    )
+
+
+def _dimension(run: Run) -> str:
+    found = run.structure
+    if found is None or run.layer is None or Site(run.layer) not in found.sites:
+        return run.why("structure")
+    e = found.dimension[found.sites.index(Site(run.layer))]
+    value = interval(e.value, e.low, e.high)
+    return (
+        f"{value} of {len(found.categories)}, n = {e.n} pairs; as many random directions: "
+        f"{number(e.control)}"
+    )
+
+
+SECTION: Final = Section(
+    id="structure",
+    title="How many directions, and which belong together",
+    group="directions",
+    place=50,
+    parts=_parts,
+    methods=_methods,
+    findings=(Finding(110, "Effective dimension, intended labels", _dimension, short=True),),
+)

@@ -1,0 +1,74 @@
+"""Over-refusal at matched refusal rates."""
+
+from collections.abc import Mapping
+
+from refusal_lens.evaluation import Matched
+from refusal_lens.plots.matched import plain_name
+from refusal_lens.plots.text import number, visible
+from refusal_lens.records import Estimate
+from refusal_lens.tables.table import Cell, Table
+
+
+def matched_table(matched: Matched, *, titles: Mapping[str, str]) -> Table:
+    """Over-refusal at each rate, and the mean over the rates that all directions reach."""
+    common = matched.common
+    area = "mean over the common range"
+    if common is not None:
+        area += f", {common[0]:.0%} to {common[1]:.0%}"
+    head = (
+        "direction",
+        "refusal rates reached",
+        *(f"over-refusal at {rate:.0%} refusal" for rate in matched.rates),
+        area,
+    )
+    rows = tuple(
+        (
+            Cell(visible(plain_name(c.name, titles))),
+            Cell("none" if c.reach is None else f"{c.reach[0]:.0%} to {c.reach[1]:.0%}"),
+            *(Cell("not reached" if e is None else _percent(e)) for e in c.over_refusal),
+            Cell("not reached" if c.area is None else _percent(c.area)),
+        )
+        for c in matched.curves
+    )
+    caption = (
+        f"{visible(matched.model)}; {matched.n_pairs} pairs, the same for every direction; "
+        f"{matched.draws} draws of pairs, each through every curve. 95% intervals "
+        f"{matched.scope}. Nothing is extrapolated."
+    )
+    return Table(caption, head, rows)
+
+
+def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
+    """The answer on one shared knob, its margin, what was compared, and the power."""
+    where = f"Measured in {visible(matched.model)}."
+    margin = f"±{100 * matched.margin:g} percentage points, stated beforehand"
+    if matched.answer == "not reached":
+        names = sorted({n for _, short in matched.short for n in short})
+        who = ", ".join(visible(plain_name(n, titles)) for n in names) or "too few directions"
+        return (
+            f"{where} Not reached: at none of the rates could all {len(matched.compared)} "
+            f"directions be compared (short of some rate: {who}). Margin {margin}."
+        )
+    low = min(d.low for d in matched.differences)
+    high = max(d.high for d in matched.differences)
+    apart = sum(d.low > 0 or d.high < 0 for d in matched.differences)
+    rates = ", ".join(f"{r:.0%}" for r in dict.fromkeys(d.rate for d in matched.differences))
+    meaning = {
+        "equivalent": "every difference lies within the margin",
+        "different": "at least one difference lies wholly outside the margin",
+        "unresolved": "these prompts can show neither that all differences lie within the margin "
+        "nor that one lies outside",
+    }[matched.answer]
+    return (
+        f"{where} {matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
+        f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
+        f"band of all differences, over pairs of these categories, reaches from {number(low)} to "
+        f"{number(high)}, and leaves out 0 for {apart} of {len(matched.differences)}. "
+        f"Power: {matched.power}."
+    )
+
+
+def _percent(e: Estimate) -> str:
+    low, high = e.low or 0.0, e.high or 0.0
+    text = f"{100 * (e.value or 0):.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
+    return text if e.control is None else f"{text}; controls {100 * e.control:.0f}%"
