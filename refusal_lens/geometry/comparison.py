@@ -78,13 +78,15 @@ class Comparison(Record):
         )
 
 
-def compare(model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare_to_control(
+    model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0
+) -> Comparison:
     """Differences between a model and its control.
 
     >>> residuals = model.residuals(prompts)
     >>> with model.editing(rl.Ablate(directions["advice", 1])):
     ...     control = model.residuals(prompts)
-    >>> compared = rl.geometry.compare(rl.fit_geometry(residuals), rl.fit_geometry(control))
+    >>> compared = compare_to_control(rl.fit_geometry(residuals), rl.fit_geometry(control))
     >>> compared.share.shape  # site, category
     torch.Size([3, 3])
 
