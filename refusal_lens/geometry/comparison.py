@@ -86,7 +86,7 @@ def compare_to_control(
     >>> residuals = model.residuals(prompts)
     >>> with model.editing(rl.Ablate(directions["advice", 1])):
     ...     control = model.residuals(prompts)
-    >>> compared = rl.geometry.compare(rl.fit_geometry(residuals), rl.fit_geometry(control))
+    >>> compared = compare_to_control(rl.fit_geometry(residuals), rl.fit_geometry(control))
     >>> compared.share.shape  # site, category
     torch.Size([3, 3])
 
