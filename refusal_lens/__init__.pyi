@@ -22,6 +22,8 @@ from .directions import Direction as Direction
 from .directions import DirectionSet as DirectionSet
 from .directions import fit_mean_difference as fit_mean_difference
 from .errors import InputError as InputError
+from .evaluation import Answers as Answers
+from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .geometry import fit_geometry as fit_geometry
 from .interventions import Ablate as Ablate

@@ -53,8 +53,8 @@ def _architecture(item: pytest.Item) -> str | None:
 
 def _folder(item: pytest.Item) -> str:
     """The folder of `tests/` that an item is in; examples in docstrings count as unit tests."""
-    parts = item.path.parts
-    return parts[parts.index("tests") + 1] if "tests" in parts else "unit"
+    first, second, *_ = item.path.relative_to(item.config.rootpath).parts
+    return second if first == "tests" else "unit"
 
 
 def _group(item: pytest.Item) -> str:

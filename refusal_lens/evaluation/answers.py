@@ -42,6 +42,13 @@ class Answers(Record):
 
     Raises:
         InputError: rows of unequal lengths, or two conditions of one name.
+
+    >>> few, judge = prompts.only(split="test"), rl.make_judge("substring")
+    >>> answers = rl.evaluate(model, few, judge, decoding=rl.Decoding(4))
+    >>> answers.conditions, answers.only(category="advice", label="refuse").ids
+    (('none',), (...))
+    >>> answers.rate(label="refuse").value
+    0.0
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1

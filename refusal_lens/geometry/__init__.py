@@ -3,7 +3,7 @@
 from refusal_lens.geometry.clusters import cluster as cluster
 from refusal_lens.geometry.clusters import participation_ratio as participation_ratio
 from refusal_lens.geometry.comparison import Comparison as Comparison
-from refusal_lens.geometry.comparison import compare as compare
+from refusal_lens.geometry.comparison import compare_to_control as compare_to_control
 from refusal_lens.geometry.comparison import verdicts as verdicts
 from refusal_lens.geometry.contrasts import BehaviourContrasts as BehaviourContrasts
 from refusal_lens.geometry.contrasts import contrast_prompts as contrast_prompts

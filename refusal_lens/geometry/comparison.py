@@ -78,7 +78,9 @@ class Comparison(Record):
         )
 
 
-def compare(model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare_to_control(
+    model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0
+) -> Comparison:
     """Differences between a model and its control.
 
     Raises:

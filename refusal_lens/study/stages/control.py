@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.directions import DirectionSet
-from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
+from refusal_lens.geometry import Comparison, Frame, Geometry, compare_to_control, fit_geometry
 from refusal_lens.progress import Progress
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.stage import Bench, Records, Stage, n_train
@@ -23,7 +23,7 @@ def control(bench: Bench, tick: Progress) -> Records:
     fitted = fit(resid)
     records: Records = {"directions": bench.fit(resid), "geometry": fitted}
     if fitted.sites == studied.sites:
-        records["comparison"] = compare(studied, fitted)
+        records["comparison"] = compare_to_control(studied, fitted)
         if plain.d_model == bench.model.d_model:
             records["change"] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
     return records

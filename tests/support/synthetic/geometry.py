@@ -13,7 +13,7 @@ from refusal_lens.geometry import (
     SharedPool,
     Structure,
     WithinTests,
-    compare,
+    compare_to_control,
     fit_structure,
 )
 from refusal_lens.prompts.files import load_categories
@@ -81,7 +81,7 @@ def geometry(
 
 def comparison(categories: tuple[str, ...] = CATEGORIES) -> Comparison:
     """A model whose shares are about twice those of its control."""
-    return compare(geometry(categories), geometry(categories, seed=1))
+    return compare_to_control(geometry(categories), geometry(categories, seed=1))
 
 
 def separability(categories: tuple[str, ...] = CATEGORIES) -> Separability:

@@ -14,7 +14,7 @@ from support.simulated import draw, generator, means
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
     PairProducts,
-    compare,
+    compare_to_control,
     cosine_table,
     fit_contrasts,
     fit_geometry,
@@ -124,7 +124,7 @@ def two_models(n=40, d=30, seed=0):
 
 def test_refusal_is_told_from_content():
     prompts, model, control, (resid, _) = two_models()
-    found = compare(model, control)
+    found = compare_to_control(model, control)
     assert torch.allclose(found.share, model.share - control.share)
     assert found.share_low[0, 0] > 0.03 and found.q[0] < 0.01
     assert found.share_low[0, 1] < 0 < found.share_high[0, 1] and found.q[1] > 0.05
@@ -141,11 +141,11 @@ def test_refusal_is_told_from_content():
 def test_pairs_that_both_models_read_give_narrower_differences():
     """Against the sum of both variances; .1 of noise is all that the models don't share."""
     _, model, control, _ = two_models()
-    found = compare(model, control)
+    found = compare_to_control(model, control)
     apart = (model.share_influence.square() + control.share_influence.square())[0, 40:].sum()
     half = scipy_stats.t.ppf(0.975, 39) * float(apart.sqrt())
     assert float(found.share_high[0, 1] - found.share[0, 1]) < half / 2
-    same = compare(model, model)
+    same = compare_to_control(model, model)
     assert (same.share == 0).all() and (same.share_high == 0).all() and same.q.isnan().all()
 
 
@@ -175,7 +175,7 @@ def test_only_the_same_pairs_are_compared():
     _, model, control, _ = two_models()
     other = replace(control, pairs=(*control.pairs[1:], control.pairs[0]))
     with pytest.raises(InputError, match="differ in pairs"):
-        compare(model, other)
+        compare_to_control(model, other)
 
 
 def test_apart_from_one_is_a_question_of_its_own():
