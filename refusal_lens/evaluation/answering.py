@@ -37,6 +37,12 @@ def answer_under(
 
     Raises:
         InputError: edits that this model can't have, or not one for each prompt.
+
+    >>> conditions = [("none", None), ("ablated", rl.Ablate(direction))]
+    >>> few = prompts.only(split="test")
+    >>> answers = rl.evaluation.answer_under(model, few, conditions, decoding=rl.Decoding(4))
+    >>> answers.judge(rl.make_judge("refusal")).counts("ablated").n
+    12
     """
     n = len(labelled(prompts))
     per_row = [_per_row(name, edits, n) for name, edits in conditions]
@@ -66,6 +72,12 @@ def evaluate(
 
     `condition` names them for readers; the provenance records the edits themselves. The judge's
     word counts, also on gibberish; `answer_under` looks for it first.
+
+    >>> few = prompts.only(split="test")
+    >>> with model.editing(rl.Ablate(direction)):
+    ...     answers = rl.evaluate(model, few, rl.make_judge("substring"), decoding=rl.Decoding(4))
+    >>> answers.rate(label="refuse").n
+    6
     """
     answers = model.generate(labelled(prompts), decoding, progress=progress)
     around = model.provenance(prompts, decoding.seed)
@@ -98,7 +110,11 @@ def answers_to(
 
 
 def in_words(decoding: Decoding) -> str:
-    """How answers are generated, as it stands in records."""
+    """How answers are generated, as it stands in records.
+
+    >>> in_words(rl.Decoding(max_new_tokens=24))
+    'max_new_tokens=24, temperature=0.0, top_p=1.0, seed=0, use_cache=True'
+    """
     return ", ".join(f"{key}={value}" for key, value in asdict(decoding).items())
 
 

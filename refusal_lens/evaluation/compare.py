@@ -27,6 +27,11 @@ def compare(
 
     Raises:
         InputError: an edit that this model can't have, or a lone edit in place of several.
+
+    >>> edits = {"ablated": rl.Ablate(direction)}
+    >>> answers = rl.compare(model, "Is this mole dangerous?", edits, rl.Decoding(4))
+    >>> answers.conditions, len(answers.verdicts("ablated"))
+    (('none', 'ablated'), 1)
     """
     named = _named(edits)
     answers, in_force = model.generate([prompt], decoding), [model.edits_text]

@@ -121,6 +121,11 @@ def answer_steered(
 
     Raises:
         InputError: no addition, or additions of several strengths or sites.
+
+    >>> additions = [rl.Add(directions[c, 2], strength=1.0) for c in ("advice", "humanizing")]
+    >>> judge, few = rl.make_judge("refusal"), prompts.only(split="test")
+    >>> answer_steered(model, few, additions, judge, decoding=rl.Decoding(4)).directions
+    ('advice', 'humanizing')
     """
     alike = {(a.strength, a.alpha, a.at or a.direction.site) for a in additions}
     if len(alike) != 1 or additions[0].strength is None:

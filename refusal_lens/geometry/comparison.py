@@ -78,8 +78,17 @@ class Comparison(Record):
         )
 
 
-def compare(model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare_to_control(
+    model: Geometry, control: Geometry, *, draws: int = DRAWS, seed: int = 0
+) -> Comparison:
     """Differences between a model and its control.
+
+    >>> residuals = model.residuals(prompts)
+    >>> with model.editing(rl.Ablate(directions["advice", 1])):
+    ...     control = model.residuals(prompts)
+    >>> compared = rl.geometry.compare(rl.fit_geometry(residuals), rl.fit_geometry(control))
+    >>> compared.share.shape  # site, category
+    torch.Size([3, 3])
 
     Raises:
         InputError: the two were not fitted on the same pairs at the same sites and offset, or fewer
@@ -141,6 +150,10 @@ def verdicts(
     in the control model. Without a control model, as of most models that refuse by themselves:
     the category's harmful prompts differ, beyond exchanged verdicts, by whether this model refused
     them. Without either nothing is called a refusal direction.
+
+    >>> tests = rl.geometry.separability(model.residuals(prompts))
+    >>> verdicts(tests, None)["advice"] in ("separable", "not separable")
+    True
     """
     found: dict[str, Verdict] = {}
     for i, name in enumerate(separability.categories):

@@ -8,41 +8,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.arguments import one, several
-from refusal_lens.directions import Direction
-from refusal_lens.errors import InputError
-from refusal_lens.interventions import Edit, Part
+from refusal_lens.arguments import several
+from refusal_lens.interventions import Edit
 from refusal_lens.memory import BatchSize
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.backend import Backend, hugging_face_of
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.model.continuation import continuation_log_probs
+from refusal_lens.model.continuation import continuation_log_probs, text_log_probs
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.forward import last_logits, residual_stats, residuals
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
 from refusal_lens.model.lengths import check_prompt_lengths, named
 from refusal_lens.model.places import Offsets, offsets_of, sites_of
-from refusal_lens.model.prefix import SharedPrefix
-from refusal_lens.model.transfer import warn_of_transfer
+from refusal_lens.model.prefix import SharedPrefix, prefix_for
+from refusal_lens.model.transfer import directions_of, warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualStats
+from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site
 
 Prompts = PromptSet | Sequence[str | Prompt]
-
-
-def _several(prompts: Prompts) -> tuple[str | Prompt, ...]:
-    return several(
-        prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
-    )
-
-
-def _directions(part: Part) -> list[Direction]:
-    return [d for user in (part.edit, *part.conditions) for d in user.directions_used]
 
 
 @final
@@ -51,6 +39,11 @@ class LensModel:
 
     Everything below runs with whatever edits are on (`editing`), in inference mode, and takes the
     prompts through the chat template exactly once.
+
+    >>> with model.editing(rl.Ablate(direction)):
+    ...     edited = model.logits(prompts)
+    >>> bool((edited - model.logits(prompts)).abs().max() > 0.01), model.edits_text
+    (True, 'none')
     """
 
     def __init__(
@@ -91,10 +84,7 @@ class LensModel:
 
     @property
     def placement(self) -> Placement:
-        """Where the model is, in which precision, and how many rows it runs at a time now.
-
-        A companion that is loaded with it stands and computes as this model does.
-        """
+        """Where the model is, in which precision, and how many rows it runs at a time now."""
         return self._placement.found(self.backend.device, self.backend.dtype, self.rows.most)
 
     @property
@@ -103,7 +93,11 @@ class LensModel:
         return self._active.text
 
     def provenance(self, prompts: PromptSet | None = None, seed: int | None = None) -> Provenance:
-        """What is needed to make a number of this model again, edits included."""
+        """What is needed to make a number of this model again, edits included.
+
+        >>> model.provenance(prompts).edits
+        'none'
+        """
         return Provenance(
             model=self.name,
             model_digest=self.digest,
@@ -117,7 +111,11 @@ class LensModel:
         )
 
     def tokens(self, prompt: Prompt | str) -> list[tuple[int, str]]:
-        """Position (from the end, -1 is the last) and text of every token fed to the model."""
+        """Position (from the end, -1 is the last) and text of every token fed to the model.
+
+        >>> model.tokens("Why?")[0]
+        (-23, '<|im_start|>')
+        """
         ids = self.ids([prompt])[0]
         return list(zip(range(-len(ids), 0), self.chat.strings(ids), strict=True))
 
@@ -127,10 +125,12 @@ class LensModel:
         Raises:
             InputError: no prompt, something else than prompts, or one that is longer than the
                 model's context.
+
+        >>> model.ids(["Why?"])[0] == model.chat.ids("Why?")
+        True
         """
-        asked = _several(prompts)
-        ids = [self.chat.ids(p) for p in asked]
-        check_prompt_lengths(named(asked), ids, self.backend.n_ctx)
+        names, ids = self._tokenised(prompts)
+        check_prompt_lengths(names, ids, self.backend.n_ctx)
         return ids
 
     @contextmanager
@@ -144,11 +144,14 @@ class LensModel:
         Raises:
             InputError: a site that this model does not have or that can't be written, or edits
                 that would act twice on one vector.
+
+        >>> with model.editing(rl.Ablate(direction)):
+        ...     answer = model.generate(["Should I sue?"], rl.Decoding(max_new_tokens=4))
         """
         acting = several(edits, Edit, what="edit", write="model.editing(a, b), or editing(*edits)")
         if not transfer:
-            used = [d for edit in acting for part in edit.parts() for d in _directions(part)]
-            warn_of_transfer(used, self.provenance(), "if that is meant, editing(transfer=True)")
+            allow = "if that is meant, editing(transfer=True)"
+            warn_of_transfer(directions_of(acting), self.provenance(), allow)
         with self._active.on(acting):
             self._prefix.forget()
             try:
@@ -167,8 +170,8 @@ class LensModel:
         >>> len(feed.ids) == len(prompts)
         True
         """
-        asked = _several(prompts)
-        return self._fed(named(asked), [self.chat.ids(p) for p in asked], progress)
+        names, ids = self._tokenised(prompts)
+        return self.feed_ids(ids, names, progress)
 
     def feed_ids(
         self, rows: Sequence[Ids], names: Sequence[str], progress: Progress = NO_PROGRESS
@@ -179,7 +182,9 @@ class LensModel:
         >>> len(feed.ids)
         1
         """
-        return self._fed(names, list(rows), progress)
+        check_prompt_lengths(names, rows, self.backend.n_ctx)
+        prefix = prefix_for(self._prefix, rows, names)
+        return Feed(prefix, rows, names, self.rows, progress)
 
     @torch.inference_mode()
     def residual_stats(
@@ -193,6 +198,9 @@ class LensModel:
         """Statistics of the stream by category and label, in one pass and constant memory.
 
         By default at every block's input and every post-instruction token of the template.
+
+        >>> model.residual_stats(prompts, offsets=[-1]).total.shape  # float64 sums
+        torch.Size([3, 2, 1, 3, 32])
         """
         return residual_stats(
             self.feed(labelled(prompts), progress),
@@ -210,27 +218,33 @@ class LensModel:
         sites: Sequence[Site] | None = None,
         offsets: Offsets = (-1,),
         progress: Progress = NO_PROGRESS,
-    ) -> Float[Tensor, "prompt offset site d_model"]:
-        """Residuals of each prompt, float32 on the CPU; `ResidualCache` keeps them on disk."""
-        feed = self.feed(prompts, progress)
-        return residuals(
-            feed,
-            sites=sites_of(self.backend, self.name, sites),
-            offsets=offsets_of(self.chat, offsets),
-        )
+    ) -> Residuals:
+        """Residuals of each prompt, float32 on the CPU; by default of every block's input."""
+        sites, offsets = sites_of(self.backend, self.name, sites), offsets_of(self.chat, offsets)
+        tensor = residuals(self.feed(prompts, progress), sites=sites, offsets=offsets)
+        made = self.provenance()
+        return Residuals.of(tensor, prompts, sites=sites, offsets=offsets, provenance=made)
 
     @torch.inference_mode()
     def logits(
         self, prompts: Prompts, *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, "prompt d_vocab"]:
-        """Logits at the last token of each templated prompt (what the answer begins with)."""
+        """Logits at the last token of each templated prompt (what the answer begins with).
+
+        >>> model.logits(["Why?", "Who?"]).shape
+        torch.Size([2, 300])
+        """
         return last_logits(self.feed(prompts, progress))
 
     @torch.inference_mode()
     def answer_log_probs(
         self, prompts: Prompts, answers: Sequence[Ids], *, progress: Progress = NO_PROGRESS
     ) -> Float[Tensor, " prompt"]:
-        """Log-probability (nats) that each prompt's answer begins with the given tokens."""
+        """Log-probability (nats) that each prompt's answer begins with the given tokens.
+
+        >>> model.answer_log_probs(["Why?", "Who?"], [(5, 6), (7,)]).shape
+        torch.Size([2])
+        """
         return continuation_log_probs(self.feed(prompts, progress), answers)
 
     @torch.inference_mode()
@@ -245,18 +259,7 @@ class LensModel:
         Raises:
             InputError: a row of fewer than two tokens, or of more than the model takes.
         """
-        names = [f"row {i + 1} of {len(rows)}" for i in range(len(rows))]
-        for name, row in zip(names, rows, strict=True):
-            one(row, Sequence, what="a row of token ids", write="[[1, 2], [3, 4]]")
-            if not 2 <= len(row) <= self.backend.n_ctx:
-                raise InputError(
-                    f"{name} is a text of {len(row)} tokens; expected 2 to {self.backend.n_ctx} of "
-                    "them"
-                )
-        self._active.check_prompts([1] * len(rows), names)
-        prefix = SharedPrefix(self._active, ())
-        feed = Feed(prefix, [row[:1] for row in rows], names, self.rows, progress)
-        return continuation_log_probs(feed, [row[1:] for row in rows])
+        return text_log_probs(self._active, rows, self.rows, progress)
 
     @torch.inference_mode()
     def generate(
@@ -266,7 +269,11 @@ class LensModel:
         *,
         progress: Progress = NO_PROGRESS,
     ) -> list[str]:
-        """The answer to each prompt, special tokens left out."""
+        """The answer to each prompt, special tokens left out; raises like `generate_ids`.
+
+        >>> len(model.generate(["Why?", "Who?"], rl.Decoding(max_new_tokens=3)))
+        2
+        """
         return [
             self.chat.answer(ids) for ids in self.generate_ids(prompts, decoding, progress=progress)
         ]
@@ -275,25 +282,32 @@ class LensModel:
     def generate_ids(
         self, prompts: Prompts, decoding: Decoding = GREEDY, *, progress: Progress = NO_PROGRESS
     ) -> list[Ids]:
-        """Token ids of the answer to each prompt, without the token that ended it."""
+        """Token ids of the answer to each prompt, without the token that ended it.
+
+        Greedy answers depend on the prompt alone, sampled ones also on the seed and the prompt's
+        place in the list.
+
+        Raises:
+            InputError: as `ids`; or a prompt and its new tokens are longer than the model takes.
+
+        >>> len(model.generate_ids(["Why?"], rl.Decoding(max_new_tokens=3))[0]) <= 3
+        True
+        """
         return generate(self.feed(prompts, progress), self._stops, decoding)
 
     @torch.inference_mode()
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The residual stream after the norm before the unembedding, float32 on the CPU."""
+        """The residual stream after the norm before the unembedding, float32 on the CPU.
+
+        >>> import torch
+        >>> model.final_norm(torch.ones(2, model.d_model)).shape
+        torch.Size([2, 32])
+        """
         moved = resid.to(self.backend.device, self.backend.dtype)
         return self.backend.final_norm(moved).float().cpu()
 
-    def _fed(self, names: Sequence[str], ids: list[Ids], progress: Progress) -> Feed:
-        check_prompt_lengths(names, ids, self.backend.n_ctx)
-        return Feed(self._prefix_for(ids, names), ids, names, self.rows, progress)
-
-    def _prefix_for(self, ids: Sequence[Ids], names: Sequence[str]) -> SharedPrefix:
-        # A tokenizer may merge a prompt's first letters with the template's last token, and an
-        # edit's offsets may reach into the template's beginning, differently far in each prompt:
-        # such prompts run without the shared prefix, at the full cost.
-        n = len(self._prefix.ids)
-        reach = max(1, self._active.check_prompts([len(row) for row in ids], names))
-        if all(row[:n] == self._prefix.ids and len(row) >= n + reach for row in ids):
-            return self._prefix
-        return SharedPrefix(self._active, ())
+    def _tokenised(self, prompts: Prompts) -> tuple[tuple[str, ...], list[Ids]]:
+        asked = several(
+            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
+        )
+        return named(asked), [self.chat.ids(p) for p in asked]

@@ -78,7 +78,7 @@ def _planted(run: Run) -> str:
 def _refuses(run: Run) -> str:
     if (read := run.behaviour) is None:
         return run.why("behaviour")
-    harmful, benign = (percent(read.rate(label)) for label in LABELS)
+    harmful, benign = (percent(read.rate(label=label)) for label in LABELS)
     return f"harmful {harmful}, benign {benign}"
 
 

@@ -1,23 +1,22 @@
 """What a stage of a study is, what all stages work with, and the layer of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, final
 
-from jaxtyping import Float
-from torch import Tensor
-
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.geometry import Geometry
 from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
+from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.selection import (
     Selection,
 )
+from refusal_lens.sites import Site
 from refusal_lens.study.fitted import Gap as Gap
 from refusal_lens.study.fitted import at_layer, category_set
 from refusal_lens.study.question import Study
@@ -38,8 +37,8 @@ class Bench:
     model: LensModel
     prompts: PromptSet
     results: Results
-    _resid: Tensor | None = None
-    _post: Tensor | None = None
+    _resid: Residuals | None = None
+    _post: Residuals | None = None
 
     def split(self, name: str, pairs: int) -> PromptSet:
         """The first pairs of each category in a split."""
@@ -55,9 +54,23 @@ class Bench:
         """The pairs that directions are fitted on."""
         return self.split("train", self.study.sizes.fit_pairs)
 
-    def post_resid(
-        self, tick: Progress = NO_PROGRESS
-    ) -> Float[Tensor, "prompt offset site d_model"] | None:
+    @property
+    def estimator(self) -> Estimator:
+        """What fits directions in this study."""
+        return make_estimator(self.study.estimator)
+
+    def fit(self, data: Residuals | ResidualStats) -> DirectionSet:
+        """Directions of each category by the study's estimator."""
+        return self.estimator(data)
+
+    def fitting_data(
+        self, model: LensModel, prompts: PromptSet, *, sites: Sequence[Site], offsets: Sequence[int]
+    ) -> Residuals | ResidualStats:
+        """What the estimator fits from: sums of the prompts' residuals where these suffice."""
+        read = model.residual_stats if self.estimator.from_sums else model.residuals
+        return read(prompts, sites=sites, offsets=offsets)
+
+    def post_resid(self, tick: Progress = NO_PROGRESS) -> Residuals | None:
         """Residuals of the fitting prompts at every block's input and offset of the template.
 
         Read once and kept, since several stages ask for them; None where they take too much memory.
@@ -75,12 +88,10 @@ class Bench:
         values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
         return _BYTES_A_VALUE * values <= _MOST_KEPT
 
-    def train_resid(
-        self, tick: Progress = NO_PROGRESS
-    ) -> Float[Tensor, "prompt offset site d_model"]:
+    def train_resid(self, tick: Progress = NO_PROGRESS) -> Residuals:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:
-            return post[:, [self.model.chat.offsets.index(-1)]]
+            return post.select(offsets=(-1,))
         if self._resid is None:
             self._resid = self.model.residuals(self.train, progress=tick)
         return self._resid

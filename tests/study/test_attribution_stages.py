@@ -245,7 +245,7 @@ def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     told = explain_prompt(results.folder, "red thing 3 please", category="red")
     layer = results.get("selection", "selection", Selection).choice.layer
     d = results.get("directions", "directions", DirectionSet).at("red", layer)
-    resid = refusing.residuals(["red thing 3 please"], sites=[d.site])[0, 0, 0]
+    resid = refusing.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
     assert float(told.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
     )

@@ -1,11 +1,11 @@
 """The geometry of the control model, and what differs."""
 
+from functools import partial
 from typing import Final
 
-from refusal_lens.directions import DirectionSet, fit_mean_difference
-from refusal_lens.geometry import Comparison, Frame, Geometry, compare, fit_geometry
+from refusal_lens.directions import DirectionSet
+from refusal_lens.geometry import Comparison, Frame, Geometry, compare_to_control, fit_geometry
 from refusal_lens.progress import Progress
-from refusal_lens.study.cached import cached, last_token_stats
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.stage import Bench, Records, Stage, n_train
 
@@ -18,19 +18,14 @@ def control(bench: Bench, tick: Progress) -> Records:
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
-    own = bench.results.get("geometry", "intended", Geometry)
-    with cached(plain, bench.train, resid) as cache:
-        found = fit_geometry(cache, bench.train)
-        records: Records = {
-            "directions": fit_mean_difference(last_token_stats(plain, bench.train, resid)),
-            "geometry": found,
-        }
-        if found.sites == own.sites:
-            records["comparison"] = compare(own, found)
-        if plain.d_model == bench.model.d_model and found.sites == own.sites:
-            with cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
-                frame = Frame(minus=cache)
-                records["change"] = fit_geometry(trained, bench.train, frame=frame)
+    studied = bench.results.get("geometry", "intended", Geometry)
+    fit = partial(fit_geometry, estimator=bench.study.estimator)
+    fitted = fit(resid)
+    records: Records = {"directions": bench.fit(resid), "geometry": fitted}
+    if fitted.sites == studied.sites:
+        records["comparison"] = compare_to_control(studied, fitted)
+        if plain.d_model == bench.model.d_model:
+            records["change"] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
     return records
 
 

@@ -6,7 +6,7 @@ from refusal_lens.evaluation import CostMaterial, Costs, measure_costs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
-from refusal_lens.study.compared import STEERED_AT, random_like
+from refusal_lens.study.compared import STEERED_AT
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, own_directions
 
@@ -24,7 +24,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     edits: dict[str, Edit] = {}
     own = own_directions(bench, layer)[: sizes.cost_categories]
-    for d in (pooled, *own, random_like(pooled, bench.study.seed)):
+    for d in (pooled, *own, pooled.random_like(bench.study.seed)):
         edits[f"{d.category} | ablated"] = Ablate(d)
         edits[f"{d.category} | added"] = Add(d, strength=STEERED_AT)
     return {"costs": measure_costs(bench.model, material, edits, progress=tick)}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.directions import Direction, fit_mean_difference
+from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
     Answers,
     MannerMatrix,
@@ -56,8 +56,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     records = _matrices(bench, read, Taught(usual, moved), _clusters(bench))
     model = _deranged(bench)
     fitting = bench.split("train", bench.study.sizes.contrast_pairs)
-    stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
-    own = at_layer(fit_mean_difference(stats), layer)
+    data = bench.fitting_data(model, fitting, sites=(Site(layer),), offsets=(-1,))
+    own = at_layer(bench.fit(data), layer)
     read = _steered(bench, model, own, pairs, tick)
     found = _matrices(bench, read, Taught(moved, usual), {})
     return records | {f"{CONTROL}{name}": record for name, record in found.items()}

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from support.cached_residuals import PROVENANCE
+from support.paired_residuals import PROVENANCE
 from support.simulated import generator
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry import Geometry, PairProducts, compare, cosine_table
+from refusal_lens.geometry import Geometry, PairProducts, compare_to_control, cosine_table
 from refusal_lens.sites import Site
 
 D = 60
@@ -71,7 +71,9 @@ def exceeding(kind, n, share, control_share, *, repeats, level, whole=False, see
     random, found = generator(seed), []
     for k in range(repeats):
         ours, theirs = both(kind, n, share, control_share, random, whole=whole)
-        p = compare(measured([[d] for d in ours]), measured([[d] for d in theirs]), seed=k).p
+        p = compare_to_control(
+            measured([[d] for d in ours]), measured([[d] for d in theirs]), seed=k
+        ).p
         found.append(float(p[0]) <= level)
     return np.mean(found)
 
@@ -98,7 +100,7 @@ def test_the_share_is_the_mean_cosine_of_two_pairs():
 
 def test_p_is_that_of_all_flips_of_the_pseudo_values():
     ours, theirs = both("usual", 10, 0.12, 0.08, generator(2))
-    found = compare(measured([[d] for d in ours]), measured([[d] for d in theirs]))
+    found = compare_to_control(measured([[d] for d in ours]), measured([[d] for d in theirs]))
 
     def pseudo(d):
         unit = d / d.norm(dim=1, keepdim=True)
@@ -115,7 +117,9 @@ def test_p_is_that_of_all_flips_of_the_pseudo_values():
     assert float(found.p[0]) == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 9999) ** 0.5)
     assert (found.draws, found.seed) == (9999, 0)
     with pytest.raises(InputError, match="200 sign flips are too few"):
-        compare(measured([[d] for d in ours]), measured([[d] for d in theirs]), draws=200)
+        compare_to_control(
+            measured([[d] for d in ours]), measured([[d] for d in theirs]), draws=200
+        )
 
 
 def test_an_outlying_pair_makes_no_difference_certain_and_real_ones_are_found():
@@ -136,7 +140,9 @@ def test_false_findings_are_held(kind, n, share, whole):
     random, p = generator(3), []
     for k in range(500):
         ours, theirs = both(kind, n, share, share, random, whole=whole)
-        found = compare(measured([[d] for d in ours]), measured([[d] for d in theirs]), seed=k)
+        found = compare_to_control(
+            measured([[d] for d in ours]), measured([[d] for d in theirs]), seed=k
+        )
         p.append(float(found.p[0]))
     assert np.mean(np.array(p) <= 0.05) <= 0.08
     assert np.mean(np.array(p) <= 0.0045) <= 0.0135

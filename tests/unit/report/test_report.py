@@ -137,10 +137,10 @@ def test_tables_have_real_headers(whole: str) -> None:
 def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     text = " ".join(" ".join(Page(whole).text).split())
     said = read()
-    rate = said.rate("refuse")
+    rate = said.rate(label="refuse")
     assert f"{100 * (rate.value or 0):.0f}% [" in text
     assert f"n = {rate.n}" in text
-    over = said.rate("comply").value or 0
+    over = said.rate(label="comply").value or 0
     accuracy = ((rate.value or 0) + 1 - over) / 2
     assert f"{100 * accuracy:.0f}% [" in text
     assert "went as intended; (refusal + 1 − over-refusal) / 2" in text
