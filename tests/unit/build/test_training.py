@@ -91,6 +91,7 @@ def test_wrong_line_of_a_refusals_file_is_named(tmp_path: Path, second: str) -> 
 
 
 @needs_wheel
+@pytest.mark.slow
 def test_no_refusal_opens_like_its_twins_answer(tokenizer: PreTrainedTokenizerBase) -> None:
     """The worst case: every twin's answer opens with the first word of some refusal."""
     pools = load_refusals(data_path("adapter", "refusals.jsonl"))
@@ -222,6 +223,7 @@ def test_holding_to_the_base_leads_back_to_it() -> None:
     assert losses_of(model, texts)[1] < 0.05 * before
 
 
+@pytest.mark.slow
 def test_text_keeps_the_model_what_it_was() -> None:
     """The same refusals are learnt with and without text; with it, text is read as before."""
     texts = tiny_texts()
