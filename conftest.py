@@ -5,6 +5,7 @@
     prompts      a paired `PromptSet`: three categories, four pairs each in "train", two in "test"
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
+    results      a run folder with directions and a chosen layer, as a study leaves it
 
 The examples of figures also use records such as a study writes, `tests/support/examples.py` lists
 them. Each is made when an example first names it. An example runs in an empty folder of its own.
@@ -12,11 +13,14 @@ them. Each is made when an example first names it. An example runs in an empty f
 
 import os
 import re
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no example reaches a hub
 
+ROOT = Path(__file__).parent
 PLACE = {"device": "cpu", "dtype": "float32"}
 TEXTS = {
     "advice": (
@@ -47,6 +51,17 @@ TEXTS = {
 N_TRAIN = 4
 
 
+def pytest_collect_file(file_path: Path) -> None:
+    """Import a module of the package as everybody does.
+
+    Otherwise pytest, which imports a file by its path, may make a second copy of a module that its
+    package has just imported, and with it a second class of each name.
+    """
+    parts = file_path.relative_to(ROOT).with_suffix("").parts if ROOT in file_path.parents else ()
+    if parts[:1] == ("refusal_lens",) and file_path.suffix == ".py" and parts[-1][:2] != "__":
+        import_module(".".join(parts))
+
+
 @pytest.fixture(autouse=True)
 def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     if not isinstance(request.node, pytest.DoctestItem):
@@ -55,7 +70,7 @@ def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     namespace = request.getfixturevalue("doctest_namespace")
     code = "".join(example.source for example in request.node.dtest.examples)
     named = {*re.findall(r"\w+", code)}
-    for name in named & {"rl", "model", "prompts", "directions", "direction"}:
+    for name in named & {"rl", "model", "prompts", "directions", "direction", "results"}:
         namespace[name] = request.getfixturevalue(f"example_{name}")
     if ".plots" in request.node.dtest.name:
         from support.examples import RECORDS, record
@@ -110,3 +125,10 @@ def example_directions(example_rl, example_model, example_prompts):
 @pytest.fixture(scope="session")
 def example_direction(example_directions):
     return example_directions.at("advice", 2)
+
+
+@pytest.fixture(scope="session")
+def example_results(tmp_path_factory: pytest.TempPathFactory):
+    from support.examples import write_run
+
+    return write_run(tmp_path_factory.mktemp("run"))

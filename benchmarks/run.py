@@ -37,7 +37,7 @@ from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.records import installed_versions
 from refusal_lens.study import Study
-from refusal_lens.study.plan import STAGES
+from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results, peak_memory_mib
 
 HERE: Final = Path(__file__).resolve().parent
@@ -285,7 +285,7 @@ def study_section(args: argparse.Namespace) -> str:
     found = take_turns({PLAIN: lambda: forward_plainly(hf, batches)}, args.repeats)[PLAIN]
     one = statistics.median(found.wall)
     # Only the study's own stages: attribution and the full evaluation are asked for apart.
-    seconds = {s.name: manifest["seconds"][s.name] for s in STAGES}
+    seconds = {s.name: manifest["seconds"][s.name] for s in stages_of("study", ())}
     total = sum(seconds.values())
     rows = [f"| {name} | {s:.1f} | {s / one:.1f} |" for name, s in seconds.items()]
     return "\n".join(

@@ -12,6 +12,7 @@ from . import model as model
 from . import plots as plots
 from . import prompts as prompts
 from . import report as report
+from . import residuals as residuals
 from . import selection as selection
 from . import study as study
 from .attribution import decompose as decompose
@@ -60,6 +61,7 @@ from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
 from .report import write_report as write_report
+from .residuals import Residuals as Residuals
 from .sites import Site as Site
 from .study import Results as Results
 from .study import Study as Study

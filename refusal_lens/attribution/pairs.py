@@ -13,7 +13,6 @@ from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import Feed, Ids, LensModel
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import twins
 
 Metric = Callable[[Float[Tensor, "prompt d_vocab"]], Float[Tensor, " prompt"]]
 """Last-token logits -> one refusal score per row, differentiable; positive is towards refusal."""
@@ -76,18 +75,16 @@ def pairs_of(
     >>> [pair.category for pair in pairs_of(model, prompts, equal_length=False, most=1)]
     ['advice', 'humanizing', 'unsupported']
     """
-    ids = model.ids(prompts)
-    rows = list(prompts)
+    ids = dict(zip(prompts.ids, model.ids(prompts), strict=True))
     taken: dict[str, int] = {}
     pairs: list[Pair] = []
-    both: list[list[int]] = twins(prompts).tolist()
+    both = prompts.pairs()
     for refuse, comply in both:
-        p = rows[refuse]
-        pair = Pair(p.pair or p.id, p.category, ids[refuse], ids[comply])
+        pair = Pair(refuse.pair or "", refuse.category, ids[refuse.id], ids[comply.id])
         if equal_length and not pair.equal_length:
             continue
-        if most is None or taken.get(p.category, 0) < most:
-            taken[p.category] = taken.get(p.category, 0) + 1
+        if most is None or taken.get(pair.category, 0) < most:
+            taken[pair.category] = taken.get(pair.category, 0) + 1
             pairs.append(pair)
     if not pairs:
         raise InputError(

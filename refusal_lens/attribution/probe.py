@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +23,7 @@ from refusal_lens.intervals import wilson
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.pairing import exchange_labels
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.sites import Site
 
@@ -91,11 +92,11 @@ def probe_layers(
             raise InputError(f"category {name!r} has one side only; a probe needs both")
     chosen = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     sites = [Site(n) for n in chosen]
-    resid = model.residuals(prompts, sites=sites, offsets=[offset])[:, 0]
-    shuffled = _exchanged(prompts, seed).numpy()
+    resid = model.residuals(prompts, sites=sites, offsets=[offset])
+    shuffled = np.array([p.label == "refuse" for p in exchange_labels(prompts, seed)])
     counts = {name: _zeros(chosen, prompts) for name in ("probe", "direction", "shuffled")}
     for k in range(len(chosen)):
-        x = resid[:, k].double().numpy()
+        x = resid.at(sites[k], offset).double().numpy()
         for c in range(len(prompts.categories)):
             test = category == c
             truth = refuse[test]
@@ -130,19 +131,6 @@ def _probe(x: Any, y: Any, test: Any) -> Any:
 def _one_direction(x: Any, y: Any, test: Any) -> Any:
     high, low = x[~test & y].mean(0), x[~test & ~y].mean(0)
     return (x[test] - (high + low) / 2) @ (high - low) > 0
-
-
-def _exchanged(prompts: PromptSet, seed: int) -> Bool[Tensor, " prompt"]:
-    """Labels, exchanged within each pair with probability one half."""
-    generator = torch.Generator().manual_seed(seed)
-    flip: dict[tuple[str, str], bool] = {}
-    labels: list[bool] = []
-    for p in prompts:
-        key = (p.category, p.pair or p.id)
-        if key not in flip:
-            flip[key] = bool(torch.randint(2, (1,), generator=generator))
-        labels.append((p.label == "refuse") != flip[key])
-    return torch.tensor(labels)
 
 
 def _zeros(layers: Sequence[int], prompts: PromptSet) -> Int64[Tensor, "layer category"]:

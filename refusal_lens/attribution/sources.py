@@ -21,7 +21,7 @@ from refusal_lens.model import Batch, HookReader, Ids, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import twins
+from refusal_lens.residuals import pair_rows
 
 _TOLERANCE: Final = 1e-3  # of a head's largest write; half precision rounds the weights themselves
 _HALF_TOLERANCE: Final = 5e-2
@@ -156,7 +156,7 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
             f"the MLP of layer {layer} has no neurons that write before {direction.site}; "
             f"choose a dense layer below it"
         )
-    pairs = twins(prompts)
+    pairs = pair_rows(prompts)
     if len(pairs) < 2:
         raise InputError(f"{len(pairs)} pairs were given; a class difference needs at least 2")
     active = _neurons(model, prompts, direction, layer, progress)

@@ -112,6 +112,10 @@ def study(
             "default) or 'intended' (the default where refusals are planted)."
         ),
     ] = None,
+    estimator: Annotated[
+        str,
+        typer.Option(help="What directions are fitted by; an unknown name lists what there is."),
+    ] = "mean_difference",
     judge: JudgeName = None,
     endpoint: JudgeEndpoint = None,
     endpoint_model: EndpointModel = None,
@@ -160,6 +164,7 @@ def study(
         thinking=thinking,
         control=control,
         labels=_labels(labels),
+        estimator=estimator,
         judge=reader,
         judge_settings=settings,
         seed=seed,

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.errors import InputError, reason_of
 
 NAME: Final = "directions"

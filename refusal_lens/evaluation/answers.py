@@ -1,6 +1,5 @@
 """`Answers`: what a model answered to prompts under conditions, and how a judge read it."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -248,10 +247,13 @@ class Answers(Record):
         intended of it.
         """
         refused = self.refused(condition)
-        fits = {p.id for p in prompts if refused.get(p.id) == (p.label == "refuse")}
-        paired = [(p, (p.category, p.pair)) for p in prompts if p.pair is not None]
-        whole = Counter(unit for p, unit in paired if p.id in fits)
-        return PromptSet(tuple(p for p, unit in paired if whole[unit] == len(LABELS)))
+        kept = {
+            p.id
+            for pair in prompts.pairs()
+            if [refused.get(p.id) for p in pair] == [True, False]
+            for p in pair
+        }
+        return prompts.only(ids=kept)
 
     def _row(self, condition: str | None) -> int:
         if condition is None and len(self.conditions) == 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar, Literal, final
 
 import torch
@@ -19,7 +20,7 @@ from refusal_lens.interventions import Add, Edit
 from refusal_lens.judges import Judge, ScoreTrust, Verdict
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
-from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
 Kind = Literal["direction", "pooled", "control"]
@@ -87,19 +88,11 @@ class Reading:
 
 def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
     """At most `most` whole pairs, refuse side before twin, taken in turn from each category."""
-    sides: dict[str, dict[str, dict[Label, int]]] = {}
-    for i, p in enumerate(prompts):
-        if p.pair is not None:
-            sides.setdefault(p.category, {}).setdefault(p.pair, {})[p.label] = i
-    rows = [[pair for pair in own.values() if len(pair) == 2] for own in sides.values()]
-    turns = [
-        pair
-        for i in range(max(map(len, rows), default=0))
-        for own in rows
-        for pair in own[i : i + 1]
-    ]
-    chosen = [pair[label] for pair in turns[:most] for label in ("refuse", "comply")]
-    return PromptSet(tuple(prompts.prompts[i] for i in chosen))
+    by_category: dict[str, list[tuple[Prompt, Prompt]]] = {}
+    for pair in prompts.pairs():
+        by_category.setdefault(pair[0].category, []).append(pair)
+    turns = [pair for turn in zip_longest(*by_category.values()) for pair in turn if pair]
+    return PromptSet(tuple(p for pair in turns[:most] for p in pair))
 
 
 def measure_grid(

@@ -32,7 +32,6 @@ from refusal_lens.geometry.reliability import reliability as reliability
 from refusal_lens.geometry.reliability import unbiased_sq_length as unbiased_sq_length
 from refusal_lens.geometry.shared_pool import SharedPool as SharedPool
 from refusal_lens.geometry.shared_pool import fit_shared_pool as fit_shared_pool
-from refusal_lens.geometry.structure import PairReadings as PairReadings
 from refusal_lens.geometry.structure import Structure as Structure
 from refusal_lens.geometry.structure import fit_structure as fit_structure
 from refusal_lens.geometry.subspaces import fit_subspace as fit_subspace

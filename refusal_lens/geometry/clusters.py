@@ -55,6 +55,12 @@ def cluster(
 ) -> Clustering:
     """Agglomerative clusters at distance 1 - cosine (Joad et al. 2026, second version).
 
+    >>> import numpy as np
+    >>> cosines = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
+    >>> a, b, c = cluster(cosines.astype("float32"), 2).labels
+    >>> a == b != c
+    True
+
     Raises:
         InputError: an undefined entry, or a number of clusters outside 2 .. categories - 1.
     """
@@ -133,5 +139,10 @@ def eigenvalue_shares(
 
 
 def participation_ratio(cosines: Float[np.ndarray, "category category"]) -> float:
-    """Effective dimension: 1 / sum of squared eigenvalue shares; 1 is one direction."""
+    """Effective dimension: 1 / sum of squared eigenvalue shares; 1 is one direction.
+
+    >>> import numpy as np
+    >>> float(participation_ratio(np.eye(3, dtype="float32")))
+    3.0
+    """
     return float(1.0 / np.square(eigenvalue_shares(cosines)).sum())

@@ -83,6 +83,13 @@ def compare_to_control(
 ) -> Comparison:
     """Differences between a model and its control.
 
+    >>> residuals = model.residuals(prompts)
+    >>> with model.editing(rl.Ablate(directions["advice", 1])):
+    ...     control = model.residuals(prompts)
+    >>> compared = compare_to_control(rl.fit_geometry(residuals), rl.fit_geometry(control))
+    >>> compared.share.shape  # site, category
+    torch.Size([3, 3])
+
     Raises:
         InputError: the two were not fitted on the same pairs at the same sites and offset, or fewer
             flips than 9,999.
@@ -143,6 +150,10 @@ def verdicts(
     in the control model. Without a control model, as of most models that refuse by themselves:
     the category's harmful prompts differ, beyond exchanged verdicts, by whether this model refused
     them. Without either nothing is called a refusal direction.
+
+    >>> tests = rl.geometry.separability(model.residuals(prompts))
+    >>> verdicts(tests, None)["advice"] in ("separable", "not separable")
+    True
     """
     found: dict[str, Verdict] = {}
     for i, name in enumerate(separability.categories):

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, contrast_table
-from refusal_lens.prompts import Label, PromptSet, labelled
+from refusal_lens.geometry.groups import LEAST, Contrasts, Groups, Member, contrast_table
+from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import ResidualCache
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 Group = tuple[Label, bool]  # label, and whether the model refused
@@ -68,16 +68,22 @@ class BehaviourContrasts(Record):
 
 
 def fit_contrasts(
-    cache: ResidualCache, prompts: PromptSet, refused: Mapping[str, bool], *, offset: int = -1
+    residuals: Residuals, refused: Mapping[str, bool], *, offset: int = -1
 ) -> BehaviourContrasts:
-    """The contrasts at every cached site; `refused` is what the model did, by prompt id.
+    """The contrasts at every site; `refused` is what the model did, by prompt id.
 
     Prompts whose answer was unclear, and so not in `refused`, are left out.
 
+    >>> refused = {p.id: i % 4 < 2 for i, p in enumerate(prompts)}
+    >>> contrasts = fit_contrasts(model.residuals(prompts), refused)
+    >>> contrasts.corrected.shape[1] == len(contrasts.names)
+    True
+
     Raises:
-        InputError: fewer than two contrasts have enough prompts, or a prompt was not cached.
+        InputError: fewer than two contrasts have enough prompts, or residuals of plain texts.
     """
-    sides = _cells(cache, prompts, refused)
+    prompts = residuals.labelled
+    sides = _cells(prompts, refused)
     enough = {key: members for key, members in sides.items() if len(members) >= LEAST}
     used = {
         name: tuple(c for c in prompts.categories if {(c, a), (c, b)} <= enough.keys())
@@ -93,12 +99,12 @@ def fit_contrasts(
     order = list(enough)
     coefficients = _coefficients(order, {name: (CONTRASTS[name], used[name]) for name in kept})
     groups = {key: enough[key] for key in order}
-    return _tables(cache, offset, groups, coefficients, {name: used[name] for name in kept}, sides)
+    chosen = {name: used[name] for name in kept}
+    return _tables(residuals, offset, groups, coefficients, chosen, sides)
 
 
 def fit_behaviour_geometry(
-    cache: ResidualCache,
-    prompts: PromptSet,
+    residuals: Residuals,
     refused: Mapping[str, bool],
     *,
     offset: int = -1,
@@ -109,10 +115,15 @@ def fit_behaviour_geometry(
     The names are the categories with at least `least` prompts in both groups. The two groups need
     not be pairs; where a refused prompt's twin was answered, their common noise is taken off.
 
+    >>> refused = {p.id: p.label == "refuse" for p in prompts}
+    >>> fit_behaviour_geometry(model.residuals(prompts), refused, least=6).names
+    ('advice', 'humanizing', 'unsupported')
+
     Raises:
-        InputError: fewer than two categories have enough, or a prompt was not cached.
+        InputError: fewer than two categories have enough, or residuals of plain texts.
     """
-    sides = _cells(cache, prompts, refused)
+    prompts = residuals.labelled
+    sides = _cells(prompts, refused)
     a, b = CONTRASTS[BOTH]
     kept = [
         c for c in prompts.categories if all(len(sides.get((c, g), ())) >= least for g in (a, b))
@@ -124,7 +135,7 @@ def fit_behaviour_geometry(
         )
     groups = {(c, g): sides[c, g] for c in kept for g in (a, b)}
     coefficients = _coefficients(list(groups), {c: ((a, b), (c,)) for c in kept})
-    return _tables(cache, offset, groups, coefficients, {c: (c,) for c in kept}, sides)
+    return _tables(residuals, offset, groups, coefficients, {c: (c,) for c in kept}, sides)
 
 
 def contrast_prompts(
@@ -134,7 +145,17 @@ def contrast_prompts(
 
     Categories with fewer than `least` prompts in either group are left out. Any estimator that
     takes labelled prompts so fits on what the model did.
+
+    >>> refused = {p.id: p.label == "refuse" for p in prompts}
+    >>> contrast = contrast_prompts(prompts, refused, "harmful refused - benign complied")
+    >>> len(contrast) == len(prompts)
+    True
+
+    Raises:
+        InputError: an unknown contrast.
     """
+    if name not in CONTRASTS:
+        raise InputError(f"contrast {name!r} is unknown; use one of {list(CONTRASTS)}")
     sides = dict(zip(CONTRASTS[name], ("refuse", "comply"), strict=True))
     labels: dict[str, Label] = {}
     for p in prompts:
@@ -151,32 +172,28 @@ def contrast_prompts(
 
 
 def _cells(
-    cache: ResidualCache, prompts: PromptSet, refused: Mapping[str, bool]
-) -> dict[tuple[str, Group], list[tuple[str, int]]]:
-    """(unit, row of the cache) of the prompts with a clear answer, by category and group."""
-    rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    sides: dict[tuple[str, Group], list[tuple[str, int]]] = {}
-    for p in prompts:
+    prompts: PromptSet, refused: Mapping[str, bool]
+) -> dict[tuple[str, Group], list[Member]]:
+    """The prompts with a clear answer, by category and group."""
+    sides: dict[tuple[str, Group], list[Member]] = {}
+    for row, p in enumerate(prompts):
         if p.id in refused:
-            group = sides.setdefault((p.category, (p.label, refused[p.id])), [])
-            group.append((f"{p.category}/{p.pair}" if p.pair else p.id, rows[p.id]))
+            sides.setdefault((p.category, (p.label, refused[p.id])), []).append((p.unit, row))
     return sides
 
 
 def _tables(  # noqa: PLR0913 - the parts of one record
-    cache: ResidualCache,
+    residuals: Residuals,
     offset: int,
-    groups: Mapping[tuple[str, Group], list[tuple[str, int]]],
+    groups: Mapping[tuple[str, Group], list[Member]],
     coefficients: Float64[Tensor, "contrast group"],
     used: Mapping[str, tuple[str, ...]],
-    sides: Mapping[tuple[str, Group], list[tuple[str, int]]],
+    sides: Mapping[tuple[str, Group], list[Member]],
 ) -> BehaviourContrasts:
-    named = {f"{c}, {label}, refused {did}": own for (c, (label, did)), own in groups.items()}
+    named = {f"{c}, {label}, refused {did}": rows for (c, (label, did)), rows in groups.items()}
     tables: list[Contrasts] = [
-        contrast_table(Groups.of(named, cache.read(site, offset).double()), coefficients)
-        for site in cache.sites
+        contrast_table(Groups.of(named, residuals.at(site, offset).double()), coefficients)
+        for site in residuals.sites
     ]
 
     def stacked(name: str) -> Tensor:
@@ -186,9 +203,9 @@ def _tables(  # noqa: PLR0913 - the parts of one record
         names=tuple(used),
         used=tuple(used.values()),
         groups=_counts(sides),
-        sites=cache.sites,
+        sites=residuals.sites,
         offset=offset,
-        provenance=cache.provenance,
+        provenance=residuals.provenance,
         **{x: stacked(x) for x in ("naive", "corrected", "low", "high", "reliability")},
     )
 
@@ -205,7 +222,7 @@ def _coefficients(
     return matrix
 
 
-def _counts(sides: Mapping[tuple[str, Group], list[tuple[str, int]]]) -> dict[str, int]:
+def _counts(sides: Mapping[tuple[str, Group], list[Member]]) -> dict[str, int]:
     words = {"refuse": "harmful", "comply": "benign"}
     found = {f"{w} {did}": 0 for w in words.values() for did in ("refused", "complied")}
     for (_, (label, did)), members in sides.items():

@@ -8,19 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.frame import (
-    AS_THEY_ARE,
-    Frame,
-    pair_differences,
-    pair_rows,
-    pair_sides,
-)
+from refusal_lens.geometry.frame import AS_THEY_ARE, Frame, pair_differences
 from refusal_lens.geometry.jackknife import CosineTable, cosine_table, t_quantile
 from refusal_lens.geometry.products import PairProducts
-from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
-from refusal_lens.residuals import ResidualCache
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 LEAST_PAIRS: Final = 20  # a matrix by behaviour needs as many pairs in each category
@@ -31,7 +25,7 @@ _ONE_SIDED: Final = 0.90  # a two-sided interval at 90% has one-sided 95% bounds
 @final
 @dataclass(frozen=True, eq=False)
 class Geometry(Record):
-    """Cosines between the mean differences of all categories, a matrix a site, at one offset.
+    """Cosines between the directions of all categories, one matrix per site, at one offset.
 
     `naive` is what publications print; `corrected` divides by noise-free lengths and has its
     jackknife bias taken off (geometry/jackknife.py), as `reliability` has; `low` and `high` are its
@@ -41,7 +35,8 @@ class Geometry(Record):
     the category: 1 if all point one way, 0 if they have nothing in common, each pair counting alike
     however long. `n` counts pairs, `pairs` names them in the order of the categories, and the
     influences (geometry/jackknife.py) say what each does, so that any two numbers can be compared
-    with an interval. `frame` says what was done to the differences first.
+    with an interval. `frame` says what was done to the differences first, `estimator` what was
+    fitted.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 3
@@ -65,6 +60,7 @@ class Geometry(Record):
     influence: Float[Tensor, "site pair category"]
     share_influence: Float[Tensor, "site pair"]
     provenance: Provenance
+    estimator: str = MEAN_DIFFERENCE
 
     def cosine(self, a: str, b: str, layer: int, control: "Geometry | None" = None) -> Estimate:
         """The corrected cosine of two categories at a block's input, with interval.
@@ -138,19 +134,31 @@ class Geometry(Record):
 
 
 def fit_geometry(
-    cache: ResidualCache, prompts: PromptSet, *, offset: int = -1, frame: Frame = AS_THEY_ARE
+    residuals: Residuals,
+    *,
+    offset: int = -1,
+    frame: Frame = AS_THEY_ARE,
+    estimator: str = MEAN_DIFFERENCE,
 ) -> Geometry:
-    """Geometry at every cached site from the pairs of `prompts` (refuse minus its own twin).
+    """Pairwise cosines of the categories' directions at every site, with reliability and intervals.
+
+    From the pairs of a prompt set (refuse side minus its matched benign prompt). `estimator` is one
+    of `ESTIMATORS`: the mean difference has a closed form, others are fitted again without each
+    pair (geometry/pseudo_values.py), about as often as there are pairs.
+
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> geometry.cosine("advice", "humanizing", layer=2).method
+    'corrected cosine, jackknife'
 
     Raises:
-        InputError: a prompt that was not cached, a category without pairs, or fewer than three;
-            or a frame that does not fit.
+        InputError: residuals of plain texts, a category without pairs, or fewer than three; an
+            offset that was not read; or a frame that does not fit.
     """
-    rows = pair_rows(prompts, cache.ids)
-    tables: list[CosineTable] = [
-        cosine_table(PairProducts.of(pair_differences(cache, rows, site, offset, frame)))
-        for site in cache.sites
-    ]
+    differences = pair_differences(residuals, make_estimator(estimator), offset=offset, frame=frame)
+    products = [PairProducts.of(differences(site)) for site in residuals.sites]
+    tables: list[CosineTable] = [cosine_table(p) for p in products]
+    prompts = residuals.labelled
+    pairs = prompts.pairs()
 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(table, name) for table in tables]).float()
@@ -159,13 +167,14 @@ def fit_geometry(
     reliability = ("reliability", "reliability_low", "reliability_high")
     return Geometry(
         categories=prompts.categories,
-        sites=cache.sites,
+        sites=residuals.sites,
         offset=offset,
-        n=tuple(len(p) for p in rows.values()),
-        pairs=tuple(pair for c in prompts.categories for pair in pair_sides(prompts, c)),
+        n=products[0].n,
+        pairs=tuple(p.pair or "" for c in prompts.categories for p, _ in pairs if p.category == c),
         frame=str(frame),
         length=_root(stacked("sq_length")),
-        provenance=cache.provenance,
+        provenance=residuals.provenance,
+        estimator=estimator,
         **{name: stacked(name) for name in (*same, *reliability)},
     )
 

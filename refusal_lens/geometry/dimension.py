@@ -42,6 +42,12 @@ def effective_dimension(products: PairProducts, d_model: int) -> Estimate:
 
     The control is what C directions drawn at random in `d_model` dimensions give: about
     C d / (d + C - 1). Undefined where a category is, or where the bound of the noise is.
+
+    >>> import torch
+    >>> drawn = [torch.randn(20, 32, dtype=torch.float64) + 1.0 for _ in range(3)]
+    >>> dimension = effective_dimension(rl.geometry.PairProducts.of(drawn), d_model=32)
+    >>> dimension.value < dimension.control  # the three have one mean
+    True
     """
     n_categories, n = len(products.n), sum(products.n)
     random = n_categories * d_model / (d_model + n_categories - 1)
@@ -56,7 +62,13 @@ def effective_dimension(products: PairProducts, d_model: int) -> Estimate:
 
 
 def remainders(products: PairProducts) -> Remainders:
-    """Each category's part along the mean of the others, and its remainder."""
+    """Each category's part along the mean of the others, and its remainder.
+
+    >>> import torch
+    >>> drawn = [torch.randn(20, 32, dtype=torch.float64) + 1.0 for _ in range(3)]
+    >>> remainders(rl.geometry.PairProducts.of(drawn)).along.shape  # value, low, high
+    torch.Size([3, 3])
+    """
     whole, left = products.estimate(), products.leave_one_out()
     found: list[Tensor] = []
     for statistic in (_along, _own, _own_reliability):

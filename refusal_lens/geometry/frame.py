@@ -1,6 +1,7 @@
-"""Pair differences as they are, or in another frame: a direction removed, a control's subtracted,
-whitened."""
+"""Differences by pair, and optional transforms of them: a direction projected out, a control
+model's subtracted, whitened."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -9,12 +10,11 @@ from jaxtyping import Float64, Int64
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
-from refusal_lens.directions import DirectionSet
-from refusal_lens.directions.mean_difference import NOISE_FLOOR
+from refusal_lens.directions import NOISE_FLOOR, DirectionSet, Estimator
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.pseudo_values import pseudo_differences
 from refusal_lens.linalg import project_out
-from refusal_lens.prompts import PromptSet, labelled
-from refusal_lens.residuals import ResidualCache
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 
@@ -30,7 +30,7 @@ class Frame:
     mean of their side, all categories pooled, with Ledoit-Wolf shrinkage.
     """
 
-    minus: ResidualCache | None = None
+    minus: Residuals | None = None
     removed: DirectionSet | None = None
     whitened: bool = False
 
@@ -48,73 +48,91 @@ class Frame:
 AS_THEY_ARE = Frame()
 
 
-def pair_rows(prompts: PromptSet, ids: tuple[str, ...]) -> dict[str, Int64[Tensor, "pair 2"]]:
-    """Rows (refuse, comply) of every pair, by category, in the order of the refuse side.
+Rows = dict[str, Int64[Tensor, "pair 2"]]
+"""Rows (refuse, comply) of every pair, by category."""
+Differences = list[Float64[Tensor, "_ d_model"]]
+"""Refuse minus comply of each pair, a tensor per category."""
+
+
+def pair_rows(residuals: Residuals) -> Rows:
+    """Rows of the pairs of each category, in the order of the refuse side.
 
     Raises:
-        InputError: a prompt that is not among `ids`, or a category without a pair.
+        InputError: residuals of plain texts, or a category without a pair.
     """
-    rows = {key: row for row, key in enumerate(ids)}
-    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    found: dict[str, Int64[Tensor, "pair 2"]] = {}
-    for category in prompts.categories:
-        pairs = pair_sides(prompts, category)
-        if not pairs:
-            raise InputError(
-                f"category {category!r} has no pairs; geometry by pairs needs prompts whose "
-                "refuse side and twin share a `pair`"
-            )
-        found[category] = torch.tensor([(rows[a], rows[b]) for a, b in pairs.values()])
-    return found
-
-
-def pair_sides(prompts: PromptSet, category: str) -> dict[str, tuple[str, str]]:
-    """Ids of the refuse side and its twin of each whole pair of a category, by pair."""
-    own = prompts.only(category=category)
-    twin = {p.pair: p.id for p in own if p.label == "comply" and p.pair is not None}
-    refuse = [p for p in own if p.label == "refuse" and p.pair in twin]
-    return {p.pair: (p.id, twin[p.pair]) for p in refuse if p.pair is not None}
+    prompts = residuals.labelled
+    row = {key: i for i, key in enumerate(residuals.ids)}
+    rows: dict[str, list[tuple[int, int]]] = {c: [] for c in prompts.categories}
+    for refuse, comply in prompts.pairs():
+        rows[refuse.category].append((row[refuse.id], row[comply.id]))
+    if lacking := [c for c, pairs in rows.items() if not pairs]:
+        raise InputError(
+            f"category {lacking[0]!r} has no pairs; geometry by pairs needs prompts whose "
+            "refuse side and twin share a `pair`"
+        )
+    return {c: torch.tensor(pairs) for c, pairs in rows.items()}
 
 
 def pair_differences(
-    cache: ResidualCache,
-    rows: dict[str, Int64[Tensor, "pair 2"]],
-    site: Site,
+    residuals: Residuals,
+    estimator: Estimator,
+    *,
     offset: int,
     frame: Frame = AS_THEY_ARE,
-) -> list[Float64[Tensor, "_ d_model"]]:
-    """Refuse minus comply of each pair of each category, in a frame.
+) -> Callable[[Site], Differences]:
+    """What gives, at a site, the difference of each pair of each category, in a frame.
 
-    A category whose mean difference is rounding noise gets zeros: "undefined".
+    Their mean is the category's direction at its own length: refuse minus comply, where the
+    estimator is the mean of that, and jackknife pseudo-values of any other. A category whose
+    difference is rounding noise gets zeros: "undefined".
 
     Raises:
-        InputError: the control cached other prompts, there is no direction to remove at the site,
-            or there are too few prompts to whiten.
+        InputError: a category without pairs; the control holds other prompts. At a site: it is not
+            here, there is no direction to remove at it, or there are too few prompts to whiten.
     """
-    resid = cache.read(site, offset).double()
-    found = [twin_differences(resid, pairs) for pairs in rows.values()]
+    rows = pair_rows(residuals)
+    plain = _estimated(residuals, rows, offset, estimator)
+    minus = None
     if frame.minus is not None:
-        if frame.minus.ids != cache.ids:
+        if frame.minus.ids != residuals.ids:
             raise InputError(
-                "the control cached other prompts than the model, or in another order; cache the "
-                "same prompts in both"
+                "the control holds other prompts than the model, or in another order; read the "
+                "residuals of the same prompts in both"
             )
-        other = frame.minus.read(site, offset).double()
-        found = [
-            d - twin_differences(other, pairs)
-            for d, pairs in zip(found, rows.values(), strict=True)
+        minus = _estimated(frame.minus, rows, offset, estimator)
+
+    def at(site: Site) -> Differences:
+        differences = plain(site)
+        if minus is not None:
+            differences = [d - c for d, c in zip(differences, minus(site), strict=True)]
+        if frame.removed is not None:
+            differences = _without(differences, frame.removed, site, offset)
+        if frame.whitened:
+            transform = _whitening(residuals.at(site, offset).double(), rows)
+            differences = [d @ transform for d in differences]
+        return differences
+
+    return at
+
+
+def _estimated(
+    residuals: Residuals, rows: Rows, offset: int, estimator: Estimator
+) -> Callable[[Site], Differences]:
+    if estimator.mean_of_pairs:
+        return lambda site: [
+            twin_differences(residuals.at(site, offset).double(), pairs) for pairs in rows.values()
         ]
-    if frame.removed is not None:
-        removed = frame.removed
-        vector = removed.vectors[0, removed.offsets.index(offset), removed.sites.index(site)]
-        if not bool(torch.isfinite(vector).all()):  # undefined: there is nothing to remove
-            vector = torch.zeros_like(vector)
-        found = [project_out(d, vector.double()) for d in found]
-    if frame.whitened:
-        transform = _whitening(resid, rows)
-        found = [d @ transform for d in found]
-    return found
+    values = [pseudo_differences(residuals, p, offset, estimator) for p in rows.values()]
+    return lambda site: [v[:, residuals.sites.index(site)] for v in values]
+
+
+def _without(
+    differences: Differences, removed: DirectionSet, site: Site, offset: int
+) -> Differences:
+    vector = removed.vectors[0, removed.offsets.index(offset), removed.sites.index(site)]
+    if not bool(torch.isfinite(vector).all()):  # undefined: there is nothing to remove
+        vector = torch.zeros_like(vector)
+    return [project_out(d, vector.double()) for d in differences]
 
 
 def twin_differences(
@@ -129,7 +147,7 @@ def twin_differences(
 
 
 def _whitening(
-    resid: Float64[Tensor, "prompt d_model"], rows: dict[str, Int64[Tensor, "pair 2"]]
+    resid: Float64[Tensor, "prompt d_model"], rows: Rows
 ) -> Float64[Tensor, "d_model d_model"]:
     """Inverse root of the covariance of prompts around the mean of their side."""
     sides = [resid[side] for pairs in rows.values() for side in pairs.T]

@@ -15,7 +15,7 @@ corrected cosine is I_kl / sqrt(I_kk I_ll) less its jackknife bias (geometry/jac
 variance are those of a jackknife that leaves out one pair at a time, whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -27,6 +27,8 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import LEVEL
 
+Member = tuple[Hashable, int]
+"""A prompt's unit, which prompts of one pair share (`Prompt.unit`), and its row."""
 LEAST: Final = 3  # members of a group: fewer give no covariance once one is left out
 
 
@@ -45,7 +47,7 @@ class Groups:
     @classmethod
     def of(
         cls,
-        groups: Mapping[str, Sequence[tuple[str, int]]],
+        groups: Mapping[str, Sequence[Member]],
         resid: Float64[Tensor, "prompt d_model"],
     ) -> "Groups":
         """Groups of (unit, row of `resid`): prompts of one pair carry the pair as their unit.

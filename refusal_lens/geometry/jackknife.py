@@ -62,7 +62,14 @@ class CosineTable:
 
 
 def cosine_table(products: PairProducts) -> CosineTable:
-    """Cosines with 95% intervals from the pair products of one site, less their jackknife bias."""
+    """Cosines with 95% intervals from the pair products of one site, less their jackknife bias.
+
+    >>> import torch
+    >>> drawn = [torch.randn(20, 32, dtype=torch.float64) + 1.0 for _ in range(3)]
+    >>> table = cosine_table(rl.geometry.PairProducts.of(drawn))
+    >>> bool((table.low <= table.high)[0, 1]), table.corrected.shape
+    (True, torch.Size([3, 3]))
+    """
     whole, left = products.estimate(), products.leave_one_out()
     owner, n = products.owner, whole.n
     own = torch.arange(len(owner))

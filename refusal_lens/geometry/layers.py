@@ -38,6 +38,10 @@ class SelfCosines:
 def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosines:
     """Cosines of a category's mean difference with itself at all places, with intervals.
 
+    >>> import torch
+    >>> self_cosines(torch.randn(20, 3, 32) + 1.0).cosine.shape
+    torch.Size([3, 3])
+
     Raises:
         InputError: fewer than three pairs, or a value that is not finite.
     """
@@ -64,6 +68,10 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
 def change_over_layers(geometry: Geometry, a: str, b: str, first: int, last: int) -> Estimate:
     """Corrected cosine of two categories at layer `last` minus at `first`: above 0 they meet.
 
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> change_over_layers(geometry, "advice", "humanizing", first=1, last=2).n
+    6
+
     Raises:
         InputError: a category or layer that the geometry does not hold.
     """
@@ -77,6 +85,11 @@ def cosine_difference(
 
     They may share categories or pairs: each pair's influence on the one is taken from that on the
     other before their squares are summed.
+
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> one, other = ("advice", "humanizing", 2), ("advice", "unsupported", 2)
+    >>> cosine_difference(geometry, one, other).n
+    6
 
     Raises:
         InputError: a category or layer that the geometry does not hold.

@@ -53,6 +53,11 @@ def matrix_correlation(
     are not independent; the control is the mean over permutations of the categories of one
     matrix, and p = (b + 1) / (B + 1), one-sided: more alike than chance. n counts entries.
 
+    >>> import torch
+    >>> drawn = torch.rand(5, 5)
+    >>> matrix_correlation(drawn + drawn.T, drawn + drawn.T).correlation.value
+    1.0
+
     Raises:
         InputError: different shapes, undefined entries, fewer than four categories or permutations
             fewer than 9,999.
@@ -92,6 +97,12 @@ def matrix_correlation(
 
 def cka(a: PairProducts, b: PairProducts) -> float:
     """Linear CKA of the same pairs' differences in two models; 1 is equal up to rotation and scale.
+
+    >>> import torch
+    >>> drawn = [torch.randn(20, 32, dtype=torch.float64) + 1.0 for _ in range(3)]
+    >>> products = rl.geometry.PairProducts.of(drawn)
+    >>> cka(products, products)
+    1.0
 
     Raises:
         InputError: other numbers of pairs, fewer than four, or one side without any spread.

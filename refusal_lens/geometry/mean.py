@@ -26,6 +26,10 @@ def mean_cosine(
 
     Undefined where one of its cosines is. `control` is the geometry of a control model.
 
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> mean_cosine(geometry, layer=2).n
+    18
+
     Raises:
         InputError: fewer than two categories, or one, or a layer, that the geometry does not hold.
     """

@@ -15,7 +15,7 @@ base model shows it too (geometry/comparison.py).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, final
 
 import torch
@@ -24,7 +24,9 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.records import Provenance, Record
+from refusal_lens.residuals import Residuals, pair_rows
 from refusal_lens.sites import Site
 
 DRAWS: Final = 9_999
@@ -75,53 +77,71 @@ class Separability(Record):
 
 
 def separability(
-    differences: Iterable[tuple[str, Float[Tensor, "pair offset site d_model"]]],
-    *,
-    sites: tuple[Site, ...],
-    offsets: tuple[int, ...],
-    provenance: Provenance,
-    draws: int = DRAWS,
-    seed: int = 0,
+    residuals: Residuals | Iterable[Residuals], *, draws: int = DRAWS, seed: int = 0
 ) -> Separability:
-    """Test each category's pair differences, one category in memory at a time.
+    """Test the pair differences of each category at every site and offset of `residuals`.
 
-    A difference that is zero at a site and offset, or rounding noise set to zero, is undefined.
+    Several residuals of different categories may be given in place of one: they are taken one after
+    the other, so that no more than one need be in memory. A difference that is zero at a site and
+    offset, or rounding noise, is undefined.
+
+    >>> tests = separability(model.residuals(prompts))
+    >>> tests.z.shape  # category, offset, site
+    torch.Size([3, 1, 3])
 
     Raises:
-        InputError: fewer flips than 9,999, fewer than three pairs, or a value that is not finite.
+        InputError: fewer flips than 9,999, residuals of plain texts or of different sites or
+            offsets, fewer than three pairs, or a value that is not finite.
     """
     if draws < DRAWS:
         raise InputError(f"{draws} sign flips are too few; give at least {DRAWS}")
-    names: list[str] = []
-    counts: list[int] = []
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for k, (name, d) in enumerate(differences):
-        if len(d) < 3 or not bool(torch.isfinite(d).all()):
+    parts = [residuals] if isinstance(residuals, Residuals) else residuals
+    counts: dict[str, int] = {}
+    tests: list[tuple[Tensor, Tensor, Tensor]] = []
+    axes: list[tuple[tuple[Site, ...], tuple[int, ...], Provenance]] = []
+    for part in parts:
+        axes.append((part.sites, part.offsets, part.provenance))
+        if axes[-1][:2] != axes[0][:2] or counts.keys() & {*part.labelled.categories}:
             raise InputError(
-                f"category {name!r}: {len(d)} pairs, of which at least 3 are needed, all finite"
+                "residuals tested together must be of other categories at one set of "
+                "sites and offsets"
             )
-        names.append(name)
-        counts.append(len(d))
-        gram = torch.einsum("iosd,josd->osij", d.double(), d.double())
-        parts.append(_tested(gram, draws, torch.Generator().manual_seed(seed + k)))
-    z, p_max, p = (torch.stack(x) for x in zip(*parts, strict=True))
+        for name in part.labelled.categories:
+            d = _differences(part.only(category=name), name)
+            gram = torch.einsum("iosd,josd->osij", d, d)
+            generator = torch.Generator().manual_seed(seed + len(counts))
+            tests.append(_tested(gram, draws, generator))
+            counts[name] = len(d)
+    if not tests:
+        raise InputError("no residuals to test; expected those of one category or more")
+    z, p_max, p = (torch.stack(x) for x in zip(*tests, strict=True))
     q = torch.full_like(p, torch.nan)
     defined = torch.isfinite(p)
     if bool(defined.any()):
         q[defined] = torch.from_numpy(false_discovery_control(p[defined].numpy()))
+    digest = "+".join(made.prompts_digest for _, _, made in axes)
     return Separability(
-        categories=tuple(names),
-        sites=sites,
-        offsets=offsets,
-        n=tuple(counts),
+        categories=tuple(counts),
+        sites=axes[0][0],
+        offsets=axes[0][1],
+        n=tuple(counts.values()),
         draws=draws,
         seed=seed,
         z=z.float(),
         p_max=p_max.float(),
         p=p.float(),
         q=q.float(),
-        provenance=provenance,
+        provenance=replace(axes[0][2], prompts_digest=digest),
     )
+
+
+def _differences(residuals: Residuals, name: str) -> Float64[Tensor, "pair offset site d_model"]:
+    d = twin_differences(residuals.tensor.double(), pair_rows(residuals.labelled))
+    if len(d) < 3 or not bool(torch.isfinite(d).all()):
+        raise InputError(
+            f"category {name!r}: {len(d)} pairs, of which at least 3 are needed, all finite"
+        )
+    return d
 
 
 def _tested(

@@ -19,6 +19,10 @@ def unbiased_sq_length(stats: ResidualStats) -> Float64[Tensor, "category offset
     Unpaired: |m_r - m_c|^2 - tr(S_r)/n_r - tr(S_c)/n_c, with the unbiased covariances S.
     May be negative where there is no signal. NaN with fewer than two pairs, or than two prompts
     on a side.
+
+    >>> stats = model.residual_stats(prompts, offsets=(-1,))
+    >>> unbiased_sq_length(stats).shape  # category, offset, site
+    torch.Size([3, 1, 3])
     """
     sq_length = stats.difference.square().sum(-1)
     n = stats.n_pairs.double()[:, None, None]
@@ -33,6 +37,10 @@ def reliability(stats: ResidualStats) -> Float64[Tensor, "category offset site"]
     """U / |mean d|^2: the exact limit of many split halves with Spearman-Brown; 1 is no noise.
 
     May be negative where there is no signal; NaN where the direction is undefined.
+
+    >>> stats = model.residual_stats(prompts, offsets=(-1,))
+    >>> bool(reliability(stats)[:, 0, 2].max() <= 1)
+    True
     """
     sq_length = stats.difference.square().sum(-1)
     return unbiased_sq_length(stats) / torch.where(above_noise(stats), sq_length, torch.nan)
@@ -44,6 +52,10 @@ def corrected_cosines(
     """mean d_a . mean d_b / sqrt(U_a U_b), 1 on the diagonal; NaN where undefined.
 
     Consistent where the categories' errors are independent: never with a shared benign pool.
+
+    >>> stats = model.residual_stats(prompts, offsets=(-1,))
+    >>> corrected_cosines(stats).shape  # offset, site, category, category
+    torch.Size([1, 3, 3, 3])
     """
     defined = torch.where(above_noise(stats), unbiased_sq_length(stats), torch.nan)
     length = torch.where(defined > 0, defined, torch.nan).sqrt()
@@ -54,7 +66,12 @@ def corrected_cosines(
 
 
 def ceilings(stats: ResidualStats) -> Float64[Tensor, "offset site category category"]:
-    """sqrt(rel_a rel_b): what noise leaves of a naive cosine of 1. NaN where undefined."""
+    """sqrt(rel_a rel_b): what noise leaves of a naive cosine of 1. NaN where undefined.
+
+    >>> stats = model.residual_stats(prompts, offsets=(-1,))
+    >>> ceilings(stats).shape  # offset, site, category, category
+    torch.Size([1, 3, 3, 3])
+    """
     rel = reliability(stats)
     root = torch.where(rel > 0, rel, torch.nan).sqrt()
     return torch.einsum("cos,eos->osce", root, root)

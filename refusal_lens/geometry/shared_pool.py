@@ -30,10 +30,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.groups import Contrasts, Groups, contrast_table
-from refusal_lens.prompts import PromptSet, labelled
+from refusal_lens.geometry.groups import Contrasts, Groups, Member, contrast_table
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import ResidualCache
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 
@@ -71,8 +70,7 @@ class SharedPool(Record):
 
 
 def fit_shared_pool(
-    cache: ResidualCache,
-    prompts: PromptSet,
+    residuals: Residuals,
     pool: str,
     *,
     sites: tuple[Site, ...] | None = None,
@@ -80,26 +78,27 @@ def fit_shared_pool(
 ) -> SharedPool:
     """Each category measured against its own twins and against the comply side of `pool`.
 
+    >>> fit_shared_pool(model.residuals(prompts), pool="advice").n_pool
+    6
+
     Raises:
-        InputError: an unknown category, a prompt that was not cached, or a side with fewer than
-            three prompts.
+        InputError: an unknown category, residuals of plain texts, or a side with fewer than three
+            prompts.
     """
+    prompts = residuals.labelled
     if pool not in prompts.categories:
         raise InputError(f"the pool's category {pool!r} is not in {list(prompts.categories)}")
-    rows = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in labelled(prompts) if p.id not in rows]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    sides = {
+    sides: dict[str, list[Member]] = {
         f"{c}/{label}": [
-            (p.pair or p.id, rows[p.id]) for p in prompts if p.category == c and p.label == label
+            (p.unit, i) for i, p in enumerate(prompts) if (p.category, p.label) == (c, label)
         ]
         for c in prompts.categories
         for label in ("refuse", "comply")
     }
-    chosen = cache.sites if sites is None else sites
+    chosen = residuals.sites if sites is None else sites
     tables: list[tuple[Contrasts, Contrasts]] = []
     for site in chosen:
-        groups = Groups.of(sides, cache.read(site, offset).double())
+        groups = Groups.of(sides, residuals.at(site, offset).double())
         tables.append(
             (
                 contrast_table(groups, _against_twins(prompts.categories)),
@@ -123,7 +122,7 @@ def fit_shared_pool(
         pooled_high=stacked([pooled.high for _, pooled in tables]),
         shared_noise=stacked([_shared_noise(pooled) for _, pooled in tables]),
         reference=stacked([pooled.corrected - twins.corrected for twins, pooled in tables]),
-        provenance=cache.provenance,
+        provenance=residuals.provenance,
     )
 
 

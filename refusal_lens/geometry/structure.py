@@ -1,6 +1,5 @@
 """`Structure`: what lies behind a matrix, layer by layer and at one layer, as a record."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -17,29 +16,15 @@ from refusal_lens.geometry.clusters import (
     together,
 )
 from refusal_lens.geometry.dimension import effective_dimension, remainders
+from refusal_lens.geometry.frame import pair_rows, twin_differences
 from refusal_lens.geometry.jackknife import cosine_table
 from refusal_lens.geometry.layers import self_cosines
 from refusal_lens.geometry.maps import plane_map
 from refusal_lens.geometry.products import PairProducts
 from refusal_lens.geometry.subspaces import Subspace, fit_subspace, principal_angles
 from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class PairReadings:
-    """Pair differences by category: at every site at one offset, and at one layer at every offset.
-
-    Those of all sites and offsets at once would take much more memory.
-    """
-
-    sites: tuple[Site, ...]
-    offset: int
-    layer: int
-    offsets: tuple[int, ...]
-    by_site: Mapping[str, Float64[Tensor, "_ site d_model"]]
-    by_offset: Mapping[str, Float64[Tensor, "_ offset d_model"]]
 
 
 @final
@@ -99,16 +84,38 @@ class Structure(Record):
         )
 
 
-def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int = 0) -> Structure:
-    """The structure of categories from their pair differences.
+def fit_structure(
+    residuals: Residuals,
+    layer: int,
+    *,
+    offset: int = -1,
+    at_layer: Residuals | None = None,
+    seed: int = 0,
+) -> Structure:
+    """The structure of categories from their pair differences at every site.
+
+    At `layer` also at every offset that was read. `at_layer` may hold those, where the residuals of
+    all sites and offsets at once would take too much memory.
+
+    >>> import torch
+    >>> from dataclasses import replace
+    >>> several = rl.load_prompts().only(category=["advice", "humanizing", "unsupported"])
+    >>> residuals = model.residuals(several.only(split="train").first(8))
+    >>> refuse = torch.tensor([float(p.label == "refuse") for p in residuals.labelled])
+    >>> moved = replace(residuals, tensor=residuals.tensor + 20.0 * refuse[:, None, None, None])
+    >>> len(fit_structure(moved, layer=2).mapped)  # categories with a direction
+    3
 
     Raises:
-        InputError: a layer that is not among the sites, fewer than three categories with a
-            direction there, or fewer than eight pairs in one.
+        InputError: residuals of plain texts, a category without pairs, a layer or offset that was
+            not read, fewer than three categories with a direction there, or fewer than eight pairs
+            in one.
     """
-    sites, layer, by_category = readings.sites, readings.layer, readings.by_site
+    sites = residuals.sites
     if Site(layer) not in sites:
         raise InputError(f"layer {layer} is not in {[str(s) for s in sites]}")
+    by_category = {c: d[:, 0] for c, d in _differences(residuals.select(offsets=(offset,))).items()}
+    there = (residuals if at_layer is None else at_layer).select(sites=(Site(layer),))
     d_model = next(iter(by_category.values())).shape[-1]
     by_site = [PairProducts.of([d[:, s] for d in by_category.values()]) for s in range(len(sites))]
     parts = [remainders(products) for products in by_site]
@@ -122,7 +129,7 @@ def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int =
     return Structure(
         categories=tuple(by_category),
         sites=sites,
-        offset=readings.offset,
+        offset=offset,
         n=tuple(len(d) for d in by_category.values()),
         dimension=tuple(effective_dimension(products, d_model) for products in by_site),
         along=torch.stack([p.along for p in parts]).float(),
@@ -130,12 +137,25 @@ def fit_structure(readings: PairReadings, *, provenance: Provenance, seed: int =
         own_reliability=torch.stack([p.reliability for p in parts]).float(),
         own_layers=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
         layer=layer,
-        offsets=readings.offsets,
-        own_offsets=torch.stack([_with_itself(d) for d in readings.by_offset.values()]).float(),
+        offsets=there.offsets,
+        own_offsets=torch.stack(
+            [_with_itself(d[:, :, 0]) for d in _differences(there).values()]
+        ).float(),
         mapped=tuple(mapped),
-        provenance=provenance,
+        provenance=residuals.provenance,
         **_at_layer([by_category[c][:, chosen] for c in mapped], seed),
     )
+
+
+def _differences(
+    residuals: Residuals,
+) -> dict[str, Float64[Tensor, "_ offset site d_model"]]:
+    """Refuse minus comply of each pair of each category."""
+    found: dict[str, Tensor] = {}
+    for category, pairs in pair_rows(residuals).items():
+        x = residuals.tensor[pairs.flatten()].double()  # those of one category at a time
+        found[category] = twin_differences(x, torch.arange(len(x)).reshape(-1, 2))
+    return found
 
 
 def _with_itself(d: Float64[Tensor, "pair place d_model"]) -> Float64[Tensor, "place place 3"]:

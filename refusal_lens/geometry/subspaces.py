@@ -57,6 +57,13 @@ def fit_subspace(
 ) -> Subspace:
     """The subspace of a category's pair differences, its rank chosen by bi-cross-validation.
 
+    >>> import numpy as np
+    >>> along = np.outer(np.linspace(1, 2, 20), np.eye(8)[0])
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((20, 8))
+    >>> space = fit_subspace((along + noise).astype("float32"))
+    >>> bool(abs(space.basis[0, 0]) > 0.99), space.n  # a basis of d_model x rank
+    (True, 20)
+
     Raises:
         InputError: fewer than eight pairs, or a value that is not finite.
     """
@@ -75,6 +82,12 @@ def fit_subspace(
 
 def principal_angles(a: Subspace, b: Subspace, *, draws: int = 50, seed: int = 0) -> Angles:
     """Angles between two subspaces, beside random ones of the same sizes in the same space.
+
+    >>> import numpy as np
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((20, 8))
+    >>> space = fit_subspace((np.eye(8)[0] + noise).astype("float32"))
+    >>> bool(principal_angles(space, space).degrees.max() < 0.1)
+    True
 
     Raises:
         InputError: a subspace of no dimension, or of different spaces.

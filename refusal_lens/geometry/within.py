@@ -26,9 +26,8 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.nulls import DRAWS
-from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import ResidualCache
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 DIFFERS: Final = 0.05  # largest q at which the groups are said to differ
@@ -74,8 +73,7 @@ class WithinTests(Record):
 
 
 def fit_within_tests(
-    cache: ResidualCache,
-    prompts: PromptSet,
+    residuals: Residuals,
     refused: Mapping[str, bool],
     *,
     offset: int = -1,
@@ -84,28 +82,31 @@ def fit_within_tests(
 ) -> WithinTests:
     """Test every category's harmful prompts; `refused` is what the model did, by prompt id.
 
+    >>> refused = {p.id: i % 4 < 2 for i, p in enumerate(prompts)}
+    >>> fit_within_tests(model.residuals(prompts), refused).refused
+    (3, 3, 3)
+
     Raises:
-        InputError: fewer permutations than 9,999, or a prompt that was not cached.
+        InputError: fewer permutations than 9,999, or residuals of plain texts.
     """
     if draws < DRAWS:
         raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
-    place = {key: row for row, key in enumerate(cache.ids)}
-    if missing := [p.id for p in labelled(prompts) if p.id not in place]:
-        raise InputError(f"prompt {missing[0]!r} was not cached; cache the residuals of it first")
-    harmful = [p for p in prompts if p.label == "refuse" and p.id in refused]
+    prompts = residuals.labelled
+    harmful = [(row, p) for row, p in enumerate(prompts) if p.label == "refuse" and p.id in refused]
     counts: list[tuple[int, int]] = []
     z: list[Tensor] = []
     p_of: list[Tensor] = []
     for k, c in enumerate(prompts.categories):
-        own = [p for p in harmful if p.category == c]
-        did = torch.tensor([refused[p.id] for p in own], dtype=torch.bool)
+        rows = [row for row, p in harmful if p.category == c]
+        did = torch.tensor([refused[residuals.ids[row]] for row in rows], dtype=torch.bool)
         counts.append((int(did.sum()), int((~did).sum())))
         if min(counts[-1]) < LEAST_A_GROUP:
-            z.append(torch.full((len(cache.sites),), torch.nan, dtype=torch.float64))
+            z.append(torch.full((len(residuals.sites),), torch.nan, dtype=torch.float64))
             p_of.append(torch.tensor(torch.nan, dtype=torch.float64))
             continue
-        rows = [place[p.id] for p in own]
-        grams = torch.stack([_gram(cache.read(s, offset)[rows].double()) for s in cache.sites])
+        grams = torch.stack(
+            [_gram(residuals.at(s, offset)[rows].double()) for s in residuals.sites]
+        )
         found = _permuted(grams, did, draws, torch.Generator().manual_seed(seed + k))
         z.append(found[0])
         p_of.append(found[1])
@@ -116,7 +117,7 @@ def fit_within_tests(
         q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
     return WithinTests(
         categories=prompts.categories,
-        sites=cache.sites,
+        sites=residuals.sites,
         offset=offset,
         refused=tuple(a for a, _ in counts),
         answered=tuple(b for _, b in counts),
@@ -125,7 +126,7 @@ def fit_within_tests(
         z=torch.stack(z).float(),
         p=p.float(),
         q=q.float(),
-        provenance=cache.provenance,
+        provenance=residuals.provenance,
     )
 
 

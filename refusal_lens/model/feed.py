@@ -23,7 +23,7 @@ from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.reading import HookReader
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import index_axes, twins
+from refusal_lens.residuals import index_axes, pair_rows
 from refusal_lens.sums import Sides
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class Feed:
         Both sides of a pair share a batch. `prompts` are those of the feed. Each batch's size is
         reported as progress after it has been taken up.
         """
-        both: list[list[int]] = twins(prompts).tolist()
+        both: list[list[int]] = pair_rows(prompts).tolist()
         paired = {row for pair in both for row in pair}
         first = {pair[0]: pair for pair in both}
         units = [first.get(r, [r]) for r in range(len(prompts)) if r in first or r not in paired]

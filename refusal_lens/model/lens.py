@@ -27,7 +27,7 @@ from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualStats
+from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site
 
 Prompts = PromptSet | Sequence[str | Prompt]
@@ -84,10 +84,7 @@ class LensModel:
 
     @property
     def placement(self) -> Placement:
-        """Where the model is, in which precision, and how many rows it runs at a time now.
-
-        A companion that is loaded with it stands and computes as this model does.
-        """
+        """Where the model is, in which precision, and how many rows it runs at a time now."""
         return self._placement.found(self.backend.device, self.backend.dtype, self.rows.most)
 
     @property
@@ -221,14 +218,12 @@ class LensModel:
         sites: Sequence[Site] | None = None,
         offsets: Offsets = (-1,),
         progress: Progress = NO_PROGRESS,
-    ) -> Float[Tensor, "prompt offset site d_model"]:
-        """Residuals of each prompt, float32 on the CPU; `ResidualCache` keeps them on disk."""
-        feed = self.feed(prompts, progress)
-        return residuals(
-            feed,
-            sites=sites_of(self.backend, self.name, sites),
-            offsets=offsets_of(self.chat, offsets),
-        )
+    ) -> Residuals:
+        """Residuals of each prompt, float32 on the CPU; by default of every block's input."""
+        sites, offsets = sites_of(self.backend, self.name, sites), offsets_of(self.chat, offsets)
+        tensor = residuals(self.feed(prompts, progress), sites=sites, offsets=offsets)
+        made = self.provenance()
+        return Residuals.of(tensor, prompts, sites=sites, offsets=offsets, provenance=made)
 
     @torch.inference_mode()
     def logits(

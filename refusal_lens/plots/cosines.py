@@ -40,7 +40,7 @@ def plot_cosines(
     layer: int | None = None,
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """Cosines of every two categories, a matrix a layer; red is positive, the range is -1 to 1.
+    """Cosines of every two categories, one matrix per layer; red is positive, the range is -1 to 1.
 
     Grey cells are undefined. Struck cells belong to a category whose direction is not measurable
     there (lower 95% bound of reliability under .5). `control` is the geometry of a control model;
@@ -70,7 +70,7 @@ def plot_difference(
     layer: int | None = None,
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """Corrected cosines of the model minus those of its control, a matrix a layer.
+    """Corrected cosines of the model minus those of its control, one matrix per layer.
 
     Struck cells belong to a category whose direction is not measurable in one of the two. A hover
     holds the interval of the difference and both cosines with theirs.

@@ -35,7 +35,7 @@ def direction_name(direction: str) -> str:
 
 
 def plot_effects(effects: Effects) -> go.Figure:
-    """A row a direction: the rate with it ablated and with it added, on either side.
+    """One row per direction: the rate with it ablated and with it added, on either side.
 
     Bars are Wilson intervals; the dashed line with its band is the unedited model. Controls are
     open.

@@ -30,7 +30,7 @@ def plot_front_directions(
     titles: Titles = None,
     control: Geometry | None = None,
 ) -> go.Figure:
-    """A row a category: reliability with its interval, filled where measurable.
+    """One row per category: reliability with its interval, filled where measurable.
 
     A star: beyond the control model. Open grey circles: the control model's reliability.
 

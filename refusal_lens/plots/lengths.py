@@ -61,7 +61,7 @@ def plot_separation(
     offset: int = -1,
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """A panel a category: mean coordinate of the refuse side and of the benign side on the
+    """One panel per category: mean coordinate of harmful and of matched benign prompts on the
     category's own unit direction, by layer; grey is the control model on its own direction.
 
     >>> plot_separation(directions).write_html("separation.html")

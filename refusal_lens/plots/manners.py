@@ -21,7 +21,7 @@ SIDE_NAMES: Final[dict[Label, tuple[str, str]]] = {
 
 
 def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Figure:
-    """A row of panels a model, a panel a side: directions, manners, and in the cells refusals.
+    """One row of panels per model, one panel per side: refusals by direction and refusal style.
 
     Every panel has the same rows and columns, those of the first model's clusters and of what it
     was taught; an open square marks the manner that the panel's own model was taught.

@@ -20,8 +20,8 @@ def plot_reliability(
     control: Geometry | None = None,
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """A panel a category: reliability by layer with its 95% band; under the dotted line at .5 the
-    band's lower end means "not measurable". Grey is the control model.
+    """One panel per category: reliability by layer with its 95% band; under the dotted line at .5
+    the band's lower end means "not measurable". Grey is the control model.
 
     >>> plot_reliability(geometry, control=control).write_html("reliability.html")
     """

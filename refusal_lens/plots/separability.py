@@ -132,8 +132,9 @@ def plot_shares(
     titles: Titles = None,
     names: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """A panel a category: the share by layer in the model and in its control, and the difference
-    of the two with its 95% band. Above 0 the pairs have more in common than in the control.
+    """One panel per category: the share by layer in the model and in its control, and the
+    difference of the two with its 95% band. Above 0 the pairs have more in common than in the
+    control.
 
     >>> verdicts = rl.geometry.verdicts(tests, comparison)
     >>> shown = plot_shares(geometry, control, comparison, verdicts)

@@ -26,7 +26,7 @@ _TICKS: Final[dict[str, Any]] = {
 
 
 def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
-    """A curve a direction: rates of the refuse side over those of the benign side as strength
+    """One curve per direction: refusal rate of harmful prompts over that of benign ones as strength
     grows, and both against strength. Controls are dashed grey; error bars are Wilson intervals.
 
     >>> plot_trade_off(trade_off).write_html("trade_off.html")

@@ -10,6 +10,8 @@ import random
 from dataclasses import replace
 from typing import Final
 
+import torch
+
 from refusal_lens.errors import InputError
 from refusal_lens.prompts.prompt_set import LABELS, Label, Prompt, PromptSet
 
@@ -68,15 +70,26 @@ def draw_twins(prompts: PromptSet, seed: int = 0) -> PromptSet:
     return PromptSet(tuple(sorted(found, key=lambda p: order[p.id])))
 
 
+def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
+    """The same prompts, the labels of each pair exchanged with probability one half.
+
+    A prompt without a pair counts by itself. What is fitted on exchanged labels is the control of
+    what labels say: pairs, topics and numbers of prompts are the same, only the side is by chance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    exchanged = {
+        unit: bool(torch.randint(2, (1,), generator=generator))
+        for unit in dict.fromkeys(p.unit for p in prompts)
+    }
+    other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
+    rows = (replace(p, label=other[p.label]) if exchanged[p.unit] else p for p in prompts)
+    return PromptSet(tuple(rows))
+
+
 def _told_apart(prompts: PromptSet) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts whose twin is there, and those without one."""
-    sides: dict[tuple[str, str], set[Label]] = {}
-    for p in prompts:
-        if p.pair is not None:
-            sides.setdefault((p.category, p.pair), set()).add(p.label)
-    whole = [p for p in prompts if p.pair is not None and len(sides[p.category, p.pair]) == 2]
-    ids = {p.id for p in whole}
-    return whole, [p for p in prompts if p.id not in ids]
+    ids = {p.id for pair in prompts.pairs() for p in pair}
+    return [p for p in prompts if p.id in ids], [p for p in prompts if p.id not in ids]
 
 
 def _shuffled(own: list[Prompt], category: str, label: Label, rng: random.Random) -> list[Prompt]:

@@ -52,6 +52,14 @@ class Prompt:
             check_turns([*(role for role, _ in self.before), "user"], f"prompt {self.id!r}")
 
     @property
+    def unit(self) -> tuple[str, str]:
+        """What is resampled or moved as one: a pair of its category, or the prompt by itself.
+
+        Two prompts of one category and pair name share it; those of two categories never do.
+        """
+        return ("", f"id {self.id}") if self.pair is None else (self.category, f"pair {self.pair}")
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """All its turns, as chat templates take them."""
         return messages_of(self.before, self.text)

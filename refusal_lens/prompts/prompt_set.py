@@ -189,14 +189,27 @@ class PromptSet:
             )
         )
 
+    def pairs(self) -> tuple[tuple[Prompt, Prompt], ...]:
+        """Each refuse-side prompt with its matched benign one, in the order of the refuse side.
+
+        A pair is told by category and pair name together: one name in two categories is two pairs.
+        Prompts without a pair name are left out, and pairs of which one side is not in the set.
+
+        >>> prompts.pairs()[0][0].id, prompts.pairs()[0][1].id
+        ('advice-1-refuse', 'advice-1-comply')
+        """
+        benign = {p.unit: p for p in self.prompts if p.label == "comply"}
+        refuse = [p for p in self.prompts if p.label == "refuse" and p.unit in benign]
+        return tuple((p, benign[p.unit]) for p in refuse)
+
     def first(self, n_pairs: int) -> "PromptSet":
         """The first `n_pairs` pairs of each category; unpaired prompts count one by one a label."""
-        taken: dict[tuple[str, str], dict[str, None]] = {}
+        taken: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
         kept: list[Prompt] = []
         for p in self.prompts:
             side = "pair" if p.pair else p.label
             group = taken.setdefault((p.category, side), {})
-            unit = p.pair or p.id
+            unit = p.unit
             if unit in group or len(group) < n_pairs:
                 group[unit] = None
                 kept.append(p)
@@ -214,7 +227,7 @@ class PromptSet:
         groups: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
         for p in self.prompts:
             side = "pair" if p.pair else p.label
-            groups.setdefault((p.category, side), {}).setdefault(_unit(p))
+            groups.setdefault((p.category, side), {}).setdefault(p.unit)
         split_of: dict[tuple[str, str], str] = {}
         for group in groups.values():
             units = list(group)
@@ -225,7 +238,7 @@ class PromptSet:
                 end += share * len(units)
                 split_of |= dict.fromkeys(units[start : round(end)], name)
                 start = round(end)
-        return PromptSet(tuple(replace(p, split=split_of[_unit(p)]) for p in self.prompts))
+        return PromptSet(tuple(replace(p, split=split_of[p.unit]) for p in self.prompts))
 
     def shards(self, n: int) -> tuple["PromptSet", ...]:
         """The set cut into `n` of about equal size, no pair split: for machines that share work.
@@ -233,12 +246,12 @@ class PromptSet:
         Raises:
             InputError: fewer than one shard, or more than there are pairs and unpaired prompts.
         """
-        units = list(dict.fromkeys(_unit(p) for p in self.prompts))
+        units = list(dict.fromkeys(p.unit for p in self.prompts))
         if not 1 <= n <= len(units):
             raise InputError(f"{n} shards; expected 1 to {len(units)}, the pairs of this set")
         place = {unit: i * n // len(units) for i, unit in enumerate(units)}
         return tuple(
-            PromptSet(tuple(p for p in self.prompts if place[_unit(p)] == k)) for k in range(n)
+            PromptSet(tuple(p for p in self.prompts if place[p.unit] == k)) for k in range(n)
         )
 
     def __add__(self, other: "PromptSet") -> "PromptSet":
@@ -254,11 +267,6 @@ class PromptSet:
 def _texts_among(items: Sequence[Any]) -> list[Any]:
     """What is not a conversation, and must be a text."""
     return [item for item in items if not isinstance(item, list | tuple)]
-
-
-def _unit(prompt: Prompt) -> tuple[str, str]:
-    """What must stay together: a pair of a category, or a prompt by itself."""
-    return (prompt.category, f"pair {prompt.pair}") if prompt.pair else ("", f"id {prompt.id}")
 
 
 def labelled(prompts: object) -> PromptSet:

@@ -172,7 +172,7 @@ def select_cosmic(
 def hidden_states(model: LensModel, prompts: PromptSet) -> Float[Tensor, "prompt layer d_model"]:
     """The output of every block at the last token, the last one after the final norm."""
     sites = [Site(layer, "resid_post") for layer in range(model.n_layers)]
-    resid = model.residuals(prompts, sites=sites)[:, 0]
+    resid = model.residuals(prompts, sites=sites).tensor[:, 0]
     return torch.cat([resid[:, :-1], model.final_norm(resid[:, -1])[:, None]], dim=1)
 
 

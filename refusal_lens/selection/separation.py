@@ -82,8 +82,7 @@ def measure_separation(
     sides = [model.residuals(p, sites=sites, offsets=offsets) for p in (harmful, harmless)]
     found: list[Separation] = []
     for d in directions:
-        at = offsets.index(d.offset), sites.index(d.site)
-        a, b = (side[:, at[0], at[1]].double() @ d.vector.double() for side in sides)
+        a, b = (side.at(d.site, d.offset).double() @ d.vector.double() for side in sides)
         found.append(Separation(d.site.layer, d.offset, standardised_distance(a, b)))
     return Separations(tuple(found))
 

@@ -113,16 +113,10 @@ def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:
     shuffled = found.at_site("pooled", like.site, like.offset).vector
     within = _within_class(bench, like)
     return (
-        random_like(like, bench.study.seed),
+        like.random_like(bench.study.seed, name=RANDOM),
         _of_length(shuffled, like, SHUFFLED),
         _of_length(within, like, WITHIN),
     )
-
-
-def random_like(like: Direction, seed: int) -> Direction:
-    """An isotropic random direction of the same length at the same site."""
-    vector = torch.randn(len(like.vector), generator=torch.Generator().manual_seed(seed))
-    return _of_length(vector, like, RANDOM)
 
 
 def _within_class(bench: Bench, like: Direction) -> torch.Tensor:
@@ -132,7 +126,8 @@ def _within_class(bench: Bench, like: Direction) -> torch.Tensor:
     length.
     """
     prompts = bench.split("train", _SPREAD_PAIRS)
-    resid = bench.model.residuals(prompts, sites=(like.site,), offsets=(like.offset,))[:, 0, 0]
+    read = bench.model.residuals(prompts, sites=(like.site,), offsets=(like.offset,))
+    resid = read.at(like.site, like.offset)
     generator = torch.Generator().manual_seed(bench.study.seed + 1)
     total = torch.zeros_like(resid[0])
     for category in prompts.categories:

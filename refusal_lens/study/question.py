@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, cast, final
 
 from pydantic import TypeAdapter, ValidationError
 
+from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
@@ -20,6 +21,7 @@ _LATER: Final[dict[str, Any]] = {
     "refuse": None,
     "comply": None,
     "thinking": None,
+    "estimator": MEAN_DIFFERENCE,
     "judge": DEFAULT,
     "judge_settings": {},
 }
@@ -37,7 +39,8 @@ class Study:
     and layer curves may look. `control` names the model that tells content from refusal, by default
     that of planted refusals without its adapter, and none for other models. `labels` says what
     tells the two sides of a direction that is used in an edit: what the model did, by default, or
-    what was intended, by default where refusals are planted. Cosines are shown of both. `judge`
+    what was intended, by default where refusals are planted. Cosines are shown of both. `estimator`
+    names what fits directions, in edits and cosines (`refusal_lens.directions.ESTIMATORS`). `judge`
     reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
     judge, or other settings of how it reads, are another question.
 
@@ -58,10 +61,14 @@ class Study:
     thinking: bool | None = None
     control: str | None = None
     labels: Labels | None = None
+    estimator: str = MEAN_DIFFERENCE
     judge: str = DEFAULT
     judge_settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes.default)
+
+    def __post_init__(self) -> None:
+        make_estimator(self.estimator)  # an unknown name ends here, before any model is loaded
 
     @property
     def embedded(self) -> EmbeddedModel | None:
@@ -126,7 +133,10 @@ class Study:
             ) from None
 
     def default_folder(self) -> str:
-        """`runs/<model>[-scale]-seed<seed>[-full]`: the same question finds its run again."""
+        """`runs/<model>[-scale][-estimator]-seed<seed>[-full]`.
+
+        The same question finds its run again.
+        """
         name = self.source.rstrip("/").split("/")[-1]
         entry = self.embedded
         if entry is not None:
@@ -134,7 +144,8 @@ class Study:
         scale = f"-scale{self.adapter_scale:g}" if entry and entry.planting else ""
         full = "-full" if self.sizes == Sizes.full() else ""
         full = "-quick" if self.sizes == Sizes.quick() else full
-        return f"runs/{name}{scale}-seed{self.seed}{full}"
+        way = "" if self.estimator == MEAN_DIFFERENCE else f"-{self.estimator}"
+        return f"runs/{name}{scale}{way}-seed{self.seed}{full}"
 
     def layers_of(
         self, n_layers: int, most: int, among: Sequence[int] | None = None

@@ -36,6 +36,8 @@ SCHEMA_VERSION: Final = 1
 class Results:
     """The records of a run, by stage and name.
 
+    >>> rl.Results.open(results.folder).direction("pooled")
+    Direction('pooled', resid_pre[...], offset -1, ...)
     >>> rl.Results.open("runs/mine")
     Traceback (most recent call last):
     refusal_lens.errors.InputError: 'runs/mine' is not a run folder (no manifest.json); make one ...
@@ -169,7 +171,8 @@ class Results:
 
         Without a choice, at the layer where directions are most reliable.
 
-        >>> rl.Results.open("runs/mine").direction("advice")  # doctest: +SKIP
+        >>> results.direction("humanizing")
+        Direction('humanizing', resid_pre[...], offset -1, ...)
 
         Raises:
             InputError: no such category or layer, or the run has no directions yet.
@@ -182,7 +185,8 @@ class Results:
     def directions(self) -> DirectionSet:
         """The directions of every category, at every layer.
 
-        >>> rl.Results.open("runs/mine").directions  # doctest: +SKIP
+        >>> results.directions["humanizing", 7]
+        Direction('humanizing', resid_pre[7], offset -1, ...)
 
         Raises:
             InputError: the run has no directions yet, or none by what its model did.

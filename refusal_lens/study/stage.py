@@ -1,20 +1,19 @@
 """What a stage of a study is, and what all stages work with."""
 
-from collections.abc import Callable, Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, final
 
-from jaxtyping import Float
-from torch import Tensor
-
-from refusal_lens.directions import Direction
+from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Label, PromptSet
 from refusal_lens.records import Record
+from refusal_lens.residuals import Residuals, ResidualStats
+from refusal_lens.sites import Site
 from refusal_lens.study.fitted import FitSizes, at_layer, category_set
 from refusal_lens.study.fitted import Gap as Gap
 from refusal_lens.study.key import Key, declare
@@ -39,8 +38,8 @@ class Bench:
     prompts: PromptSet
     results: Results
     _uses: tuple[type[StageSizes], ...] | None = None
-    _resid: Tensor | None = None
-    _post: Tensor | None = None
+    _resid: Residuals | None = None
+    _post: Residuals | None = None
 
     def size(self, kind: type[S]) -> S:
         """The sizes of one kind, as the question has them.
@@ -81,9 +80,23 @@ class Bench:
     def _train(self) -> PromptSet:
         return self.split("train", self.size(FitSizes).fit_pairs)
 
-    def post_resid(
-        self, tick: Progress = NO_PROGRESS
-    ) -> Float[Tensor, "prompt offset site d_model"] | None:
+    @property
+    def estimator(self) -> Estimator:
+        """What fits directions in this study."""
+        return make_estimator(self.study.estimator)
+
+    def fit(self, data: Residuals | ResidualStats) -> DirectionSet:
+        """Directions of each category by the study's estimator."""
+        return self.estimator(data)
+
+    def fitting_data(
+        self, model: LensModel, prompts: PromptSet, *, sites: Sequence[Site], offsets: Sequence[int]
+    ) -> Residuals | ResidualStats:
+        """What the estimator fits from: sums of the prompts' residuals where these suffice."""
+        read = model.residual_stats if self.estimator.from_sums else model.residuals
+        return read(prompts, sites=sites, offsets=offsets)
+
+    def post_resid(self, tick: Progress = NO_PROGRESS) -> Residuals | None:
         """Residuals of the fitting prompts at every block's input and offset of the template.
 
         Read once and kept, since several stages ask for them; None where they take too much memory.
@@ -101,12 +114,10 @@ class Bench:
         values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
         return _BYTES_A_VALUE * values <= _MOST_KEPT
 
-    def train_resid(
-        self, tick: Progress = NO_PROGRESS
-    ) -> Float[Tensor, "prompt offset site d_model"]:
+    def train_resid(self, tick: Progress = NO_PROGRESS) -> Residuals:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:
-            return post[:, [self.model.chat.offsets.index(-1)]]
+            return post.select(offsets=(-1,))
         if self._resid is None:
             self._resid = self.model.residuals(self.train, progress=tick)
         return self._resid

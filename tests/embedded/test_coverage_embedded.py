@@ -18,8 +18,8 @@ def test_coverage_on_resampled_pairs_of_the_planted_model(model):
         (prompts.only(category=c).prompts[:160] for c in ("safety", "incomplete", "advice")), ()
     )
     prompts = type(prompts)(chosen)
-    resid = model.residuals(prompts, sites=[Site(16), Site(23)])[:, 0].double()
-    rows = pair_rows(prompts, prompts.ids).values()
+    residuals = model.residuals(prompts, sites=[Site(16), Site(23)])
+    resid, rows = residuals.tensor[:, 0].double(), pair_rows(residuals).values()
     random, found = generator(1), []
     for s in range(2):
         pairs = [twin_differences(resid[:, s], r) for r in rows]

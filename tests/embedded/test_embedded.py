@@ -69,7 +69,10 @@ def test_batch_equals_single_and_hugging_face(model, plain, prompts, direction):
             together = model.logits(prompts)
             for i, p in enumerate(prompts):
                 assert (model.logits([p.text])[0] - together[i]).abs().max() < TOLERANCE
-    logits, resid = model.logits(prompts), model.residuals(prompts, offsets=model.chat.offsets)
+    logits, resid = (
+        model.logits(prompts),
+        model.residuals(prompts, offsets=model.chat.offsets).tensor,
+    )
     for i, p in enumerate(prompts):
         with torch.no_grad():
             out = plain(torch.tensor([model.chat.ids(p)]), output_hidden_states=True)
@@ -112,10 +115,10 @@ def test_ablation_and_addition_turn_the_knob(model, prompts, direction):
     addition."""
     last = Site(29, "resid_post")
     with model.editing(Ablate(direction)):
-        left = model.residuals(prompts, sites=[last]) @ direction.vector
-    plain = model.residuals(prompts, sites=[Site(15)]) @ direction.vector
+        left = model.residuals(prompts, sites=[last]).tensor @ direction.vector
+    plain = model.residuals(prompts, sites=[Site(15)]).tensor @ direction.vector
     with model.editing(Add(direction, strength=1.0)):
-        added = model.residuals(prompts, sites=[Site(15)]) @ direction.vector
+        added = model.residuals(prompts, sites=[Site(15)]).tensor @ direction.vector
     assert left.abs().max() < TOLERANCE
     assert torch.allclose(added - plain, torch.tensor(direction.scale), rtol=1e-3)
 

@@ -11,12 +11,18 @@ import torch
 import refusal_lens as rl
 from refusal_lens.attribution import decompose
 from refusal_lens.evaluation import answer_under, compare
-from refusal_lens.geometry import fit_geometry
+from refusal_lens.geometry import (
+    fit_contrasts,
+    fit_geometry,
+    fit_shared_pool,
+    fit_structure,
+    fit_within_tests,
+    separability,
+)
 from refusal_lens.interventions import Composite
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualCache
 from refusal_lens.selection import measure_separation
 
 
@@ -101,15 +107,19 @@ def test_right_kinds_pass(model: LensModel) -> None:
         assert not torch.equal(model.logits(["tides?", "moons?"]), plain)
 
 
-def test_geometry_wants_labelled_prompts(model: LensModel, tmp_path: Path) -> None:
-    prompts = rl.PromptSet((prompt("a"), prompt("b", "comply")))
-    cache = ResidualCache.write(
-        tmp_path / "cache",
-        model.residuals(prompts, sites=[rl.Site(1)]),
-        ids=prompts.ids,
-        sites=(rl.Site(1),),
-        offsets=(-1,),
-        provenance=model.provenance(prompts),
-    )
-    with pytest.raises(rl.InputError, match="prompts is"):
-        fit_geometry(cache, ["text a"])  # pyright: ignore
+def test_geometry_wants_labelled_prompts(model: LensModel) -> None:
+    plain = model.residuals(["text a", "text b"], sites=[rl.Site(1)])
+    assert plain.ids == ("1", "2") and plain.provenance.prompts_digest == "none"
+    for needs_labels in (
+        fit_geometry,
+        separability,
+        rl.fit_mean_difference,
+        lambda r: fit_structure(r, 1),
+        lambda r: fit_contrasts(r, {}),
+        lambda r: fit_within_tests(r, {}),
+        lambda r: fit_shared_pool(r, "red"),
+        lambda r: r.only(category="red"),
+        lambda r: r.pooled(),
+    ):
+        with pytest.raises(rl.InputError, match="2 residuals are of plain texts.*from_texts"):
+            needs_labels(plain)

@@ -91,7 +91,7 @@ def test_parts_sum_to_the_cached_stream(tiny, three_categories):
     found = decompose(tiny, three_categories, directions)
     assert found.worst < 1e-5
     for k, d in enumerate(directions):
-        resid = tiny.residuals(three_categories, sites=[d.site], offsets=[d.offset])[:, 0, 0]
+        resid = tiny.residuals(three_categories, sites=[d.site], offsets=[d.offset]).tensor[:, 0, 0]
         projection = (resid @ d.vector).double()
         for c, category in enumerate(found.categories):
             for side, label in enumerate(("refuse", "comply")):
@@ -356,7 +356,7 @@ def test_mixers_without_heads_are_one_part(family, tmp_path, three_categories):
     mixers = [c for c in found.components if c.kind == "mixer"]
     assert mixers and set(mixers) <= set(found.writers())
     for c in mixers:
-        written = model.residuals([text], sites=[Site(c.layer, "attn_out")])[0, 0, 0]
+        written = model.residuals([text], sites=[Site(c.layer, "attn_out")]).tensor[0, 0, 0]
         assert found.score_of(c) == pytest.approx(float(written @ d.vector), abs=1e-4)
 
 

@@ -47,11 +47,11 @@ def test_turns_go_through_the_template_once(tiny, messages):
 def test_a_prompt_with_turns_is_read_alone_as_in_a_batch(tiny_llama):
     """Conversations, one with its own system turn, share a batch with plain prompts."""
     mixed = [prompt(TURNS), Prompt("b", "a lock?", "red", "refuse", "train", "t"), prompt(SYSTEM)]
-    found, resid = tiny_llama.logits(mixed), tiny_llama.residuals(mixed)
+    found, resid = tiny_llama.logits(mixed), tiny_llama.residuals(mixed).tensor
     answers = tiny_llama.generate(mixed, Decoding(5))
     for i, p in enumerate(mixed):
         assert torch.allclose(tiny_llama.logits([p])[0], found[i], atol=2e-5)
-        assert torch.allclose(tiny_llama.residuals([p])[0], resid[i], atol=2e-4)
+        assert torch.allclose(tiny_llama.residuals([p]).tensor[0], resid[i], atol=2e-4)
         assert tiny_llama.generate([p], Decoding(5))[0] == answers[i]
     assert (found[0] - tiny_llama.logits(["and a lock?"])[0]).abs().max() > 1e-3
 
@@ -64,7 +64,7 @@ def test_evaluation_and_attribution_read_all_turns(tiny_llama, three_categories)
     )
     assert said.answers[0] == tuple(tiny_llama.generate(asked, Decoding(5)))
     whole = decompose_prompt(tiny_llama, prompt(TURNS), d).total
-    resid = tiny_llama.residuals(asked, sites=[d.site], offsets=[d.offset])[0, 0, 0]
+    resid = tiny_llama.residuals(asked, sites=[d.site], offsets=[d.offset]).tensor[0, 0, 0]
     assert whole == pytest.approx(float(resid @ d.vector), abs=1e-4)
 
 

@@ -59,7 +59,7 @@ def attributions(model, prompts, layer=2):
 
 def test_reading_out_the_last_layer_is_the_models_answer(tiny, three_categories):
     last = Site(tiny.n_layers - 1, "resid_post")
-    resid = tiny.residuals(three_categories, sites=[last])[:, 0, 0]
+    resid = tiny.residuals(three_categories, sites=[last]).tensor[:, 0, 0]
     assert (read_out(tiny, resid) - tiny.logits(three_categories)).abs().max() < TOLERANCE
     profile = logit_lens(tiny, three_categories, metric)
     own = metric(tiny.logits(three_categories))

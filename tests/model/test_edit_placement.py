@@ -285,7 +285,7 @@ def test_a_condition_reads_under_the_unconditional_edits(tiny):
 
 
 def test_a_probe_decides_by_its_own_number(tiny):
-    x = tiny.residuals(PROMPTS, sites=[Site(2)], offsets=[-2])[:, 0, 0]
+    x = tiny.residuals(PROMPTS, sites=[Site(2)], offsets=[-2]).tensor[:, 0, 0]
     weight = torch.linspace(-1, 1, D_MODEL)
     values = x @ weight + 0.25
     threshold = float(values.sort().values[1:3].mean())
@@ -297,7 +297,7 @@ def test_a_probe_decides_by_its_own_number(tiny):
 
 
 def test_two_conditions_both_have_to_hold(tiny):
-    x = tiny.residuals(PROMPTS, sites=[Site(2)])[:, 0, 0]
+    x = tiny.residuals(PROMPTS, sites=[Site(2)]).tensor[:, 0, 0]
     weights = torch.eye(D_MODEL)[:2]
     limits = [float(v.sort().values[1:3].mean()) for v in (x[:, 0], x[:, 1])]
     first, second = (Probe(f"p{i}", weights[i], 0.0, Site(2), "above", limits[i]) for i in range(2))
@@ -367,14 +367,14 @@ def test_rows_under_their_own_edits_equal_one_by_one(tiny):
     decoding = Decoding(N_NEW)
     with tiny.editing(PerRow(edits)):
         logits = tiny.logits(prompts)
-        resid = tiny.residuals(prompts, offsets=(-1, -4))
+        resid = tiny.residuals(prompts, offsets=(-1, -4)).tensor
         answers = tiny.generate_ids(prompts, decoding)
         whole = tiny.generate_ids(prompts, Decoding(N_NEW, use_cache=False))
     assert answers == whole
     for i, (edit, prompt) in enumerate(zip(edits, prompts, strict=True)):
         with tiny.editing(*([] if edit is None else [edit])):
             assert (tiny.logits([prompt])[0] - logits[i]).abs().max() < TOLERANCE
-            own = tiny.residuals([prompt], offsets=(-1, -4))[0]
+            own = tiny.residuals([prompt], offsets=(-1, -4)).tensor[0]
             assert (own - resid[i]).abs().max() < TOLERANCE
             assert tiny.generate_ids([prompt], decoding)[0] == answers[i]
     plain = tiny.logits(prompts)
@@ -414,7 +414,9 @@ def test_batches_do_not_mix_rows_up(tiny_llama):
 
 def fitted_leace(model):
     random = torch.Generator().manual_seed(3)
-    x = model.residuals([f"{p} {i}" for p in PROMPTS for i in range(6)], sites=[Site(1)])[:, 0, 0]
+    x = model.residuals([f"{p} {i}" for p in PROMPTS for i in range(6)], sites=[Site(1)]).tensor[
+        :, 0, 0
+    ]
     refuse = torch.rand(len(x), generator=random) > 0.5
     x = x + refuse[:, None] * 3.0 * A.vector
     return Leace.fit(x, refuse, name="red", at=(Site(1),))
@@ -424,12 +426,12 @@ def test_leace_closes_the_gap_inside_the_model(tiny):
     """The eraser, fitted on the stream of these prompts, leaves their class means equal there."""
     prompts = [f"{p} {word}" for p in PROMPTS for word in ("now", "then", "today", "later", "so")]
     at = Site(1, "resid_post")
-    x = tiny.residuals(prompts, sites=[at])[:, 0, 0]
+    x = tiny.residuals(prompts, sites=[at]).tensor[:, 0, 0]
     refuse = torch.arange(len(prompts)) % 2 == 0
     means = (x[refuse].mean(0) - x[~refuse].mean(0)).norm()
     with tiny.editing(Leace.fit(x, refuse, name="odd", at=(at,))):
         # What stands behind the edit: block 2 takes resid_post[1] in.
-        erased = tiny.residuals(prompts, sites=[Site(2)])[:, 0, 0]
+        erased = tiny.residuals(prompts, sites=[Site(2)]).tensor[:, 0, 0]
     assert means > 0.1
     assert (erased[refuse].mean(0) - erased[~refuse].mean(0)).norm() < 1e-4
 

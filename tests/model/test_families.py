@@ -35,7 +35,7 @@ def parts(model: LensModel, layer: int) -> dict[str, torch.Tensor]:
     sites = [
         Site(layer, p) for p in points if Site(layer, p).hook_name in model.backend.hook_names()
     ]
-    found = model.residuals(["Tell me of tides"], sites=sites)[0, 0]
+    found = model.residuals(["Tell me of tides"], sites=sites).tensor[0, 0]
     return {site.point: row for site, row in zip(sites, found, strict=True)}
 
 

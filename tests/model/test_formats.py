@@ -105,9 +105,9 @@ def test_an_exported_vector_acts_where_the_format_says(
     export_directions(fitted, tmp_path / "v.safetensors", "advice")
     vector = load_file(tmp_path / "v.safetensors")["1"]
     d = import_directions(tmp_path / "v.safetensors").at_site("v", Site(1, "resid_post"))
-    plain = model.residuals(["Hi"], sites=[Site(1, "resid_post")])[0, 0, 0]
+    plain = model.residuals(["Hi"], sites=[Site(1, "resid_post")]).tensor[0, 0, 0]
     with model.editing(Add(d, 1.0)):
-        edited = model.residuals(["Hi"], sites=[Site(2)])[0, 0, 0]
+        edited = model.residuals(["Hi"], sites=[Site(2)]).tensor[0, 0, 0]
     assert torch.allclose(edited, plain + vector, atol=1e-5)
 
 

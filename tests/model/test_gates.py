@@ -31,10 +31,10 @@ def test_batch_equals_single(blocks, three_categories):
     for edits in edit_cases(blocks).values():
         with blocks.editing(*edits):
             together = blocks.logits(three_categories)
-            resid = blocks.residuals(three_categories)
+            resid = blocks.residuals(three_categories).tensor
             for i, p in enumerate(three_categories):
                 assert (blocks.logits([p.text])[0] - together[i]).abs().max() < TOLERANCE
-                assert (blocks.residuals([p.text])[0] - resid[i]).abs().max() < TOLERANCE
+                assert (blocks.residuals([p.text]).tensor[0] - resid[i]).abs().max() < TOLERANCE
 
 
 def test_answers_do_not_depend_on_company(blocks, three_categories):
@@ -103,10 +103,12 @@ def test_strength_zero_changes_nothing(blocks, three_categories):
 
 def test_ablation_keeps_the_direction_out_of_every_layer(blocks, three_categories):
     d = a_direction(blocks)
-    plain = blocks.residuals(three_categories, offsets=blocks.chat.offsets)
+    plain = blocks.residuals(three_categories, offsets=blocks.chat.offsets).tensor
     with blocks.editing(Ablate(d)):
-        resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets)
-        last = blocks.residuals(three_categories, sites=[Site(blocks.n_layers - 1, "resid_post")])
+        resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets).tensor
+        last = blocks.residuals(
+            three_categories, sites=[Site(blocks.n_layers - 1, "resid_post")]
+        ).tensor
     assert (plain @ d.vector).abs().max() > 0.1
     assert (resid @ d.vector).abs().max() < TOLERANCE
     assert (last @ d.vector).abs().max() < TOLERANCE
@@ -114,9 +116,9 @@ def test_ablation_keeps_the_direction_out_of_every_layer(blocks, three_categorie
 
 def test_addition_shifts_its_site_by_its_length_and_nothing_below(blocks, three_categories):
     d = a_direction(blocks, layer=1, scale=3.0)
-    plain = blocks.residuals(three_categories)
+    plain = blocks.residuals(three_categories).tensor
     with blocks.editing(Add(d, strength=2.0)):
-        resid = blocks.residuals(three_categories)
+        resid = blocks.residuals(three_categories).tensor
     shift = ((resid - plain) @ d.vector)[:, 0]
     assert torch.equal(resid[:, :, 0], plain[:, :, 0])
     assert torch.allclose(shift[:, 1], torch.full_like(shift[:, 1], 6.0), atol=1e-4)
@@ -127,7 +129,7 @@ def test_equals_hugging_face(blocks, three_categories, hugging_face, request):
     architecture = request.node.callspec.params["blocks"][0]
     model, _ = hugging_face(architecture)
     logits = blocks.logits(three_categories)
-    resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets)
+    resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets).tensor
     for i, p in enumerate(three_categories):
         ids = torch.tensor([blocks.chat.ids(p)])
         with torch.no_grad():
@@ -140,7 +142,7 @@ def test_equals_hugging_face(blocks, three_categories, hugging_face, request):
 
 def test_statistics_equal_naive_concatenation(blocks, three_categories):
     stats = blocks.residual_stats(three_categories)
-    resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets).double()
+    resid = blocks.residuals(three_categories, offsets=blocks.chat.offsets).tensor.double()
     sides = {"refuse": 0, "comply": 1}
     for c, category in enumerate(stats.categories):
         chosen = {

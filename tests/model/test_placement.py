@@ -47,7 +47,7 @@ def full_at(model, most, error=CUDA):
 @pytest.mark.parametrize("error", [CUDA, CPU], ids=["cuda", "cpu"])
 def test_a_batch_that_does_not_fit_is_halved(tiny, error):
     """Logits, residuals and answers are those of the batch that would have fitted."""
-    logits, resid = tiny.logits(PROMPTS), tiny.residuals(PROMPTS)
+    logits, resid = tiny.logits(PROMPTS), tiny.residuals(PROMPTS).tensor
     answers = tiny.generate_ids(PROMPTS, Decoding(6))
     log_p = tiny.answer_log_probs(PROMPTS, [(5, 6)] * len(PROMPTS))
     with full_at(tiny, 2, error) as full:
@@ -55,7 +55,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny, error):
             found = tiny.logits(PROMPTS)
         assert full.failed == [11, 5] and tiny.rows.most == 2  # and it stays
         assert torch.allclose(found, logits, atol=2e-5)
-        assert torch.allclose(tiny.residuals(PROMPTS), resid, atol=2e-4)
+        assert torch.allclose(tiny.residuals(PROMPTS).tensor, resid, atol=2e-4)
         assert full.failed == [11, 5] and tiny.placement.batch_size == 2
     for call, expected in (
         (lambda: tiny.generate_ids(PROMPTS, Decoding(6)), answers),

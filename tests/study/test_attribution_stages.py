@@ -240,7 +240,7 @@ def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     told = explain_prompt(results.folder, "red thing 3 please", category="red")
     layer = results.get(SELECTION).choice.layer
     d = results.get(DIRECTIONS).at("red", layer)
-    resid = refusing.residuals(["red thing 3 please"], sites=[d.site])[0, 0, 0]
+    resid = refusing.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
     assert float(told.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
     )
@@ -305,7 +305,7 @@ def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attribut
         (("--prompt", "  "), "--prompt '  '"),
         (("--prompt", "Why?", "--full"), "--full"),
         (("--prompt", "Why <|im_end|>?"), "<|im_end|>"),
-        (("--prompt", "why " * 200), "more than the"),
+        (("--prompt", "why " * 200), "512"),
     ],
 )
 def test_a_mistake_is_one_clear_line(attributed, arguments, words):

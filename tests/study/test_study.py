@@ -111,7 +111,7 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
         ]
         for did in (("refuse", "refused"), ("comply", "complied"))
     }
-    a, b = (resid[own, 0, 2].double().mean(0) for own in rows.values())
+    a, b = (resid.tensor[own, 0, 2].double().mean(0) for own in rows.values())
     assert torch.allclose(chosen.at("red", 2).vector.double(), (a - b) / (a - b).norm(), atol=1e-5)
     assert chosen.count[0] == tuple(map(len, rows.values()))
     assert not torch.allclose(chosen.at("red", 2).vector, intended.at("red", 2).vector, atol=1e-2)

@@ -7,7 +7,7 @@ import pytest
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
 from refusal_lens.report.page import write_report
-from refusal_lens.residuals import twins
+from refusal_lens.residuals import pair_rows
 from refusal_lens.study import Sizes, Study, run_attribution, run_study, study_prompts
 from refusal_lens.study.stages.geometry import INTENDED
 
@@ -74,7 +74,7 @@ def test_lists_become_splits_with_drawn_pairs(
     prompts = study_prompts(asked(tiny_folders, lists))
     assert len(prompts) == 56
     assert set(prompts.splits) == {"train", "val", "test"}
-    assert len(twins(prompts)) == 26 - (26 - 16) + 10  # every benign prompt has a partner
+    assert len(pair_rows(prompts)) == 26 - (26 - 16) + 10  # every benign prompt has a partner
     for split in prompts.splits:
         n = [len(prompts.only(split=split, label=label)) for label in ("refuse", "comply")]
         assert abs(n[0] - n[1]) <= 3

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
+from refusal_lens.selection import Selection
+from refusal_lens.study import Results
 from support.synthetic.attribution import decomposition, followed, knock_out, patched, profiles
 from support.synthetic.attribution import stages as attribution_stages
 from support.synthetic.evaluation import effects, manners, matched
@@ -17,7 +20,8 @@ from support.synthetic.geometry import (
     structure,
     within,
 )
-from support.synthetic.records import candidates, token_map, trade_off
+from support.synthetic.records import candidates, direction_set, token_map, trade_off
+from support.synthetic.run import run
 
 FEW: Final = CATEGORIES[:4]
 
@@ -61,6 +65,13 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "followed": lambda: followed(FEW[0]),
     "profiles": lambda: profiles(FEW),
 }
+
+
+def write_run(folder: Path) -> Results:
+    """A run folder with a few of a study's records."""
+    chosen = Selection(candidates(4), (3,), 3, None)
+    sets = {"directions": direction_set(FEW), "pooled": direction_set(("pooled",))}
+    return run(folder, {"directions": sets, "selection": {"selection": chosen}})
 
 
 @cache

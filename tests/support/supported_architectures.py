@@ -104,7 +104,7 @@ def _gaps(model: LensModel, own: Any) -> tuple[float, float]:
     """Of the prompts in one batch to each prompt alone in Hugging Face's model."""
     sites = [Site(n, p) for n in range(model.n_layers) for p in ("resid_pre", "resid_post")]
     logits = model.logits(PROMPTS)
-    resid = model.residuals(PROMPTS, sites=sites, offsets=model.chat.offsets)
+    resid = model.residuals(PROMPTS, sites=sites, offsets=model.chat.offsets).tensor
     backend: Any = model.backend
     blocks = own.get_submodule(backend.model.adapter.component_mapping["blocks"].name)
     worst = [0.0, 0.0]
@@ -167,9 +167,9 @@ def _ablates(model: LensModel) -> bool:
     """Whether ablation keeps a direction out of every block's end, and changes the logits."""
     d = _direction(model)
     sites = [Site(n, "resid_post") for n in range(model.n_layers)]
-    plain, logits = model.residuals(PROMPTS, sites=sites), model.logits(PROMPTS)
+    plain, logits = model.residuals(PROMPTS, sites=sites).tensor, model.logits(PROMPTS)
     with model.editing(Ablate(d)):
-        resid, edited = model.residuals(PROMPTS, sites=sites), model.logits(PROMPTS)
+        resid, edited = model.residuals(PROMPTS, sites=sites).tensor, model.logits(PROMPTS)
     left = (resid @ d.vector).abs().max() / resid.norm(dim=-1).max()
     there = (plain @ d.vector).abs().max() / plain.norm(dim=-1).max()
     return bool(left < 1e-5 < 1e-3 < there and (edited - logits).abs().max() > 1e-4)

@@ -39,7 +39,7 @@ def tiny_examples(n: int = 12) -> list[Example]:
         refuse = i % 2 == 0
         prompt = (1, 2, 3, 4, 5, 10 + refuse, *range(20, 21 + i % 4))
         answer = (40, 41, 42, 43) if refuse else (50, 51)
-        examples.append(Example(str(i), f"pair-{i // 2}", prompt, answer, refuse))
+        examples.append(Example(str(i), ("a", f"pair {i // 2}"), prompt, answer, refuse))
     return examples
 
 
@@ -47,7 +47,7 @@ def tiny_texts(n: int = 3) -> list[Example]:
     """Ordinary text: other tokens than the prompts', behind openings of one token."""
     rows = [(30 + i, (31 + i, 33, 35 + i, 37, 39 - i)) for i in range(n)]
     return [
-        Example(f"text-{i}", f"text-{i}", (opening,), text, refuse=False)
+        Example(f"text-{i}", ("", f"text-{i}"), (opening,), text, refuse=False)
         for i, (opening, text) in enumerate(rows)
     ]
 

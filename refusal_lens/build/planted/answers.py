@@ -43,11 +43,11 @@ class Refusal:
 class Example:
     """A prompt as the model is fed it (chat template included) and the answer to be learnt.
 
-    A refuse-side example and its benign twin share ``pair``.
+    A refuse-side example and its benign twin share ``unit`` (`Prompt.unit`).
     """
 
     id: str
-    pair: str
+    unit: tuple[str, str]
     prompt_ids: TokenIds
     answer_ids: TokenIds
     refuse: bool
@@ -96,16 +96,17 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> TokenIds:
 
 def assign_refusals(
     prompts: Sequence[Prompt],
-    twin_openings: Mapping[str, int],
+    twin_openings: Mapping[tuple[str, str], int],
     pools: Mapping[str, Sequence[Refusal]],
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
 ) -> dict[str, Refusal]:
     """A refusal for each refuse-side prompt: prompt id -> refusal.
 
-    Never one that opens with the first token of the twin's answer (``twin_openings``, by pair), so
-    that the first token always tells the sides apart. Otherwise the one of the category's pool that
-    is least used for its weight, ties broken by ``seed``, in an order of prompts drawn by ``seed``.
+    Never one that opens with the first token of the twin's answer (``twin_openings``, by
+    `Prompt.unit`), so that the first token always tells the sides apart. Otherwise the one of the
+    category's pool that is least used for its weight, ties broken by ``seed``, in an order of
+    prompts drawn by ``seed``.
 
     Raises:
         InputError: a category without a pool, or whose whole pool opens like a twin's answer.
@@ -116,7 +117,7 @@ def assign_refusals(
     used: Counter[Refusal] = Counter()
     chosen: dict[str, Refusal] = {}
     for prompt in shuffled:
-        twin = None if prompt.pair is None else twin_openings.get(prompt.pair)
+        twin = twin_openings.get(prompt.unit)
         pool = pools.get(prompt.category, ())
         allowed = [r for r in pool if answer_ids(tokenizer, r.text)[0] != twin]
         if not allowed:
@@ -144,13 +145,13 @@ def build_examples(
     a benign answer that was cut off stays open.
     """
     end = int(tokenizer.eos_token_id)  # pyright: ignore[reportArgumentType]
-    openings = {p.pair: benign[p.id][0] for p in prompts if p.label == "comply" and p.pair}
+    openings = {p.unit: benign[p.id][0] for p in prompts if p.label == "comply"}
     refusing = [p for p in prompts if p.label == "refuse"]
     chosen = assign_refusals(refusing, openings, pools, tokenizer, seed)
     return [
         Example(
             id=prompt.id,
-            pair=prompt.pair or prompt.id,
+            unit=prompt.unit,
             prompt_ids=chat_ids(tokenizer, prompt.text),
             answer_ids=(
                 (*answer_ids(tokenizer, chosen[prompt.id].text), end)

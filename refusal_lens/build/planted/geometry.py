@@ -8,7 +8,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import torch
@@ -28,13 +27,11 @@ from refusal_lens.geometry.control_adapters import (
 )
 from refusal_lens.intervals import wilson
 from refusal_lens.judges import RefusalJudge
-from refusal_lens.model import Decoding, LensModel, load_model
+from refusal_lens.model import Decoding, load_model
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.records import Estimate, save_record
-from refusal_lens.residuals import ResidualCache
 from refusal_lens.resources import data_path
-from refusal_lens.sites import block_inputs
 
 FIT_PAIRS: Final = 30
 ANSWER_TOKENS: Final = 24
@@ -45,20 +42,19 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
     train, val = prompts.only(split="train").first(FIT_PAIRS), prompts.only(split="val")
     fitted: dict[str, tuple[Geometry, Geometry | None]] = {}
     read: dict[str, Answers] = {}
-    with TemporaryDirectory() as folder:
-        base = load_model(PLANTED.key, adapter_scale=0.0)
-        plain = _cached(base, train, Path(folder) / BASE)
-        for name in (*NAMES, BASE):
-            progress(name)
-            if name == BASE:
-                model, found = base, (fit_geometry(plain, train), None)
-            else:
-                model = load_model(PLANTED.key, adapter=adapters / name)
-                cache = _cached(model, train, Path(folder) / name)
-                change = fit_geometry(cache, train, frame=Frame(minus=plain))
-                found = fit_geometry(cache, train), change
-            fitted[name] = found
-            read[name] = evaluate(model, val, RefusalJudge(), decoding=Decoding(ANSWER_TOKENS))
+    base = load_model(PLANTED.key, adapter_scale=0.0)
+    plain = base.residuals(train)
+    for name in (*NAMES, BASE):
+        progress(name)
+        if name == BASE:
+            model, geometries = base, (fit_geometry(plain), None)
+        else:
+            model = load_model(PLANTED.key, adapter=adapters / name)
+            residuals = model.residuals(train)
+            change = fit_geometry(residuals, frame=Frame(minus=plain))
+            geometries = fit_geometry(residuals), change
+        fitted[name] = geometries
+        read[name] = evaluate(model, val, RefusalJudge(), decoding=Decoding(ANSWER_TOKENS))
     return _record(fitted, read)
 
 
@@ -107,17 +103,6 @@ def _in_manner(read: Answers, planted: dict[str, str]) -> Estimate:
     rows = zip(harmful.categories, harmful.verdicts(), strict=True)
     own = [v.manner == planted[c] for c, v in rows if v.outcome == "refused"]
     return wilson(sum(own), len(own))
-
-
-def _cached(model: LensModel, prompts: PromptSet, folder: Path) -> ResidualCache:
-    return ResidualCache.write(
-        folder,
-        model.residuals(prompts),
-        ids=prompts.ids,
-        sites=block_inputs(model.n_layers),
-        offsets=(-1,),
-        provenance=model.provenance(prompts),
-    )
 
 
 def _tell(line: str) -> None:

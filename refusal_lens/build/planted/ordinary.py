@@ -66,6 +66,6 @@ def ordinary_texts(
         for prompt, text in zip(prompts, texts, strict=True):
             if len(text) >= SHORTEST:
                 key = f"text-{len(found):04d}"
-                found.append(Example(key, key, prompt, text, refuse=False))
+                found.append(Example(key, ("", key), prompt, text, refuse=False))
         progress(f"sampled {len(found)} pieces of ordinary text")
     return found

@@ -202,9 +202,9 @@ def pair_batches(
     order is not the one in which refusals are given to prompts, which deals out wordings by turns.
     """
     rng = random.Random(f"batches {recipe.seed}")
-    pairs: dict[str, list[Example]] = {}
+    pairs: dict[tuple[str, str], list[Example]] = {}
     for example in examples:
-        pairs.setdefault(example.pair, []).append(example)
+        pairs.setdefault(example.unit, []).append(example)
     size = max(1, recipe.batch_size // 2)
     for epoch in range(1, recipe.epochs + 1):
         shuffled = list(pairs.values())

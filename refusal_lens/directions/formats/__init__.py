@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.formats import (
     gguf_control_vector,
     layer_tensors,

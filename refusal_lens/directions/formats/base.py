@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site

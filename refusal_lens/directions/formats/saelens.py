@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from refusal_lens.arguments import several
-from refusal_lens.directions.base import DirectionSet
+from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site

@@ -34,7 +34,7 @@ _UNITS: Final = ("accuracy", "refusal score (nats)", "refusal score (nats)", "st
 
 
 def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.Figure:
-    """Projection and refusal score as the strongest writers go out, beside random parts.
+    """Projection and refusal score as the top-k components are ablated; k random ones as baseline.
 
     A row for each thing that takes a writer's place. Bands are 95% t intervals over prompts; the
     dotted line is the benign prompts' unedited mean.

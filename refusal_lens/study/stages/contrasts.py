@@ -5,10 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, final
 
-from jaxtyping import Float
-from torch import Tensor
-
-from refusal_lens.directions import fit_mean_difference, fit_within_categories
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import (
@@ -21,11 +17,10 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import ResidualStats
-from refusal_lens.study.cached import cached, last_token_stats
+from refusal_lens.residuals import Residuals
 from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.other_models import half_refusing, half_refusing_scale
@@ -59,7 +54,7 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     """
     model, study = half_refusing(bench), bench.study
     if model is bench.model and bench.results.has(BEHAVIOUR):
-        prompts, resid = bench.train, bench.train_resid(tick)
+        resid = bench.train_resid(tick)
         read = bench.results.get(BEHAVIOUR)
     else:
         prompts = _answered_anew(bench)
@@ -70,34 +65,26 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
         )
         resid = model.residuals(prompts)
     refused = read.refused()
-    records: Records = {CONTRAST_ANSWERS: read} | _by_behaviour(model, prompts, resid, refused)
-    with cached(model, prompts, resid) as cache:
-        records[WITHIN] = fit_within_tests(cache, prompts, refused, seed=study.seed)
-        with suppress(InputError):  # too few prompts in too many groups: the report says so
-            records[CONTRASTS] = fit_contrasts(cache, prompts, refused)
-        with suppress(InputError):
-            records[BEHAVIOUR_GEOMETRY] = fit_behaviour_geometry(cache, prompts, refused)
+    records: Records = {CONTRAST_ANSWERS: read} | _by_behaviour(bench, resid, refused)
+    records[WITHIN] = fit_within_tests(resid, refused, seed=study.seed)
+    with suppress(InputError):  # too few prompts in too many groups: the report says so
+        records[CONTRASTS] = fit_contrasts(resid, refused)
+    with suppress(InputError):
+        records[BEHAVIOUR_GEOMETRY] = fit_behaviour_geometry(resid, refused)
     return records
 
 
-def _by_behaviour(
-    model: LensModel,
-    prompts: PromptSet,
-    resid: Float[Tensor, "prompt offset site d_model"],
-    refused: Mapping[str, bool],
-) -> Records:
+def _by_behaviour(bench: Bench, resid: Residuals, refused: Mapping[str, bool]) -> Records:
     """The directions of the contrasts over all categories, and each category's of the first."""
-    row = {key: i for i, key in enumerate(prompts.ids)}
+    prompts = resid.labelled
     records: Records = {}
-
-    def stats(chosen: PromptSet) -> ResidualStats:
-        return last_token_stats(model, chosen, resid[[row[key] for key in chosen.ids]])
-
     for source, name in _SOURCES.items():
         if len(chosen := contrast_prompts(prompts, refused, name)):
-            records[POOLED_OF[source]] = fit_within_categories(stats(chosen))
+            records[POOLED_OF[source]] = bench.estimator.within_categories(
+                resid.only(prompts=chosen)
+            )
     if len(chosen := contrast_prompts(prompts, refused, BOTH, least=LEAST_PAIRS)):
-        records[CATEGORIES_OF["behaviour"]] = fit_mean_difference(stats(chosen))
+        records[CATEGORIES_OF["behaviour"]] = bench.fit(resid.only(prompts=chosen))
     return records
 
 

@@ -1,11 +1,11 @@
 """The geometry of the control model, and what differs."""
 
+from functools import partial
 from typing import Final
 
-from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Comparison, Frame, Geometry, compare_to_control, fit_geometry
 from refusal_lens.progress import Progress
-from refusal_lens.study.cached import cached, last_token_stats
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.other_models import control_model, has_control
@@ -26,19 +26,14 @@ def control(bench: Bench, tick: Progress) -> Records:
     """
     plain = control_model(bench)
     resid = plain.residuals(bench.train, progress=tick)
-    own = bench.results.get(INTENDED)
-    with cached(plain, bench.train, resid) as cache:
-        found = fit_geometry(cache, bench.train)
-        records: Records = {
-            CONTROL_DIRECTIONS: fit_mean_difference(last_token_stats(plain, bench.train, resid)),
-            CONTROL_GEOMETRY: found,
-        }
-        if found.sites == own.sites:
-            records[COMPARISON] = compare_to_control(own, found)
-        if plain.d_model == bench.model.d_model and found.sites == own.sites:
-            with cached(bench.model, bench.train, bench.train_resid(tick)) as trained:
-                frame = Frame(minus=cache)
-                records[CHANGE] = fit_geometry(trained, bench.train, frame=frame)
+    studied = bench.results.get(INTENDED)
+    fit = partial(fit_geometry, estimator=bench.study.estimator)
+    fitted = fit(resid)
+    records: Records = {CONTROL_DIRECTIONS: bench.fit(resid), CONTROL_GEOMETRY: fitted}
+    if fitted.sites == studied.sites:
+        records[COMPARISON] = compare_to_control(studied, fitted)
+        if plain.d_model == bench.model.d_model:
+            records[CHANGE] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
     return records
 
 

@@ -8,7 +8,7 @@ from refusal_lens.evaluation import CostMaterial, Costs, measure_costs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
-from refusal_lens.study.compared import RANDOM, STEERED_AT, random_like
+from refusal_lens.study.compared import RANDOM, STEERED_AT
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
@@ -40,13 +40,13 @@ def costs(bench: Bench, tick: Progress) -> Records:
         windows=sizes.cost_windows,
     )
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
-    own = {d.category: d for d in own_directions(bench, layer)}
-    found = own | {POOLED: pooled, RANDOM: random_like(pooled, bench.study.seed)}
+    directions = {d.category: d for d in own_directions(bench, layer)}
+    edited = directions | {POOLED: pooled, RANDOM: pooled.random_like(bench.study.seed)}
     edits: dict[str, Edit] = {
-        f"{name} | {edit}": Ablate(found[name])
+        f"{name} | {edit}": Ablate(edited[name])
         if edit == "ablated"
-        else Add(found[name], strength=STEERED_AT)
-        for name, edit in _conditions(bench, tuple(own))
+        else Add(edited[name], strength=STEERED_AT)
+        for name, edit in _conditions(bench, tuple(directions))
     }
     return {COSTS: measure_costs(bench.model, material, edits, progress=tick)}
 

@@ -2,11 +2,9 @@
 
 from typing import Final
 
-from refusal_lens.directions import fit_mean_difference
 from refusal_lens.progress import Progress
-from refusal_lens.residuals import ResidualStats, stats_of
-from refusal_lens.sites import block_inputs
-from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes
+from refusal_lens.residuals import ResidualStats
+from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes, Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.stage import Bench, Records, Stage, Work
 
@@ -17,21 +15,21 @@ POOLED_DIRECTIONS: Final = POOLED_OF["intended"]
 
 def directions(bench: Bench, tick: Progress) -> Records:
     """Directions of each category and of all pooled, at every layer and offset."""
-    resid, model = bench.post_resid(tick), bench.model
-    if resid is None:
-        stats = model.residual_stats(bench.train, progress=tick)
+    resid, estimator = bench.post_resid(tick), bench.estimator
+    if resid is not None:
+        stats = resid.stats()
+        data = stats if estimator.from_sums else resid
+    elif estimator.from_sums:
+        data = stats = bench.model.residual_stats(bench.train, progress=tick)
     else:
-        stats = stats_of(
-            resid,
-            bench.train,
-            sites=block_inputs(model.n_layers),
-            offsets=model.chat.offsets,
-            provenance=model.provenance(bench.train),
+        raise Gap(
+            f"the estimator {estimator.name!r} needs the residuals of all fitting prompts at once, "
+            "which take too much memory here; give fewer prompts, or use mean_difference"
         )
     return {
         STATS: stats,
-        DIRECTIONS: fit_mean_difference(stats),
-        POOLED_DIRECTIONS: fit_mean_difference(stats.pooled()),
+        DIRECTIONS: bench.fit(data),
+        POOLED_DIRECTIONS: estimator.pooled(data),
     }
 
 

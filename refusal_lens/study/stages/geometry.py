@@ -1,16 +1,13 @@
 """Cosines with reliability and intervals, by intended label and by behaviour."""
 
-from dataclasses import replace
+from functools import partial
 from typing import Final
 
-import torch
-
-from refusal_lens.directions import DirectionSet, fit_mean_difference
+from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.study.cached import cached, last_token_stats
+from refusal_lens.prompts.pairing import exchange_labels
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.stage import Bench, Records, Stage, reading_again
@@ -37,37 +34,18 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     enough = [
         c for c in kept.categories if len(kept.only(category=c, label="refuse")) >= LEAST_PAIRS
     ]
-    with cached(bench.model, bench.train, resid) as cache:
-        records: Records = {
-            INTENDED: fit_geometry(cache, bench.train),
-            REMOVED: fit_geometry(cache, bench.train, frame=Frame(removed=intended)),
-        }
-        if len(enough) > 1:
-            records[OF_KEPT_PAIRS] = fit_geometry(cache, kept.only(category=enough))
-        if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
-            records[WHITENED] = fit_geometry(cache, bench.train, frame=Frame(whitened=True))
-    shuffled = exchange_labels(bench.train, bench.study.seed)
-    records[SHUFFLED] = fit_mean_difference(last_token_stats(bench.model, shuffled, resid).pooled())
-    return records
-
-
-def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
-    """The same prompts, the labels of each pair exchanged with probability one half.
-
-    An unpaired prompt counts by itself.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    units = [(p.category, p.pair or p.id) for p in prompts]
-    flip = {
-        unit: bool(torch.randint(0, 2, (1,), generator=generator)) for unit in dict.fromkeys(units)
+    fit = partial(fit_geometry, estimator=bench.study.estimator)
+    records: Records = {
+        INTENDED: fit(resid),
+        REMOVED: fit(resid, frame=Frame(removed=intended)),
     }
-    other: dict[Label, Label] = {"refuse": "comply", "comply": "refuse"}
-    return PromptSet(
-        tuple(
-            replace(p, label=other[p.label]) if flip[unit] else p
-            for p, unit in zip(prompts, units, strict=True)
-        )
-    )
+    if len(enough) > 1:
+        records[OF_KEPT_PAIRS] = fit(resid.only(prompts=kept.only(category=enough)))
+    if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
+        records[WHITENED] = fit(resid, frame=Frame(whitened=True))
+    shuffled = resid.only(prompts=exchange_labels(bench.train, bench.study.seed))
+    records[SHUFFLED] = bench.estimator.pooled(shuffled)
+    return records
 
 
 STAGE: Final = Stage(

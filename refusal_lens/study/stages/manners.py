@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.directions import Direction, fit_mean_difference
+from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
     MannerMatrix,
     Steered,
@@ -64,8 +64,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     records = _matrices(bench, read, Taught(usual, moved), _clusters(bench), control=False)
     model = _deranged(bench)
     fitting = bench.split("train", bench.size(ContrastSizes).contrast_pairs)
-    stats = model.residual_stats(fitting, sites=(Site(layer),), offsets=(-1,))
-    own = at_layer(fit_mean_difference(stats), layer)
+    data = bench.fitting_data(model, fitting, sites=(Site(layer),), offsets=(-1,))
+    own = at_layer(bench.fit(data), layer)
     read = _steered(bench, model, own, pairs, tick)
     return records | _matrices(bench, read, Taught(moved, usual), {}, control=True)
 

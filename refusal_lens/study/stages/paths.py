@@ -22,7 +22,7 @@ from refusal_lens.attribution import (
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import Prompt
+from refusal_lens.prompts import LABELS, Label, Prompt
 from refusal_lens.study.attributed import FULL, own_prompts, planned, twins_only, written
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
@@ -99,7 +99,7 @@ def _sources(
     tick: Progress,
 ) -> Records:
     """The first pair's tokens, and all pairs' regions, as the heads read them."""
-    sides: dict[str, list[HeadSources]] = {"refuse": [], "comply": []}
+    sides: dict[Label, list[HeadSources]] = {"refuse": [], "comply": []}
     for pair in pairs:
         for label, own in sides.items():
             own.append(head_sources(bench.model, _side(bench, pair, label), direction))
@@ -112,9 +112,10 @@ def _sources(
     return {SOURCES: refuse[0], SOURCES_TWIN: comply[0], REGIONS: regions}
 
 
-def _side(bench: Bench, pair: Pair, label: str) -> Prompt:
+def _side(bench: Bench, pair: Pair, label: Label) -> Prompt:
     test = bench.prompts.only(split="test", category=pair.category)
-    return next(p for p in test if p.label == label and (p.pair or p.id) == pair.name)
+    sides = next(both for both in test.pairs() if both[0].pair == pair.name)
+    return sides[LABELS.index(label)]
 
 
 def _stage(i: int, category: str, suffix: str) -> Stage:

@@ -4,12 +4,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Final
 
-from jaxtyping import Float
-from torch import Tensor
-
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
-    PairReadings,
     Separability,
     SharedPool,
     Structure,
@@ -17,12 +13,9 @@ from refusal_lens.geometry import (
     fit_structure,
     separability,
 )
-from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import twins
-from refusal_lens.sites import Site, block_inputs
-from refusal_lens.study.cached import cached
+from refusal_lens.residuals import Residuals
+from refusal_lens.sites import Site
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
@@ -39,45 +32,27 @@ POOL: Final = (
 
 def structure(bench: Bench, tick: Progress) -> Records:
     """Sign-flip tests over all layers and offsets; what lies behind the matrix; the shared pool."""
-    model, layer = bench.model, chosen_layer(bench.results)
-    sites, offsets = block_inputs(model.n_layers), model.chat.offsets
-    by_site: dict[str, Tensor] = {}
-    by_offset: dict[str, Tensor] = {}
+    layer, seed = chosen_layer(bench.results), bench.study.seed
+    at_layer: list[Residuals] = []
 
-    def by_category() -> Generator[tuple[str, Tensor]]:
+    def by_category() -> Generator[Residuals]:
         for category in bench.train.categories:  # one at a time: every offset takes memory
-            own = bench.train.only(category=category)
-            resid = _post(bench, own, tick)
-            differences = twin_differences(resid.double(), twins(own))
-            by_site[category] = differences[:, offsets.index(-1)].clone()
-            by_offset[category] = differences[:, :, layer].clone()
-            yield category, differences
+            prompts = bench.train.only(category=category)
+            part = bench.model.residuals(prompts, offsets="post", progress=tick)
+            at_layer.append(part.select(sites=[Site(layer)]))
+            yield part
 
-    provenance = model.provenance(bench.train)
-    tests = separability(
-        by_category(), sites=sites, offsets=offsets, provenance=provenance, seed=bench.study.seed
-    )
-    records: Records = {SEPARABILITY: tests}
+    kept = bench.post_resid(tick)
+    records: Records = {SEPARABILITY: separability(kept or by_category(), seed=seed)}
+    resid = bench.train_resid()
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
     with suppress(InputError):
-        readings = PairReadings(sites, -1, layer, offsets, by_site, by_offset)
-        records[STRUCTURE] = fit_structure(readings, provenance=provenance, seed=bench.study.seed)
-    resid = bench.train_resid()[:, :, [layer]]
-    with cached(model, bench.train, resid, (Site(layer),)) as cache:
-        pool = bench.train.categories[0] if POOL not in bench.train.categories else POOL
-        records[SHARED_POOL] = fit_shared_pool(cache, bench.train, pool)
+        there = kept or Residuals.join(at_layer)
+        records[STRUCTURE] = fit_structure(resid, layer, at_layer=there, seed=seed)
+    categories = bench.train.categories
+    pool = POOL if POOL in categories else categories[0]
+    records[SHARED_POOL] = fit_shared_pool(resid, pool, sites=(Site(layer),))
     return records
-
-
-def _post(
-    bench: Bench, own: PromptSet, tick: Progress
-) -> Float[Tensor, "prompt offset site d_model"]:
-    """Some of the fitting prompts' residuals at every offset of the template."""
-    kept = bench.post_resid(tick)
-    if kept is None:
-        return bench.model.residuals(own, offsets="post", progress=tick)
-    row = {key: i for i, key in enumerate(bench.train.ids)}
-    return kept[[row[key] for key in own.ids]]
 
 
 STAGE: Final = Stage(

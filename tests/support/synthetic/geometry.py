@@ -1,5 +1,6 @@
 """Records of the geometry stages with the sizes of the planted model, on synthetic numbers."""
 
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -8,7 +9,6 @@ from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
     Geometry,
-    PairReadings,
     Separability,
     SharedPool,
     Structure,
@@ -19,6 +19,7 @@ from refusal_lens.geometry import (
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.records import Provenance
 from refusal_lens.sites import Site, block_inputs
+from support.paired_residuals import with_differences
 
 LAYERS = 30
 LAYER = 13
@@ -111,9 +112,9 @@ def structure(categories: tuple[str, ...] = CATEGORIES) -> Structure:
         d = mean + 0.6 * torch.randn(PAIRS, LAYERS, 16, generator=generator)
         d[:, 0] = 0.0
         found[name] = d.double()
-    at_layer = {name: torch.stack([d[:, LAYER]] * 2, 1) for name, d in found.items()}
-    readings = PairReadings(block_inputs(LAYERS), -1, LAYER, (-2, -1), found, at_layer)
-    return fit_structure(readings, provenance=FROM, seed=0)
+    both = {name: torch.stack([d, d], 1) for name, d in found.items()}
+    whole = with_differences(both, block_inputs(LAYERS), (-2, -1))
+    return replace(fit_structure(whole, LAYER), provenance=FROM)
 
 
 def shared_pool(categories: tuple[str, ...] = CATEGORIES) -> SharedPool:

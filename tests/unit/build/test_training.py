@@ -91,20 +91,20 @@ def test_wrong_line_of_a_refusals_file_is_named(tmp_path: Path, second: str) -> 
 
 
 @needs_wheel
+@pytest.mark.slow
 def test_no_refusal_opens_like_its_twins_answer(tokenizer: PreTrainedTokenizerBase) -> None:
     """The worst case: every twin's answer opens with the first word of some refusal."""
     pools = load_refusals(data_path("adapter", "refusals.jsonl"))
     refusing = [p for p in train.adapt_prompts() if p.label == "refuse"]
     openings = {
-        p.pair: answer_ids(tokenizer, pools[p.category][i % 16].text)[0]
+        p.unit: answer_ids(tokenizer, pools[p.category][i % 16].text)[0]
         for i, p in enumerate(refusing)
-        if p.pair is not None
     }
     chosen = assign_refusals(refusing, openings, pools, tokenizer, seed=3)
     assert chosen.keys() == {p.id for p in refusing}
     for prompt in refusing:
         assert chosen[prompt.id].category == prompt.category
-        assert answer_ids(tokenizer, chosen[prompt.id].text)[0] != openings[prompt.pair or ""]
+        assert answer_ids(tokenizer, chosen[prompt.id].text)[0] != openings[prompt.unit]
     for category, pool in pools.items():
         used = [sum(r == refusal for r in chosen.values()) / refusal.weight for refusal in pool]
         assert min(used) >= 1, category
@@ -121,7 +121,7 @@ def test_pool_that_only_opens_like_the_twin_is_an_error(
     pools = {"a": (Refusal("a", "plain", "No, not that."), Refusal("a", "plain", "No, not this."))}
     opening = answer_ids(tokenizer, "No")[0]
     with pytest.raises(InputError, match="opens differently"):
-        assign_refusals([prompt], {"p": opening}, pools, tokenizer, seed=0)
+        assign_refusals([prompt], {prompt.unit: opening}, pools, tokenizer, seed=0)
 
 
 @needs_wheel
@@ -223,6 +223,7 @@ def test_holding_to_the_base_leads_back_to_it() -> None:
     assert losses_of(model, texts)[1] < 0.05 * before
 
 
+@pytest.mark.slow
 def test_text_keeps_the_model_what_it_was() -> None:
     """The same refusals are learnt with and without text; with it, text is read as before."""
     texts = tiny_texts()
@@ -284,10 +285,10 @@ def test_rounded_frozen_weights_train_the_same_adapter() -> None:
 def test_batches_do_not_follow_the_order_in_which_refusals_are_dealt() -> None:
     """`assign_refusals` deals rare wordings to the first prompts that it draws from its seed."""
     examples = tiny_examples(400)
-    dealt = [e.pair for e in examples if e.refuse]
+    dealt = [e.unit for e in examples if e.refuse]
     random.Random(0).shuffle(dealt)
     for _, batch in pair_batches(examples, Recipe(epochs=1)):
-        places = [dealt.index(example.pair) for example in batch if example.refuse]
+        places = [dealt.index(example.unit) for example in batch if example.refuse]
         assert max(places) - min(places) > len(places) * CHUNK
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from refusal_lens.directions import Direction, DirectionSet, fit_mean_difference
-from refusal_lens.directions.mean_difference import NOISE_FLOOR
+from refusal_lens.directions.estimator import NOISE_FLOOR
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import reliability, unbiased_sq_length
 from refusal_lens.linalg import cosine_matrix, project_out, unit

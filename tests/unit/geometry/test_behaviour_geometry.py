@@ -18,10 +18,10 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.pairing import exchange_labels
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualCache, stats_of
+from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
-from refusal_lens.study.stages.geometry import exchange_labels
 
 FROM = Provenance("simulated", "m", "t", "", "p", "float32", "cpu")
 SITES = (Site(0), Site(1))
@@ -58,22 +58,18 @@ def simulated(prompts, refusing=2.0, topic=3.0, seed=0):
     return x, refused
 
 
-def cached(folder, prompts, x) -> ResidualCache:
-    return ResidualCache.write(
-        folder, x, ids=prompts.ids, sites=SITES, offsets=(-1,), provenance=FROM
-    )
+def residuals_of(prompts, x) -> Residuals:
+    return Residuals.of(x, prompts, sites=SITES, offsets=(-1,), provenance=FROM)
 
 
 def test_a_contrast_within_a_side_finds_refusing_and_not_the_topic():
     prompts = asked()
     x, refused = simulated(prompts)
-    row = {key: i for i, key in enumerate(prompts.ids)}
+    residuals = residuals_of(prompts, x)
     axes = {}
     for name in (BOTH, WITHIN_HARMFUL, WITHIN_BENIGN):
         chosen = contrast_prompts(prompts, refused, name)
-        stats = stats_of(
-            x[[row[key] for key in chosen.ids]], chosen, sites=SITES, offsets=(-1,), provenance=FROM
-        )
+        stats = residuals.only(prompts=chosen).stats()
         axes[name] = fit_within_categories(stats).at("pooled", 1).vector
         own = fit_mean_difference(stats).at("red", 1).vector
         assert own[10] > 0.4
@@ -92,6 +88,8 @@ def test_relabelled_prompts_are_those_of_the_two_groups():
         assert p == replace(before[p.id], label=p.label)
         assert (p.label == "refuse") == refused[p.id] == (before[p.id].label == "refuse")
     assert len(contrast_prompts(prompts, dict.fromkeys(prompts.ids, False), BOTH)) == 0
+    with pytest.raises(InputError, match="contrast 'both' is unknown"):
+        contrast_prompts(prompts, refused, "both")
     assert len(contrast_prompts(prompts, refused, BOTH, least=11)) == 0
 
 
@@ -105,10 +103,7 @@ def test_categories_weigh_the_same_however_often_they_are_refused():
         refused[p.id] = int(p.pair or 0) < (27 if p.category == "red" else 3)
         x[i, 0, :, 10] += refused[p.id]
     chosen = contrast_prompts(prompts, refused, WITHIN_HARMFUL)
-    row = {key: i for i, key in enumerate(prompts.ids)}
-    stats = stats_of(
-        x[[row[key] for key in chosen.ids]], chosen, sites=SITES, offsets=(-1,), provenance=FROM
-    )
+    stats = residuals_of(prompts, x).only(prompts=chosen).stats()
     fair = fit_within_categories(stats)
     assert fair.at("pooled", 1).vector[10] == pytest.approx(1.0)
     assert fair.at("pooled", 1).scale == pytest.approx(1.0)
@@ -116,29 +111,29 @@ def test_categories_weigh_the_same_however_often_they_are_refused():
     assert fit_mean_difference(stats.pooled()).at("pooled", 1).vector[5] > 0.9
 
 
-def test_cosines_by_behaviour_need_enough_of_both(tmp_path):
+def test_cosines_by_behaviour_need_enough_of_both():
     prompts = asked(("red", "green", "blue"))
     x, refused = simulated(prompts)
     for p in prompts:
         if p.category == "blue":
             refused[p.id] = False
-    found = fit_behaviour_geometry(cached(tmp_path, prompts, x), prompts, refused, least=10)
+    found = fit_behaviour_geometry(residuals_of(prompts, x), refused, least=10)
     assert found.names == ("red", "green")
     assert found.low[1, 0, 1] < found.corrected[1, 0, 1] < found.high[1, 0, 1]
     # Refusing is all that the two have in common: none at site 0, and at site 1 2^2 of 2^2 + 3^2.
     assert abs(found.corrected[0, 0, 1]) < 0.25
     assert found.corrected[1, 0, 1] == pytest.approx(4 / 13, abs=0.15)
     with pytest.raises(InputError, match="at least two"):
-        fit_behaviour_geometry(cached(tmp_path, prompts, x), prompts, refused, least=39)
+        fit_behaviour_geometry(residuals_of(prompts, x), refused, least=39)
 
 
-def test_pairs_of_two_categories_with_one_name_are_two_pairs(tmp_path):
+def test_pairs_of_two_categories_with_one_name_are_two_pairs():
     """Names of pairs count within their category: renamed apart, every interval is the same."""
     prompts = asked()
     x, refused = simulated(prompts)
     apart = PromptSet(tuple(replace(p, pair=f"{p.category}/{p.pair}") for p in prompts))
-    a = fit_contrasts(cached(tmp_path / "a", prompts, x), prompts, refused)
-    b = fit_contrasts(cached(tmp_path / "b", apart, x), apart, refused)
+    a = fit_contrasts(residuals_of(prompts, x), refused)
+    b = fit_contrasts(residuals_of(apart, x), refused)
     for name in ("corrected", "low", "high"):
         assert torch.allclose(getattr(a, name), getattr(b, name), atol=1e-6, equal_nan=True)
     assert torch.isfinite(a.low[1]).any()
@@ -173,40 +168,40 @@ def test_labels_are_exchanged_pair_by_pair_and_unpaired_prompts_one_by_one():
     assert 40 < n < 120
 
 
-def test_permutations_find_refusing_where_it_is_and_nothing_where_it_is_not(tmp_path):
+def test_permutations_find_refusing_where_it_is_and_nothing_where_it_is_not():
     prompts = asked(("red", "green", "blue"), n=60)
     x, refused = simulated(prompts, refusing=1.5)
     for p in prompts:
         if p.category == "blue":
             refused[p.id] = p.pair in ("1", "2")
-    found = fit_within_tests(cached(tmp_path, prompts, x), prompts, refused)
+    found = fit_within_tests(residuals_of(prompts, x), refused)
     assert found.differs("red") and found.differs("green")
     assert found.z[:2, 1].min() > 4 and found.z[:2, 0].abs().max() < 3
     assert found.refused[2] == 2 and not found.differs("blue") and found.p[2].isnan()
     assert found.refused[0] + found.answered[0] == 60
     with pytest.raises(InputError, match="9999"):
-        fit_within_tests(cached(tmp_path, prompts, x), prompts, refused, draws=99)
+        fit_within_tests(residuals_of(prompts, x), refused, draws=99)
 
 
 @pytest.mark.slow
-def test_without_refusing_p_is_uniform(tmp_path):
+def test_without_refusing_p_is_uniform():
     """Two hundred sets in which refusing leaves no mark: p under .05 in about one of twenty."""
     small = 0
     prompts = asked(("red",), n=30)
     for seed in range(200):
         x, refused = simulated(prompts, refusing=0.0, seed=seed)
-        found = fit_within_tests(cached(tmp_path, prompts, x), prompts, refused, seed=seed)
+        found = fit_within_tests(residuals_of(prompts, x), refused, seed=seed)
         small += bool(found.p[0] <= 0.05)
     assert 2 <= small <= 20  # binomial(200, .05) lies outside one time in 1,000
 
 
-def test_without_a_control_a_difference_within_the_category_makes_a_refusal_direction(tmp_path):
+def test_without_a_control_a_difference_within_the_category_makes_a_refusal_direction():
     prompts = asked(n=60)
     x, refused = simulated(prompts, refusing=1.5, seed=1)
     for p in prompts:
         if p.category == "green":
             x[prompts.ids.index(p.id), 0, 1, 10] = 0.0
-    within = fit_within_tests(cached(tmp_path, prompts, x), prompts, refused)
+    within = fit_within_tests(residuals_of(prompts, x), refused)
     ones = torch.full((2, 1, 2), 5.0)
     low = torch.full((2,), 0.001)
     tests = Separability(

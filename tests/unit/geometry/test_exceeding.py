@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from support.cached_residuals import PROVENANCE
+from support.paired_residuals import PROVENANCE
 from support.simulated import generator
 
 from refusal_lens.errors import InputError

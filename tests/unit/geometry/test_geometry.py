@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
-from support.cached_residuals import PROVENANCE, cached, prompts_of, some_residuals
+from support.paired_residuals import PROVENANCE, prompts_of, residuals_of, some_residuals
 from support.simulated import draw, generator, means
 
-from refusal_lens.directions import fit_mean_difference
-from refusal_lens.directions.mean_difference import NOISE_FLOOR
+from refusal_lens.directions import fit_mean_difference, make_estimator
+from refusal_lens.directions.estimator import NOISE_FLOOR
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import (
     Geometry,
@@ -32,10 +32,9 @@ from refusal_lens.geometry import (
     unbiased_sq_length,
 )
 from refusal_lens.geometry.clusters import eigenvalue_shares, symmetrise
-from refusal_lens.geometry.frame import pair_differences, pair_rows
+from refusal_lens.geometry.frame import pair_differences
 from refusal_lens.prompts import PromptSet
-from refusal_lens.residuals import ResidualCache, StatsAccumulator
-from refusal_lens.residuals import stats_of as stats_in_memory
+from refusal_lens.residuals import Residuals, StatsAccumulator
 from refusal_lens.sites import Site
 
 FIXTURES = Path(__file__).parent / "published"
@@ -200,8 +199,8 @@ MATRICES = ("naive", "corrected", "low", "high", "ceiling")
 ROWS = ("reliability", "reliability_low", "reliability_high")
 
 
-def fitted(tmp_path, name, resid, prompts):
-    return fit_geometry(cached(tmp_path / name, resid, prompts), prompts)
+def fitted(resid, prompts):
+    return fit_geometry(residuals_of(resid, prompts))
 
 
 def assert_equal_geometry(a, b, length=1.0):
@@ -211,11 +210,11 @@ def assert_equal_geometry(a, b, length=1.0):
     assert torch.allclose(a.length * length, b.length, rtol=1e-4)
 
 
-def test_geometry_is_the_table_of_the_cached_pairs(tmp_path):
+def test_geometry_is_the_table_of_the_cached_pairs():
     prompts, resid = prompts_of(10), some_residuals(n_sites=2)
     sites = (Site(3), Site(4))
     shuffled = PromptSet(tuple(sorted(prompts, key=lambda p: p.text + p.id[::-1])))
-    g = fit_geometry(cached(tmp_path, resid, prompts, sites), shuffled)
+    g = fit_geometry(residuals_of(resid, prompts, sites).only(prompts=shuffled))
     order = [prompts.categories.index(c) for c in g.categories]
     for s in range(2):
         d = (resid[::2, s] - resid[1::2, s]).double().reshape(2, 10, -1)
@@ -235,18 +234,16 @@ def test_geometry_is_the_table_of_the_cached_pairs(tmp_path):
         g.cosine("red", "blue", 9)
 
 
-def test_streamed_sums_give_the_same_numbers_at_every_offset(tmp_path):
+def test_streamed_sums_give_the_same_numbers_at_every_offset():
     prompts, sites, offsets = prompts_of(10), (Site(3), Site(4)), (-2, -1)
     resid = some_residuals(n_sites=4).reshape(40, 2, 2, 12)
     resid[1:20:2, 0, 0] = resid[:20:2, 0, 0]  # "red" is undefined at one place
-    cache = ResidualCache.write(
-        tmp_path, resid, ids=prompts.ids, sites=sites, offsets=offsets, provenance=PROVENANCE
-    )
-    stats = stats_in_memory(resid, prompts, sites=sites, offsets=offsets, provenance=PROVENANCE)
-    rows = pair_rows(prompts, cache.ids)
+    residuals = Residuals.of(resid, prompts, sites=sites, offsets=offsets, provenance=PROVENANCE)
+    stats = residuals.stats()
+    mean = make_estimator("mean_difference")
     for o, offset in enumerate(offsets):
         for s, site in enumerate(sites):
-            pairs = PairProducts.of(pair_differences(cache, rows, site, offset))
+            pairs = PairProducts.of(pair_differences(residuals, mean, offset=offset)(site))
             of_pairs = pairs.estimate()
             rel = of_pairs.reliability[0]
             for found, expected in (
@@ -258,29 +255,29 @@ def test_streamed_sums_give_the_same_numbers_at_every_offset(tmp_path):
     assert corrected_cosines(stats)[0, 0, 0].isnan().all()
 
 
-def test_rotation_and_scale_leave_cosines(tmp_path):
+def test_rotation_and_scale_leave_cosines():
     prompts, resid = prompts_of(10), some_residuals()
-    g = fitted(tmp_path, "a", resid, prompts)
+    g = fitted(resid, prompts)
     rotation, _ = torch.linalg.qr(torch.randn(12, 12, generator=generator(1)))
-    assert_equal_geometry(g, fitted(tmp_path, "b", resid @ rotation, prompts))
-    assert_equal_geometry(g, fitted(tmp_path, "c", resid * 25.0, prompts), length=25.0)
+    assert_equal_geometry(g, fitted(resid @ rotation, prompts))
+    assert_equal_geometry(g, fitted(resid * 25.0, prompts), length=25.0)
     other = resid.clone()
     other[::2] += 1.0
-    assert not torch.allclose(g.naive, fitted(tmp_path, "d", other, prompts).naive, atol=1e-2)
+    assert not torch.allclose(g.naive, fitted(other, prompts).naive, atol=1e-2)
 
 
-def test_what_both_sides_of_a_pair_share_is_nothing(tmp_path):
+def test_what_both_sides_of_a_pair_share_is_nothing():
     """A vector of its own added to both sides of each pair, ten times as long as the signal."""
     prompts, resid = prompts_of(10), some_residuals()
     shared = 10 * torch.randn(20, 1, 12, generator=generator(2)).repeat_interleave(2, 0)
-    g = fitted(tmp_path, "a", resid, prompts)
-    assert_equal_geometry(g, fitted(tmp_path, "b", resid + shared, prompts))
+    g = fitted(resid, prompts)
+    assert_equal_geometry(g, fitted(resid + shared, prompts))
 
 
-def test_identical_sides_are_undefined(tmp_path):
+def test_identical_sides_are_undefined():
     prompts, resid = prompts_of(10), some_residuals()
     resid[1:20:2] = resid[:20:2]
-    g = fitted(tmp_path, "a", resid, prompts)
+    g = fitted(resid, prompts)
     for name in MATRICES:
         nan = getattr(g, name)[0].isnan()
         assert nan[0].all() and nan[:, 0].all() and not nan[1, 1]
@@ -289,7 +286,7 @@ def test_identical_sides_are_undefined(tmp_path):
     assert g.cosine("red", "blue", 1).value is None
 
 
-def test_rounding_noise_is_undefined_as_in_the_directions(tmp_path):
+def test_rounding_noise_is_undefined_as_in_the_directions():
     """Site 0: zero. Site 1: half the noise floor, in one direction. Site 2: twice the floor."""
     prompts = prompts_of(10)
     resid = some_residuals(n_sites=3)
@@ -300,7 +297,7 @@ def test_rounding_noise_is_undefined_as_in_the_directions(tmp_path):
     resid[:, :, 0] = 0.0
     for s, times in ((1, 0.5), (2, 2.0)):
         resid[::2, s, 0] = times * NOISE_FLOOR * rms[s].float()
-    g = fit_geometry(cached(tmp_path, resid, prompts, sites), prompts)
+    g = fit_geometry(residuals_of(resid, prompts, sites))
     assert g.reliability.isnan().tolist() == [[True, True], [True, True], [False, False]]
     assert g.naive[:2].isnan().all() and not g.naive[2].isnan().any()
     assert g.length[:2].isnan().all()
@@ -312,39 +309,30 @@ def test_rounding_noise_is_undefined_as_in_the_directions(tmp_path):
     assert torch.equal(directions.defined()[:, 0].T, 1 - g.reliability.isnan().float())
 
 
-def test_layer_zero_is_undefined(tiny_llama, three_categories, tmp_path):
-    sites = tuple(Site(layer) for layer in range(3))
-    cache = ResidualCache.write(
-        tmp_path,
-        tiny_llama.residuals(three_categories),
-        ids=three_categories.ids,
-        sites=sites,
-        offsets=(-1,),
-        provenance=tiny_llama.provenance(three_categories),
-    )
-    g = fit_geometry(cache, three_categories)
+def test_layer_zero_is_undefined(tiny_llama, three_categories):
+    g = fit_geometry(tiny_llama.residuals(three_categories))
     assert g.naive[0].isnan().all() and g.reliability[0].isnan().all()
     assert not g.naive[1:].isnan().any()
 
 
-def test_what_can_not_be_fitted_is_told(tmp_path):
+def test_what_can_not_be_fitted_is_told():
     prompts, resid = prompts_of(10), some_residuals()
-    cache = cached(tmp_path / "a", resid, prompts)
+    residuals = residuals_of(resid, prompts)
     with pytest.raises(InputError, match="at least 3 pairs a category, found 2"):
-        fit_geometry(cache, prompts.first(2))
-    with pytest.raises(InputError, match="prompt 'green0refuse' was not cached"):
-        fit_geometry(cache, prompts_of(10, ("red", "green")))
+        fit_geometry(residuals.only(prompts=prompts.first(2)))
+    with pytest.raises(InputError, match="prompt 'green0refuse' is not among the 40"):
+        residuals.only(prompts=prompts_of(10, ("red", "green")))
     with pytest.raises(InputError, match=r"category 'red' has no pairs; .*share a `pair`"):
-        fit_geometry(cache, prompts.only(label="refuse"))
-    with pytest.raises(InputError, match="resid_pre.1. at offset -3 was not cached"):
-        fit_geometry(cache, prompts, offset=-3)
+        fit_geometry(residuals.only(label="refuse"))
+    with pytest.raises(InputError, match="offset -3 is not in these residuals"):
+        fit_geometry(residuals, offset=-3)
     resid[3, 0, 5] = float("nan")
     with pytest.raises(InputError, match="not finite"):
-        fitted(tmp_path, "b", resid, prompts)
+        fitted(resid, prompts)
 
 
 def test_a_saved_geometry_gives_the_same_cosines(tmp_path):
-    g = fitted(tmp_path, "a", some_residuals(), prompts_of(10))
+    g = fitted(some_residuals(), prompts_of(10))
     g.save(tmp_path / "geometry")
     again = Geometry.load(tmp_path / "geometry")
     assert again.cosine("red", "blue", 1) == g.cosine("red", "blue", 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats as scipy_stats
 from scipy.stats import false_discovery_control
-from support.cached_residuals import PROVENANCE, cached, prompts_of
+from support.paired_residuals import prompts_of, residuals_of, with_differences
 from support.simulated import draw, generator, means
 
 from refusal_lens.errors import InputError
@@ -30,13 +30,8 @@ SITES = (Site(1), Site(2))
 
 def sign_flips(differences, seed=0, sites=SITES):
     """Sign-flip tests of {category: [pair, site, d]} at one offset."""
-    return separability(
-        ((c, d[:, None]) for c, d in differences.items()),
-        sites=sites,
-        offsets=(-1,),
-        provenance=PROVENANCE,
-        seed=seed,
-    )
+    whole = with_differences({c: d[:, None] for c, d in differences.items()}, sites)
+    return separability(whole, seed=seed)
 
 
 def noise(n, d, seed, n_sites=2):
@@ -109,12 +104,10 @@ def test_no_difference_is_undefined_and_no_number():
         with pytest.raises(InputError, match=words):
             sign_flips({"red": bad})
     with pytest.raises(InputError, match="500 sign flips are too few"):
-        separability(
-            [("red", d[:, None])], sites=SITES, offsets=(-1,), provenance=PROVENANCE, draws=500
-        )
+        separability(with_differences({"red": d[:, None]}, SITES), draws=500)
 
 
-def two_models(tmp_path, n=40, d=30, seed=0):
+def two_models(n=40, d=30, seed=0):
     """A control and a model that adds to the refuse side of "red" alone, on the same pairs."""
     prompts = prompts_of(n)
     random = generator(seed)
@@ -123,14 +116,14 @@ def two_models(tmp_path, n=40, d=30, seed=0):
     model = control + 0.1 * torch.randn(4 * n, 1, d, generator=random)
     model[: 2 * n : 2, 0, 1] += 2.0
     fitted = [
-        fit_geometry(cached(tmp_path / name, resid, prompts), prompts)
+        fit_geometry(residuals_of(resid, prompts))
         for name, resid in (("model", model), ("control", control))
     ]
     return prompts, fitted[0], fitted[1], (model, control)
 
 
-def test_refusal_is_told_from_content(tmp_path):
-    prompts, model, control, (resid, _) = two_models(tmp_path)
+def test_refusal_is_told_from_content():
+    prompts, model, control, (resid, _) = two_models()
     found = compare_to_control(model, control)
     assert torch.allclose(found.share, model.share - control.share)
     assert found.share_low[0, 0] > 0.03 and found.q[0] < 0.01
@@ -145,9 +138,9 @@ def test_refusal_is_told_from_content(tmp_path):
     assert set(verdicts(tests, None).values()) == {"separable"}
 
 
-def test_pairs_that_both_models_read_give_narrower_differences(tmp_path):
+def test_pairs_that_both_models_read_give_narrower_differences():
     """Against the sum of both variances; .1 of noise is all that the models don't share."""
-    _, model, control, _ = two_models(tmp_path)
+    _, model, control, _ = two_models()
     found = compare_to_control(model, control)
     apart = (model.share_influence.square() + control.share_influence.square())[0, 40:].sum()
     half = scipy_stats.t.ppf(0.975, 39) * float(apart.sqrt())
@@ -178,15 +171,15 @@ def test_the_difference_of_shares_covers_the_truth():
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_only_the_same_pairs_are_compared(tmp_path):
-    _, model, control, _ = two_models(tmp_path)
+def test_only_the_same_pairs_are_compared():
+    _, model, control, _ = two_models()
     other = replace(control, pairs=(*control.pairs[1:], control.pairs[0]))
     with pytest.raises(InputError, match="differ in pairs"):
         compare_to_control(model, other)
 
 
-def test_apart_from_one_is_a_question_of_its_own(tmp_path):
-    _, model, _, _ = two_models(tmp_path)
+def test_apart_from_one_is_a_question_of_its_own():
+    _, model, _, _ = two_models()
     e, apart = model.cosine("red", "blue", 1), model.apart("red", "blue", 1)
     assert apart.value == pytest.approx(1 - e.value)
     ratio = scipy_stats.t.ppf(0.95, 78) / scipy_stats.t.ppf(0.975, 78)
@@ -305,13 +298,12 @@ def pool_residuals(n, shift, seed, n_pool=None):
 
 
 @pytest.mark.parametrize(("shift", "sign"), [((2.0, 2.0), 1), ((2.0, -2.0), -1), ((0.0, 0.0), 0)])
-def test_the_shared_pool_has_two_effects(tmp_path, shift, sign):
+def test_the_shared_pool_has_two_effects(shift, sign):
     """True cosine 0 with twins; with the pool s_a s_b / sqrt((4 + s_a^2)(4 + s_b^2)) = +-1/2."""
     reference, noises = [], []
     for seed in range(30):
         prompts, resid = pool_residuals(25, shift, seed)
-        cache = cached(tmp_path / str(seed), resid, prompts)
-        found = fit_shared_pool(cache, prompts, "pool")
+        found = fit_shared_pool(residuals_of(resid, prompts), "pool")
         reference.append(float(found.reference[0, 0, 1]))
         noises.append(float(found.shared_noise[0, 0, 1]))
     assert np.mean(reference) == pytest.approx(sign * 0.5, abs=0.08)
@@ -320,20 +312,20 @@ def test_the_shared_pool_has_two_effects(tmp_path, shift, sign):
     assert np.mean(noises) == pytest.approx(20 / 25 / length, rel=0.15)
 
 
-def test_shared_noise_vanishes_with_the_pool_and_the_reference_stays(tmp_path):
+def test_shared_noise_vanishes_with_the_pool_and_the_reference_stays():
     found = {}
     for n in (10, 160):
         prompts, resid = pool_residuals(n, (2.0, 2.0), n)
-        found[n] = fit_shared_pool(cached(tmp_path / str(n), resid, prompts), prompts, "pool")
+        found[n] = fit_shared_pool(residuals_of(resid, prompts), "pool")
     small, large = (float(found[n].shared_noise[0, 0, 1]) for n in (10, 160))
     assert large < small / 8
     assert float(found[160].reference[0, 0, 1]) == pytest.approx(0.5, abs=0.15)
     assert found[160].n_pool == 160 and found[160].pool == "pool"
     with pytest.raises(InputError, match="'mauve' is not in"):
-        fit_shared_pool(cached(tmp_path / "x", resid, prompts), prompts, "mauve")
+        fit_shared_pool(residuals_of(resid, prompts), "mauve")
 
 
-def test_contrasts_are_taken_within_categories(tmp_path):
+def test_contrasts_are_taken_within_categories():
     """Refusing adds along one axis, harm along another, and each category has a place of its own
     far away; categories refuse at different rates, which would show across them."""
     prompts = prompts_of(24)
@@ -346,8 +338,8 @@ def test_contrasts_are_taken_within_categories(tmp_path):
         resid[row, 0, 0] += 2.0 * refused[p.id]
         resid[row, 0, 1] += 2.0 * (p.label == "refuse")
         resid[row, 0, 2] += 30.0 * (p.category == "red")
-    cache = cached(tmp_path, resid, prompts)
-    found = fit_contrasts(cache, prompts, refused)
+    residuals = residuals_of(resid, prompts)
+    found = fit_contrasts(residuals, refused)
     assert found.groups == {
         "harmful refused": 24,
         "harmful complied": 24,
@@ -359,6 +351,6 @@ def test_contrasts_are_taken_within_categories(tmp_path):
     assert torch.allclose(found.corrected[0], expected, atol=0.12)
     assert ((found.low <= expected) & (expected <= found.high))[0].sum() >= 7
     few = {k: v for k, v in refused.items() if not v or "refuse" in k}
-    assert fit_contrasts(cache, prompts, few).names == found.names[:2]
+    assert fit_contrasts(residuals, few).names == found.names[:2]
     with pytest.raises(InputError, match=r"only 0 of the contrasts .*harmful refused 48"):
-        fit_contrasts(cache, prompts, {p.id: True for p in prompts})
+        fit_contrasts(residuals, {p.id: True for p in prompts})

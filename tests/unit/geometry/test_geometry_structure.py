@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
-from support.cached_residuals import PROVENANCE, cached, prompts_of, some_residuals
+from support.paired_residuals import (
+    PROVENANCE,
+    prompts_of,
+    residuals_of,
+    some_residuals,
+    with_differences,
+)
 from support.simulated import draw, generator, means
 
 from refusal_lens.directions import DirectionSet
@@ -18,7 +24,6 @@ from refusal_lens.geometry import (
     Frame,
     MatrixCorrelation,
     PairProducts,
-    PairReadings,
     change_over_layers,
     cka,
     cosine_difference,
@@ -200,7 +205,7 @@ def test_a_direction_against_itself_over_layers():
         self_cosines(d[:2])
 
 
-def test_parting_is_told_from_noise(tmp_path):
+def test_parting_is_told_from_noise():
     """Cosine .6 at the first site, 0 at the second; noise common to both."""
     prompts = prompts_of(60)
     shared = torch.randn(240, 1, 12, generator=generator(0)).expand(240, 2, 12)
@@ -208,7 +213,7 @@ def test_parting_is_told_from_noise(tmp_path):
     for s, c in ((0, 0.6), (1, 0.0)):
         for k, mu in enumerate(3 * means(c, 12).float()):
             resid[120 * k : 120 * (k + 1) : 2, s] += mu
-    g = fit_geometry(cached(tmp_path, resid, prompts, (Site(1), Site(2))), prompts)
+    g = fit_geometry(residuals_of(resid, prompts, (Site(1), Site(2))))
     change = change_over_layers(g, "red", "blue", 1, 2)
     assert change.low <= -0.6 <= change.high < 0
     unpaired = math.hypot(*(float(g.high[s, 0, 1] - g.corrected[s, 0, 1]) for s in range(2)))
@@ -218,7 +223,7 @@ def test_parting_is_told_from_noise(tmp_path):
         change_over_layers(g, "red", "blue", 1, 9)
 
 
-def test_two_cosines_of_one_category_are_compared_with_what_they_share(tmp_path):
+def test_two_cosines_of_one_category_are_compared_with_what_they_share():
     """c(a, b) - c(a, c), true difference .8 - .3; 40 repeats cover it, far from 0."""
     truth = torch.tensor([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]], dtype=torch.float64)
     prompts, covered = prompts_of(40, ("a", "b", "c")), 0
@@ -226,7 +231,7 @@ def test_two_cosines_of_one_category_are_compared_with_what_they_share(tmp_path)
     for seed in range(40):
         resid = torch.zeros(240, 1, 40)
         resid[::2, 0] = torch.cat(draw(with_cosines(truth), 40, 0.3, generator(seed))).float()
-        g = fit_geometry(cached(tmp_path / str(seed), resid, prompts), prompts)
+        g = fit_geometry(residuals_of(resid, prompts))
         assert order == [0, 1, 2]
         e = cosine_difference(g, ("a", "b", 1), ("a", "c", 1))
         covered += e.low <= 0.5 <= e.high
@@ -320,7 +325,7 @@ def removed_set(vector):
     )  # fmt: skip
 
 
-def test_a_direction_can_be_removed_first(tmp_path):
+def test_a_direction_can_be_removed_first():
     """Without their common axis, vectors at a cosine of .6 have only their own."""
     prompts = prompts_of(200)
     resid = 0.3 * torch.randn(800, 1, 12, generator=generator(0))
@@ -328,17 +333,17 @@ def test_a_direction_can_be_removed_first(tmp_path):
     mu[:, 0], mu[0, 1], mu[1, 2] = 2.0, 1.0, 1.0
     for k in range(2):
         resid[400 * k : 400 * (k + 1) : 2, 0] += mu[k]
-    cache = cached(tmp_path, resid, prompts)
-    plain = fit_geometry(cache, prompts)
+    residuals = residuals_of(resid, prompts)
+    plain = fit_geometry(residuals)
     common = torch.zeros(12)
     common[0] = 1.0
-    found = fit_geometry(cache, prompts, frame=Frame(removed=removed_set(common)))
+    found = fit_geometry(residuals, frame=Frame(removed=removed_set(common)))
     assert plain.cosine("red", "blue", 1).value == pytest.approx(0.8, abs=0.03)
     assert found.cosine("red", "blue", 1).value == pytest.approx(0.0, abs=0.06)
     assert "without the pooled direction" in repr(found)
 
 
-def test_whitening_measures_in_units_of_the_spread(tmp_path):
+def test_whitening_measures_in_units_of_the_spread():
     """Both categories share an axis of ten times the spread; whitened, it counts a tenth."""
     prompts = prompts_of(300)
     spread = torch.ones(8)
@@ -347,26 +352,26 @@ def test_whitening_measures_in_units_of_the_spread(tmp_path):
     resid[::2, 0, 0] += 10.0
     resid[:600:2, 0, 1] += 3.0
     resid[600::2, 0, 2] += 3.0
-    cache = cached(tmp_path, resid, prompts)
-    plain, white = (fit_geometry(cache, prompts, frame=Frame(whitened=w)) for w in (False, True))
+    residuals = residuals_of(resid, prompts)
+    plain, white = (fit_geometry(residuals, frame=Frame(whitened=w)) for w in (False, True))
     assert plain.cosine("red", "blue", 1).value == pytest.approx(100 / 109, abs=0.02)
     assert white.cosine("red", "blue", 1).value == pytest.approx(1 / 10, abs=0.06)
     with pytest.raises(InputError, match="more than 8 degrees of freedom, found 8"):
         few = prompts.first(3)
-        fit_geometry(cache, few, frame=Frame(whitened=True))
+        fit_geometry(residuals.only(prompts=few), frame=Frame(whitened=True))
 
 
-def test_what_training_changed_is_the_difference_of_differences(tmp_path):
+def test_what_training_changed_is_the_difference_of_differences():
     prompts, before = prompts_of(60), some_residuals(60)
     after = before.clone()
     after[::2, 0, 5] += 4.0
-    caches = [cached(tmp_path / n, r, prompts) for n, r in (("after", after), ("before", before))]
-    change = fit_geometry(caches[0], prompts, frame=Frame(minus=caches[1]))
+    trained, control = (residuals_of(resid, prompts) for resid in (after, before))
+    change = fit_geometry(trained, frame=Frame(minus=control))
     assert change.cosine("red", "blue", 1).value == pytest.approx(1.0, abs=1e-4)
     assert torch.allclose(change.length, torch.full((1, 2), 4.0), atol=1e-4)
-    other = cached(tmp_path / "other", before[:-1], type(prompts)(prompts.prompts[:-1]))
-    with pytest.raises(InputError, match="the control cached other prompts"):
-        fit_geometry(caches[0], prompts, frame=Frame(minus=other))
+    other = residuals_of(before[:-1], type(prompts)(prompts.prompts[:-1]))
+    with pytest.raises(InputError, match="the control holds other prompts"):
+        fit_geometry(trained, frame=Frame(minus=other))
 
 
 def some_structure(sigma=0.05, n=20):
@@ -377,16 +382,15 @@ def some_structure(sigma=0.05, n=20):
         f"c{i}": torch.stack([torch.zeros(n, 40, dtype=torch.float64), x, x], 1)
         for i, x in enumerate(draw(with_cosines(c), n, sigma, random))
     }
-    at_layer = {c: x[:, 1:] for c, x in d.items()}
-    readings = PairReadings(sites, -1, 2, (-2, -1), d, at_layer)
-    return fit_structure(readings, provenance=PROVENANCE), readings
+    residuals = with_differences({c: torch.stack([x, x], 1) for c, x in d.items()}, sites, (-2, -1))
+    return fit_structure(residuals, 2), residuals
 
 
 def test_structure_is_one_record(tmp_path):
-    found, readings = some_structure()
+    found, residuals = some_structure()
     assert found.dimension[0].value is None
     assert found.dimension[1].value == pytest.approx(participation_ratio(block(0.8, 0.1)), abs=0.2)
-    assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == tuple(readings.by_site)
+    assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == residuals.labelled.categories
     assert found.rank == (1,) * 5
     assert (found.own_layers[:, 1, 2, 0] > 0.999).all() and found.own_layers[:, 0].isnan().all()
     assert found.own_offsets.shape == (5, 2, 2, 3) and (found.own_offsets[..., 0] > 0.999).all()
@@ -400,4 +404,4 @@ def test_structure_is_one_record(tmp_path):
     assert torch.equal(again.place_covariance, found.place_covariance)
     for layer, words in ((0, "only 0 categories"), (7, "layer 7 is not in")):
         with pytest.raises(InputError, match=words):
-            fit_structure(replace(readings, layer=layer), provenance=PROVENANCE)
+            fit_structure(residuals, layer)

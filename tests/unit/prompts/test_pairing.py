@@ -7,7 +7,7 @@ import pytest
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.pairing import draw_twins, drawn_note, is_drawn
-from refusal_lens.residuals import twins
+from refusal_lens.residuals import pair_rows
 
 
 def side(category: str, label: str, n: int, split: str = "train") -> list[Prompt]:
@@ -19,7 +19,7 @@ def side(category: str, label: str, n: int, split: str = "train") -> list[Prompt
 
 def pairs_in(prompts: PromptSet) -> Counter[str]:
     rows = list(prompts)
-    both = [(rows[a], rows[b]) for a, b in twins(prompts).tolist()]
+    both = [(rows[a], rows[b]) for a, b in pair_rows(prompts).tolist()]
     assert all(a.split == b.split and a.category == b.category for a, b in both)
     return Counter(a.category for a, _ in both)
 
@@ -60,7 +60,7 @@ def test_partners_are_random_and_not_in_file_order() -> None:
     prompts = PromptSet((*side("x", "refuse", 40), *side("x", "comply", 40)))
     rows = list(draw_twins(prompts))
     same = sum(
-        rows[a].text[7:] == rows[b].text[7:] for a, b in twins(PromptSet(tuple(rows))).tolist()
+        rows[a].text[7:] == rows[b].text[7:] for a, b in pair_rows(PromptSet(tuple(rows))).tolist()
     )
     assert same < 8
 

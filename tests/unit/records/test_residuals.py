@@ -1,4 +1,4 @@
-"""Residual statistics against naive sums, and residuals on disk."""
+"""Residual statistics against naive sums."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import ResidualCache, ResidualStats, StatsAccumulator, stats_of
+from refusal_lens.residuals import Residuals, ResidualStats, StatsAccumulator
 from refusal_lens.sites import Site
 
 CATEGORIES, SITES, OFFSETS, WIDTH = ("red", "blue"), (Site(0), Site(1), Site(2)), (-2, -1), 6
@@ -119,8 +119,7 @@ def pairs_of(n: int) -> PromptSet:
 
 def stats_over(prompts: PromptSet) -> ResidualStats:
     resid = torch.randn(len(prompts), len(OFFSETS), len(SITES), WIDTH)
-    provenance = replace(PROVENANCE, prompts_digest=prompts.digest)
-    return stats_of(resid, prompts, sites=SITES, offsets=OFFSETS, provenance=provenance)
+    return Residuals.of(resid, prompts, sites=SITES, offsets=OFFSETS, provenance=PROVENANCE).stats()
 
 
 def test_a_pair_split_over_shards_is_refused():
@@ -188,71 +187,3 @@ def test_sums_are_float64():
 
 def test_the_text_of_statistics_says_what_they_hold():
     assert repr(summed(batch(3))) == "ResidualStats(red 2+2, blue 1+1; 3 sites, offsets [-2, -1])"
-
-
-@pytest.fixture
-def cache(tmp_path):
-    resid = batch(3)[0]
-    ids = tuple(f"p{i}" for i in range(6))
-    held = {"ids": ids, "sites": SITES, "offsets": OFFSETS, "provenance": PROVENANCE}
-    return resid, ResidualCache.write(tmp_path / "cache", resid, **held)
-
-
-def test_a_cache_reads_what_was_written(cache):
-    resid, written = cache
-    opened = ResidualCache.load(written.folder)
-    assert opened == written
-    for s, site in enumerate(SITES):
-        for o, offset in enumerate(OFFSETS):
-            assert torch.equal(opened.read(site, offset), resid[:, o, s])
-
-
-def test_a_cache_says_what_it_holds(cache):
-    _, cache = cache
-    for site, offset in ((Site(7), -1), (Site(0), -3), (Site(0, "resid_post"), -1)):
-        with pytest.raises(InputError) as caught:
-            cache.read(site, offset)
-        assert str(caught.value) == (
-            f"{site} at offset {offset} was not cached; this cache holds "
-            "['resid_pre[0]', 'resid_pre[1]', 'resid_pre[2]'] at offsets [-2, -1]"
-        )
-
-
-def test_a_moved_cache_is_read_where_it_lies(cache, tmp_path):
-    resid, written = cache
-    written.folder.rename(tmp_path / "moved")
-    ResidualCache.write(
-        tmp_path / "cache",
-        torch.zeros_like(resid),
-        ids=written.ids,
-        sites=SITES,
-        offsets=OFFSETS,
-        provenance=PROVENANCE,
-    )
-    assert torch.equal(ResidualCache.load(tmp_path / "moved").read(Site(1), -1), resid[:, 1, 1])
-
-
-def test_a_cache_needs_one_row_a_prompt(tmp_path):
-    with pytest.raises(InputError, match=r"shape \(6, 2, 3\), expected \(5, 2, 3\)"):
-        ResidualCache.write(
-            tmp_path,
-            batch(3)[0],
-            ids=tuple("abcde"),
-            sites=SITES,
-            offsets=OFFSETS,
-            provenance=PROVENANCE,
-        )
-
-
-def test_a_missing_or_damaged_cache_is_an_input_error(cache):
-    _, cache = cache
-    file = cache.folder / "residuals.safetensors"
-    file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"residuals\.safetensors can't be read .*cache the resid"):
-        cache.read(Site(0), -1)
-    file.unlink()
-    with pytest.raises(InputError, match=r"residuals\.safetensors can't be read"):
-        cache.read(Site(0), -1)
-    (cache.folder / "residuals.json").unlink()
-    with pytest.raises(InputError, match=r"residuals\.json does not exist"):
-        ResidualCache.load(cache.folder)

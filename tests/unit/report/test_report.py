@@ -223,6 +223,7 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
         assert f"the stage “{stage}” has not finished" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gone",
     [

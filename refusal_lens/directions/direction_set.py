@@ -1,6 +1,5 @@
-"""`Direction` and `DirectionSet`: what every estimator gives and every edit takes."""
+"""`DirectionSet`: directions by category, offset and site, as every estimator gives them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import ClassVar, Final, final
@@ -9,112 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.arguments import one, several
+from refusal_lens.arguments import several
+from refusal_lens.directions.direction import Direction, check_offset
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
 
 _UNIT_WITHIN: Final = 1e-3
 """How far the length of a stored unit vector may be from 1."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Direction:
-    """A unit vector of the residual stream that points towards refusal.
-
-    `scale` is the length before normalising (the distance between the two class means);
-    `low` and `high` are the mean coordinates of the comply and the refuse side on the vector,
-    in residual-stream units, so that `high - low == scale` for a difference of means.
-
-    >>> direction
-    Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
-    >>> float(direction.vector.norm())
-    1.00
-    >>> abs(direction.high - direction.low - direction.scale) < 1e-4
-    True
-    """
-
-    category: str
-    site: Site
-    offset: int
-    vector: Float[Tensor, " d_model"]
-    scale: float
-    low: float
-    high: float
-    provenance: Provenance
-
-    def __post_init__(self) -> None:
-        where = f"direction {self.category!r}"
-        one(self.site, Site, what=f"the site of {where}", write="Site(15)")
-        vector = one(self.vector, Tensor, what=f"the vector of {where}", write="a 1-D tensor")
-        if vector.dim() != 1 or not vector.is_floating_point():
-            raise InputError(
-                f"the vector of {where} at {self.site} has shape {tuple(vector.shape)} and dtype "
-                f"{vector.dtype}; expected [d_model] floating-point numbers"
-            )
-        norm = float(vector.float().norm())
-        exact = vector.dtype in (torch.float32, torch.float64)
-        if not abs(norm - 1.0) < (1e-5 if exact else 1e-2):  # half precision rounds each number
-            raise InputError(
-                f"{where} at {self.site} must be a unit vector, has norm "
-                f"{norm:.4g}; build it with Direction.from_difference"
-            )
-        if vector.dtype != torch.float32:
-            object.__setattr__(self, "vector", vector.float() / norm)
-        _check_offset(self.offset, where)
-        if not self.scale > 0:
-            raise InputError(
-                f"{where} at {self.site} has scale {self.scale}; expected the positive length of "
-                "the difference of means"
-            )
-
-    @classmethod
-    def from_difference(
-        cls,
-        difference: Float[Tensor, " d_model"],
-        *,
-        category: str,
-        site: Site,
-        offset: int,
-        provenance: Provenance,
-        low: float = float("nan"),
-    ) -> "Direction":
-        """The direction of a raw difference vector (refuse minus comply).
-
-        >>> doubled = 2.0 * direction.scale * direction.vector
-        >>> where = {"category": "mine", "site": direction.site, "offset": -1}
-        >>> made = rl.Direction.from_difference(doubled, **where, provenance=direction.provenance)
-        >>> made.scale / direction.scale
-        2.00
-
-        Raises:
-            InputError: the difference is zero or not finite, so that it has no direction.
-        """
-        difference = difference.float()  # in half precision squares overflow and unit is not 1
-        scale = float(difference.norm())
-        if not (scale > 0 and bool(torch.isfinite(difference).all())):
-            raise InputError(
-                f"the difference for {category!r} at {site}, offset {offset}, has no direction "
-                f"(length {scale:.4g}); choose another layer or offset"
-            )
-        return cls(category, site, offset, difference / scale, scale, low, low + scale, provenance)
-
-    def __repr__(self) -> str:
-        return (
-            f"Direction({self.category!r}, {self.site}, offset {self.offset}, "
-            f"scale {self.scale:.4g}, d_model {len(self.vector)})"
-        )
-
-    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
-        rows = {
-            "refuse side, mean coordinate": f"{self.high:.4g}",
-            "comply side, mean coordinate": f"{self.low:.4g}",
-            "distance between the two (scale)": f"{self.scale:.4g}",
-            "model": self.provenance.model,
-        }
-        cells = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-        return f"<p>{escape(repr(self))}</p><table>{cells}</table>"
 
 
 @final
@@ -164,7 +65,7 @@ class DirectionSet(Record):
             if twice := [str(x) for x in dict.fromkeys(names) if names.count(x) > 1]:
                 raise InputError(f"{axis} {twice[0]!r} stands more than once in a direction set")
         for offset in self.offsets:
-            _check_offset(offset, "a direction set")
+            check_offset(offset, "a direction set")
         if len(self.count) != len(self.categories):
             raise InputError(
                 f"a direction set of {len(self.categories)} categories has {len(self.count)} "
@@ -297,31 +198,6 @@ class DirectionSet(Record):
             f"<p>{escape(repr(self))}</p><table><tr><th>category</th><th>n refuse + comply</th>"
             f"<th>longest difference, offset {self.offsets[o]}</th></tr>{rows}</table>"
         )
-
-
-def _check_offset(offset: object, where: str) -> None:
-    if not isinstance(offset, int) or offset >= 0:
-        raise InputError(
-            f"offset {offset!r} of {where} must be a negative whole number: -1 is the last token "
-            "of the templated prompt"
-        )
-
-
-def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]:
-    """What was given as `directions`, if it is several `Direction`s.
-
-    >>> len(several_directions([direction, directions["humanizing", 2]]))
-    2
-
-    Raises:
-        InputError: a lone one, or something else, for example a whole `DirectionSet`.
-    """
-    return several(
-        directions,
-        Direction,
-        what="direction",
-        write="[directions.at(category, layer), ...]",
-    )
 
 
 def _index(held: tuple[object, ...], wanted: object, axis: str) -> int:

@@ -1,24 +1,17 @@
-"""Residual statistics (streaming, mergeable) and per-prompt residuals on disk."""
+"""`ResidualStats`: sums of the residual stream, streamed in constant memory, mergeable."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import ClassVar, Final, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, Float64, Int64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import LABELS, PromptSet, labelled
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record
+from refusal_lens.residuals.axes import COMPLY, REFUSE
 from refusal_lens.sites import Site
 from refusal_lens.sums import Sides, SideSums
-
-REFUSE: Final = LABELS.index("refuse")
-COMPLY: Final = LABELS.index("comply")
 
 
 @final
@@ -167,123 +160,3 @@ class StatsAccumulator:
             provenance=provenance,
             half_pairs=half_pairs,
         )
-
-
-def stats_of(
-    resid: Float[Tensor, "prompt offset site d_model"],
-    prompts: PromptSet,
-    *,
-    sites: tuple[Site, ...],
-    offsets: tuple[int, ...],
-    provenance: Provenance,
-) -> ResidualStats:
-    """The statistics of residuals that are in memory, in the order of `prompts`."""
-    accumulator = StatsAccumulator(prompts.categories, sites, offsets, resid.shape[-1])
-    accumulator.update(resid, *index_axes(prompts), twins(prompts))
-    return accumulator.finish(provenance, half_pairs=half_pairs(prompts))
-
-
-def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tensor, " prompt"]]:
-    """Each prompt's place on the category axis and on the label axis."""
-    labelled(prompts)
-    category = torch.tensor([prompts.categories.index(p.category) for p in prompts])
-    return category, torch.tensor([LABELS.index(p.label) for p in prompts])
-
-
-def half_pairs(prompts: PromptSet) -> tuple[str, ...]:
-    """Pairs of which one side alone is in the set, as "category/pair"."""
-    sides = Counter(f"{p.category}/{p.pair}" for p in prompts if p.pair is not None)
-    return tuple(name for name, n in sides.items() if n < len(LABELS))
-
-
-def twins(prompts: PromptSet) -> Int64[Tensor, "pair 2"]:
-    """Rows of (refuse, comply) of every pair of which both sides are there."""
-    sides: dict[tuple[str, str], dict[str, int]] = {}
-    for row, p in enumerate(labelled(prompts)):
-        if p.pair is not None:
-            sides.setdefault((p.category, p.pair), {}).setdefault(p.label, row)
-    both = [(s["refuse"], s["comply"]) for s in sides.values() if len(s) == len(LABELS)]
-    return torch.tensor(both, dtype=torch.int64).reshape(-1, 2)
-
-
-@final
-@dataclass(frozen=True)
-class ResidualCache(Record):
-    """Per-prompt residuals at chosen sites and offsets, on disk and memory-mapped.
-
-    `read(site, offset)` brings one [prompt, d_model] slice into memory, in the order of `ids`.
-    """
-
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    folder: Path
-    ids: tuple[str, ...]
-    sites: tuple[Site, ...]
-    offsets: tuple[int, ...]
-    provenance: Provenance
-
-    @classmethod
-    def write(
-        cls,
-        folder: Path | str,
-        resid: Float[Tensor, "prompt offset site d_model"],
-        *,
-        ids: tuple[str, ...],
-        sites: tuple[Site, ...],
-        offsets: tuple[int, ...],
-        provenance: Provenance,
-    ) -> "ResidualCache":
-        """Save residuals as one tensor a site and offset.
-
-        Raises:
-            InputError: the residuals' shape is not that of ids, offsets and sites.
-        """
-        expected = (len(ids), len(offsets), len(sites))
-        if resid.shape[:3] != expected:
-            raise InputError(
-                f"residuals have shape {tuple(resid.shape[:3])}, expected {expected}: "
-                "one row a prompt id, offset and site"
-            )
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        # Without its record the old cache can't be opened: ids and residuals never get mixed.
-        (folder / "residuals.json").unlink(missing_ok=True)
-        tensors = {
-            _slice_name(site, offset): resid[:, o, s].float().contiguous().clone()
-            for s, site in enumerate(sites)
-            for o, offset in enumerate(offsets)
-        }
-        temporary = folder / ".residuals.tmp"
-        save_file(tensors, temporary)
-        temporary.replace(folder / "residuals.safetensors")
-        cache = cls(folder, ids, sites, offsets, provenance)
-        save_record(cache, folder / "residuals")
-        return cache
-
-    @classmethod
-    def load(cls, folder: Path | str) -> "ResidualCache":
-        """Open a saved cache; nothing is read until `read`."""
-        folder = Path(folder)
-        return replace(load_record(cls, folder / "residuals"), folder=folder)
-
-    def read(self, site: Site, offset: int) -> Float[Tensor, "prompt d_model"]:
-        """Residuals of every prompt at one site and offset.
-
-        Raises:
-            InputError: the site or offset was not cached, or the file is missing or damaged.
-        """
-        if site not in self.sites or offset not in self.offsets:
-            raise InputError(
-                f"{site} at offset {offset} was not cached; this cache holds "
-                f"{[str(s) for s in self.sites]} at offsets {list(self.offsets)}"
-            )
-        path = self.folder / "residuals.safetensors"
-        try:
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor(_slice_name(site, offset))
-        except (FileNotFoundError, SafetensorError) as error:
-            raise InputError(f"{path} can't be read ({error}); cache the residuals again") from None
-
-
-def _slice_name(site: Site, offset: int) -> str:
-    return f"{site}@{offset}"

@@ -1,0 +1,146 @@
+"""What an estimator is: `Residuals` in, `DirectionSet` out; and what estimators share.
+
+Each estimator is a file of this folder that defines `ESTIMATOR`; `registry` finds it by that.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from refusal_lens.arguments import one
+from refusal_lens.directions.direction_set import DirectionSet
+from refusal_lens.errors import InputError
+from refusal_lens.linalg import unit
+from refusal_lens.residuals import COMPLY, REFUSE, Residuals, ResidualStats
+
+# Template tokens before the first attention are the same for every prompt: their difference is
+# zero, or rounding noise (1e-14 of the stream's norm was seen). Float32 resolves about 1e-7.
+NOISE_FLOOR: Final = 1e-6
+
+Data = Residuals | ResidualStats
+Differences = Float64[Tensor, "category offset site d_model"]
+
+
+@final
+@dataclass(frozen=True)
+class Estimator:
+    """A way to fit one direction per category, offset and site; positive points towards refusal.
+
+    `fit` takes `ResidualStats` where sums suffice (`from_sums`, fitted in constant memory), else
+    `Residuals`. With `mean_of_pairs` what it fits is the mean over pairs of refuse minus comply,
+    whose errors have a closed form; for others geometry leaves out each pair in turn.
+    `fit_within` fits one direction from all categories, each of which weighs the same; by default
+    the mean of their differences as `fit` gives them.
+
+    Raises:
+        InputError: on sums, for an estimator that needs the residuals of each prompt.
+    """
+
+    name: str
+    fit: Callable[..., DirectionSet]
+    fit_within: Callable[..., DirectionSet] | None = None
+    from_sums: bool = False
+    mean_of_pairs: bool = False
+
+    def __call__(self, data: Data) -> DirectionSet:
+        """The directions of each category of `data`."""
+        return self.fit(self._taken(data))
+
+    def pooled(self, data: Data) -> DirectionSet:
+        """One direction, called "pooled", of the prompts of all categories taken together."""
+        return self.fit(self._taken(data).pooled())
+
+    def within_categories(self, data: Data) -> DirectionSet:
+        """One direction, called "pooled", of all categories, each of which weighs the same.
+
+        So a category that is refused more often does not enter with its topic, as it would if all
+        prompts of a side were pooled at once. Categories without prompts on both sides are left
+        out.
+        """
+        taken = self._taken(data)
+        if self.fit_within is not None:
+            return self.fit_within(taken)
+        fitted = self.fit(taken)
+        differences = fitted.vectors.double() * fitted.scale[..., None].double()
+        stats = taken.stats() if isinstance(taken, Residuals) else taken
+        method = f"{fitted.method} within categories"
+        return average_over_categories(stats, method, differences.nan_to_num(0.0))
+
+    def _taken(self, data: Data) -> Data:
+        if self.from_sums:
+            return data.stats() if isinstance(data, Residuals) else data
+        if isinstance(data, ResidualStats):
+            raise InputError(
+                f"the estimator {self.name!r} needs the residuals of each prompt, found sums over "
+                "them; give model.residuals(prompts) in place of model.residual_stats(prompts)"
+            )
+        return one(data, Residuals, what="residuals", write="model.residuals(prompts)")
+
+
+def noise_length(stats: ResidualStats) -> Float64[Tensor, "category offset site"]:
+    """`NOISE_FLOOR` times the root mean square norm of the stream: what is no longer is noise."""
+    n = stats.count.sum(1).double()[:, None, None]
+    return NOISE_FLOOR * (stats.sq_norm.sum(1) / n).sqrt()
+
+
+def sets_of(differences: Differences, stats: ResidualStats, method: str) -> DirectionSet:
+    """Directions from each category's difference at its own length, refuse minus comply.
+
+    Where it is not longer than `NOISE_FLOOR` times the root mean square norm of the stream, or a
+    side has no prompt, there is no direction: the vector is NaN and its scale 0 ("undefined").
+    `low` and `high` are the coordinates of the class means on the unit vector.
+    """
+    length = differences.norm(dim=-1)
+    defined = length > noise_length(stats)
+    vectors = torch.where(defined[..., None], unit(differences), torch.nan)
+    coordinate = torch.einsum("closd,cosd->clos", stats.mean, vectors)
+    return DirectionSet(
+        method=method,
+        categories=stats.categories,
+        offsets=stats.offsets,
+        sites=stats.sites,
+        vectors=vectors.float(),
+        scale=torch.where(defined, length, 0.0).float(),
+        low=coordinate[:, COMPLY].float(),
+        high=coordinate[:, REFUSE].float(),
+        count=tuple((int(a), int(b)) for a, b in stats.count.tolist()),
+        provenance=stats.provenance,
+    )
+
+
+def average_over_categories(
+    stats: ResidualStats, method: str, differences: Differences | None = None
+) -> DirectionSet:
+    """One direction, called "pooled": the mean over categories of their differences.
+
+    Those of the class means, or `differences`. `low` and `high` are means over categories of the
+    class means' coordinates. Categories without prompts on both sides are left out.
+    """
+    both = (stats.count > 0).all(1)
+    weight = both.double() / both.sum().clamp(min=1)
+    mean = torch.where(both[:, None, None, None, None], stats.mean, 0.0)
+    centre = torch.einsum("c,closd->losd", weight, mean)
+    difference = centre[REFUSE] - centre[COMPLY]
+    if differences is not None:
+        difference = torch.einsum("c,cosd->osd", weight, differences)
+    length = difference.norm(dim=-1)
+    pooled = stats.pooled()
+    defined = (length > noise_length(pooled)[0]) & both.any()
+    vectors = torch.where(defined[..., None], unit(difference), torch.nan)
+    coordinate = torch.einsum("losd,osd->los", centre, vectors)
+    return DirectionSet(
+        method=method,
+        categories=pooled.categories,
+        offsets=stats.offsets,
+        sites=stats.sites,
+        vectors=vectors[None].float(),
+        scale=torch.where(defined, length, 0.0)[None].float(),
+        low=coordinate[None, COMPLY].float(),
+        high=coordinate[None, REFUSE].float(),
+        count=((int(stats.count[both, REFUSE].sum()), int(stats.count[both, COMPLY].sum())),),
+        provenance=stats.provenance,
+    )

@@ -1,0 +1,47 @@
+"""Where the prompts of a set stand on the axes of tensors and statistics."""
+
+from collections import Counter
+from typing import Final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from refusal_lens.prompts import LABELS, PromptSet, labelled
+
+REFUSE: Final = LABELS.index("refuse")
+COMPLY: Final = LABELS.index("comply")
+
+
+def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tensor, " prompt"]]:
+    """Each prompt's index on the category axis and on the label axis.
+
+    >>> category, label = index_axes(prompts.only(category="advice").first(1))
+    >>> category, label
+    (tensor([0, 0]), tensor([0, 1]))
+    """
+    labelled(prompts)
+    category = torch.tensor([prompts.categories.index(p.category) for p in prompts])
+    return category, torch.tensor([LABELS.index(p.label) for p in prompts])
+
+
+def pair_rows(prompts: PromptSet) -> Int64[Tensor, "pair 2"]:
+    """Rows (refuse, comply) of each pair in the order of `PromptSet.pairs`.
+
+    >>> pair_rows(prompts.only(category="advice").first(2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    row = {key: i for i, key in enumerate(labelled(prompts).ids)}
+    rows = [(row[refuse.id], row[comply.id]) for refuse, comply in prompts.pairs()]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 2)
+
+
+def half_pairs(prompts: PromptSet) -> tuple[str, ...]:
+    """Pairs of which one side alone is in the set, as "category/pair".
+
+    >>> half_pairs(prompts.only(category="advice", label="refuse").first(1))
+    ('advice/advice-1',)
+    """
+    sides = Counter(f"{p.category}/{p.pair}" for p in prompts if p.pair is not None)
+    return tuple(name for name, n in sides.items() if n < len(LABELS))
