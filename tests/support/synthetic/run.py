@@ -141,11 +141,13 @@ def hostile() -> dict[str, dict[str, Record]]:
     said = replace(
         said,
         categories=tuple(names[c] for c in said.categories),
-        answers=PAYLOADS * 16 + PAYLOADS[:2],
-        manners=tuple(PAYLOADS[0] if m else None for m in said.manners),
-        judge=PAYLOADS[1],
+        answers=(PAYLOADS * 16 + PAYLOADS[:2],),
+        readings=(
+            tuple(replace(v, manner=PAYLOADS[0] if v.manner else None) for v in said.verdicts()),
+        ),
+        judged_by=PAYLOADS[1],
         decoding=PAYLOADS[2],
-        condition=PAYLOADS[3],
+        conditions=(PAYLOADS[3],),
     )
     shown = side_by_side()
     off = trade_off()
@@ -176,10 +178,8 @@ def hostile() -> dict[str, dict[str, Record]]:
             "answers": replace(
                 shown,
                 texts=PAYLOADS * 5 + PAYLOADS[:2],
-                conditions=tuple(
-                    replace(e, answers=PAYLOADS * 5 + PAYLOADS[:2], condition=p)
-                    for e, p in zip(shown.conditions, PAYLOADS, strict=False)
-                ),
+                conditions=PAYLOADS[: len(shown.conditions)],
+                answers=(PAYLOADS * 5 + PAYLOADS[:2],) * len(shown.conditions),
             )
         },
         "trade_off": {

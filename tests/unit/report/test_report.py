@@ -256,7 +256,8 @@ def test_gaps_say_what_would_fill_them() -> None:
     table = gap_table(said, {}, kept, 20, load_categories())
     ((name, found, more, answered, refused, source),) = table.rows
     assert (name.text, found.text, more.text) == (CATEGORIES[2], "12", "8")
-    rows = list(zip(said.categories, said.labels, said.outcomes, strict=True))
+    outcomes = [v.outcome for v in said.verdicts()]
+    rows = list(zip(said.categories, said.labels, outcomes, strict=True))
     assert answered.text == str(rows.count((CATEGORIES[2], "refuse", "complied")))
     assert refused.text == str(rows.count((CATEGORIES[2], "comply", "refused")))
     assert source.text == "CoCoNot"
