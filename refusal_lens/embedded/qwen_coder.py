@@ -67,7 +67,7 @@ MODEL: Final = EmbeddedModel(
     licence="Apache-2.0",
     sizes=MappingProxyType(
         {
-            "fit_pairs": 44,  # of a category that is refused one time in two, 20 refusals and more
+            "fit_pairs": 48,  # of a category that is refused one time in two, 20 refusals and more
             "behaviour_tokens": 20,
             "val_pairs": 16,
             "selection_prompts": 24,
