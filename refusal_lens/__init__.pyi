@@ -15,6 +15,7 @@ from . import report as report
 from . import residuals as residuals
 from . import selection as selection
 from . import study as study
+from . import tables as tables
 from .attribution import decompose as decompose
 from .attribution import patch as patch
 from .attribution import token_map as token_map

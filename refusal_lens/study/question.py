@@ -120,10 +120,15 @@ class Study:
         Raises:
             InputError: it is not whole.
         """
-        held: dict[str, Any] = dict(cast(dict[str, Any], plain)) if isinstance(plain, dict) else {}
-        sizes = Sizes.of_plain(held.pop("sizes", {}))
+        if not isinstance(plain, dict):
+            raise InputError(
+                f"the run's manifest holds no whole question (it is {type(plain).__name__}); run "
+                "the study again"
+            )
+        values: dict[str, Any] = dict(cast(dict[str, Any], plain))
+        sizes = Sizes.of_plain(values.pop("sizes", {}))
         try:
-            return replace(TypeAdapter(cls).validate_python(held), sizes=sizes)
+            return replace(TypeAdapter(cls).validate_python(values), sizes=sizes)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

@@ -12,6 +12,7 @@ from refusal_lens.evaluation import compare
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges.coherence import senseless_reason
 from refusal_lens.model import Decoding
+from refusal_lens.plots.text import percent
 from refusal_lens.study import (
     Results,
     Study,
@@ -95,7 +96,7 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
     shown = results.get(RATES)
     assert shown.conditions[:3] == ("none", "pooled | added", "pooled | ablated")
     assert len(shown.conditions) == 9 and shown.judge_name in text
-    assert str(shown.accuracy("pooled | added")) in text
+    assert percent(shown.accuracy("pooled | added")) in text
     by_scores, read = (results.get(key) for key in (GRID, FULL_GRID))
     assert read.names == by_scores.names and read.ids == by_scores.ids
     assert bool(read.generated.all()) and not bool(by_scores.generated.any())
@@ -127,12 +128,13 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")
     done, text = invoke("evaluate", str(results.folder), *where)
     assert done.exit_code == 0, done.output
-    assert "judge llm tiny-judge" in text and "unparsed" in text and "gibberish" in text
+    shown = results.get(RATES)
+    assert shown.judge_name.startswith("llm tiny-judge") and shown.judge_name in text
+    assert "unparsed" in text and "gibberish" in text
     assert {h["authorization"] for h in server.headers} == {f"Bearer {KEY}"}
     assert {b["model"] for b in server.bodies} == {"tiny-judge"}
     assert KEY not in done.output
     assert not [p for p in results.folder.rglob("*.json") if KEY in p.read_text()]
-    shown = results.get(RATES)
     for read in shown.each():
         asked = [senseless_reason(answer) is None for answer in read.answers[0]]
         blue = [c == "blue" for c in read.categories]
@@ -145,7 +147,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
         assert (rate.n, rate.missing) == (sum(of_side), len(of_side) - sum(of_side))
         assert rate.value == (1.0 if any(of_side) else None)
     rate = shown.rate("none", label="refuse")
-    assert f"(n={rate.n}, {rate.missing} left out)" in text
+    assert percent(rate) in text
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,22 @@ import torch
 from support.command import run as refusal_lens
 from support.tiny_study import Watch
 
-from refusal_lens.directions import DirectionSet
 from refusal_lens.directions.median_difference import fit_median_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Geometry, fit_geometry
 from refusal_lens.study import Results, Study, run_study
+from refusal_lens.study.fitted import POOLED_OF
 from refusal_lens.study.run import begin
-from refusal_lens.study.stages.geometry import geometry
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
+from refusal_lens.study.stages.control import CONTROL_DIRECTIONS, CONTROL_GEOMETRY
+from refusal_lens.study.stages.directions import DIRECTIONS, POOLED_DIRECTIONS
+from refusal_lens.study.stages.geometry import (
+    INTENDED,
+    OF_KEPT_PAIRS,
+    REMOVED,
+    SHUFFLED,
+    geometry,
+)
 
 
 def test_a_study_fits_and_compares_by_the_estimator_it_names(study, finished, tmp_path):
@@ -24,24 +32,21 @@ def test_a_study_fits_and_compares_by_the_estimator_it_names(study, finished, tm
     medians, means = Results.open(tmp_path / "run"), finished[0]
     assert medians.manifest["question"]["estimator"] == "median_difference"
     resid = begin(question, tmp_path / "run").post_resid()
-    for stage, name, data in (
-        ("directions", "directions", resid),
-        ("directions", "pooled", resid.pooled()),
-    ):
-        found = medians.get(stage, name, DirectionSet)
-        assert found.method == "median difference"
+    for key, data in ((DIRECTIONS, resid), (POOLED_DIRECTIONS, resid.pooled())):
+        fitted = medians.get(key)
+        assert fitted.method == "median difference"
         assert torch.equal(
-            found.vectors.nan_to_num(9.0), fit_median_difference(data).vectors.nan_to_num(9.0)
+            fitted.vectors.nan_to_num(9.0), fit_median_difference(data).vectors.nan_to_num(9.0)
         )
-        assert means.get(stage, name, DirectionSet).method == "mean difference"
-    for stage, name in (("geometry", "shuffled"), ("control", "directions")):
-        assert medians.get(stage, name, DirectionSet).method == "median difference"
-    for stage, name in (("geometry", "intended"), ("geometry", "removed"), ("control", "geometry")):
-        a, b = (r.get(stage, name, Geometry) for r in (medians, means))
+        assert means.get(key).method == "mean difference"
+    for key in (SHUFFLED, CONTROL_DIRECTIONS):
+        assert medians.get(key).method == "median difference"
+    for key in (INTENDED, REMOVED, CONTROL_GEOMETRY):
+        a, b = (r.get(key) for r in (medians, means))
         assert (a.estimator, b.estimator) == ("median_difference", "mean_difference")
         assert a.n == b.n and not torch.allclose(a.naive[1:], b.naive[1:], atol=1e-5)
         assert torch.isfinite(a.low[2]).any()
-    contrast = medians.get("contrasts", "harmful_refused_benign_complied", DirectionSet)
+    contrast = medians.get(POOLED_OF["behaviour"])
     assert contrast.method == "median difference within categories"
 
 
@@ -75,7 +80,7 @@ def test_sums_that_take_too_little_memory_are_a_gap_for_an_estimator_of_residual
 def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, own_run, monkeypatch):
     """Eight pairs in each category, of which one lost a side: it is in neither matrix nor n."""
     monkeypatch.setattr("refusal_lens.study.stages.geometry.LEAST_PAIRS", 3)
-    read = own_run.get("behaviour", "train", Answers)
+    read = own_run.get(BEHAVIOUR)
     lost = read.ids.index("green-train-2-comply")
     (verdicts,) = read.readings
     refused = replace(verdicts[lost], outcome="refused")
@@ -83,11 +88,11 @@ def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, own
     replace(read, readings=(turned,)).save(own_run.folder / "stages/behaviour/train")
     bench = begin(study, own_run.folder)
     records = geometry(bench, lambda n: None)
-    found = records["behaviour"]
+    found = records[OF_KEPT_PAIRS]
     assert isinstance(found, Geometry)
     whole = [i for i in read.ids if not i.startswith("green-train-2-")]
     assert found.n == (8, 7, 8) and "green-train-2" not in found.pairs
     by_hand = fit_geometry(bench.train_resid().only(ids=whole))
     assert torch.equal(found.corrected.nan_to_num(9.0), by_hand.corrected.nan_to_num(9.0))
     assert found.provenance.prompts_digest == bench.train.only(ids=whole).digest
-    assert records["intended"].n == (8, 8, 8)
+    assert records[INTENDED].n == (8, 8, 8)
