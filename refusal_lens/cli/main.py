@@ -38,8 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="See how many refusal directions a chat model has, how they lie to each other at every "
-    "layer, and what changes when you ablate or steer them.",
+    help="See how many refusal directions a chat model has, how similar they are at each layer, "
+    "which components write them, and what changes when you ablate or steer them.",
 )
 out = Console()
 err = Console(stderr=True)

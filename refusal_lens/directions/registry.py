@@ -1,22 +1,17 @@
 """The estimators by name: every file of this folder that defines `ESTIMATOR`."""
 
 from collections.abc import Mapping
-from importlib import import_module
-from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Final
 
 from refusal_lens.directions.estimator import Estimator
+from refusal_lens.discovery import modules_of
 from refusal_lens.errors import InputError
-
-_FOLDER: Final = "refusal_lens.directions"
-_OTHERS: Final = {"direction", "direction_set", "estimator", "hub", "registry"}
 
 
 def _discovered() -> Mapping[str, Estimator]:
-    folder = import_module(_FOLDER).__path__
-    names = sorted({file.name for file in iter_modules(folder) if not file.ispkg} - _OTHERS)
-    each: list[Estimator] = [import_module(f"{_FOLDER}.{name}").ESTIMATOR for name in names]
+    modules = modules_of("refusal_lens.directions")
+    each: list[Estimator] = [m.ESTIMATOR for m in modules if hasattr(m, "ESTIMATOR")]
     return MappingProxyType({estimator.name: estimator for estimator in each})
 
 

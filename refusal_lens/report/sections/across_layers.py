@@ -65,7 +65,7 @@ def _with_itself(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="across",
-    title="Across layers",
+    title="Cosine similarity across layers",
     group="directions",
     place=60,
     parts=_parts,

@@ -36,7 +36,7 @@ def _parts(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="agreement",
-    title="Whether judges agree",
+    title="Agreement between judges",
     group="model",
     place=40,
     parts=_parts,

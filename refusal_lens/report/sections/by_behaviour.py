@@ -66,7 +66,7 @@ def _in_words(run: Run) -> str:
 
 SECTION: Final = Section(
     id="by-behaviour",
-    title="The same by behaviour",
+    title="Cosine similarity by behaviour",
     group="directions",
     place=20,
     parts=_parts,

@@ -28,7 +28,7 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 SECTION: Final = Section(
     id="costs",
-    title="What it costs",
+    title="Cost of edits",
     group="edits",
     place=80,
     parts=_parts,

@@ -34,7 +34,7 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 SECTION: Final = Section(
     id="depth",
-    title="At which depth",
+    title="By layer: probe accuracy, steering effect, logit lens, direct contribution",
     group="parts",
     place=50,
     parts=_parts,

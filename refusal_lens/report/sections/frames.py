@@ -21,7 +21,7 @@ def _parts(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="frames",
-    title="Without what all share, and whitened",
+    title="Cosines without the pooled direction, and whitened",
     group="directions",
     place=70,
     parts=_parts,

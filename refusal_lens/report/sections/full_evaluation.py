@@ -39,7 +39,7 @@ def _parts(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="full-evaluation",
-    title="The same by generated answers",
+    title="Matched refusal by generated answers",
     group="edits",
     place=60,
     parts=_parts,

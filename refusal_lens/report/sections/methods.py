@@ -22,7 +22,7 @@ def _parts(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="methods",
-    title="What was measured, how, with n",
+    title="What was measured, with n, interval and control",
     group="method",
     place=10,
     parts=_parts,

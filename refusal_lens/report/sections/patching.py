@@ -69,7 +69,7 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 SECTION: Final = Section(
     id="patching",
-    title="What causes it: patches",
+    title="Activation patching",
     group="parts",
     place=20,
     parts=_parts,

@@ -157,7 +157,7 @@ def _verdicts_in_words(run: Run) -> str:
 
 SECTION: Final = Section(
     id="refusal",
-    title="Refusal, or just content?",
+    title="Refusal or content: tests against controls",
     group="directions",
     place=30,
     parts=_parts,

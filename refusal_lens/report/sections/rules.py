@@ -43,7 +43,7 @@ def _cosmic(run: Run) -> str:
 
 SECTION: Final = Section(
     id="rules",
-    title="The layer by other rules",
+    title="Layer selection by other rules",
     group="edits",
     place=30,
     parts=_parts,

@@ -41,7 +41,7 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 SECTION: Final = Section(
     id="pool",
-    title="What a shared benign pool does",
+    title="Effect of a shared benign pool",
     group="directions",
     place=80,
     parts=_parts,

@@ -79,7 +79,7 @@ def _dimension(run: Run) -> str:
 
 SECTION: Final = Section(
     id="structure",
-    title="How many directions, and which belong together",
+    title="Effective dimension, clusters and subspaces",
     group="directions",
     place=50,
     parts=_parts,

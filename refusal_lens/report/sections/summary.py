@@ -12,7 +12,7 @@ def _parts(run: Run) -> Parts:
 
 SECTION: Final = Section(
     id="summary",
-    title="In short",
+    title="Summary",
     group="model",
     place=10,
     parts=_parts,

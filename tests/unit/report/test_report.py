@@ -51,6 +51,7 @@ HEADINGS = (
     "tokens",
     "methods",
     "provenance",
+    "glossary",
     "references",
 )
 FIGURES = (
