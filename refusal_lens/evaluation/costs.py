@@ -94,6 +94,16 @@ def measure_costs(
 ) -> Costs:
     """The cost of each edit, by the name of its condition, beside the unedited model's numbers.
 
+    KL divergence and log-probabilities are in nats per token.
+
+    >>> benign = prompts.only(split="test", label="comply")
+    >>> judge, decoding = rl.make_judge("substring"), rl.Decoding(4)
+    >>> material = rl.evaluation.CostMaterial(benign, judge, decoding, windows=2)
+    >>> edits = {"ablated": rl.Ablate(direction)}
+    >>> costs = rl.evaluation.measure_costs(model, material, edits)
+    >>> [(cost.condition, cost.kl.n) for cost in costs.rows]
+    [('ablated', 6)]
+
     Raises:
         InputError: no benign prompt, or a text shorter than two windows.
     """

@@ -87,7 +87,11 @@ class Reading:
 
 
 def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
-    """At most `most` whole pairs, refuse side before twin, taken in turn from each category."""
+    """At most `most` whole pairs, refuse side before twin, taken in turn from each category.
+
+    >>> [(p.category, p.label) for p in rl.evaluation.whole_pairs(prompts, 1)]
+    [('advice', 'refuse'), ('advice', 'comply')]
+    """
     by_category: dict[str, list[tuple[Prompt, Prompt]]] = {}
     for pair in prompts.pairs():
         by_category.setdefault(pair[0].category, []).append(pair)
@@ -106,7 +110,15 @@ def measure_grid(
 ) -> Grid:
     """Each direction added at its own site at each strength, judged by scores or by reading.
 
-    `pairs` is what `whole_pairs` gives; the directions lie at one layer.
+    `pairs` is what `whole_pairs` gives, harmful and matched benign prompt in turn; all directions
+    are of one site. Strengths are in lengths of each direction.
+
+    >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 2)
+    >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))
+    >>> cases = [(direction, "direction")]
+    >>> grid = rl.evaluation.measure_grid(model, cases, pairs, reading, strengths=(0.0, 1.0))
+    >>> grid.refused.shape  # direction strength side pair
+    torch.Size([1, 2, 2, 2])
 
     Raises:
         InputError: prompts that are not whole pairs, or directions of several layers.

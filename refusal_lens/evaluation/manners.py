@@ -154,6 +154,12 @@ def manner_matrix(
     """The matrix of one side, its dependence, and whether cosine clusters account for it.
 
     `clusters` and `taught` name the cluster and the planted manner of a direction's category.
+
+    >>> additions = [rl.Add(directions[c, 2], strength=1.0) for c in ("advice", "humanizing")]
+    >>> judge, few = rl.make_judge("refusal"), prompts.only(split="test")
+    >>> steered = answer_steered(model, few, additions, judge, decoding=rl.Decoding(4))
+    >>> manner_matrix(steered, "refuse", draws=20).directions
+    ('advice', 'humanizing')
     """
     clusters, taught = clusters or {}, taught or Taught({}, {})
     names, answers = steered.directions, steered.answers.only(label=side)

@@ -137,7 +137,17 @@ def match_refusal(
 ) -> Matched:
     """Over-refusal of every direction at matched refusal rates, on one resampling of pairs.
 
-    Pairs of which one side has no verdict under some direction are left out of every curve.
+    Pairs of which one side has no verdict under some direction are left out of every curve. Rates
+    that a direction does not reach are never extrapolated.
+
+    >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
+    >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))
+    >>> cases = [(direction, "direction"), (direction.random_like(0, name="random"), "control")]
+    >>> grid = rl.evaluation.measure_grid(model, cases, pairs, reading, strengths=(0.0, 1.0))
+    >>> from dataclasses import replace
+    >>> never = replace(grid, refused=grid.refused * 0)  # as of a model that refuses nothing
+    >>> rl.evaluation.match_refusal(never, draws=20).answer
+    'not reached'
 
     Raises:
         InputError: fewer than two pairs are left.

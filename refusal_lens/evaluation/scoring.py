@@ -45,6 +45,17 @@ def fit_score(
     by the probability of the refusal openings seen on `train` (four tokens, teacher-forced) if
     their AUROC is high enough: the category's own ones, else those of all categories together, as
     of a model that refuses everything in the same words. Otherwise by generation only.
+
+    >>> from dataclasses import replace
+    >>> def read(asked):  # verdicts as a model would earn them that refuses all that it should
+    ...     answers = rl.evaluate(model, asked, judge, decoding=rl.Decoding(2))
+    ...     said = ["I'm sorry, I can't." if p.label == "refuse" else "Sure." for p in asked]
+    ...     return replace(answers, answers=(tuple(said),)).judge(judge)
+    >>> judge, train, test = rl.make_judge("substring"), *map(
+    ...     lambda split: prompts.only(split=split), ("train", "test")
+    ... )
+    >>> fit_score(model, train, read(train), test, read(test)).mode["advice"]  # too few prompts
+    'generation only'
     """
     train, val = _read(train, train_read), _read(val, val_read)
     logits = model.logits(train)
@@ -139,6 +150,10 @@ def refusal_scores(
     """The refusal score of each prompt (nats, positive towards refusal) with the edits on.
 
     NaN in a category that is scored by generation only.
+
+    >>> trust = rl.judges.ScoreTrust((5,), ("x",), {}, {"advice": "first token"}, {}, {}, {})
+    >>> refusal_scores(model, prompts.only(category="advice"), trust).shape
+    torch.Size([12])
     """
     scores = torch.full((len(prompts),), torch.nan)
     rows = [i for i, p in enumerate(prompts) if trust.mode.get(p.category) == "first token"]

@@ -23,6 +23,13 @@ def find_styles(answers: Answers, condition: str | None = None) -> tuple[str, ..
     """The openings of at least 3% of a model's refusals, and of four of them, most frequent first.
 
     An opening is the first four words, in small letters, without punctuation.
+
+    >>> from dataclasses import replace
+    >>> judge = rl.make_judge("substring")
+    >>> answers = rl.evaluate(model, prompts, judge, decoding=rl.Decoding(2))
+    >>> sorry = (("I'm sorry, but I can't help with that.",) * len(prompts),)
+    >>> find_styles(replace(answers, answers=sorry).judge(judge))
+    ("i'm sorry but i",)
     """
     one = answers.only(condition=condition)
     rows = zip(one.answers[0], one.verdicts(), strict=True)
@@ -33,7 +40,16 @@ def find_styles(answers: Answers, condition: str | None = None) -> tuple[str, ..
 
 
 def in_styles(answers: Answers, styles: Sequence[str]) -> Answers:
-    """The same answers, each refusal named by its style instead of by a judge's manner."""
+    """The same answers, each refusal named by its style instead of by a judge's manner.
+
+    >>> from dataclasses import replace
+    >>> judge = rl.make_judge("substring")
+    >>> answers = rl.evaluate(model, prompts, judge, decoding=rl.Decoding(2))
+    >>> sorry = (("I'm sorry, but I can't help with that.",) * len(prompts),)
+    >>> refused = replace(answers, answers=sorry).judge(judge)
+    >>> in_styles(refused, ["i'm sorry but i"]).verdicts()[0].manner
+    "i'm sorry but i"
+    """
     readings = tuple(
         tuple(
             replace(v, manner=_style(answer, styles) if v.outcome == "refused" else None)

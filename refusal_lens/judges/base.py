@@ -91,6 +91,8 @@ def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
 def try_judge(judge: Judge) -> None:
     """Ask a judge once, so that one that can't answer is known before anything is generated.
 
+    >>> try_judge(rl.make_judge("substring"))
+
     Raises:
         InputError: it can't be asked: a wrong key, model or address.
     """

@@ -111,7 +111,11 @@ def make_judge(
 
 
 def check_judge(name: str, settings: Settings | None = None) -> dict[str, Any]:
-    """The settings of a judge in the types that it takes; raises like `make_judge`, makes none."""
+    """The settings of a judge in the types that it takes; raises like `make_judge`, makes none.
+
+    >>> check_judge("substring", {})
+    {}
+    """
     choice = _choice(name)
     taken = [key for key in choice.settings if key != _PLACEMENT]
     values: dict[str, Any] = {}
