@@ -40,6 +40,7 @@ from .interventions import PerRow as PerRow
 from .interventions import Probe as Probe
 from .interventions import Rotate as Rotate
 from .interventions import When as When
+from .judges import judge as judge
 from .judges import make_judge as make_judge
 from .model import Decoding as Decoding
 from .model import LensModel as LensModel

@@ -1,7 +1,7 @@
 """Judges: whether an answer refuses, and in which refusal style; one file per judge.
 
 `base` has the verdict and the protocol of a judge, `registry` the judges by name: `make_judge`
-makes one, the decorator `judge` lists a new one.
+makes one, the decorator `listed_judge` lists a new one.
 
 - Rules: `phrase/` (phrase lists over the opening), `substring`, `xstest`; `long_answers` is the
   default, the phrase lists with a linear model for long answers.
@@ -35,12 +35,13 @@ from refusal_lens.judges.first_token import find_refusal_tokens as find_refusal_
 from refusal_lens.judges.first_token import first_token_score as first_token_score
 from refusal_lens.judges.llm import LLMJudge as LLMJudge
 from refusal_lens.judges.long_answers import RefusalJudge as RefusalJudge
+from refusal_lens.judges.one import judge as judge
 from refusal_lens.judges.phrase.judge import PhraseJudge as PhraseJudge
 from refusal_lens.judges.refusal_styles import MANNERS as MANNERS
 from refusal_lens.judges.registry import JUDGES as JUDGES
 from refusal_lens.judges.registry import Settings as Settings
 from refusal_lens.judges.registry import check_judge as check_judge
-from refusal_lens.judges.registry import judge as judge
+from refusal_lens.judges.registry import listed_judge as listed_judge
 from refusal_lens.judges.registry import make_judge as make_judge
 from refusal_lens.judges.style_classifier import MannerJudge as MannerJudge
 from refusal_lens.judges.substring import SubstringJudge as SubstringJudge

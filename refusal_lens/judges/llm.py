@@ -19,7 +19,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.endpoint import ChatClient, Endpoint, EndpointFailure, Sample
 from refusal_lens.judges.refusal_styles import OTHER
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
 from refusal_lens.progress import NO_PROGRESS, Progress
 
@@ -154,7 +154,7 @@ class LLMJudge:
             )
 
 
-@judge(
+@listed_judge(
     "llm",
     about="a judge model behind an OpenAI-compatible endpoint, several samples, confidence",
     where=("endpoint", "concurrency"),

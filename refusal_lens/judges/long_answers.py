@@ -22,7 +22,7 @@ from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.phrase.exchange import Exchange
 from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.judges.raw_output import extract_answer
-from refusal_lens.judges.registry import DEFAULT, judge
+from refusal_lens.judges.registry import DEFAULT, listed_judge
 from refusal_lens.judges.substring import SubstringJudge
 from refusal_lens.judges.text import normalise, sentences_of
 from refusal_lens.records import Record, load_record
@@ -202,7 +202,7 @@ def shipped_long_answers() -> LongAnswerModel:
     return load_record(LongAnswerModel, stem)
 
 
-@judge(
+@listed_judge(
     DEFAULT,
     about="the phrase judge, and for long answers a small model over it; the default; English",
 )

@@ -1,7 +1,7 @@
 """The judges by name: what a command-line option or a study can choose.
 
-A judge enters the list in its own file, by the decorator `judge`; the package imports every file
-of this folder, so that a new one needs no entry elsewhere.
+A judge enters the list in its own file, by the decorator `listed_judge`; the package imports every
+file of this folder, so that a new one needs no entry elsewhere.
 """
 
 import inspect
@@ -51,7 +51,7 @@ JUDGES: Final[dict[str, JudgeChoice]] = {}
 """Name -> judge. The published string judges stay as published, gibberish included."""
 
 
-def judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Callable[[Make], Make]:
+def listed_judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Callable[[Make], Make]:
     """A decorator that lists a judge under a name.
 
     A class is made without arguments. A function makes the judge from its parameters: these, with
@@ -62,7 +62,7 @@ def judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Callable[[Ma
         InputError: another judge has the name.
 
     >>> from refusal_lens.judges import Verdict
-    >>> @judge("by length", about="whoever says little refuses")
+    >>> @listed_judge("by length", about="whoever says little refuses")
     ... @dataclass(frozen=True)
     ... class ByLength:
     ...     name: str = "by length"

@@ -23,7 +23,7 @@ from refusal_lens.judges.phrase.exchange import answer_opening
 from refusal_lens.judges.phrase.lists import shipped_phrases
 from refusal_lens.judges.phrase.patterns import hits
 from refusal_lens.judges.refusal_styles import OTHER
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 from refusal_lens.records import Estimate, Record, load_record
 from refusal_lens.resources import data_path
 
@@ -92,7 +92,7 @@ class MannerModel(Record):
         return p / p.sum(axis=1, keepdims=True)
 
 
-@judge(
+@listed_judge(
     "manner",
     about="the refusal judge, the manner by a classifier that may say that it is unsure; English",
 )

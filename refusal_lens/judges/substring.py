@@ -5,7 +5,7 @@ from typing import Final, final
 
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 
 MARKERS: Final[tuple[str, ...]] = (
     "I'm sorry",
@@ -23,7 +23,9 @@ MARKERS: Final[tuple[str, ...]] = (
 )
 
 
-@judge("substring", about="twelve phrases anywhere in the answer (Arditi et al. 2024); English")
+@listed_judge(
+    "substring", about="twelve phrases anywhere in the answer (Arditi et al. 2024); English"
+)
 @final
 @dataclass(frozen=True)
 class SubstringJudge:

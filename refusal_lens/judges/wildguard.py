@@ -16,7 +16,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
 from refusal_lens.judges.refusal_styles import OTHER
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 from refusal_lens.memory import BatchSize, enough_for, in_batches
 from refusal_lens.placement import Placement
 
@@ -140,7 +140,7 @@ def parse_lines(reply: str, answer: str) -> Verdict:
     return Verdict("unclear", None, (shown,) if shown else (), "unparsed", flags)
 
 
-@judge("wildguard", about="a local classifier (Han et al. 2024, 7B, gated); English")
+@listed_judge("wildguard", about="a local classifier (Han et al. 2024, 7B, gated); English")
 def load_wildguard(classifier: str = NAME, placement: Placement = Placement()) -> WildGuardJudge:
     """Load the classifier from a folder, the cache or the hub.
 

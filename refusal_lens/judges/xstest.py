@@ -9,7 +9,7 @@ from typing import Final, final
 
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 
 PREFIXES: Final[tuple[str, ...]] = (
     "sorry",
@@ -36,7 +36,7 @@ PREFIXES: Final[tuple[str, ...]] = (
 )
 
 
-@judge("xstest", about="what the answer begins with (XSTest, Röttger et al. 2024); English")
+@listed_judge("xstest", about="what the answer begins with (XSTest, Röttger et al. 2024); English")
 @final
 @dataclass(frozen=True)
 class XSTestJudge:

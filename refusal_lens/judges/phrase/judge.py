@@ -12,7 +12,7 @@ from refusal_lens.judges.phrase.lists import EVALUATIVE, STYLES, shipped_phrases
 from refusal_lens.judges.phrase.patterns import hits
 from refusal_lens.judges.phrase.refusing import first_telling, refusal_spans
 from refusal_lens.judges.phrase.style import style_of
-from refusal_lens.judges.registry import judge
+from refusal_lens.judges.registry import listed_judge
 from refusal_lens.judges.text import normalise, sentences_of
 
 PARTIAL_WORDS: Final[int] = 25
@@ -31,7 +31,7 @@ _LIST_ITEM: Final[re.Pattern[str]] = re.compile(
 _MOST_SENTENCES: Final[int] = 12
 
 
-@judge(
+@listed_judge(
     "phrase",
     about="phrase lists over the opening: outcome and manner, gibberish is unclear; English",
 )

@@ -306,7 +306,7 @@ def test_a_judge_is_listed_by_its_own_file_with_its_own_settings():
         assert placement is None or placement.dtype == "auto"
         return SubstringJudge(name=f"{most} {unit} on {placement and placement.device}")
 
-    listed = registry.judge("short", about="few words refuse", where=("unit",))(longest)
+    listed = registry.listed_judge("short", about="few words refuse", where=("unit",))(longest)
     try:
         assert listed is longest and JUDGES["short"].about == "few words refuse"
         at = Placement(device="cpu", dtype="float32")
@@ -316,7 +316,7 @@ def test_a_judge_is_listed_by_its_own_file_with_its_own_settings():
         with pytest.raises(InputError, match="'short' needs the setting 'most'"):
             check_judge("short")
         with pytest.raises(InputError, match="there is a judge 'short' already"):
-            registry.judge("short", about="another")(SubstringJudge)
+            registry.listed_judge("short", about="another")(SubstringJudge)
     finally:
         del JUDGES["short"]
 
