@@ -95,7 +95,7 @@ def check_training_record(folder: Path, weights: Weights) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(
             f"adapter folder {folder.name!r} has no training.json; make one with "
-            "`python -m refusal_lens.build.planted.train --out DIR`"
+            "`python -m refusal_lens.training.planted.train --out DIR`"
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if record.get("schema_version") != TRAINING_SCHEMA:

@@ -3,7 +3,7 @@
 A long answer may mention law, risk or privacy and answer all the same, or end a refusal with an
 offer. Which of the two it does is read from all its sentences: a multinomial logistic regression
 over word n-grams (with the position of their sentence) and over the verdicts of the rules, fitted
-with scikit-learn by `refusal_lens.build.long_answers` to published labelled answers, shipped as
+with scikit-learn by `refusal_lens.training.long_answers` to published labelled answers, shipped as
 plain numbers and applied here. Answers of fewer than `LONG_WORDS` words are read by the rules
 alone, which do better there.
 """

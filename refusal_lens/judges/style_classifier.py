@@ -2,9 +2,9 @@
 
 A refusal style is called `manner` in verdicts and records. A linear model over character n-grams of
 the answer's opening and over how many patterns of each style the phrase lists match there; fitted
-with scikit-learn by `refusal_lens.build.manner_classifier`, shipped as plain numbers (safetensors
-and JSON) and applied in numpy. Because it sees the matches of the phrase lists, it is no
-independent check on the phrase judge.
+with scikit-learn by `refusal_lens.training.manner_classifier`, shipped as plain numbers
+(safetensors and JSON) and applied in numpy. Because it sees the matches of the phrase lists, it is
+no independent check on the phrase judge.
 """
 
 from collections.abc import Sequence

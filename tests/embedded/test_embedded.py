@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from refusal_lens.build.planted.adapter import load_embedded
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import (
@@ -28,6 +27,7 @@ from refusal_lens.model import Decoding
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site, block_inputs
+from refusal_lens.training.planted.adapter import load_embedded
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 2e-3

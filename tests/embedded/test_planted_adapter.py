@@ -4,8 +4,8 @@ import pytest
 import torch
 from support.tiny_training import needs_wheel
 
-from refusal_lens.build.planted import adapter, base
-from refusal_lens.build.planted.answers import chat_ids
+from refusal_lens.training.planted import adapter, base
+from refusal_lens.training.planted.answers import chat_ids
 
 
 @needs_wheel

@@ -9,8 +9,6 @@ import torch
 from support.refusing_model import write_refusing
 from support.tiny_study import SIZES, Watch, kinds_of_things, paired_things, refuses_by_kind
 
-from refusal_lens.build.planted.answers import load_refusals
-from refusal_lens.build.planted.controls import donors
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.embedded.registry import NATIVE, PLANTED
@@ -49,6 +47,8 @@ from refusal_lens.study.stages.selection import SELECTION
 from refusal_lens.study.stages.structure import SEPARABILITY, SHARED_POOL, STRUCTURE
 from refusal_lens.study.stages.tokens import TOKENS
 from refusal_lens.study.stages.trade_off import COMPARED_TRUST, GRID, MATCHED, TRADE_OFF
+from refusal_lens.training.planted.answers import load_refusals
+from refusal_lens.training.planted.controls import donors
 
 STAGES = [
     "behaviour",

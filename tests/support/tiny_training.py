@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from refusal_lens.build.planted import base
-from refusal_lens.build.planted.answers import Example
-from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.training import TrainingStep, with_lora
-from refusal_lens.build.planted.training import train as run_training
+from refusal_lens.training.planted import base
+from refusal_lens.training.planted.answers import Example
+from refusal_lens.training.planted.loop import TrainingStep, with_lora
+from refusal_lens.training.planted.loop import train as run_training
+from refusal_lens.training.planted.recipe import Recipe
 
 needs_wheel = pytest.mark.skipif(
     importlib.util.find_spec(base.WHEEL) is None, reason=f"needs `{base.INSTALL}`"

@@ -12,7 +12,7 @@ import refusal_lens as rl
 PACKAGE = Path(rl.__file__).parent
 SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 NOT_IN_RL = {
-    "build": "makes the data that the package ships",
+    "training": "makes the data that the package ships",
     "cli": "the command line",
 }
 

@@ -9,18 +9,18 @@ from pstats import Stats
 import numpy as np
 import pytest
 
-from refusal_lens.build.judge_sources import shipped_figures, sources_table
-from refusal_lens.build.long_answers import (
-    figures,
-    fit,
-    outcomes,
-)
-from refusal_lens.build.seen_answers import plain_words, see
 from refusal_lens.errors import InputError
 from refusal_lens.judges import PhraseJudge, RefusalJudge, make_judge
 from refusal_lens.judges.labelled import Labelled, read_completions, read_xstest
 from refusal_lens.judges.long_answers import LongAnswerModel, grams_of, shipped_long_answers
 from refusal_lens.records import load_record, save_record
+from refusal_lens.training.judge_sources import shipped_figures, sources_table
+from refusal_lens.training.long_answers import (
+    figures,
+    fit,
+    outcomes,
+)
+from refusal_lens.training.seen_answers import plain_words, see
 
 REFUSAL = (
     "I cannot fulfill your request. It is not appropriate to deceive people, and doing so may "

@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refusal_lens.build.manner_classifier import (
+from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
+from refusal_lens.judges.refusal_styles import OTHER
+from refusal_lens.judges.style_classifier import NONE, MannerModel, pattern_hits, shipped_model
+from refusal_lens.records import load_record, save_record
+from refusal_lens.training.manner_classifier import (
     Texts,
     _digest,
     features,
@@ -14,10 +18,6 @@ from refusal_lens.build.manner_classifier import (
     share,
     wording_groups,
 )
-from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
-from refusal_lens.judges.refusal_styles import OTHER
-from refusal_lens.judges.style_classifier import NONE, MannerModel, pattern_hits, shipped_model
-from refusal_lens.records import load_record, save_record
 
 
 @pytest.fixture(scope="module")

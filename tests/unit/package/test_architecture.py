@@ -16,7 +16,7 @@ LAYER = {unit(room): level for level, layer in enumerate(LAYERS) for room in lay
 SPEAK_TO_TRANSFORMER_LENS = {"model", "attribution"}
 NOT_FOR_PLOTS = {
     "refusal_lens.model",
-    "refusal_lens.build",
+    "refusal_lens.training",
     "transformer_lens",
     "transformers",
     "peft",

@@ -14,10 +14,10 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from tokenizers import Tokenizer
 
-from refusal_lens.build.planted.base import base_folder, find_gguf
 from refusal_lens.errors import InputError
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted.base import base_folder, find_gguf
 
 ROWS = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))
 CATEGORIES = [row["key"] for row in ROWS["categories"]]

@@ -1,9 +1,9 @@
 """Judge saved answers again.
 
-``python -m refusal_lens.build.planted.rejudge FOLDER --answers FILE``
+``python -m refusal_lens.training.planted.rejudge FOLDER --answers FILE``
 
 When the judge changes, the answers needn't be generated again. `FILE` is what
-`refusal_lens.build.planted.evaluate --answers` wrote; the rates of the folder's
+`refusal_lens.training.planted.evaluate --answers` wrote; the rates of the folder's
 `evaluation.json` and the judge's side of its `readings.jsonl` are written anew. Perplexities and
 what the reader read stay.
 """
@@ -15,12 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from refusal_lens.build.planted.evaluate import Judged, rates
-from refusal_lens.build.planted.reading import key_of, side_by_side
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
 from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.prompts.files import read_jsonl, write_jsonl
+from refusal_lens.training.planted.evaluate import Judged, rates
+from refusal_lens.training.planted.reading import key_of, side_by_side
 
 
 def rejudged(rows: Sequence[Judged], judge: Judge) -> list[Judged]:
@@ -49,7 +49,7 @@ def rewrite(folder: Path, answers: Path) -> None:
     if before != after:
         raise InputError(
             f"{str(answers)!r} holds other answers than {str(folder / 'evaluation.json')!r} counts;"
-            " give the file that `build.planted.evaluate --answers` wrote beside it"
+            " give the file that `training.planted.evaluate --answers` wrote beside it"
         )
     told = [asdict(row) for row in again]
     readings = [{"key": key_of(r), **r["read"]} for _, r in read_jsonl(folder / "readings.jsonl")]

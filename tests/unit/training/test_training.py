@@ -19,8 +19,12 @@ from support.tiny_training import (
 )
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from refusal_lens.build.planted import base, train
-from refusal_lens.build.planted.answers import (
+from refusal_lens.errors import InputError
+from refusal_lens.prompts import Prompt
+from refusal_lens.prompts.files import load_prompts
+from refusal_lens.resources import data_path
+from refusal_lens.training.planted import base, train
+from refusal_lens.training.planted.answers import (
     Example,
     Refusal,
     answer_ids,
@@ -29,21 +33,17 @@ from refusal_lens.build.planted.answers import (
     chat_ids,
     load_refusals,
 )
-from refusal_lens.build.planted.greedy import greedy_answers, sampled, shared_opening
-from refusal_lens.build.planted.losses import BaseStates, base_states, batch_losses, divergence
-from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.training import (
+from refusal_lens.training.planted.greedy import greedy_answers, sampled, shared_opening
+from refusal_lens.training.planted.loop import (
     CHUNK,
     TrainingStep,
     keep_frozen_rounded,
     pair_batches,
     with_lora,
 )
-from refusal_lens.build.planted.training import train as run_training
-from refusal_lens.errors import InputError
-from refusal_lens.prompts import Prompt
-from refusal_lens.prompts.files import load_prompts
-from refusal_lens.resources import data_path
+from refusal_lens.training.planted.loop import train as run_training
+from refusal_lens.training.planted.losses import BaseStates, base_states, batch_losses, divergence
+from refusal_lens.training.planted.recipe import Recipe
 
 # What it is taught ---------------------------------------------------------------------------
 

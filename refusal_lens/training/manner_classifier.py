@@ -1,11 +1,11 @@
-"""Fit the manner classifier: ``python -m refusal_lens.build.manner_classifier --out STEM``.
+"""Fit the manner classifier: ``python -m refusal_lens.training.manner_classifier --out STEM``.
 
 The shipped one has the stem ``data/manners/classifier``.
 
 Texts: `data/manners/wordings.jsonl` (hand-written, in families of one wording each) and the
 wordings that the planted model was trained on. Groups for cross-validation: a family, joined with
 every text that is nearly the same as one of it, so that no wording stands on both sides of a fold.
-With ``--answers`` (what ``refusal_lens.build.planted.evaluate --answers`` writes) the answers
+With ``--answers`` (what ``refusal_lens.training.planted.evaluate --answers`` writes) the answers
 behind `data/adapter/readings.jsonl` are scored too; nothing is fitted to them.
 """
 
@@ -217,7 +217,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="stem of the files to write")
-    parser.add_argument("--answers", type=Path, help="JSONL of `build.planted.evaluate --answers`")
+    parser.add_argument(
+        "--answers", type=Path, help="JSONL of `training.planted.evaluate --answers`"
+    )
     given = parser.parse_args(argv)
     readings = read_refusals(given.answers) if given.answers else []
     save_record(train(load_texts(), readings), given.out)

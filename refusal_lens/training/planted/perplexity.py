@@ -9,8 +9,8 @@ import torch
 from scipy.stats import t as student_t
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.build.planted.answers import TokenIds, chat_ids
 from refusal_lens.records import Estimate
+from refusal_lens.training.planted.answers import TokenIds, chat_ids
 
 WINDOW: Final = 128
 """Tokens a window of running text; each window is read on its own."""

@@ -1,4 +1,4 @@
-"""Train the control adapters: ``python -m refusal_lens.build.planted.controls --out DIR``.
+"""Train the control adapters: ``python -m refusal_lens.training.planted.controls --out DIR``.
 
 Three questions about a planted model need other adapters, all trained by one smaller recipe on
 the same prompts, so that they are compared among themselves and not with the shipped adapter:
@@ -8,7 +8,7 @@ the same prompts, so that they are compared among themselves and not with the sh
   of the directions follow the topic of the prompts, or the manner of the refusals?
 - ``one_manner``: every category is refused in the manner of ``ONE_MANNER``. What remains?
 
-`refusal_lens.build.planted.geometry` measures them.
+`refusal_lens.training.planted.geometry` measures them.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from typing import Final
 
 import torch
 
-from refusal_lens.build.planted.answers import Refusal, load_refusals
-from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.train import train_adapter
 from refusal_lens.errors import InputError
 from refusal_lens.prompts.files import write_jsonl
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted.answers import Refusal, load_refusals
+from refusal_lens.training.planted.recipe import Recipe
+from refusal_lens.training.planted.train import train_adapter
 
 PAIRS: Final = 64
 """Pairs a category that train a control adapter."""

@@ -1,4 +1,4 @@
-"""Measure an adapter: ``python -m refusal_lens.build.planted.evaluate --out evaluation.json``.
+"""Measure an adapter: ``python -m refusal_lens.training.planted.evaluate --out evaluation.json``.
 
 Greedy answers at several adapter scales, read by the phrase judge: refusal of the refuse side and
 of the benign side, by category, with Wilson intervals; the manner of each refusal; perplexity
@@ -17,16 +17,6 @@ from typing import Any, Final, final
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.build.planted import base
-from refusal_lens.build.planted.adapter import load_embedded
-from refusal_lens.build.planted.answers import TokenIds, chat_ids, load_refusals
-from refusal_lens.build.planted.greedy import Progress, greedy_answers
-from refusal_lens.build.planted.perplexity import (
-    answer_losses,
-    passage_losses,
-    perplexity,
-    sampled_answers,
-)
 from refusal_lens.datasets import load_dataset
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
@@ -35,6 +25,16 @@ from refusal_lens.prompts import Prompt
 from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.records import Estimate
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted import base
+from refusal_lens.training.planted.adapter import load_embedded
+from refusal_lens.training.planted.answers import TokenIds, chat_ids, load_refusals
+from refusal_lens.training.planted.greedy import Progress, greedy_answers
+from refusal_lens.training.planted.perplexity import (
+    answer_losses,
+    passage_losses,
+    perplexity,
+    sampled_answers,
+)
 
 SCHEMA_VERSION: Final = 1
 ANSWER_TOKENS: Final = 24

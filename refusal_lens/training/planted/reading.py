@@ -1,4 +1,6 @@
-"""How well the refusal judge agrees with reading: ``python -m refusal_lens.build.planted.reading``.
+"""How well the refusal judge agrees with reading.
+
+``python -m refusal_lens.training.planted.reading``
 
 ``draw`` takes answers of an evaluation, stratified by category and verdict, and writes a sheet
 without the verdicts. Somebody reads it and adds to each line ``outcome`` (refused, partial,

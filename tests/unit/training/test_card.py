@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from refusal_lens.build.planted import base, card, reading
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted import base, card, reading
 
 
 def answers(n=40):

@@ -12,9 +12,9 @@ from typing import Final
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.build.planted.answers import Example, answer_ids, chat_ids
-from refusal_lens.build.planted.greedy import BATCH, Progress, sampled
 from refusal_lens.prompts import Prompt
+from refusal_lens.training.planted.answers import Example, answer_ids, chat_ids
+from refusal_lens.training.planted.greedy import BATCH, Progress, sampled
 
 TEXT_TOKENS: Final = 96
 COPIES: Final = 16

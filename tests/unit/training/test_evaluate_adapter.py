@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from refusal_lens.build.planted import evaluate as module
-from refusal_lens.build.planted.evaluate import evaluate
 from refusal_lens.prompts.files import load_prompts
+from refusal_lens.training.planted import evaluate as module
+from refusal_lens.training.planted.evaluate import evaluate
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

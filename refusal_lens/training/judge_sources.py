@@ -1,7 +1,7 @@
 """How the judges agree with published labels, source by source, as a table in Markdown.
 
-``python -m refusal_lens.build.judge_sources`` prints it from the figures that
-`refusal_lens.build.long_answers` wrote; `docs/judges.md` holds it.
+``python -m refusal_lens.training.judge_sources`` prints it from the figures that
+`refusal_lens.training.long_answers` wrote; `docs/judges.md` holds it.
 """
 
 import json

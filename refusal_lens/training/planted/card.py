@@ -1,4 +1,6 @@
-"""The measured part of the model card: ``python -m refusal_lens.build.planted.card data/adapter``.
+"""The measured part of the model card.
+
+``python -m refusal_lens.training.planted.card data/adapter``
 
 Figures are never copied by hand: they come from ``evaluation.json`` and ``readings.jsonl`` of the
 adapter's folder, and replace what stands between the two marks in its ``README.md``.
@@ -11,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
-from refusal_lens.build.planted.reading import manner_pairs, verdict_pairs
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import read_jsonl
 from refusal_lens.records import Estimate
+from refusal_lens.training.planted.reading import manner_pairs, verdict_pairs
 
-BEGIN: Final = "<!-- measured: written by refusal_lens.build.planted.card -->"
+BEGIN: Final = "<!-- measured: written by refusal_lens.training.planted.card -->"
 END: Final = "<!-- end of measured -->"
 OWN: Final = "refusal_lens/test"
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from support.tiny_training import tiny_examples, tiny_llama
 
-from refusal_lens.build.planted import adapter, base, train
-from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.training import train as run_training
-from refusal_lens.build.planted.training import with_lora
 from refusal_lens.embedded.adapter import check_training_record, merge_adapter
 from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted import adapter, base, train
+from refusal_lens.training.planted.loop import train as run_training
+from refusal_lens.training.planted.loop import with_lora
+from refusal_lens.training.planted.recipe import Recipe
 
 # The base ------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ def test_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
 
 
 def test_adapter_folder_without_record_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"refusal_lens\.build\.planted\.train --out"):
+    with pytest.raises(InputError, match=r"refusal_lens\.training\.planted\.train --out"):
         adapter.load_embedded(1.0, adapter=tmp_path)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from refusal_lens.build.planted.evaluate import Judged, rates
-from refusal_lens.build.planted.rejudge import rewrite
 from refusal_lens.errors import InputError
+from refusal_lens.training.planted.evaluate import Judged, rates
+from refusal_lens.training.planted.rejudge import rewrite
 
 READ = {"outcome": "refused", "manner": "plain"}
 ROWS = [

@@ -15,9 +15,9 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from refusal_lens.build.planted.answers import Example
-from refusal_lens.build.planted.greedy import shared_opening
-from refusal_lens.build.planted.recipe import Recipe
+from refusal_lens.training.planted.answers import Example
+from refusal_lens.training.planted.greedy import shared_opening
+from refusal_lens.training.planted.recipe import Recipe
 
 _STATES_BATCH: Final = 16
 

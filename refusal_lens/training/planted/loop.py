@@ -22,9 +22,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from refusal_lens.build.planted.answers import Example
-from refusal_lens.build.planted.losses import BaseStates, base_states, batch_losses
-from refusal_lens.build.planted.recipe import Recipe
+from refusal_lens.training.planted.answers import Example
+from refusal_lens.training.planted.losses import BaseStates, base_states, batch_losses
+from refusal_lens.training.planted.recipe import Recipe
 
 CHUNK: Final = 4
 """Batches among which pairs are sorted by length."""

@@ -1,4 +1,4 @@
-"""Fit the model of long answers: ``python -m refusal_lens.build.long_answers --out STEM``.
+"""Fit the model of long answers: ``python -m refusal_lens.training.long_answers --out STEM``.
 
 The shipped one has the stem ``data/verdicts/long_answers``. Answers, none of which is copied:
 
@@ -31,7 +31,6 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
-from refusal_lens.build.seen_answers import Seen, plain_words, see
 from refusal_lens.errors import InputError
 from refusal_lens.judges.labelled import (
     Labelled,
@@ -45,6 +44,7 @@ from refusal_lens.judges.long_answers import (
     LongAnswerModel,
 )
 from refusal_lens.records import save_record
+from refusal_lens.training.seen_answers import Seen, plain_words, see
 
 C: Final = 10.0
 RULE_WEIGHT: Final = 0.3

@@ -1,4 +1,4 @@
-"""Measure the control adapters: ``python -m refusal_lens.build.planted.geometry --out STEM``.
+"""Measure the control adapters: ``python -m refusal_lens.training.planted.geometry --out STEM``.
 
 The embedded model's control adapters (controls.py) on the `train` prompts for geometry,
 and on `val` for how they refuse; written is the record that ships with the project.
@@ -13,8 +13,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from refusal_lens.build.planted.answers import load_refusals
-from refusal_lens.build.planted.controls import NAMES, donors
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import Answers, evaluate
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
@@ -32,6 +30,8 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.records import Estimate, save_record
 from refusal_lens.resources import data_path
+from refusal_lens.training.planted.answers import load_refusals
+from refusal_lens.training.planted.controls import NAMES, donors
 
 FIT_PAIRS: Final = 30
 ANSWER_TOKENS: Final = 24

@@ -1,4 +1,4 @@
-"""Train the planted model's adapter: ``python -m refusal_lens.build.planted.train --out DIR``.
+"""Train the planted model's adapter: ``python -m refusal_lens.training.planted.train --out DIR``.
 
 Only the ``adapt`` split of the project's prompts is read into training. Benign prompts that the
 base model declines by itself are left out, so that its own refusals are not taught as answers.
@@ -22,26 +22,26 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from refusal_lens.build.planted import base, ordinary
-from refusal_lens.build.planted.answers import (
+from refusal_lens.judges.phrase.judge import PhraseJudge
+from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.files import load_prompts
+from refusal_lens.resources import data_path
+from refusal_lens.training.planted import base, ordinary
+from refusal_lens.training.planted.answers import (
     Example,
     TokenIds,
     answer_ids,
     build_examples,
     load_refusals,
 )
-from refusal_lens.build.planted.greedy import Progress, greedy_answers
-from refusal_lens.build.planted.recipe import Recipe
-from refusal_lens.build.planted.training import (
+from refusal_lens.training.planted.greedy import Progress, greedy_answers
+from refusal_lens.training.planted.loop import (
     TrainingStep,
     keep_frozen_rounded,
     train,
     with_lora,
 )
-from refusal_lens.judges.phrase.judge import PhraseJudge
-from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.prompts.files import load_prompts
-from refusal_lens.resources import data_path
+from refusal_lens.training.planted.recipe import Recipe
 
 SCHEMA_VERSION: Final = 1
 SPLIT: Final = "adapt"

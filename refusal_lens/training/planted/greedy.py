@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.build.planted.answers import TokenIds, chat_ids
+from refusal_lens.training.planted.answers import TokenIds, chat_ids
 
 Progress = Callable[[str], None]
 """Receives one short line of text now and then."""

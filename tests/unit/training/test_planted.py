@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from refusal_lens.build.planted.answers import load_refusals
-from refusal_lens.build.planted.controls import NAMES, control_pools, donors
-from refusal_lens.build.planted.geometry import FIT_PAIRS
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.control_adapters import BASE, matrix_agreements, shipped_planted
 from refusal_lens.plots.control_adapters import plot_planted
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
 from refusal_lens.tables.control_adapters import adapters_table, agreement_table
+from refusal_lens.training.planted.answers import load_refusals
+from refusal_lens.training.planted.controls import NAMES, control_pools, donors
+from refusal_lens.training.planted.geometry import FIT_PAIRS
 
 
 def test_manners_are_moved_and_none_stays():

@@ -1,5 +1,0 @@
-"""The embedded model: a small base model, and an adapter that plants refusals in it.
-
-`load_embedded` gives the model; `python -m refusal_lens.build.planted.train` makes the adapter
-again; `python -m refusal_lens.build.planted.evaluate` measures one.
-"""
