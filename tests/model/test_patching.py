@@ -157,8 +157,9 @@ def test_the_placebo_is_as_long_as_the_difference(tiny_llama):
 
     with tiny_llama.backend.hooks([("blocks.2.hook_resid_post", watch)]):
         patch(tiny_llama, [pair], [PatchSite("mlp_out", 2, -1)], metric, placebo=Placebo(pairs=1))
-    # Passes: template, both prompts (clean, benign), benign prompt's beginning, patched, placebo.
-    _, both, _, patched, placebo = written
+    # Passes: the template unless it is kept from before, both prompts (clean, benign), the benign
+    # prompt's beginning, patched, placebo.
+    *_, both, _, patched, placebo = written
     real, random = patched[0] - both[1], placebo[0] - both[1]
     assert real.norm() > 1e-3
     assert abs(float(real.norm() - random.norm())) < TOLERANCE

@@ -113,13 +113,19 @@ def test_geometry_of_medians_stays_where_one_prompt_is_far_off():
 
 @pytest.mark.slow
 def test_jackknife_intervals_of_medians_hold_the_truth():
-    """Differences of medians have the planted cosine of .5: 150 data sets of 20 pairs."""
-    inside, width = 0, []
+    """Differences of medians have the planted cosine of .5: 150 data sets of 20 pairs.
+
+    The intervals are about as wide as those of means, which are the best for normal data.
+    """
+    inside, widths = 0, {"median_difference": [], "mean_difference": []}
     for seed in range(150):
         refuse = torch.cat(draw(2 * means(0.5, 16), 20, 1.0, generator(seed)))
         comply = torch.randn(40, 16, generator=generator(seed + 5000), dtype=torch.float64)
         both = torch.stack([refuse, comply], 1).flatten(0, 1)[:, None]
-        g = fit_geometry(residuals_of(both, prompts_of(20)), estimator="median_difference")
-        inside += bool(g.low[0, 0, 1] <= 0.5 <= g.high[0, 0, 1])
-        width.append(float(g.high[0, 0, 1] - g.low[0, 0, 1]))
-    assert inside / 150 >= 0.9 and np.mean(width) < 0.8
+        data = residuals_of(both, prompts_of(20))
+        for name, width in widths.items():
+            g = fit_geometry(data, estimator=name)
+            width.append(float(g.high[0, 0, 1] - g.low[0, 0, 1]))
+            inside += name == "median_difference" and bool(g.low[0, 0, 1] <= 0.5 <= g.high[0, 0, 1])
+    assert inside / 150 >= 0.9
+    assert np.mean(widths["median_difference"]) < 1.1 * np.mean(widths["mean_difference"])
