@@ -6,8 +6,10 @@ from refusal_lens.attribution import Score, opening_score_of, refusal_metric
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import scored
 from refusal_lens.judges import ScoreTrust
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label, PromptSet
-from refusal_lens.study.fitted import Gap
+from refusal_lens.selection import Candidate, score_candidates
+from refusal_lens.study.fitted import Gap, defined, pooled_set
 from refusal_lens.study.stage import Bench
 from refusal_lens.study.stages.score import HELD_OUT, TRUST
 
@@ -31,6 +33,20 @@ def asked(bench: Bench, label: Label, n: int) -> PromptSet:
             "category whose score can be trusted; at least 2 are needed"
         )
     return chosen
+
+
+def pooled_scores(
+    bench: Bench, places: Sequence[tuple[int, int]], n: int, tick: Progress
+) -> tuple[Candidate, ...]:
+    """The pooled direction at each place, ablated and added, on `n` prompts of each side."""
+    return score_candidates(
+        bench.model,
+        defined(pooled_set(bench.results), places),
+        trust_of(bench),
+        harmful=asked(bench, "refuse", n),
+        harmless=asked(bench, "comply", n),
+        progress=tick,
+    )
 
 
 def scored_categories(bench: Bench) -> tuple[str, ...]:

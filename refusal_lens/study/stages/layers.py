@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from refusal_lens.progress import Progress
-from refusal_lens.selection import LayerCurve, score_candidates
-from refusal_lens.study.fitted import defined, pooled_set
+from refusal_lens.selection import LayerCurve
 from refusal_lens.study.key import Key
-from refusal_lens.study.scored import asked, trust_of
+from refusal_lens.study.scored import pooled_scores
 from refusal_lens.study.sizes import ALL, StageSizes, size
 from refusal_lens.study.stage import Bench, Records, Stage, Work
 
@@ -31,16 +30,8 @@ def _places(bench: Bench) -> tuple[tuple[int, int], ...]:
 
 def layers(bench: Bench, tick: Progress) -> Records:
     """The refusal score by layer, under ablation and under addition."""
-    n = bench.size(CurveSizes).curve_prompts
-    found = score_candidates(
-        bench.model,
-        defined(pooled_set(bench.results), _places(bench)),
-        trust_of(bench),
-        harmful=asked(bench, "refuse", n),
-        harmless=asked(bench, "comply", n),
-        progress=tick,
-    )
-    return {CURVE: LayerCurve("pooled", found)}
+    scores = pooled_scores(bench, _places(bench), bench.size(CurveSizes).curve_prompts, tick)
+    return {CURVE: LayerCurve("pooled", scores)}
 
 
 STAGE: Final = Stage(

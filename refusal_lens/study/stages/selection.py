@@ -3,11 +3,11 @@
 from typing import Final
 
 from refusal_lens.progress import Progress
-from refusal_lens.selection import Selection, score_candidates, select
+from refusal_lens.selection import Selection, select
 from refusal_lens.study.candidates import CandidateSizes, candidate_places
-from refusal_lens.study.fitted import Gap, defined, pooled_set
+from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
-from refusal_lens.study.scored import asked, trust_of
+from refusal_lens.study.scored import pooled_scores
 from refusal_lens.study.stage import Bench, Records, Stage, Work
 
 SELECTION: Final = Key("selection", "selection", Selection)
@@ -16,16 +16,9 @@ SELECTION: Final = Key("selection", "selection", Selection)
 def selection(bench: Bench, tick: Progress) -> Records:
     """Layer and offset by Arditi's rule, with the direction pooled over categories."""
     n = bench.size(CandidateSizes).selection_prompts
-    found = score_candidates(
-        bench.model,
-        defined(pooled_set(bench.results), candidate_places(bench)),
-        trust_of(bench),
-        harmful=asked(bench, "refuse", n),
-        harmless=asked(bench, "comply", n),
-        progress=tick,
-    )
+    scores = pooled_scores(bench, candidate_places(bench), n, tick)
     try:
-        return {SELECTION: select(found, bench.model.n_layers)}
+        return {SELECTION: select(scores, bench.model.n_layers)}
     except ValueError as error:
         raise Gap(f"no layer can be selected: {error}") from None
 
