@@ -3,14 +3,14 @@
 The spatial (geometric) median of a side is the point with the least sum of distances to its
 prompts: a few prompts far from the rest, which draw a mean after them, hardly move it, and it turns
 with the stream when that is rotated, as the coordinate-wise median does not. It is smooth in its
-prompts, so that jackknife intervals hold. Found by Weiszfeld's iteration with the step of Vardi &
-Zhang 2000 (doi.org/10.1073/pnas.97.4.1423) where the iterate is one of the prompts.
+prompts, so that jackknife intervals hold. Found by Weiszfeld's iteration, and where the median is
+one of the prompts by the criterion of Vardi & Zhang 2000 (doi.org/10.1073/pnas.97.4.1423).
 """
 
 from typing import Final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from refusal_lens.directions.direction_set import DirectionSet
@@ -18,7 +18,7 @@ from refusal_lens.directions.estimator import Estimator, sets_of
 from refusal_lens.prompts import LABELS
 from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
 
-_MOST: Final = 200  # iterations
+_MOST: Final = 2000  # iterations
 _CLOSE: Final = 1e-9  # relative to the spread: a step, or a distance to a prompt, that counts as 0
 
 
@@ -57,20 +57,38 @@ def spatial_median(
     """
     y = x.mean(0)
     spread = (x - y).norm(dim=-1).mean(0)
+    held, at = _prompt_held(x, spread)
     for _ in range(_MOST):
         distance = (x - y).norm(dim=-1)
-        far = distance > _CLOSE * spread
-        weight = torch.where(far, 1 / distance, 0.0)
+        weight = torch.where(distance > _CLOSE * spread, 1 / distance, 0.0)
         total = weight.sum(0)
         target = (weight[..., None] * x).sum(0) / total.clamp(min=1e-300)[..., None]
         # A prompt at the iterate holds it with a pull of 1, against the pull of all others.
+        near = (distance <= _CLOSE * spread).sum(0)
         pull = total * (target - y).norm(dim=-1)
-        share = (1 - (~far).sum(0) / pull.clamp(min=1e-300)).clamp(0, 1)
+        share = (1 - near / pull.clamp(min=1e-300)).clamp(0, 1)
         step = share[..., None] * torch.where(total[..., None] > 0, target - y, 0.0)
         y = y + step
-        if bool((step.norm(dim=-1) <= _CLOSE * spread).all()):
+        if bool(((step.norm(dim=-1) <= _CLOSE * spread) | held).all()):
             break
-    return y
+    return torch.where(held[..., None], at, y)
+
+
+def _prompt_held(
+    x: Float64[Tensor, "prompt *place d_model"], spread: Float64[Tensor, "*place"]
+) -> tuple[Bool[Tensor, "*place"], Float64[Tensor, "*place d_model"]]:
+    """Where the median is one of the prompts, and that prompt: Vardi & Zhang 2000, equation 2.7.
+
+    There the others' unit pulls sum to at most the count of prompts that stand at it, and
+    Weiszfeld's iteration only creeps towards it.
+    """
+    points = x.movedim(0, -2)
+    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    far = distance > _CLOSE * spread[..., None, None]
+    weight = torch.where(far, 1 / distance, 0.0)
+    pull = (weight @ points - weight.sum(-1, keepdim=True) * points).norm(dim=-1)
+    slack, index = ((~far).sum(-1) - pull).max(-1)
+    return slack >= 0, points.take_along_dim(index[..., None, None], -2).squeeze(-2)
 
 
 ESTIMATOR: Final = Estimator("median_difference", fit_median_difference)
