@@ -22,6 +22,7 @@ from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import Logits, check_cache, check_stream, logits_before
 from refusal_lens.model.checkpoint import check_plain, load_checkpoint
 from refusal_lens.model.lens import LensModel
+from refusal_lens.model.packed import pack_linears
 from refusal_lens.placement import Placement
 
 # Families whose blocks are another's, which TransformerLens bridges under that other name alone.
@@ -219,6 +220,8 @@ def _bridged(
         model.set_attn_implementation("eager")
     expected = logits_before(model, chat)
     backend = BridgeBackend(_bridge(model, chat.tokenizer))
+    if placement.packed:
+        pack_linears(model)
     return _finish(backend, chat, name, digest, placement, expected)
 
 
