@@ -15,8 +15,6 @@ from refusal_lens.model.feed import Feed, last_token_logits
 from refusal_lens.model.lengths import check_lengths
 from refusal_lens.model.prefix import SharedPrefix
 
-_PAD: Final = 0
-
 
 @final
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
 
     Rows of different length share a batch with a gap of padding between prompt and answer; mask
     and positions make it invisible. Where a sliding window would count the gap, rows of one length
-    are batched by themselves.
+    are batched by themselves. A row leaves its batch when its answer has ended.
 
     Raises:
         InputError: a prompt and its new tokens are longer than the model takes.
@@ -117,25 +115,24 @@ def _groups(ids: Sequence[Ids], by_length: bool) -> list[list[int]]:
 
 @final
 class _Answers:
-    """The tokens of each row's answer so far, and whether it has ended."""
+    """The tokens of each row's answer so far, and the rows whose answer goes on."""
 
     def __init__(self, n_rows: int, stops: frozenset[int]) -> None:
         self.tokens: list[list[int]] = [[] for _ in range(n_rows)]
-        self._ended = [False] * n_rows
+        self.going = list(range(n_rows))
         self._stops = stops
 
-    def add(self, chosen: Sequence[int]) -> bool:
-        """Append a token to each row that has not ended; True while one has not."""
-        for row, token in enumerate(chosen):
-            self._ended[row] = self._ended[row] or token in self._stops
-            if not self._ended[row]:
-                self.tokens[row].append(token)
-        return not all(self._ended)
+    def add(self, chosen: Sequence[int]) -> list[int]:
+        """Append a token to each row that goes on; the places among those of the ones left."""
+        left = [i for i, token in enumerate(chosen) if token not in self._stops]
+        self.going = [self.going[i] for i in left]
+        for row, i in zip(self.going, left, strict=True):
+            self.tokens[row].append(chosen[i])
+        return left
 
     def newest(self) -> Int64[Tensor, "batch 1"]:
-        """The last token of each row; an ended row is fed padding, which nobody reads."""
-        ends = zip(self.tokens, self._ended, strict=True)
-        return torch.tensor([[_PAD if ended else t[-1]] for t, ended in ends])
+        """The last token of each row that goes on."""
+        return torch.tensor([[self.tokens[row][-1]] for row in self.going])
 
 
 def _decode(
@@ -145,18 +142,22 @@ def _decode(
     decoding: Decoding,
     generators: list[torch.Generator],
 ) -> list[Ids]:
-    answers = _Answers(len(batch.rows), stops)
+    """Token by token; a row whose answer has ended leaves the batch."""
+    answers, whole = _Answers(len(batch.rows), stops), batch
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
     for place in range(decoding.max_new_tokens):
-        if not answers.add(_choose(logits, decoding, generators)):
+        left = answers.add(_choose(logits, decoding, [generators[row] for row in answers.going]))
+        if not left or place == decoding.max_new_tokens - 1:
             break
-        if place == decoding.max_new_tokens - 1:
-            break
+        if len(left) < len(batch.rows):
+            batch = whole.chosen(answers.going)
+            cache = None if cache is None else prefix.backend.select_cache(cache, left)
         if decoding.use_cache and cache is not None:  # some recurrent models give none back
             step = prefix.follow(batch, answers.newest(), cache, n_generated=place)
             logits, cache = step.logits[:, -1], step.cache
         else:
-            logits, _ = last_token_logits(prefix, batch.extended(answers.tokens))
+            tokens = [answers.tokens[row] for row in answers.going]
+            logits, _ = last_token_logits(prefix, batch.extended(tokens))
     return [tuple(row) for row in answers.tokens]
 
 
