@@ -64,16 +64,18 @@ def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
     ...     last_logits(model.feed(["Why?", "Who?"])).shape
     torch.Size([2, 300])
     """
-    parts: list[tuple[tuple[int, ...], Tensor]] = []
+    logits: Float[Tensor, "prompt d_vocab"] | None = None
 
     def read(batch: Batch) -> Float[Tensor, "batch d_vocab"]:
         return feed.last_logits(batch).float().cpu()
 
-    for batch, logits in feed.batches(read):
-        parts.append((batch.rows, logits))
+    for batch, of_batch in feed.batches(read):
+        if logits is None:  # filled in place: a second copy would be large where vocabularies are
+            logits = of_batch.new_empty(len(feed.ids), of_batch.shape[1])
+        logits[list(batch.rows)] = of_batch
         feed.progress(len(batch.rows))
-    order = torch.tensor([row for rows, _ in parts for row in rows]).argsort()
-    return torch.cat([logits for _, logits in parts])[order]
+    assert logits is not None, "a feed has a prompt"
+    return logits
 
 
 def read_batch(
