@@ -177,7 +177,8 @@ class _Plan:
             found = counts_as_refused(prompts, scores, trust)
             return torch.tensor([-1.0 if f is None else float(f) for f in found])
 
-        return self._stacked(flags(), [flags(edit) for edit in self._edits()])
+        with self.model.sweeping([self.directions[0].site.layer]):
+            return self._stacked(flags(), [flags(edit) for edit in self._edits()])
 
     def read(
         self, prompts: PromptSet, reading: Reading

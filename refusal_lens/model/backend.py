@@ -1,20 +1,25 @@
 """One way to call TransformerLens' two model classes: TransformerBridge and HookedTransformer."""
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from copy import deepcopy
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Final, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from refusal_lens.model.starting import Start, Starts, lengthen
 from refusal_lens.model.writers import HookFunction, find_written, scale_of
 
 Hooks = Sequence[tuple[str, HookFunction]]
+
+# Caches whose tensors are replaced, never written into: a copy may share them.
+_REPLACING: Final = {DynamicLayer, DynamicSlidingWindowLayer}
 
 
 @final
@@ -65,12 +70,26 @@ class Backend(Protocol):
         keep: Sequence[int] = (-1,),
         cache: Any = None,
         use_cache: bool = False,
+        start: Start | None = None,
     ) -> Step:
         """Run `ids`, which follow what `cache` holds; `mask` spans both, 0 where padded.
 
         Positions count the real tokens before each one, so that padding, wherever it stands,
-        changes nothing. Logits come back only at the positions `keep` of the new tokens.
+        changes nothing. Logits come back only at the positions `keep` of the new tokens. With
+        `start` the blocks below it are not run; a cache that comes of it is only good for passes
+        that begin there as well.
         """
+        ...
+
+    def first_hooked(self) -> int:
+        """The lowest block with a function on one of its hook points: a pass may begin there.
+
+        `n_layers` without any; 0 also where passes can't begin at a block, or that was not tried.
+        """
+        ...
+
+    def try_starts(self) -> None:
+        """See, once, whether passes that begin at a block give the same logits as whole ones."""
         ...
 
     def hooks(self, fwd_hooks: Hooks) -> AbstractContextManager[Any]:
@@ -117,6 +136,7 @@ class BridgeBackend:
         self.scales = tuple(scale_of(block) for block in bridge.blocks)
         self._written = find_written(list(bridge.blocks), config, frozenset(bridge.hook_dict))
         self.joint = frozenset(name for name, written in self._written.items() if written.joint)
+        self._starts = Starts(bridge, self._written)
 
     def forward(
         self,
@@ -126,21 +146,34 @@ class BridgeBackend:
         keep: Sequence[int] = (-1,),
         cache: Any = None,
         use_cache: bool = False,
+        start: Start | None = None,
     ) -> Step:
         """See `Backend.forward`."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         kept = torch.tensor([k % ids.shape[1] for k in keep], device=ids.device)
         past = {} if cache is None else {"past_key_values": cache}
-        logits, new_cache = self.model.forward(
-            ids,
-            return_type="logits_and_cache",
-            attention_mask=mask,
-            position_ids=positions,
-            logits_to_keep=kept,
-            use_cache=use_cache or cache is not None,
-            **past,
-        )
+        with nullcontext() if start is None else self._starts.begin(start):
+            logits, new_cache = self.model.forward(
+                ids,
+                return_type="logits_and_cache",
+                attention_mask=mask,
+                position_ids=positions,
+                logits_to_keep=kept,
+                use_cache=use_cache or cache is not None,
+                **past,
+            )
+        if start is not None and use_cache:
+            lengthen(new_cache, start.layer)
         return Step(logits, new_cache)
+
+    def first_hooked(self) -> int:
+        """See `Backend.first_hooked`."""
+        return self._starts.first()
+
+    @torch.inference_mode()
+    def try_starts(self) -> None:
+        """See `Backend.try_starts`."""
+        self._starts.try_out(self.forward, torch.arange(1, 9, device=self.device)[None])
 
     def hooks(self, fwd_hooks: Hooks) -> AbstractContextManager[Any]:
         """See `Backend.hooks`."""
@@ -162,9 +195,14 @@ class BridgeBackend:
 
     def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
         """See `Backend.select_cache`."""
-        copy = deepcopy(cache)
-        copy.batch_select_indices(torch.tensor(rows, device=self.device))
-        return copy
+        layers = getattr(cache, "layers", [])
+        if {*map(type, layers)} <= _REPLACING:
+            chosen = copy(cache)
+            chosen.layers = [copy(layer) for layer in layers]
+        else:
+            chosen = deepcopy(cache)
+        chosen.batch_select_indices(torch.tensor(rows, device=self.device))
+        return chosen
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """See `Backend.final_norm`."""
@@ -206,8 +244,10 @@ class HookedTransformerBackend:
         keep: Sequence[int] = (-1,),
         cache: Any = None,
         use_cache: bool = False,
+        start: Start | None = None,
     ) -> Step:
         """See `Backend.forward`."""
+        assert start is None, "no pass of a HookedTransformer begins at a block"
         if cache is None and use_cache:
             cache = self._cache_class().init_cache(self.model.cfg, self.device, len(ids))
         resid = self.model.forward(
@@ -220,6 +260,13 @@ class HookedTransformerBackend:
         # Only the kept positions need the unembedding, half the work of a short prompt.
         kept = resid[:, [k % ids.shape[1] for k in keep]]
         return Step(self._unembed(kept), cache)
+
+    def first_hooked(self) -> int:
+        """See `Backend.first_hooked`."""
+        return 0
+
+    def try_starts(self) -> None:
+        """See `Backend.try_starts`."""
 
     def hooks(self, fwd_hooks: Hooks) -> AbstractContextManager[Any]:
         """See `Backend.hooks`."""

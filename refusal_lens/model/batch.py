@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from refusal_lens.model.hooks import IGNORED_POSITION
+from refusal_lens.model.streams import Key
 
 Ids = tuple[int, ...]
 
@@ -54,6 +55,20 @@ class Batch:
         rows = tuple(self.rows[i] for i in at)
         decided = None if self.decided is None else self.decided[at]
         return Batch(rows, self.ids[at], self.length[at], self.prompt[at], decided)
+
+    def keys(self, prefix: Ids, answers: Sequence[Ids] | None = None) -> list[Key]:
+        """Per row all tokens that a pass depends on, and how many of them are new in it.
+
+        The new ones are the row's own, or with `answers` those, which follow it.
+
+        >>> padded((0, 1), [[5, 6], [8]]).keys((1,)), padded((0,), [[5]]).keys((1,), [(9,)])
+        ([((1, 5, 6), 2), ((1, 8), 1)], [((1, 5, 9), 1)])
+        """
+        lengths = self.length.tolist()
+        rows = [(*prefix, *x[:n]) for x, n in zip(self.ids.tolist(), lengths, strict=True)]
+        if answers is None:
+            return list(zip(rows, lengths, strict=True))
+        return [((*row, *new), len(new)) for row, new in zip(rows, answers, strict=True)]
 
     def _own(self) -> Bool[Tensor, "batch pos"]:
         return torch.arange(self.ids.shape[1])[None] < self.length[:, None]

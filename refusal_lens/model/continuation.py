@@ -14,6 +14,7 @@ from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed, last_token_logits
 from refusal_lens.model.lengths import check_lengths, check_texts
 from refusal_lens.model.prefix import SharedPrefix
+from refusal_lens.model.streams import Sweep
 from refusal_lens.progress import NO_PROGRESS, Progress
 
 _POSITIONS: Final = 256
@@ -89,7 +90,8 @@ def _one_by_one(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
         # The logits that predict an answer token stand one position before it.
         before = (batch.prompt - 1).tolist()
         first, last = min(before), max(int(batch.length.max()) - 1, min(before) + 1)
-        logits = feed.prefix.run(batch, keep=range(first, last)).logits
+        sweep = feed.prefix.sweep(batch)
+        logits = feed.prefix.run(batch, keep=range(first, last), sweep=sweep).logits
         return [
             _log_prob(logits[i, before[i] - first :], answers[row])
             for i, row in enumerate(batch.rows)
@@ -109,12 +111,14 @@ def _shared(
     rows_behind = {rows[0]: rows for rows in rows_of}
 
     def read(batch: Batch) -> list[tuple[int, float]]:
-        first, cache = last_token_logits(feed.prefix, batch, use_cache=True)
         behind = [(i, row) for i, key in enumerate(batch.rows) for row in rows_behind[key]]
+        sweep = feed.prefix.sweep(batch, [(i, answers[row][:-1]) for i, row in behind])
+        first, cache = last_token_logits(feed.prefix, batch, use_cache=True, sweep=sweep)
 
         def follow(places: list[int]) -> list[tuple[int, float]]:
             at, rows = [behind[k][0] for k in places], [behind[k][1] for k in places]
-            logits = _behind(feed, batch, (first, cache), at, [answers[row] for row in rows])
+            asked = [answers[row] for row in rows]
+            logits = _behind(feed, batch, (first, cache, sweep), at, asked)
             return [(row, _log_prob(logits[k], answers[row])) for k, row in enumerate(rows)]
 
         parts = in_batches([[k] for k in range(len(behind))], feed.size, follow, cap=feed.at_most)
@@ -130,15 +134,16 @@ def _shared(
 def _behind(
     feed: Feed,
     batch: Batch,
-    before: tuple[Float[Tensor, "batch d_vocab"], Any],
+    before: tuple[Float[Tensor, "batch d_vocab"], Any, Sweep | None],
     at: list[int],
     answers: Sequence[Ids],
 ) -> Float[Tensor, "answer pos d_vocab"]:
-    """Logits that predict each answer's tokens; `before` holds those of the prompts, and the cache.
+    """Logits that predict each answer's tokens.
 
-    Answer k follows row `at[k]` of the batch.
+    `before` holds those of the prompts, the cache, and the sweep if one goes on. Answer k follows
+    row `at[k]` of the batch.
     """
-    first, cache = before
+    first, cache, sweep = before
     logits = first[at][:, None]
     if (n := max(map(len, answers)) - 1) < 1:
         return logits
@@ -148,7 +153,8 @@ def _behind(
         ids[k, : len(fed)] = torch.tensor(fed, dtype=torch.int64)
     real = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in answers])[:, None]
     caches = feed.backend.select_cache(cache, at)
-    step = feed.prefix.follow(batch.chosen(at), ids, caches, real=real)
+    used = None if sweep is None else (sweep, [answer[:-1] for answer in answers])
+    step = feed.prefix.follow(batch.chosen(at), ids, caches, real=real, sweep=used)
     return torch.cat([logits, step.logits], dim=1)
 
 

@@ -21,6 +21,7 @@ from refusal_lens.model.backend import Backend, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.reading import HookReader
+from refusal_lens.model.streams import Sweep
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import index_axes, pair_rows
@@ -65,7 +66,7 @@ class Feed:
         >>> feed.anew().prefix is feed.prefix
         False
         """
-        return replace(self, prefix=SharedPrefix(self.prefix.edits, self.prefix.ids))
+        return replace(self, prefix=self.prefix.anew())
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """These rows as one batch, without the shared prefix, their conditions decided."""
@@ -134,7 +135,7 @@ class Feed:
 
     def last_logits(self, batch: Batch) -> Float[Tensor, "batch d_vocab"]:
         """Logits at each row's own last token, on the model's device and in its precision."""
-        return last_token_logits(self.prefix, batch)[0]
+        return last_token_logits(self.prefix, batch, sweep=self.prefix.sweep(batch))[0]
 
     def positions(self, batch: Batch, offsets: Sequence[int]) -> Int64[Tensor, "batch offset"]:
         """Where offsets, counted from each row's end (-1 is its last token), are in the batch.
@@ -173,7 +174,7 @@ class Feed:
 
 
 def last_token_logits(
-    prefix: SharedPrefix, batch: Batch, *, use_cache: bool = False
+    prefix: SharedPrefix, batch: Batch, *, use_cache: bool = False, sweep: Sweep | None = None
 ) -> tuple[Float[Tensor, "batch d_vocab"], Any]:
     """Logits at each row's own last token, and the cache of the pass.
 
@@ -186,6 +187,6 @@ def last_token_logits(
     """
     # Only the few distinct last positions of a batch go through the unembedding.
     keep = sorted(set((batch.length - 1).tolist()))
-    step = prefix.run(batch, keep=keep, use_cache=use_cache)
+    step = prefix.run(batch, keep=keep, use_cache=use_cache, sweep=sweep)
     at = torch.tensor([keep.index(n - 1) for n in batch.length.tolist()])
     return step.logits[torch.arange(len(at)), at], step.cache

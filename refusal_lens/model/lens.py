@@ -22,6 +22,7 @@ from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
 from refusal_lens.model.lengths import check_prompt_lengths, named
 from refusal_lens.model.places import Offsets, offsets_of, sites_of
 from refusal_lens.model.prefix import SharedPrefix, prefix_for
+from refusal_lens.model.streams import KeptStreams
 from refusal_lens.model.transfer import directions_of, warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
@@ -158,6 +159,32 @@ class LensModel:
                 yield self
             finally:
                 self._prefix.forget()
+
+    @contextmanager
+    def sweeping(self, layers: Sequence[int] = (), *, reuse: bool = True) -> Generator["LensModel"]:
+        """Let passes over the same prompts under one edit after another begin where it acts.
+
+        Below its first layer an edit changes nothing: `logits` and `answer_log_probs` keep the
+        stream there, without an edit at the inputs of all `layers`, and run only the blocks above
+        the next time. Numbers are the same but for rounding. The weights must stay as they are
+        until the context ends; an inner context goes on with what the outer one kept. With
+        `reuse=False`, also of an outer one, and in models whose passes can't begin at a block,
+        every pass is whole.
+
+        >>> with model.sweeping():
+        ...     for strength in (0.5, 1.0):
+        ...         with model.editing(rl.Add(direction, strength=strength)):
+        ...             logits = model.logits(prompts)
+        """
+        before = self._prefix.streams
+        if not self.backend.hook_count():
+            self.backend.try_starts()
+        self._prefix.streams = before or (KeptStreams() if reuse else KeptStreams(most_bytes=0))
+        self._prefix.streams.layers |= {*layers}
+        try:
+            yield self
+        finally:
+            self._prefix.streams = before
 
     def feed(self, prompts: Prompts, progress: Progress = NO_PROGRESS) -> Feed:
         """The prompts on their way through the model, for passes that read or write hook points.

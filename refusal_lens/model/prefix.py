@@ -1,7 +1,7 @@
 """The tokens that all prompts of a template begin with, computed once and continued by batches."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, final
 
@@ -10,10 +10,13 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from refusal_lens.model.active import ActiveEdits, Variant
-from refusal_lens.model.backend import Hooks, Step
+from refusal_lens.model.backend import HookFunction, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.hooks import IGNORED_POSITION, Tokens
 from refusal_lens.model.reading import EnoughRead, HookReader
+from refusal_lens.model.starting import Start
+from refusal_lens.model.streams import KeptStreams, Key, Sweep
+from refusal_lens.sites import Site
 
 
 @final
@@ -30,12 +33,17 @@ class SharedPrefix:
     True
     """
 
-    def __init__(self, edits: ActiveEdits, ids: Ids) -> None:
+    def __init__(self, edits: ActiveEdits, ids: Ids, streams: KeptStreams | None = None) -> None:
         self.edits = edits
         self.backend = edits.backend
         self.ids = () if self.backend.recurrent else ids
+        self.streams = streams
         self._cache: Any = None
         self._variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]] = {}
+
+    def anew(self) -> "SharedPrefix":
+        """The same prefix, not computed yet."""
+        return SharedPrefix(self.edits, self.ids, self.streams)
 
     def forget(self) -> None:
         """Compute the prefix anew at its next use: an edit began or ended."""
@@ -68,8 +76,18 @@ class SharedPrefix:
         """Put functions onto hook points, after the edits that are on, until the context ends."""
         return self.edits.over(hooks)
 
-    def run(self, batch: Batch, *, keep: Sequence[int], use_cache: bool = False) -> Step:
-        """One forward pass of a batch after the prefix."""
+    def run(
+        self,
+        batch: Batch,
+        *,
+        keep: Sequence[int],
+        use_cache: bool = False,
+        sweep: Sweep | None = None,
+    ) -> Step:
+        """One forward pass of a batch after the prefix.
+
+        A cache of a pass that began where `sweep` says is only good for passes that do so, too.
+        """
         batch = self.prepare(batch)
         assert batch.decided is not None
         mask = batch.mask(len(self.ids)).to(self.backend.device)
@@ -79,8 +97,12 @@ class SharedPrefix:
             order = {variant: i for i, variant in enumerate(self._variants)}
             rows = [order[variant] for variant in self._variants_of(batch)]
             cache = self.backend.select_cache(self._cache, rows)
-        with self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided)):
-            return self.backend.forward(ids, mask, keep=keep, cache=cache, use_cache=use_cache)
+        seeing = self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided))
+        keys = batch.keys(self.ids) if sweep else []
+        with seeing, self._start(sweep, keys, ids.shape[1]) as start:
+            return self.backend.forward(
+                ids, mask, keep=keep, cache=cache, use_cache=use_cache, start=start
+            )
 
     def follow(
         self,
@@ -90,11 +112,12 @@ class SharedPrefix:
         *,
         n_generated: int = 0,
         real: Bool[Tensor, "batch new"] | None = None,
+        sweep: tuple[Sweep, Sequence[Ids]] | None = None,
     ) -> Step:
         """The next tokens of each row's answer, after its prompt and `n_generated` answer tokens.
 
         `cache` holds the keys and values of those. `real` is False where a row is padded; logits
-        come back at every new token.
+        come back at every new token. `sweep` as in `run`, with each row's new tokens.
         """
         assert batch.decided is not None
         n, new = ids.shape
@@ -102,13 +125,57 @@ class SharedPrefix:
         mask = batch.mask(len(self.ids))
         mask = torch.cat([mask, mask.new_ones(n, n_generated), real.long()], dim=1)
         places = torch.where(real, n_generated + torch.arange(new)[None], IGNORED_POSITION)
-        with self.edits.seeing(Tokens(batch.rows, places, batch.decided)):
+        seeing = self.edits.seeing(Tokens(batch.rows, places, batch.decided))
+        used, keys = (sweep[0], batch.keys(self.ids, sweep[1])) if sweep else (None, [])
+        with seeing, self._start(used, keys, new) as start:
             return self.backend.forward(
                 ids.to(self.backend.device),
                 mask.to(self.backend.device),
                 keep=range(new),
                 cache=cache,
+                start=start,
             )
+
+    def sweep(self, batch: Batch, answers: Sequence[tuple[int, Ids]] = ()) -> Sweep | None:
+        """How passes over a batch, and over what follows its rows, use the streams of a sweep.
+
+        None where no sweep goes on, or an edit acts from the first block on. `answers` are the
+        tokens that follow, each with its row of the batch.
+        """
+        if self.streams is None or torch.is_grad_enabled():
+            return None
+        layer, streams = self.backend.first_hooked(), self.streams
+        if layer == self.backend.n_layers and (layers := sorted(streams.layers - {0})):
+            return Sweep(streams, tuple(layers), start=False)
+        if layer in (0, self.backend.n_layers):
+            return None
+        after = batch.chosen([row for row, _ in answers]).keys(self.ids, [x for _, x in answers])
+        return Sweep(streams, (layer,), start=streams.has(layer, [*batch.keys(self.ids), *after]))
+
+    @contextmanager
+    def _start(
+        self, sweep: Sweep | None, keys: Sequence[Key], width: int
+    ) -> Generator[Start | None]:
+        """Where a pass begins; where it can't yet, what the next one needs is kept from it."""
+        if sweep is None:
+            yield None
+        elif sweep.start:
+            yield sweep.streams.start(sweep.layers[0], keys, width)
+        else:
+            seen: dict[int, Tensor] = {}
+
+            def reader(layer: int) -> HookFunction:
+                def read(resid: Tensor, hook: Any) -> None:
+                    del hook
+                    seen[layer] = resid
+
+                return read
+
+            below = {layer: Site(layer - 1, "resid_post").hook_name for layer in sweep.layers}
+            with self.backend.hooks([(name, reader(layer)) for layer, name in below.items()]):
+                yield None
+            for layer, resid in seen.items():
+                sweep.streams.keep(layer, keys, resid)
 
     def _variants_of(self, batch: Batch) -> list[Variant]:
         assert batch.decided is not None
@@ -155,4 +222,4 @@ def prefix_for(shared: SharedPrefix, ids: Sequence[Ids], names: Sequence[str]) -
     reach = max(1, shared.edits.check_prompts([len(row) for row in ids], names))
     if all(row[:n] == shared.ids and len(row) >= n + reach for row in ids):
         return shared
-    return SharedPrefix(shared.edits, ())
+    return SharedPrefix(shared.edits, (), shared.streams)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction, several_directions
-from refusal_lens.evaluation.scoring import scores_from_logits
+from refusal_lens.evaluation.scoring import refusal_scores, scores_from_logits
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
@@ -165,6 +165,8 @@ def score_candidates(
 ) -> tuple[Candidate, ...]:
     """The three scores of each direction, fitted at the input of its own layer.
 
+    Passes under an addition begin at its layer (`LensModel.sweeping`).
+
     >>> test = prompts.only(split="test")
     >>> sides = {"harmful": test.only(label="refuse"), "harmless": test.only(label="comply")}
     >>> only_token = rl.judges.ScoreTrust((73,), ("I",), {}, {}, {}, {}, {})
@@ -173,27 +175,28 @@ def score_candidates(
     (2, 6)
     """
     directions = several_directions(directions)
-    plain = model.logits(harmless)
-    harmless_plain = scores_from_logits(model, harmless, trust, plain)
-    harmful_plain = scores_from_logits(model, harmful, trust, model.logits(harmful))
-    found: list[Candidate] = []
-    for d in directions:
-        with model.editing(Ablate(d)):
-            ablated = scores_from_logits(model, harmful, trust, model.logits(harmful))
-            kl = kl_divergence(plain, model.logits(harmless))
-        with model.editing(Add(d, strength=1.0)):
-            added = scores_from_logits(model, harmless, trust, model.logits(harmless))
-        found.append(
-            Candidate(
-                layer=d.site.layer,
-                offset=d.offset,
-                ablation=_mean(ablated, harmful_plain),
-                addition=_mean(added, harmless_plain),
-                kl=mean_estimate(kl.tolist(), 0.0),
+    with model.sweeping([d.site.layer for d in directions]):
+        plain = model.logits(harmless)
+        harmless_plain = scores_from_logits(model, harmless, trust, plain)
+        harmful_plain = refusal_scores(model, harmful, trust)
+        candidates: list[Candidate] = []
+        for d in directions:
+            with model.editing(Ablate(d)):
+                ablated = refusal_scores(model, harmful, trust)
+                kl = kl_divergence(plain, model.logits(harmless))
+            with model.editing(Add(d, strength=1.0)):
+                added = refusal_scores(model, harmless, trust)
+            candidates.append(
+                Candidate(
+                    layer=d.site.layer,
+                    offset=d.offset,
+                    ablation=_mean(ablated, harmful_plain),
+                    addition=_mean(added, harmless_plain),
+                    kl=mean_estimate(kl.tolist(), 0.0),
+                )
             )
-        )
-        progress(1)
-    return tuple(found)
+            progress(1)
+    return tuple(candidates)
 
 
 def kl_divergence(
