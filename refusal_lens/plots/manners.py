@@ -77,9 +77,9 @@ def _manners(
 ) -> list[str]:
     """What the first model was taught, in the order of the directions, then what else was said."""
     taught = dict(zip(first.directions, first.taught, strict=True))
-    own = [m for name in names if (m := taught.get(name)) is not None]
-    said = sorted({manner for m in matrices for manner in m.manners})
-    return list(dict.fromkeys((*own, *said)))
+    ordered = [m for name in names if (m := taught.get(name)) is not None]
+    observed = sorted({manner for m in matrices for manner in m.manners})
+    return list(dict.fromkeys((*ordered, *observed)))
 
 
 def _heat(

@@ -7,7 +7,7 @@ from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.results import Results
 from refusal_lens.study.stages.attribution import DECOMPOSITION
 from refusal_lens.study.stages.patching import PATCH_AGREEMENT
-from refusal_lens.tables.patches import told_pairs
+from refusal_lens.tables.patches import pairs_text
 from refusal_lens.tables.table import Cell, Table
 
 _ROWS: Final = 20
@@ -66,7 +66,7 @@ def attribution_of_run(results: Results, category: str | None) -> list[Table | s
         if (agreement := results.find(PATCH_AGREEMENT.of(stage))) is not None:
             found.append(
                 f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
-                f"of one correlation per pair, interval over pairs: {told_pairs(agreement.overall)}"
+                f"of one correlation per pair, interval over pairs: {pairs_text(agreement.overall)}"
             )
     return found
 

@@ -11,9 +11,9 @@ from refusal_lens.tables.table import Cell, Table
 def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
     """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
-    rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
+    rows = [(Cell("all pairs"), Cell(pairs_text(found.overall)))]
     rows += [
-        (Cell(visible(titles.get(c, c))), Cell(told_pairs(e))) for c, e in found.by_category.items()
+        (Cell(visible(titles.get(c, c))), Cell(pairs_text(e))) for c, e in found.by_category.items()
     ]
     return Table(
         "Estimated against real change of the refusal score: each pair of prompts gives one "
@@ -26,7 +26,7 @@ def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[st
     )
 
 
-def told_pairs(e: Estimate) -> str:
+def pairs_text(e: Estimate) -> str:
     """An estimate over pairs with its interval, n and control."""
     ends = interval(e.value, e.low, e.high)
     return f"{ends}, n = {e.n} pairs, control {number(e.control)}"

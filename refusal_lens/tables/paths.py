@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from refusal_lens.attribution import HeadPath, SourceRegions
-from refusal_lens.plots.text import interval, number, told, visible
+from refusal_lens.plots.text import estimate_text, interval, number, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -19,7 +19,7 @@ def regions_table(found: Sequence[SourceRegions], *, titles: Mapping[str, str]) 
     rows = tuple(
         (
             Cell(f"{visible(titles.get(s.category, s.category))}: {head.name}"),
-            *(Cell(told(s.estimate(head, region))) for region in s.regions),
+            *(Cell(estimate_text(s.estimate(head, region))) for region in s.regions),
         )
         for s in found
         for head in s.heads[:_LISTED]

@@ -5,7 +5,7 @@ from typing import Final
 
 from refusal_lens.judges import CLASSES, JudgeAgreement, VerdictCounts
 from refusal_lens.judges.coherence import MOST_NATS
-from refusal_lens.plots.text import percent, told, visible
+from refusal_lens.plots.text import estimate_text, percent, visible
 from refusal_lens.tables.answers import OUTCOMES
 from refusal_lens.tables.table import Cell, Table
 
@@ -51,7 +51,7 @@ def agreement_table(found: Mapping[str, JudgeAgreement]) -> Table:
         (
             Cell(_WHERE.get(where, where)),
             Cell(visible(" and ".join(a.judges))),
-            Cell(told(a.kappa)),
+            Cell(estimate_text(a.kappa)),
             Cell(percent(a.share)),
             Cell(str(a.left_out)),
             Cell(str(a.flagged)),

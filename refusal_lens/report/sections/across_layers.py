@@ -53,11 +53,11 @@ def _with_itself(run: Run) -> Parts:
         return dict.fromkeys(("own_layers", "own_offsets"), why)
     return {
         "own_layers": Figure(
-            plots.plot_own_layers(found, titles=titles),
+            plots.plot_across_layers(found, titles=titles),
             "Cosine of a direction with itself between all layers, with a slider over categories",
         ),
         "own_offsets": Figure(
-            plots.plot_own_offsets(found, titles=titles),
+            plots.plot_across_offsets(found, titles=titles),
             "Cosine of a direction with itself between the template's last tokens",
         ),
     }

@@ -4,7 +4,7 @@ from typing import Final
 
 from refusal_lens.evaluation import MannerMatrix
 from refusal_lens.plots.manners import plot_manners
-from refusal_lens.plots.text import probability, told
+from refusal_lens.plots.text import estimate_text, probability
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
@@ -59,7 +59,7 @@ def _style(run: Run) -> str:
         n = sum(map(sum, m.counts))
         p = "undefined" if m.p is None else probability(m.p)
         parts.append(
-            f"{words} prompts: adjusted mutual information {told(m.dependence)}, p {p}, "
+            f"{words} prompts: adjusted mutual information {estimate_text(m.dependence)}, p {p}, "
             f"{n} refusals in {len(m.manners)} styles"
         )
     return "; ".join(parts) or run.why("manners")
