@@ -17,14 +17,14 @@ from refusal_lens.tables.manners import dependence_table, manners_table
 def _parts(run: Run) -> Parts:
     models: list[dict[Label, MannerMatrix]] = []
     for keys in (MANNERS, CONTROL_MANNERS):
-        found: dict[Label, MannerMatrix] = {}
+        by_side: dict[Label, MannerMatrix] = {}
         for side in LABELS:
             if (m := run.get(keys[side])) is not None:
-                found[side] = m
-        models.append(found)
-    own, control = models
+                by_side[side] = m
+        models.append(by_side)
+    of_model, control = models
     names = ("manners", "dependence", "manners_table", "manners_control")
-    if not own:
+    if not of_model:
         return {**dict.fromkeys(names, ""), "manners": run.why("manners")}
     return {
         "manners": Figure(
@@ -32,7 +32,7 @@ def _parts(run: Run) -> Parts:
             "Manners of refusal under each direction, on benign and on refuse-side prompts",
         ),
         "dependence": dependence_table(models),
-        "manners_table": manners_table(own, titles=run.titles),
+        "manners_table": manners_table(of_model, titles=run.titles),
         "manners_control": manners_table(control, titles=run.titles) if control else "",
     }
 

@@ -34,11 +34,11 @@ def _parts(run: Run) -> Parts:
 
 
 def _cosmic(run: Run) -> str:
-    found = run.get(COSMIC)
-    if found is None:
+    cosmic = run.get(COSMIC)
+    if cosmic is None:
         return run.why("rules")
-    c = found.choice
-    none = f"none of {len(found.candidates)} candidates passes its rule"
+    c = cosmic.choice
+    none = f"none of {len(cosmic.candidates)} candidates passes its rule"
     return none if c is None else f"layer {c.layer}, offset {c.offset}"
 
 
