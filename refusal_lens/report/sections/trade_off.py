@@ -30,8 +30,8 @@ def _parts(run: Run) -> Parts:
 
 
 def _compared_on(run: Run, curves: TradeOff, other: bool) -> str:
-    """Which model the curves are of, whose directions and scores, and how refusals are told."""
-    model, judged = curves.model, f" Refusals are told by {visible(curves.judged_by)}."
+    """Which model the curves are of, whose directions and scores, and what judges refusals."""
+    model, judged = curves.model, f" Refusals are judged by {visible(curves.judged_by)}."
     if not other:
         return f"Measured in {visible(model)}.{judged}"
     studied = visible(str(run.results.manifest.get("model")))
