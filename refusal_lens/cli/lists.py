@@ -35,8 +35,8 @@ def models() -> None:
         size = f"{m.weights.tensors_bytes / 1e9:.1f} GB on disk"
         table.add_row(m.key, f"{m.title}: {m.purpose}", f"{m.licence}, {size}, {here}")
     out.print(table)
-    told = f"`refusal-lens study` studies {STUDIED}; `load_model()` loads {SMALL}."
-    out.print(told, markup=False)
+    note = f"`refusal-lens study` studies {STUDIED}; `load_model()` loads {SMALL}."
+    out.print(note, markup=False)
     out.print(
         "Also: a hub id of any chat model that TransformerLens bridges, a Hugging Face folder, a "
         ".gguf file; each needs a chat template.",

@@ -225,8 +225,8 @@ def attribute(
         if full or not prompt.strip():
             what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
             raise InputError(f"{what}; give a prompt to take apart, without --full")
-        told = explain_prompt(run, prompt, placement, category=category)
-        out.print(to_rich(parts_table(told.attribution)), to_rich(sources_table(told.sources)))
+        parts = explain_prompt(run, prompt, placement, category=category)
+        out.print(to_rich(parts_table(parts.attribution)), to_rich(sources_table(parts.sources)))
         return
     with bars(out, err) as shown:
         results = run_attribution(run, shown, placement, category=category, full=full)
@@ -275,13 +275,13 @@ def _words(text: str, option: str) -> list[str]:
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    found: list[int] = []
+    layers: list[int] = []
     for word in _words(text, "--layers"):
         first, dash, last = word.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise InputError(f"--layers {text!r}: {word!r} is not a number or a range like 8-20")
-        found.extend(range(int(first), int(last if dash else first) + 1))
-    return tuple(sorted(set(found)))
+        layers.extend(range(int(first), int(last if dash else first) + 1))
+    return tuple(sorted(set(layers)))
 
 
 def _quiet_libraries() -> None:

@@ -81,14 +81,14 @@ def findings(
 
     Example: refusal-lens findings runs/qwen-coder-0.5b-seed0 --into data/models/qwen-coder-0.5b.md
     """
-    from refusal_lens.report.findings import findings as found_in
+    from refusal_lens.report.findings import findings as findings_of
     from refusal_lens.report.findings import write_findings
     from refusal_lens.report.run import Run
     from refusal_lens.study import Results
 
-    held = [Run(Results.open(run)) for run in runs]
+    opened = [Run(Results.open(run)) for run in runs]
     if into is None:
-        out.print(found_in(held, short=short), markup=False, highlight=False, soft_wrap=True)
+        out.print(findings_of(opened, short=short), markup=False, highlight=False, soft_wrap=True)
         return
-    write_findings(held, into, short=short)
+    write_findings(opened, into, short=short)
     out.print(f"written: {escape(str(into))}", highlight=False)

@@ -38,8 +38,8 @@ from refusal_lens.plots.shared_pool import plot_pool_effects as plot_pool_effect
 from refusal_lens.plots.shared_pool import plot_pooled_cosines as plot_pooled_cosines
 from refusal_lens.plots.structure import plot_dimension as plot_dimension
 from refusal_lens.plots.structure import plot_remainders as plot_remainders
+from refusal_lens.plots.subspaces import plot_across_layers as plot_across_layers
+from refusal_lens.plots.subspaces import plot_across_offsets as plot_across_offsets
 from refusal_lens.plots.subspaces import plot_angles as plot_angles
-from refusal_lens.plots.subspaces import plot_own_layers as plot_own_layers
-from refusal_lens.plots.subspaces import plot_own_offsets as plot_own_offsets
 from refusal_lens.plots.tokens import plot_tokens as plot_tokens
 from refusal_lens.plots.trade_off import plot_trade_off as plot_trade_off

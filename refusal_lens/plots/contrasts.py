@@ -20,7 +20,7 @@ _TEMPLATE: Final = (
 
 
 def plot_contrasts(
-    found: BehaviourContrasts,
+    contrasts: BehaviourContrasts,
     *,
     layer: int | None = None,
     titles: Mapping[str, str] | None = None,
@@ -31,23 +31,26 @@ def plot_contrasts(
 
     >>> plot_contrasts(contrasts, layer=15).write_html("contrasts.html")
     """
-    layers = [s.layer for s in found.sites]
+    layers = [s.layer for s in contrasts.sites]
     first = layers.index(layer) if layer in layers else len(layers) // 2
     if titles is not None:
-        named = replace(found, names=tuple(titles.get(n, n) for n in found.names))
+        named = replace(contrasts, names=tuple(titles.get(n, n) for n in contrasts.names))
         steps = [replace(_cells(named, s), texts=_short(named, s)) for s in range(len(layers))]
         labels = tuple(tick(name, _LABEL) for name in named.names)
         sheet = Sheet("corrected cosine, by behaviour", labels, steps)
-        return plot_matrices([sheet], layer_names(found.sites), first=first, look=Look(cell=58))
-    steps = [_cells(found, s) for s in range(len(layers))]
-    sheet = Sheet("corrected cosine between contrasts", _labels(found), steps)
-    return plot_matrices([sheet], layer_names(found.sites), first=first, look=_LOOK)
+        return plot_matrices([sheet], layer_names(contrasts.sites), first=first, look=Look(cell=58))
+    steps = [_cells(contrasts, s) for s in range(len(layers))]
+    sheet = Sheet("corrected cosine between contrasts", _labels(contrasts), steps)
+    return plot_matrices([sheet], layer_names(contrasts.sites), first=first, look=_LOOK)
 
 
-def _short(found: BehaviourContrasts, s: int) -> list[list[str]]:
+def _short(contrasts: BehaviourContrasts, s: int) -> list[list[str]]:
     """The values alone; in brackets where the interval holds both 0 and 1."""
     rows = zip(
-        found.corrected[s].tolist(), found.low[s].tolist(), found.high[s].tolist(), strict=True
+        contrasts.corrected[s].tolist(),
+        contrasts.low[s].tolist(),
+        contrasts.high[s].tolist(),
+        strict=True,
     )
     return [
         [
@@ -58,18 +61,18 @@ def _short(found: BehaviourContrasts, s: int) -> list[list[str]]:
     ]
 
 
-def _labels(found: BehaviourContrasts) -> tuple[str, ...]:
+def _labels(contrasts: BehaviourContrasts) -> tuple[str, ...]:
     """A line for either side of a contrast."""
     return tuple(
-        "<br>− ".join(tick(side, _LABEL) for side in name.split(" - ")) for name in found.names
+        "<br>− ".join(tick(side, _LABEL) for side in name.split(" - ")) for name in contrasts.names
     )
 
 
-def _cells(found: BehaviourContrasts, s: int) -> Cells:
-    parts = (found.corrected, found.low, found.high, found.naive)
+def _cells(contrasts: BehaviourContrasts, s: int) -> Cells:
+    parts = (contrasts.corrected, contrasts.low, contrasts.high, contrasts.naive)
     value, low, high, naive = (part[s].tolist() for part in parts)
-    reliability = found.reliability[s].tolist()
-    names = [escape(name) for name in found.names]
+    reliability = contrasts.reliability[s].tolist()
+    names = [escape(name) for name in contrasts.names]
     n = range(len(names))
     hovers = [
         [
@@ -90,6 +93,6 @@ def _cells(found: BehaviourContrasts, s: int) -> Cells:
             if x != y and value[y][x] == value[y][x]:
                 ends = interval(value[y][x], low[y][x], high[y][x]).partition(" ")[2]
                 texts[y][x] += f"<br>{ends}"
-    where = f"{found.sites[s]}, offset {found.offset}"
+    where = f"{contrasts.sites[s]}, offset {contrasts.offset}"
     values = [[None if v != v else round(v, 4) for v in row] for row in value]
     return Cells(values, _TEMPLATE.format(where=where), hovers, texts=texts)

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from refusal_lens.geometry.control_adapters import MatrixAgreement, Planted, Question, What
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
-from refusal_lens.plots.text import probability, told
+from refusal_lens.plots.text import estimate_text, probability
 
 LOOK: Final[dict[Question, tuple[str, str, str]]] = {
     "seeds": ("two trainings", POOLED, "solid"),
@@ -70,4 +70,5 @@ def plot_planted(planted: Planted, *, layer: int | None = None) -> go.Figure:
 
 
 def _hover(a: MatrixAgreement, name: str) -> str:
-    return f"{name}, layer {a.layer}<br>correlation {told(a.correlation)}<br>p {probability(a.p)}"
+    correlation = estimate_text(a.correlation)
+    return f"{name}, layer {a.layer}<br>correlation {correlation}<br>p {probability(a.p)}"

@@ -16,7 +16,7 @@ Matrix = list[list[float | None]]
 
 @final
 @dataclass(frozen=True)
-class Held:
+class PanelAtSite:
     """One geometry at one site as plain numbers; `rows` finds the categories of the figure."""
 
     site: Site
@@ -30,10 +30,12 @@ class Held:
         """The matrix, None where undefined."""
         if not self.cosines:
             return [[None] * len(self.rows) for _ in self.rows]
-        held = self.cosines[0 if value == "naive" else 1]
+        matrix = self.cosines[0 if value == "naive" else 1]
         return [
             [
-                None if a is None or b is None or math.isnan(held[a][b]) else round(held[a][b], 4)
+                None
+                if a is None or b is None or math.isnan(matrix[a][b])
+                else round(matrix[a][b], 4)
                 for b in self.rows
             ]
             for a in self.rows
@@ -70,28 +72,29 @@ class Panel:
         """Escaped titles, cut for an axis."""
         return tuple(tick(t) for t in self.titles)
 
-    def at(self, site: Site) -> Held:
+    def at(self, site: Site) -> PanelAtSite:
         """The panel's numbers at a site; none where the geometry was not measured there."""
         g = self.geometry
         rows = tuple(g.categories.index(c) if c in g.categories else None for c in self.categories)
         if site not in g.sites:
             nothing = (None,) * len(rows)
-            return Held(site, rows, g.n, (), nothing, ("",) * len(rows))
+            return PanelAtSite(site, rows, g.n, (), nothing, ("",) * len(rows))
         s = g.sites.index(site)
         parts = (g.reliability, g.reliability_low, g.reliability_high)
-        found = list(zip(*(part[s].tolist() for part in parts), strict=True))
+        reliability = list(zip(*(part[s].tolist() for part in parts), strict=True))
         bounds = tuple(
-            None if row is None or math.isnan(sum(found[row])) else found[row] for row in rows
+            None if row is None or math.isnan(sum(reliability[row])) else reliability[row]
+            for row in rows
         )
-        return Held(
+        return PanelAtSite(
             site,
             rows,
             g.n,
             tuple(part[s].tolist() for part in (g.naive, g.corrected, g.low, g.high, g.ceiling)),
             bounds,
-            tuple("undefined" if ends is None else _told(ends) for ends in bounds),
+            tuple("undefined" if ends is None else _reliability_text(ends) for ends in bounds),
         )
 
 
-def _told(ends: tuple[float, float, float]) -> str:
+def _reliability_text(ends: tuple[float, float, float]) -> str:
     return interval(*ends) + ("" if ends[1] >= MEASURABLE else " (not measurable)")

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from refusal_lens.geometry import Comparison, Geometry
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.plots.cosine_panels import Held, Panel, Value
+from refusal_lens.plots.cosine_panels import Panel, PanelAtSite, Value
 from refusal_lens.plots.matrices import Cells, Hovers, Sheet, Side, plot_matrices
 from refusal_lens.plots.palette import CONTROL, POOLED
 from refusal_lens.plots.panels import layer_names
@@ -118,37 +118,37 @@ def _first(sites: tuple[Site, ...], layer: int | None) -> int:
 
 
 def _cells(panel: Panel, site: Site) -> Cells:
-    held = panel.at(site)
-    values, n = held.values(panel.value), len(panel.labels)
+    at_site = panel.at(site)
+    values, n = at_site.values(panel.value), len(panel.labels)
     struck = tuple(
         (x, y)
         for y in range(n)
         for x in range(n)
-        if values[y][x] is not None and held.doubtful(x, y)
+        if values[y][x] is not None and at_site.doubtful(x, y)
     )
     where = f"{panel.name}, {site}, offset {panel.geometry.offset}"
     hovers: Hovers = [[()] * n for _ in range(n)]
     for y in range(n):
         for x in range(y, n):
-            hovers[y][x] = hovers[x][y] = _hover(panel, held, y, x)
+            hovers[y][x] = hovers[x][y] = _hover(panel, at_site, y, x)
     return Cells(values, _TEMPLATE.format(where=where), hovers, struck)
 
 
-def _hover(panel: Panel, held: Held, y: int, x: int) -> tuple[str, ...]:
+def _hover(panel: Panel, at_site: PanelAtSite, y: int, x: int) -> tuple[str, ...]:
     """What a hover says of a cell; `_TEMPLATE` holds the words between."""
     names = (panel.labels[y], panel.labels[x])
-    a, b = held.rows[y], held.rows[x]
-    if not held.cosines or a is None or b is None:
+    a, b = at_site.rows[y], at_site.rows[x]
+    if not at_site.cosines or a is None or b is None:
         return (*names, "not measured here", "–", "–", "–", "–", "–")
-    naive, corrected, low, high, ceiling = (part[a][b] for part in held.cosines)
+    naive, corrected, low, high, ceiling = (part[a][b] for part in at_site.cosines)
     return (
         *names,
         interval(corrected, low, high),
-        str(min(held.n[a], held.n[b])),
+        str(min(at_site.n[a], at_site.n[b])),
         number(naive),
         number(ceiling),
-        held.reliable[y],
-        held.reliable[x],
+        at_site.reliable[y],
+        at_site.reliable[x],
     )
 
 
@@ -161,16 +161,18 @@ def _difference(comparison: Comparison, panels: list[Panel], s: int) -> Cells:
     hovers: Hovers = [[()] * n for _ in range(n)]
     for y in range(n):
         for x in range(y, n):
-            ours, theirs = (_hover(p, held, y, x) for p, held in zip(panels, both, strict=True))
+            ours, theirs = (
+                _hover(p, at_site, y, x) for p, at_site in zip(panels, both, strict=True)
+            )
             change = interval(value[y][x], low[y][x], high[y][x])
             count = str(min(comparison.n[y], comparison.n[x]))
-            told = (*ours[:2], change, count, ours[2], ours[5], theirs[2], theirs[5])
-            hovers[y][x] = hovers[x][y] = told
+            hover = (*ours[:2], change, count, ours[2], ours[5], theirs[2], theirs[5])
+            hovers[y][x] = hovers[x][y] = hover
     struck = tuple(
         (x, y)
         for y in range(n)
         for x in range(n)
-        if value[y][x] == value[y][x] and any(held.doubtful(x, y) for held in both)
+        if value[y][x] == value[y][x] and any(at_site.doubtful(x, y) for at_site in both)
     )
     names = (panels[0].name, panels[1].name)
     where = f"{names[0]} minus {names[1]}, {site}, offset {comparison.offset}"
@@ -193,9 +195,9 @@ def _reliabilities(panels: list[Panel], sites: tuple[Site, ...]) -> Side:
 
 
 def _reliability(panel: Panel, site: Site, i: int, panels: int, whole: bool) -> go.Scatter:
-    held = panel.at(site)
-    shown = [y for y, ends in enumerate(held.bounds) if ends is not None]
-    value, low, high = ([held.ends(y)[k] for y in shown] for k in range(3))
+    at_site = panel.at(site)
+    shown = [y for y, ends in enumerate(at_site.bounds) if ends is not None]
+    value, low, high = ([at_site.ends(y)[k] for y in shown] for k in range(3))
     trace = go.Scatter(
         x=value,
         y=[y + (0.16 if i else (-0.16 if panels > 1 else 0)) for y in shown],
@@ -207,7 +209,7 @@ def _reliability(panel: Panel, site: Site, i: int, panels: int, whole: bool) -> 
         },
         customdata=[
             f"<b>{panel.labels[y]}</b><br>{panel.name}, {site}<br>reliability "
-            f"{held.reliable[y]}, n = {held.n[held.rows[y] or 0]} pairs"
+            f"{at_site.reliable[y]}, n = {at_site.n[at_site.rows[y] or 0]} pairs"
             for y in shown
         ],
     )

@@ -36,7 +36,7 @@ def plot_curves(
         {
             "label": escape(titles.get(a, a)),
             "method": "restyle",
-            "args": [{"visible": [own == a for own in owner]}],
+            "args": [{"visible": [category == a for category in owner]}],
         }
         for a in geometry.categories
     ]

@@ -15,7 +15,7 @@ from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.plots.effects import COLOURS, error_bars
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, TEXT
 from refusal_lens.plots.panels import dress
-from refusal_lens.plots.text import number, percent, told
+from refusal_lens.plots.text import estimate_text, number, percent
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
 from refusal_lens.selection import Candidate
@@ -47,18 +47,18 @@ def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
             marker={"color": [REFUSE if (e.value or 0) > 0 else BENIGN for e in estimates]},
             error_x=error_bars([*estimates], TEXT),
             customdata=[
-                f"<b>{c.name}</b>: {told(e, 3)} pairs of all categories"
+                f"<b>{c.name}</b>: {estimate_text(e, 3)} pairs of all categories"
                 for c, e in zip(top, estimates, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    held = [(i, e.control) for i, e in enumerate(estimates) if e.control is not None]
+    controls = [(i, e.control) for i, e in enumerate(estimates) if e.control is not None]
     figure.add_trace(
         circles(
-            [v for _, v in held],
-            [i for i, _ in held],
-            [f"<b>{top[i].name}</b> in the control model: {number(v, 3)}" for i, v in held],
+            [v for _, v in controls],
+            [i for i, _ in controls],
+            [f"<b>{top[i].name}</b> in the control model: {number(v, 3)}" for i, v in controls],
         )
     )
     in_rows(figure, 62, [c.name for c in top])
@@ -121,7 +121,7 @@ def plot_front_scores(choice: Candidate) -> go.Figure:
         heads.append((len(rows), name))
         plain = Estimate(e.control, None, None, e.n, "unedited")
         rows += [("", None, colour), ("unedited", plain, TEXT), (edit, e, colour)]
-    figure = _effect_rows(rows, heads, told)
+    figure = _effect_rows(rows, heads, estimate_text)
     figure.update_xaxes(title_text="refusal score (log-odds, nats)", nticks=5)
     return figure
 

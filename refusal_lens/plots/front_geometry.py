@@ -12,7 +12,7 @@ from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.front import ROWS, WIDTH, circles, in_rows
 from refusal_lens.plots.palette import DIVERGING, QUIET, TEXT, UNDEFINED, mark_of
-from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.plots.text import escape, estimate_text, interval, tick
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
@@ -58,7 +58,7 @@ def plot_front_directions(
                 "line": {"width": 1.8, "color": colours},
             },
             customdata=[
-                f"<b>{name}</b><br>reliability {told(e)} pairs<br>"
+                f"<b>{name}</b><br>reliability {estimate_text(e)} pairs<br>"
                 f"{'measurable' if k else 'not measurable'}; "
                 f"{escape(verdicts.get(c, 'not tested'))}"
                 for name, e, k, c in zip(names, estimates, kept, geometry.categories, strict=True)
@@ -97,12 +97,12 @@ def _reliability(g: Geometry, s: int, i: int) -> Estimate:
 
 def _control_reliability(control: Geometry, categories: Sequence[str], layer: int) -> go.Scatter:
     s = control.sites.index(Site(layer))
-    held = {c: _reliability(control, s, i) for i, c in _numbered(control)}
-    rows = [(i, held[c]) for i, c in enumerate(categories) if c in held]
+    by_category = {c: _reliability(control, s, i) for i, c in _numbered(control)}
+    rows = [(i, by_category[c]) for i, c in enumerate(categories) if c in by_category]
     return circles(
         [e.value for _, e in rows],
         [i for i, _ in rows],
-        [f"control model: reliability {told(e)} pairs" for _, e in rows],
+        [f"control model: reliability {estimate_text(e)} pairs" for _, e in rows],
     )
 
 

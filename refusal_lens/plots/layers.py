@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from refusal_lens.plots.palette import BENIGN, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import dress
-from refusal_lens.plots.text import number, told
+from refusal_lens.plots.text import estimate_text, number
 from refusal_lens.records import Estimate
 from refusal_lens.selection import KL_LIMIT, Candidate, Selection
 
@@ -32,10 +32,10 @@ def plot_layers(
     )
     offsets = sorted({c.offset for c in candidates}, reverse=True)
     for dash, offset in zip(_DASHES * len(offsets), offsets, strict=False):
-        own = sorted((c for c in candidates if c.offset == offset), key=lambda c: c.layer)
+        at_offset = sorted((c for c in candidates if c.offset == offset), key=lambda c: c.layer)
         note = "" if len(offsets) == 1 else f", offset {offset}"
-        layers = [c.layer for c in own]
-        ablation, addition = [c.ablation for c in own], [c.addition for c in own]
+        layers = [c.layer for c in at_offset]
+        ablation, addition = [c.ablation for c in at_offset], [c.addition for c in at_offset]
         for name, estimates, colour in (
             (_ABLATION, ablation, BENIGN),
             (_ADDITION, addition, REFUSE),
@@ -43,7 +43,9 @@ def plot_layers(
             figure.add_trace(_curve(name + note, layers, estimates, colour, dash), row=1, col=1)
             if offset == offsets[0]:
                 figure.add_trace(_unedited(name, layers, estimates, colour), row=1, col=1)
-        kl = _curve("KL, ablated from unedited" + note, layers, [c.kl for c in own], POOLED, dash)
+        kl = _curve(
+            "KL, ablated from unedited" + note, layers, [c.kl for c in at_offset], POOLED, dash
+        )
         figure.add_trace(kl, row=2, col=1)
     _mark(figure, selection)
     dress(figure, 560)
@@ -76,7 +78,7 @@ def _curve(
         line={"color": colour, "width": 2, "dash": dash},
         marker={"size": 6},
         customdata=[
-            f"<b>{name}</b><br>layer {x}<br>{told(e)}"
+            f"<b>{name}</b><br>layer {x}<br>{estimate_text(e)}"
             for x, e in zip(layers, estimates, strict=True)
         ],
         hovertemplate="%{customdata}<extra></extra>",

@@ -74,10 +74,10 @@ def plot_separation(
         title = escape(titles.get(category, category))
         if control is not None and category in control.categories and offset in control.offsets:
             head = f"<b>{title}</b>, {escape(names[1])}"
-            for trace in _sides(control, category, offset, head, own=False):
+            for trace in _sides(control, category, offset, head, coloured=False):
                 figure.add_trace(trace, row=row, col=column)
         head = f"<b>{title}</b>, {escape(names[0])}"
-        for trace in _sides(directions, category, offset, head, own=True):
+        for trace in _sides(directions, category, offset, head, coloured=True):
             legend = i == 0 and trace.mode == "lines" and trace.fill is None
             figure.add_trace(trace.update(showlegend=legend), row=row, col=column)
     return figure
@@ -107,19 +107,19 @@ def _length(g: Geometry, category: str, titles: Mapping[str, str], name: str) ->
 
 
 def _sides(
-    d: DirectionSet, category: str, offset: int, head: str, *, own: bool
+    d: DirectionSet, category: str, offset: int, head: str, *, coloured: bool
 ) -> list[go.Scatter]:
     c, o = d.categories.index(category), d.offsets.index(offset)
     rows = [i for i, s in enumerate(d.sites) if s == Site(s.layer)]
     layers = [d.sites[i].layer for i in rows]
     low, high, scale = (plain(part[c, o][rows]) for part in (d.low, d.high, d.scale))
     n_refuse, n_benign = d.count[c]
-    found = [band(layers, low, high, REFUSE if own else CONTROL, "between")]
+    traces = [band(layers, low, high, REFUSE if coloured else CONTROL, "between")]
     for side, values, n, colour in (
         ("refuse", high, n_refuse, REFUSE),
         ("benign", low, n_benign, BENIGN),
     ):
-        found.append(
+        traces.append(
             go.Scatter(
                 x=layers,
                 y=values,
@@ -128,15 +128,15 @@ def _sides(
                 legendgroup=side,
                 showlegend=False,
                 line={
-                    "color": colour if own else CONTROL,
+                    "color": colour if coloured else CONTROL,
                     "width": 1.8,
-                    "dash": "solid" if own else "dot",
+                    "dash": "solid" if coloured else "dot",
                 },
                 customdata=_side_hovers(head, side, n, values, scale),
                 hovertemplate="layer %{x}<br>%{customdata}<extra></extra>",
             )
         )
-    return found
+    return traces
 
 
 def _side_hovers(head: str, side: str, n: int, values: Numbers, scale: Numbers) -> list[str]:

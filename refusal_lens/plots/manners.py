@@ -75,11 +75,11 @@ def _directions(matrices: Sequence[MannerMatrix]) -> list[str]:
 def _manners(
     matrices: Sequence[MannerMatrix], first: MannerMatrix, names: Sequence[str]
 ) -> list[str]:
-    """What the first model was taught, in the order of the directions, then what else was said."""
+    """What the first model was taught, in the order of the directions, then the others observed."""
     taught = dict(zip(first.directions, first.taught, strict=True))
-    own = [m for name in names if (m := taught.get(name)) is not None]
-    said = sorted({manner for m in matrices for manner in m.manners})
-    return list(dict.fromkeys((*own, *said)))
+    ordered = [m for name in names if (m := taught.get(name)) is not None]
+    observed = sorted({manner for m in matrices for manner in m.manners})
+    return list(dict.fromkeys((*ordered, *observed)))
 
 
 def _heat(

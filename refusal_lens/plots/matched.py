@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from refusal_lens.evaluation import Matched
 from refusal_lens.plots.palette import mark_of
 from refusal_lens.plots.panels import dress
-from refusal_lens.plots.text import escape, told
+from refusal_lens.plots.text import escape, estimate_text
 from refusal_lens.plots.titles import Titles, titles_of
 
 _APART: Final = 0.006  # between the intervals of two directions at one refusal rate
@@ -50,7 +50,7 @@ def plot_matched(matched: Matched, *, titles: Titles = None) -> go.Figure:
                 name=name if reached else f"{name}: not reached",
                 marker={"symbol": mark.symbol, "size": 8, "color": mark.colour},
                 customdata=[
-                    f"<b>{name}</b> at {rate:.0%} refusal<br>over-refusal {told(e)}"
+                    f"<b>{name}</b> at {rate:.0%} refusal<br>over-refusal {estimate_text(e)}"
                     for rate, e in reached
                 ],
                 hovertemplate="%{customdata}<extra></extra>",

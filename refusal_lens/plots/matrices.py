@@ -95,11 +95,13 @@ def plot_matrices(
     cell = look.cell or _cell(len(sheets[0].labels), len(sheets), side)
 
     def traces(step: int, whole: bool) -> Traces:
-        found = [t for i, sheet in enumerate(sheets) for t in _matrix(sheet, step, cell, i, whole)]
+        matrices = [
+            t for i, sheet in enumerate(sheets) for t in _matrix(sheet, step, cell, i, whole)
+        ]
         beside = [] if side is None else side.traces(step, whole)
         for trace in beside if whole else ():
             trace.update(xaxis=_axis("x", len(sheets)), yaxis=_axis("y", len(sheets)))
-        return found + beside
+        return matrices + beside
 
     shown = traces(first, True)
     figure = go.Figure([*shown, _scale_keeper()])
@@ -131,13 +133,13 @@ def _cell(n: int, panels: int, side: Side | None) -> int:
 
 
 def _matrix(sheet: Sheet, step: int, cell: int, i: int, whole: bool) -> Traces:
-    held = sheet.steps[step]
-    values = held.values
-    texts = held.texts or [["" if v is None else number(v) for v in row] for row in values]
+    cells = sheet.steps[step]
+    values = cells.values
+    texts = cells.texts or [["" if v is None else number(v) for v in row] for row in values]
     words = "undefined" if cell >= _WIDE else "undef."
     missing_texts = [
-        [(t or words) if v is None else "" for v, t in zip(row, own, strict=True)]
-        for row, own in zip(values, texts, strict=True)
+        [(t or words) if v is None else "" for v, t in zip(row, row_texts, strict=True)]
+        for row, row_texts in zip(values, texts, strict=True)
     ]
     if cell < _READABLE:
         texts = missing_texts = [["" for _ in row] for row in values]
@@ -145,17 +147,17 @@ def _matrix(sheet: Sheet, step: int, cell: int, i: int, whole: bool) -> Traces:
     shown = go.Heatmap(
         z=np.array(values, dtype=object),
         text=np.array(texts, dtype=object),
-        customdata=np.array(held.hovers, dtype=object),
-        hovertemplate=held.template,
+        customdata=np.array(cells.hovers, dtype=object),
+        hovertemplate=cells.template,
     )
     missing = go.Heatmap(
         z=np.array([[0 if v is None else None for v in row] for row in values], dtype=object),
         text=np.array(missing_texts, dtype=object),
     )
-    hatch = go.Scatter(x=[x for x, _ in held.struck], y=[y for _, y in held.struck])
+    hatch = go.Scatter(x=[x for x, _ in cells.struck], y=[y for _, y in cells.struck])
     if whole:
         _style_matrix(shown, missing, hatch, cell, i)
-        size = min(11, round(cell * (0.18 if held.texts is None else 0.22)))
+        size = min(11, round(cell * (0.18 if cells.texts is None else 0.22)))
         missing.update(textfont_size=size)
     return [shown, missing, hatch]
 

@@ -68,9 +68,9 @@ def marks(categories: Iterable[str]) -> dict[str, Mark]:
 
 def mark_of(name: str, categories: Iterable[str], controls: Iterable[str] = ()) -> Mark:
     """The mark of a curve: a category's own, near black for "pooled", dashed grey for a control."""
-    own = marks(categories)
-    if name in own:
-        return own[name]
+    of_category = marks(categories)
+    if name in of_category:
+        return of_category[name]
     if name == "pooled":
         return Mark(POOLED, "circle")
     place = list(controls).index(name) if name in list(controls) else 0

@@ -142,8 +142,10 @@ def plot_shares(
     """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance)
-    said = {c: f"{titles.get(c, c)}: {verdicts.get(c, 'untested')}" for c in geometry.categories}
-    figure = small_panels(geometry.categories, said, "share")
+    headings = {
+        c: f"{titles.get(c, c)}: {verdicts.get(c, 'untested')}" for c in geometry.categories
+    }
+    figure = small_panels(geometry.categories, headings, "share")
     layers = [s.layer for s in geometry.sites]
     for i, category in enumerate(geometry.categories):
         row, column = place(i)
@@ -151,15 +153,15 @@ def plot_shares(
         colour = mark_of(category, titles).colour
         parts = (comparison.share, comparison.share_low, comparison.share_high)
         value, low, high = (plain(part[:, i]) for part in parts)
-        told = [f"difference {interval(*v)}, {n}" for v in zip(value, low, high, strict=True)]
-        curves = [("difference", value, told, {"color": colour, "dash": "dot"})]
-        for name, g, own in ((names[0], geometry, colour), (names[1], control, CONTROL)):
+        hovers = [f"difference {interval(*v)}, {n}" for v in zip(value, low, high, strict=True)]
+        curves = [("difference", value, hovers, {"color": colour, "dash": "dot"})]
+        for name, g, line_colour in ((names[0], geometry, colour), (names[1], control, CONTROL)):
             shares = plain(g.share[:, i])
-            told = [f"{escape(name)}: share {number(v)}, {n}" for v in shares]
-            curves.append((escape(name), shares, told, {"color": own}))
+            hovers = [f"{escape(name)}: share {number(v)}, {n}" for v in shares]
+            curves.append((escape(name), shares, hovers, {"color": line_colour}))
         figure.add_trace(band(layers, low, high, colour, "difference"), row=row, col=column)
-        for name, values, told, line in curves:
-            trace = _curve(name, layers, values, escape(titles.get(category, category)), told)
+        for name, values, hovers, line in curves:
+            trace = _curve(name, layers, values, escape(titles.get(category, category)), hovers)
             trace.update(line=line, line_width=1.8, showlegend=i == 0)
             figure.add_trace(trace, row=row, col=column)
         where: dict[str, Any] = {"row": row, "col": column}

@@ -20,45 +20,45 @@ _TEMPLATE: Final = (
 )
 
 
-def plot_pooled_cosines(found: SharedPool, *, titles: Titles = None) -> go.Figure:
+def plot_pooled_cosines(shared: SharedPool, *, titles: Titles = None) -> go.Figure:
     """Corrected cosines with matched twins, and with one benign pool for all.
 
     >>> plot_pooled_cosines(shared_pool).write_html("pool.html")
     """
-    titles = titles_of(titles, found.categories)
-    pool = escape(titles.get(found.pool, found.pool))
+    titles = titles_of(titles, shared.categories)
+    pool = escape(titles.get(shared.pool, shared.pool))
     return _drawn(
-        found,
+        shared,
         {
-            "corrected cosine, matched twins": found.matched,
-            f"corrected cosine, one pool<br>(the benign side of {pool})": found.pooled,
+            "corrected cosine, matched twins": shared.matched,
+            f"corrected cosine, one pool<br>(the benign side of {pool})": shared.pooled,
         },
         titles,
     )
 
 
-def plot_pool_effects(found: SharedPool, *, titles: Titles = None) -> go.Figure:
+def plot_pool_effects(shared: SharedPool, *, titles: Titles = None) -> go.Figure:
     """What the pool adds to a cosine: noise that all share (taken off in the figure above), and
     the reference that all share.
 
     >>> plot_pool_effects(shared_pool).write_html("pool.html")
     """
-    titles = titles_of(titles, found.categories)
+    titles = titles_of(titles, shared.categories)
     parts = {
-        f"shared noise<br>(gone as the pool grows; n = {found.n_pool})": found.shared_noise,
-        "common reference<br>(one pool minus matched; stays)": found.reference,
+        f"shared noise<br>(gone as the pool grows; n = {shared.n_pool})": shared.shared_noise,
+        "common reference<br>(one pool minus matched; stays)": shared.reference,
     }
-    return _drawn(found, parts, titles)
+    return _drawn(shared, parts, titles)
 
 
 def _drawn(
-    found: SharedPool,
+    shared: SharedPool,
     parts: Mapping[str, Float[Tensor, "site category category"]],
     titles: Mapping[str, str],
 ) -> go.Figure:
-    shown = [titles.get(c, c) for c in found.categories]
+    shown = [titles.get(c, c) for c in shared.categories]
     labels = tuple(tick(title) for title in shown)
-    hovers = _hovers(found, [escape(title) for title in shown])
+    hovers = _hovers(shared, [escape(title) for title in shown])
     sheets = [
         Sheet(heading, labels, [Cells([plain(row) for row in matrix[0]], _TEMPLATE, hovers)])
         for heading, matrix in parts.items()
@@ -66,19 +66,19 @@ def _drawn(
     return plot_matrices(sheets, ["only"])
 
 
-def _hovers(found: SharedPool, names: list[str]) -> Hovers:
+def _hovers(shared: SharedPool, names: list[str]) -> Hovers:
     matched, pooled, low, high, noise, reference = (
         part[0].tolist()
         for part in (
-            found.matched,
-            found.pooled,
-            found.pooled_low,
-            found.pooled_high,
-            found.shared_noise,
-            found.reference,
+            shared.matched,
+            shared.pooled,
+            shared.pooled_low,
+            shared.pooled_high,
+            shared.shared_noise,
+            shared.reference,
         )
     )
-    where = f"{found.sites[0]}, offset {found.offset}, pool n = {found.n_pool}"
+    where = f"{shared.sites[0]}, offset {shared.offset}, pool n = {shared.n_pool}"
     n = range(len(names))
     return [
         [
@@ -89,7 +89,7 @@ def _hovers(found: SharedPool, names: list[str]) -> Hovers:
                 interval(pooled[y][x], low[y][x], high[y][x]),
                 number(noise[y][x], 3),
                 number(reference[y][x]),
-                f"n = {min(found.n[y], found.n[x])} prompts a side, {where}",
+                f"n = {min(shared.n[y], shared.n[x])} prompts a side, {where}",
             )
             for x in n
         ]

@@ -10,7 +10,7 @@ from refusal_lens.geometry import Structure
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.palette import CONTROL, POOLED, QUIET, mark_of
 from refusal_lens.plots.panels import band, dress
-from refusal_lens.plots.text import escape, interval, tick, told
+from refusal_lens.plots.text import escape, estimate_text, interval, tick
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.sites import Site
 
@@ -24,8 +24,8 @@ def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figu
     >>> plot_dimension(structure).write_html("dimension.html")
     """
     layers = [s.layer for s in structure.sites]
-    found = structure.dimension
-    value, low, high = ([getattr(e, x) for e in found] for x in ("value", "low", "high"))
+    dimensions = structure.dimension
+    value, low, high = ([getattr(e, x) for e in dimensions] for x in ("value", "low", "high"))
     figure = go.Figure(band(layers, low, high, POOLED, "own"))
     figure.add_scatter(
         x=layers,
@@ -34,12 +34,14 @@ def plot_dimension(structure: Structure, *, layer: int | None = None) -> go.Figu
         name="effective dimension",
         line={"color": POOLED, "width": 2},
         marker_size=5,
-        customdata=[f"layer {k}<br>{told(e)}" for k, e in zip(layers, found, strict=True)],
+        customdata=[
+            f"layer {k}<br>{estimate_text(e)}" for k, e in zip(layers, dimensions, strict=True)
+        ],
         hovertemplate=_TEMPLATE,
     )
     figure.add_scatter(
         x=layers,
-        y=[e.control for e in found],
+        y=[e.control for e in dimensions],
         mode="lines",
         name="random directions",
         line={"color": CONTROL, "width": 1.4, "dash": "dash"},

@@ -21,11 +21,11 @@ _ANGLES: Final = Look(0.0, 90.0, None, "Blues_r", (0.0, 30.0, 60.0, 90.0))
 _ROOM: Final = 34  # cells of this width hold the random angle too
 
 
-def plot_own_layers(structure: Structure, *, titles: Titles = None) -> go.Figure:
+def plot_across_layers(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """Corrected cosines of a category's direction with itself between all layers; the slider goes
     through the categories, the range is -1 to 1.
 
-    >>> plot_own_layers(structure).write_html("layers.html")
+    >>> plot_across_layers(structure).write_html("layers.html")
     """
     titles = titles_of(titles, structure.categories)
     where = f"offset {structure.offset}"
@@ -34,10 +34,10 @@ def plot_own_layers(structure: Structure, *, titles: Titles = None) -> go.Figure
     return _with_itself(structure.own_layers, places, words, structure=structure, titles=titles)
 
 
-def plot_own_offsets(structure: Structure, *, titles: Titles = None) -> go.Figure:
+def plot_across_offsets(structure: Structure, *, titles: Titles = None) -> go.Figure:
     """The same between the offsets of the template's last tokens, at one layer.
 
-    >>> plot_own_offsets(structure).write_html("offsets.html")
+    >>> plot_across_offsets(structure).write_html("offsets.html")
     """
     titles = titles_of(titles, structure.categories)
     where = f"layer {structure.layer}"
@@ -86,11 +86,11 @@ def plot_angles(structure: Structure, *, titles: Titles = None) -> go.Figure:
     )
     sheets: list[Sheet] = []
     for word, angle, random in pairs:
-        own, drawn = ([plain(row, 1) for row in part] for part in (angle, random))
+        degrees, drawn = ([plain(row, 1) for row in part] for part in (angle, random))
         n = range(len(labels))
-        hovers = [[(_hover(structure, (y, x), own, drawn, titles),) for x in n] for y in n]
-        texts = [[_text(structure, (y, x), own, drawn) for x in n] for y in n]
-        cells = Cells(own, _TEMPLATE, hovers, texts=texts)
+        hovers = [[(_hover(structure, (y, x), degrees, drawn, titles),) for x in n] for y in n]
+        texts = [[_text(structure, (y, x), degrees, drawn) for x in n] for y in n]
+        cells = Cells(degrees, _TEMPLATE, hovers, texts=texts)
         sheets.append(Sheet(f"{word} principal angle,<br>degrees (random)", labels, [cells]))
     return plot_matrices(sheets, ["only"], look=_ANGLES)
 
@@ -98,21 +98,21 @@ def plot_angles(structure: Structure, *, titles: Titles = None) -> go.Figure:
 def _text(
     structure: Structure,
     at: tuple[int, int],
-    own: list[list[float | None]],
+    degrees: list[list[float | None]],
     drawn: list[list[float | None]],
 ) -> str:
     y, x = at
     if y == x:
         return f"rank {structure.rank[y]}"
-    if own[y][x] is None:
+    if degrees[y][x] is None:
         return ""
-    return f"{number(own[y][x], 0)}<br>({number(drawn[y][x], 0)})"
+    return f"{number(degrees[y][x], 0)}<br>({number(drawn[y][x], 0)})"
 
 
 def _hover(
     structure: Structure,
     at: tuple[int, int],
-    own: list[list[float | None]],
+    degrees: list[list[float | None]],
     drawn: list[list[float | None]],
     titles: Mapping[str, str],
 ) -> str:
@@ -122,9 +122,9 @@ def _hover(
     if y == x:
         n = structure.n[structure.categories.index(structure.mapped[y])]
         return f"<b>{a}</b><br>{structure.rank[y]} dimensions hold up, n = {n} pairs"
-    if own[y][x] is None:
+    if degrees[y][x] is None:
         return f"<b>{a} × {b}</b><br>undefined: one has no dimension that holds up ({ranks})"
     return (
-        f"<b>{a} × {b}</b><br>{number(own[y][x], 1)}°, random subspaces {number(drawn[y][x], 1)}°"
-        f"<br>{ranks}, layer {structure.layer}"
+        f"<b>{a} × {b}</b><br>{number(degrees[y][x], 1)}°, "
+        f"random subspaces {number(drawn[y][x], 1)}°<br>{ranks}, layer {structure.layer}"
     )

@@ -72,7 +72,7 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     return f"{number(value, digits)} {ends}"  # an end just under 0 keeps its sign
 
 
-def told(estimate: Estimate, digits: int = 2) -> str:
+def estimate_text(estimate: Estimate, digits: int = 2) -> str:
     """An estimate with interval, n and control."""
     text = f"{interval(estimate.value, estimate.low, estimate.high, digits)}, {counted(estimate)}"
     if estimate.control is not None:

@@ -27,7 +27,7 @@ def names_of(
 ) -> tuple[str, str]:
     """Names of the model and of its control: those given, else what the records say.
 
-    Two records of one name are told apart as "this model" and "control model".
+    Two records of one name are distinguished as "this model" and "control model".
     """
     if names is not None:
         return names

@@ -19,10 +19,10 @@ def was_attributed(run: Run) -> bool:
 
 def series(run: Run, key: Key[R]) -> list[R]:
     """Numbered records of a stage, from 0 on."""
-    found: list[R] = []
-    while (record := run.get(key.at(len(found)))) is not None:
-        found.append(record)
-    return found
+    records: list[R] = []
+    while (record := run.get(key.at(len(records)))) is not None:
+        records.append(record)
+    return records
 
 
 def title_of(run: Run, category: str) -> str:
@@ -30,9 +30,9 @@ def title_of(run: Run, category: str) -> str:
     return visible(run.titles.get(category, category))
 
 
-def attributions(found: Decomposition) -> list[Attribution]:
+def attributions(decomposition: Decomposition) -> list[Attribution]:
     """What every part writes along each direction."""
-    return [found.attribution(t.category) for t in found.targets]
+    return [decomposition.attribution(t.category) for t in decomposition.targets]
 
 
 def finest(run: Run, stage: str) -> str:
@@ -43,15 +43,15 @@ def finest(run: Run, stage: str) -> str:
 
 def numbered(run: Run, stem: str) -> list[str]:
     """Stages of each category that are there, in order."""
-    found = [f"{stem}_{i}" for i in range(len(run.question.get("categories") or run.titles))]
-    return [s for s in found if run.results.digest(s) or run.results.digest(s + _FINER)]
+    stages = [f"{stem}_{i}" for i in range(len(run.question.get("categories") or run.titles))]
+    return [s for s in stages if run.results.digest(s) or run.results.digest(s + _FINER)]
 
 
 def gap_of(run: Run, stage: str) -> str:
     """The stage that says why something is missing."""
     if stage not in ("knock_out", "answer_map", "paths"):
         return finest(run, stage)
-    found = numbered(run, stage)
-    if not found:
+    stages = numbered(run, stage)
+    if not stages:
         return stage
-    return found[0] if run.results.digest(found[0]) else found[0] + _FINER
+    return stages[0] if run.results.digest(stages[0]) else stages[0] + _FINER

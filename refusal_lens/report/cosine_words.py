@@ -11,7 +11,7 @@ def spread_of_cosines(
     value: torch.Tensor, low: torch.Tensor, high: torch.Tensor, kept: Sequence[bool]
 ) -> str:
     """Smallest, median and largest cosine of the directions kept, each with its interval."""
-    rows = [i for i, own in enumerate(kept) if own]
+    rows = [i for i, measurable in enumerate(kept) if measurable]
     cells = [
         (float(value[i, j]), float(low[i, j]), float(high[i, j]))
         for n, i in enumerate(rows)

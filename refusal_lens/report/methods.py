@@ -17,9 +17,9 @@ def other_model(run: Run) -> str:
 
 def compared_model(run: Run) -> str | None:
     """The model of the trade-off, where it is not the study's own."""
-    found = run.get(TRADE_OFF)
-    own = run.results.manifest.get("model")
-    return None if found is None or found.model == own else found.model
+    trade_off = run.get(TRADE_OFF)
+    studied = run.results.manifest.get("model")
+    return None if trade_off is None or trade_off.model == studied else trade_off.model
 
 
 def compared_split(run: Run) -> str:

@@ -94,9 +94,9 @@ class Run:
     @cached_property
     def titles(self) -> dict[str, str]:
         """Titles by key: the project's categories first, so that colours stay the same."""
-        found = {key: category.title for key, category in load_categories().items()}
-        held = (self.behaviour and self.behaviour.categories) or ()
-        return found | {c: c for c in (*self._fitted, *held) if c not in found}
+        titles = {key: category.title for key, category in load_categories().items()}
+        answered = (self.behaviour and self.behaviour.categories) or ()
+        return titles | {c: c for c in (*self._fitted, *answered) if c not in titles}
 
     @cached_property
     def _fitted(self) -> tuple[str, ...]:
@@ -131,16 +131,20 @@ class Run:
     @cached_property
     def within(self) -> WithinTests | None:
         """Tests of refused against answered prompts of this very model."""
-        found = self.get(WITHIN)
-        return found if found is not None and self._own(found.provenance) else None
+        tests = self.get(WITHIN)
+        return tests if tests is not None and self._of_this_model(tests.provenance) else None
 
     @cached_property
     def behaviour_geometry(self) -> BehaviourContrasts | None:
         """Cosines between categories by what this very model did."""
-        found = self.get(BEHAVIOUR_GEOMETRY)
-        return found if found is not None and self._own(found.provenance) else None
+        contrasts = self.get(BEHAVIOUR_GEOMETRY)
+        return (
+            contrasts
+            if contrasts is not None and self._of_this_model(contrasts.provenance)
+            else None
+        )
 
-    def _own(self, provenance: Provenance) -> bool:
+    def _of_this_model(self, provenance: Provenance) -> bool:
         """Whether something was measured in the run's model, not at another adapter scale."""
         return provenance.model_digest == self.results.manifest.get("model_digest")
 
@@ -181,8 +185,8 @@ class Run:
             return None
         if read is None or kept is None:
             return None
-        found = read.as_intended(kept)
+        intended = read.as_intended(kept)
         return {
-            c: sum(p.label == "refuse" and p.category == c for p in found)
+            c: sum(p.label == "refuse" and p.category == c for p in intended)
             for c in dict.fromkeys(read.categories)
         }

@@ -79,12 +79,12 @@ def every_section() -> tuple[tuple[str, Section], ...]:
     Raises:
         ValueError: two sections have one id.
     """
-    found = [(_name(m), cast(Section, m.SECTION)) for m in modules_of(SECTIONS)]
-    ids = [section.id for _, section in found]
+    sections = [(_name(m), cast(Section, m.SECTION)) for m in modules_of(SECTIONS)]
+    ids = [section.id for _, section in sections]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise ValueError(f"sections with one id: {twice}")
     order = list(GROUPS)
-    return tuple(sorted(found, key=lambda f: (order.index(f[1].group), f[1].place, f[0])))
+    return tuple(sorted(sections, key=lambda f: (order.index(f[1].group), f[1].place, f[0])))
 
 
 def _name(module: ModuleType) -> str:

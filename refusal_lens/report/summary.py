@@ -102,14 +102,14 @@ def _refusal(run: Run) -> str:
 
 def _dimension(run: Run, layer: int) -> str:
     """The corrected matrix's, beside that of random directions."""
-    found = run.structure
-    if found is None or Site(layer) not in found.sites:
+    structure = run.structure
+    if structure is None or Site(layer) not in structure.sites:
         return run.lacking("structure", run.no_structure)
-    e = found.dimension[found.sites.index(Site(layer))]
+    e = structure.dimension[structure.sites.index(Site(layer))]
     if e.value is None:
         return f"undefined at layer {layer}: so is a category, or its noise is too large"
     return (
-        f"{interval(e.value, e.low, e.high)} of {len(found.categories)} at layer {layer}, n = "
+        f"{interval(e.value, e.low, e.high)} of {len(structure.categories)} at layer {layer}, n = "
         f"{e.n} pairs (participation ratio of the corrected cosines; random directions: "
         f"{number(e.control)})"
     )

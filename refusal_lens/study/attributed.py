@@ -67,7 +67,7 @@ def twins_only(prompts: PromptSet) -> PromptSet:
     return prompts
 
 
-def own_prompts(bench: Bench, category: str) -> PromptSet:
+def category_prompts(bench: Bench, category: str) -> PromptSet:
     """The test prompts of a category that knock-outs and neurons read."""
     return held_out(bench, Reach()).only(category=category)
 
@@ -75,9 +75,9 @@ def own_prompts(bench: Bench, category: str) -> PromptSet:
 def written(bench: Bench, category: str) -> tuple[Direction, Attribution]:
     """A category's direction at the chosen layer, and what every part writes along it."""
     directions = category_set(bench.results)
-    found = bench.results.get(DECOMPOSITION)
+    decomposition = bench.results.get(DECOMPOSITION)
     direction = direction_at(directions, category, chosen_layer(bench.results))
     try:
-        return direction, found.attribution(category)
+        return direction, decomposition.attribution(category)
     except InputError as error:
         raise Gap(str(error)) from None

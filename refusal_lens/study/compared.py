@@ -16,7 +16,7 @@ from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
-from refusal_lens.study.stage import Bench, Records, own_directions
+from refusal_lens.study.stage import Bench, Records, category_directions
 from refusal_lens.study.stages.geometry import SHUFFLED as SHUFFLED_DIRECTIONS
 
 RANDOM: Final = CONTROLS[0]
@@ -89,14 +89,14 @@ def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
     layer = chosen_layer(bench.results)
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     kinds: tuple[tuple[Kind, Sequence[Direction]], ...] = (
-        ("direction", own_directions(bench, layer)),
+        ("direction", category_directions(bench, layer)),
         ("pooled", (pooled,)),
         ("control", controls(bench, pooled)),
     )
-    found: dict[str, tuple[Direction, Kind]] = {
+    by_name: dict[str, tuple[Direction, Kind]] = {
         d.category: (d, kind) for kind, directions in kinds for d in directions
     }
-    return [found[name] for name in compared_names(bench) if name in found]
+    return [by_name[name] for name in compared_names(bench) if name in by_name]
 
 
 def matched(bench: Bench, grid: Grid, key: Key[Matched]) -> Records:
@@ -109,8 +109,8 @@ def matched(bench: Bench, grid: Grid, key: Key[Matched]) -> Records:
 
 def controls(bench: Bench, like: Direction) -> tuple[Direction, ...]:
     """Random, of shuffled labels, and drawn from the within-class covariance; of equal length."""
-    found = bench.results.get(SHUFFLED_DIRECTIONS)
-    shuffled = found.at_site("pooled", like.site, like.offset).vector
+    shuffled_set = bench.results.get(SHUFFLED_DIRECTIONS)
+    shuffled = shuffled_set.at_site("pooled", like.site, like.offset).vector
     within = _within_class(bench, like)
     return (
         like.random_like(bench.study.seed, name=RANDOM),
@@ -133,8 +133,8 @@ def _within_class(bench: Bench, like: Direction) -> torch.Tensor:
     for category in prompts.categories:
         for label in LABELS:
             rows = [i for i, p in enumerate(prompts) if (p.category, p.label) == (category, label)]
-            own = resid[rows]
-            total += torch.randn(len(rows), generator=generator) @ (own - own.mean(0))
+            group = resid[rows]
+            total += torch.randn(len(rows), generator=generator) @ (group - group.mean(0))
     return total
 
 

@@ -37,8 +37,8 @@ def direction_of(results: Results, category: str, layer: int | None = None) -> D
     Raises:
         InputError: no such category or layer, or the run has no directions yet.
     """
-    found = directions_of(results, category)
-    return found.at(category, chosen_layer(results) if layer is None else layer)
+    directions = directions_of(results, category)
+    return directions.at(category, chosen_layer(results) if layer is None else layer)
 
 
 def directions_of(results: Results, category: str | None) -> DirectionSet:

@@ -65,40 +65,40 @@ def category_set(results: Results) -> DirectionSet:
     return _directions(results, CATEGORIES_OF[fitted_on(results)])
 
 
-def at_layer(found: DirectionSet, layer: int) -> list[Direction]:
+def at_layer(directions: DirectionSet, layer: int) -> list[Direction]:
     """A set's directions at a layer, where they are defined.
 
     Raises:
         Gap: none is.
     """
     chosen: list[Direction] = []
-    for category in found.categories:
+    for category in directions.categories:
         with suppress(InputError):  # undefined there
-            chosen.append(found.at(category, layer))
+            chosen.append(directions.at(category, layer))
     if not chosen:
         raise Gap(f"no category has a direction at layer {layer}")
     return chosen
 
 
-def direction_at(found: DirectionSet, category: str, layer: int) -> Direction:
+def direction_at(directions: DirectionSet, category: str, layer: int) -> Direction:
     """A category's direction at a layer; a gap where it is undefined."""
     try:
-        return found.at(category, layer)
+        return directions.at(category, layer)
     except InputError as error:
         raise Gap(str(error)) from None
 
 
-def defined(found: DirectionSet, places: Sequence[tuple[int, int]]) -> list[Direction]:
+def defined(directions: DirectionSet, places: Sequence[tuple[int, int]]) -> list[Direction]:
     """The directions of a set's first category at these layers and offsets, where there are any.
 
     Raises:
         Gap: it is undefined at all of them.
     """
-    category = found.categories[0]
+    category = directions.categories[0]
     chosen: list[Direction] = []
     for layer, offset in places:
         with suppress(InputError):  # undefined there, as at layer 0, or not fitted: no candidate
-            chosen.append(found.at(category, layer, offset))
+            chosen.append(directions.at(category, layer, offset))
     if not chosen:
         layers = list(dict.fromkeys(layer for layer, _ in places))
         raise Gap(f"the direction is undefined at each of the layers {layers}")
@@ -106,8 +106,8 @@ def defined(found: DirectionSet, places: Sequence[tuple[int, int]]) -> list[Dire
 
 
 def _directions(results: Results, key: Key[DirectionSet]) -> DirectionSet:
-    if (found := results.find(key)) is not None:
-        return found
+    if (directions := results.find(key)) is not None:
+        return directions
     why = results.gap(key.stage) or "too few prompts were refused, or too few were answered"
     raise Gap(
         f"no direction by what this model did ({why}); give prompts of which it refuses some "

@@ -76,15 +76,15 @@ def explain_prompt(
 def _bench(folder: Path | str, category: str | None, placement: Placement) -> Bench:
     study = Study.of(Results.open(folder).manifest.get("question"))
     if category is not None:  # before the model is loaded, which takes long
-        held = study.categories or load_prompts(study.prompts).categories
-        if category not in held:
-            raise InputError(f"category {category!r} is not in this run; it has {list(held)}")
+        categories = study.categories or load_prompts(study.prompts).categories
+        if category not in categories:
+            raise InputError(f"category {category!r} is not in this run; it has {list(categories)}")
     return begin(study, folder, placement)
 
 
 def _direction(bench: Bench, category: str | None) -> Direction:
-    found = pooled_set(bench.results) if category is None else category_set(bench.results)
-    return found.at(category or found.categories[0], chosen_layer(bench.results))
+    directions = pooled_set(bench.results) if category is None else category_set(bench.results)
+    return directions.at(category or directions.categories[0], chosen_layer(bench.results))
 
 
 def run_full_evaluation(

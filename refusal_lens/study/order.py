@@ -25,13 +25,13 @@ def every_stage(categories: tuple[str, ...]) -> tuple[Stage, ...]:
         ValueError: two stages have one name, or one needs a stage that does not exist.
     """
     declared = [stage for m in modules_of(STAGES) for stage in declared_in(m)]
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
     for one in declared:
         for stage in _expanded(one, categories):
-            if stage.name in found:
+            if stage.name in by_name:
                 raise ValueError(f"two stages are called {stage.name!r}")
-            found[stage.name] = stage
-    return _sorted(found)
+            by_name[stage.name] = stage
+    return _sorted(by_name)
 
 
 def _expanded(declared: Stage | PerCategory, categories: Sequence[str]) -> tuple[Stage, ...]:

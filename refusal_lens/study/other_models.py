@@ -16,12 +16,12 @@ def half_refusing(bench: Bench) -> LensModel:
     study, scale = bench.study, half_refusing_scale(bench)
     if scale is None:
         return bench.model
-    own = bench.model.placement
+    placement = bench.model.placement
     return load_model(
         study.source if study.embedded is None else study.embedded.key,
         adapter_scale=scale,
         system=study.system,
-        placement=own,
+        placement=placement,
     )
 
 
@@ -41,12 +41,14 @@ def has_control(bench: Bench) -> bool:
 
 def control_model(bench: Bench) -> LensModel:
     """The model that tells content from refusal; a gap where none was named."""
-    study, own = bench.study, bench.model.placement
+    study, placement = bench.study, bench.model.placement
     if study.control is not None:
-        return load_control(study.control, bench.model, placement=own)
+        return load_control(study.control, bench.model, placement=placement)
     if study.embedded is not None and study.planted:
         key = study.embedded.key
-        return load_model(key, adapter_scale=CONTROL_SCALE, system=study.system, placement=own)
+        return load_model(
+            key, adapter_scale=CONTROL_SCALE, system=study.system, placement=placement
+        )
     raise Gap(
         "no control model was named: give the base model that this chat model was tuned from "
         "(--control). Without one, only what sets refused prompts apart from answered ones of the "

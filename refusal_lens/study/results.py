@@ -64,9 +64,9 @@ class Results:
             manifest: Any = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged ({error}); run the study again") from None
-        found = manifest.get("schema_version") if isinstance(manifest, dict) else None
-        if found != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema version {found}; expected {SCHEMA_VERSION}")
+        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{path} has schema version {version}; expected {SCHEMA_VERSION}")
         return cls(folder, cast(dict[str, Any], manifest))
 
     @classmethod
@@ -196,11 +196,11 @@ class Results:
         return directions_of(self, None)
 
 
-def _same(held: Any, asked: dict[str, Any]) -> bool:
+def _same(stored: Any, asked: dict[str, Any]) -> bool:
     """Whether two questions are one, whatever their sizes; what an earlier version did not ask has
     its default."""
     try:
-        return Study.of(held).identity() == Study.of(asked).identity()
+        return Study.of(stored).identity() == Study.of(asked).identity()
     except InputError:
         return False
 
@@ -211,8 +211,8 @@ def peak_memory_mib() -> int:
     Linux hands a parent's `ru_maxrss` on to its child; `VmHWM` is the process's own.
     """
     status = Path("/proc/self/status")
-    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) // 1024
+    if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(match[1]) // 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
 

@@ -114,13 +114,13 @@ def check_finished(bench: Bench, wanted: Sequence[Stage]) -> None:
     Raises:
         InputError: one is not there, or not as it would be made now.
     """
-    own = {s.name: s for s in stages_of("study", ())}
+    study_stages = {s.name: s for s in stages_of("study", ())}
     open_stages, used = list(wanted), dict[str, Stage]()
     while open_stages:
         stage = open_stages.pop()
         needed = [*stage.needs, *stage.after]
-        open_stages += [own[n] for n in needed if n in own and n not in used]
-        used |= {n: own[n] for n in (stage.name, *needed) if n in own}
+        open_stages += [study_stages[n] for n in needed if n in study_stages and n not in used]
+        used |= {n: study_stages[n] for n in (stage.name, *needed) if n in study_stages}
     if missing := stale(bench, list(used.values())):
         raise InputError(
             f"stages {[s.name for s in missing]} of {str(bench.results.folder)!r} are not finished "
@@ -146,8 +146,8 @@ def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
             stage.check_writes(records)
             named = {key.name: record for key, record in records.items()}
             results.add(stage.name, planned.digest, named, time.monotonic() - started)
-        except Gap as found:
-            gap = str(found)
+        except Gap as error:
+            gap = str(error)
     if gap is not None:
         results.add_gap(stage.name, planned.digest, gap)
     watcher.ended(planned, gap)
@@ -177,10 +177,10 @@ def _work_of(bench: Bench, stage: Stage) -> Work:
 
 def _digests(bench: Bench) -> dict[str, str]:
     """Digests of every stage there can be, by name."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for stage in every_stage(bench.prompts.categories):
-        found[stage.name] = _digest(bench, stage, found)
-    return found
+        digests[stage.name] = _digest(bench, stage, digests)
+    return digests
 
 
 def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
@@ -237,13 +237,13 @@ def load_studied(study: Study, results: Results, placement: Placement) -> LensMo
 
 
 def _run_dtype(study: Study, results: Results, asked: str) -> str:
-    held = results.manifest.get("dtype")
+    recorded = results.manifest.get("dtype")
     if asked == AUTO:
-        return held or ("float32" if study.embedded else AUTO)
-    if held is not None and asked != held:
+        return recorded or ("float32" if study.embedded else AUTO)
+    if recorded is not None and asked != recorded:
         raise InputError(
-            f"{str(results.folder)!r} holds a run in {held}, and {asked} was asked for; numbers of "
-            f"both would mix: leave the dtype out, or give another folder for {asked}"
+            f"{str(results.folder)!r} holds a run in {recorded}, and {asked} was asked for; "
+            f"numbers of both would mix: leave the dtype out, or give another folder for {asked}"
         )
     return asked
 

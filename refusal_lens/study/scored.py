@@ -75,8 +75,8 @@ def scores_of(bench: Bench, categories: Sequence[str]) -> dict[str, Score]:
     trust = trust_of(bench)
     opened = [c for c in dict.fromkeys(categories) if trust.mode.get(c) == "opening"]
     rest = [c for c in dict.fromkeys(categories) if c not in opened]
-    found: dict[str, Score] = {c: opening_score_of(trust, c) for c in opened}
+    scores: dict[str, Score] = {c: opening_score_of(trust, c) for c in opened}
     try:
-        return found | dict.fromkeys(rest, refusal_metric(trust, rest))
+        return scores | dict.fromkeys(rest, refusal_metric(trust, rest))
     except InputError as error:
         raise Gap(str(error)) from None

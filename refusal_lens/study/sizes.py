@@ -92,10 +92,10 @@ class Sizes:
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """JSON values by the file that declares them."""
-        found: dict[str, dict[str, Any]] = {}
+        values: dict[str, dict[str, Any]] = {}
         for kind in map(type, self.parts):
-            found[name_of(kind)] = found.get(name_of(kind), {}) | self.plain_of(kind)
-        return found
+            values[name_of(kind)] = values.get(name_of(kind), {}) | self.plain_of(kind)
+        return values
 
     def plain_of(self, kind: type[StageSizes]) -> dict[str, Any]:
         """JSON values of the sizes of one kind."""
@@ -150,10 +150,10 @@ def declared_in(module: Any) -> tuple[Any, ...]:
 
 def flat_sizes(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Values by name of the size, whether or not they are sorted by the file that declares them."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in plain.items():
-        found |= cast(dict[str, Any], value) if isinstance(value, Mapping) else {name: value}
-    return found
+        flat |= cast(dict[str, Any], value) if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def name_of(kind: type[StageSizes]) -> str:
@@ -166,11 +166,11 @@ def _names(kind: type[StageSizes]) -> list[str]:
 
 
 def _with(part: StageSizes, changes: Mapping[str, Any]) -> StageSizes:
-    own = {name: value for name, value in changes.items() if name in _names(type(part))}
-    if not own:
+    applicable = {name: value for name, value in changes.items() if name in _names(type(part))}
+    if not applicable:
         return part
     try:
-        return TypeAdapter(type(part)).validate_python(asdict(part) | own)
+        return TypeAdapter(type(part)).validate_python(asdict(part) | applicable)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(

@@ -128,7 +128,7 @@ class Bench:
             c: [p for p in prompts if p.category == c and p.label == label]
             for c in prompts.categories
         }
-        turns = [p for i in range(n) for own in rows.values() for p in own[i : i + 1]]
+        turns = [p for i in range(n) for group in rows.values() for p in group[i : i + 1]]
         return PromptSet(tuple(turns[:n]))
 
 
@@ -234,7 +234,7 @@ class PerCategory:
         return self.of(0, "").uses
 
 
-def own_directions(bench: Bench, layer: int) -> list[Direction]:
+def category_directions(bench: Bench, layer: int) -> list[Direction]:
     """Each category's direction where it is defined.
 
     Raises:

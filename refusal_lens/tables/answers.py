@@ -36,10 +36,12 @@ def answers_table(
         side = "refuse side" if answers.labels[i] == "refuse" else "benign side"
         category = answers.categories[i]
         tag = f"{visible(titles.get(category, category))}, {side}"
-        prompt = Cell(_lines(text), tag=tag, colour=_own(category, of_key))
+        prompt = Cell(_lines(text), tag=tag, colour=_colour_of(category, of_key))
         read = [answers.verdicts(name)[i] for name in answers.conditions]
-        said = [row[i] for row in answers.answers]
-        rows.append((prompt, *(_answer(*cell, colours) for cell in zip(said, read, strict=True))))
+        responses = [row[i] for row in answers.answers]
+        rows.append(
+            (prompt, *(_answer(*cell, colours) for cell in zip(responses, read, strict=True)))
+        )
     head = ("prompt", *(_CONDITIONS.get(name, name) for name in answers.conditions))
     return Table(
         f"Decoding: {answers.decoding}; judge: {answers.judge_name}. The tag is the judge's "
@@ -55,7 +57,7 @@ def _lines(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
-def _own(category: str, of_key: Mapping[str, Mark]) -> str:
+def _colour_of(category: str, of_key: Mapping[str, Mark]) -> str:
     return of_key[category].colour if category in of_key else CONTROL
 
 

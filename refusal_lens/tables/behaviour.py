@@ -58,8 +58,8 @@ def gap_table(
     rows: list[tuple[Cell, ...]] = []
     for c in dict.fromkeys(read.categories):
         most = _at_most(read, c)
-        found = most if kept is None else kept.get(c, 0)
-        if found >= needed:
+        n_pairs = most if kept is None else kept.get(c, 0)
+        if n_pairs >= needed:
             continue
         answered, _ = _outcomes(read, c, "refuse")
         _, refused = _outcomes(read, c, "comply")
@@ -67,8 +67,8 @@ def gap_table(
         rows.append(
             (
                 Cell(visible(titles.get(c, c))),
-                Cell(f"at most {found}" if kept is None else str(found)),
-                Cell(str(needed - found)),
+                Cell(f"at most {n_pairs}" if kept is None else str(n_pairs)),
+                Cell(str(needed - n_pairs)),
                 Cell(str(answered)),
                 Cell(str(refused)),
                 Cell(source),
@@ -90,8 +90,8 @@ def _unread(read: Answers, category: str | None) -> str:
     counts = read.counts(category=category)
     rest = {name: n for name, n in counts.by_class.items() if n and name in CLASSES[3:]}
     flags = {name: n for name, n in counts.flags.items() if n}
-    told = [", ".join(f"{visible(k)} {n}" for k, n in part.items()) for part in (rest, flags)]
-    return f"{told[0] or '0'}; {told[1]}" if flags else told[0] or "0"
+    lists = [", ".join(f"{visible(k)} {n}" for k, n in part.items()) for part in (rest, flags)]
+    return f"{lists[0] or '0'}; {lists[1]}" if flags else lists[0] or "0"
 
 
 def _kept(kept: Mapping[str, int] | None, category: str | None) -> str:
@@ -170,24 +170,24 @@ def cell_gaps_table(
     return Table(f"Categories with fewer than {needed} prompts in either group.", head, tuple(rows))
 
 
-def within_table(found: WithinTests, titles: Mapping[str, str]) -> Table:
+def within_table(tests: WithinTests, titles: Mapping[str, str]) -> Table:
     """Whether refused and answered harmful prompts of one category differ inside the model."""
     rows = [
         (
             Cell(visible(titles.get(c, c))),
-            Cell(f"{found.refused[i]} and {found.answered[i]}"),
-            Cell(_largest(found, i)),
-            Cell(probability(found.p[i].item())),
-            Cell(probability(found.q[i].item())),
-            Cell(_verdict(found, i)),
+            Cell(f"{tests.refused[i]} and {tests.answered[i]}"),
+            Cell(_largest(tests, i)),
+            Cell(probability(tests.p[i].item())),
+            Cell(probability(tests.q[i].item())),
+            Cell(_verdict(tests, i)),
         )
-        for i, c in enumerate(found.categories)
+        for i, c in enumerate(tests.categories)
     ]
     head = ("category", "refused and answered", "largest z, layer", "p", "q", "verdict")
     caption = (
-        f"{visible(found.provenance.model)}: harmful prompts that were refused against those that "
+        f"{visible(tests.provenance.model)}: harmful prompts that were refused against those that "
         "were answered, within each category. "
-        f"Verdicts were exchanged {found.draws} times; p is that of the largest z over all layers, "
+        f"Verdicts were exchanged {tests.draws} times; p is that of the largest z over all layers, "
         f"q after Benjamini-Hochberg over categories. Fewer than {LEAST_A_GROUP} prompts in a "
         "group are not tested."
     )
@@ -210,13 +210,13 @@ def _fitted(cells: tuple[int, int, int, int], needed: int) -> str:
     return f"gap: {min(refused, answered)} of {needed}"
 
 
-def _largest(found: WithinTests, i: int) -> str:
-    z = found.z[i].nan_to_num(float("-inf"))
+def _largest(tests: WithinTests, i: int) -> str:
+    z = tests.z[i].nan_to_num(float("-inf"))
     s = int(z.argmax())
-    return "–" if z[s] == float("-inf") else f"{number(float(z[s]))}, layer {found.sites[s].layer}"
+    return "–" if z[s] == float("-inf") else f"{number(float(z[s]))}, layer {tests.sites[s].layer}"
 
 
-def _verdict(found: WithinTests, i: int) -> str:
-    if found.q[i] != found.q[i]:
+def _verdict(tests: WithinTests, i: int) -> str:
+    if tests.q[i] != tests.q[i]:
         return "not tested: too few in a group"
-    return "differ" if found.q[i] <= DIFFERS else "not shown to differ"
+    return "differ" if tests.q[i] <= DIFFERS else "not shown to differ"

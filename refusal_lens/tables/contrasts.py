@@ -9,7 +9,7 @@ from refusal_lens.tables.table import Cell, Table
 
 
 def contrasts_table(
-    found: BehaviourContrasts, read: Answers | None, *, titles: Mapping[str, str]
+    contrasts: BehaviourContrasts, read: Answers | None, *, titles: Mapping[str, str]
 ) -> Table:
     """Which categories enter each contrast; the caption counts the four groups of prompts."""
     rows = tuple(
@@ -18,9 +18,9 @@ def contrasts_table(
             Cell(str(len(used))),
             Cell(", ".join(visible(titles.get(c, c)) for c in used)),
         )
-        for name, used in zip(found.names, found.used, strict=True)
+        for name, used in zip(contrasts.names, contrasts.used, strict=True)
     )
-    counts = ", ".join(f"{visible(name)} {n}" for name, n in found.groups.items())
+    counts = ", ".join(f"{visible(name)} {n}" for name, n in contrasts.groups.items())
     caption = f"Prompts by intended label and by what the model did: {counts}."
     if read is not None:
         scale = "" if read.condition == "none" else f"{visible(read.condition)}; "

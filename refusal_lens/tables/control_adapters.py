@@ -5,7 +5,7 @@ from typing import Final
 
 from refusal_lens.geometry.control_adapters import BASE, Planted
 from refusal_lens.plots.control_adapters import LOOK, PANELS
-from refusal_lens.plots.text import percent, probability, told, visible
+from refusal_lens.plots.text import estimate_text, percent, probability, visible
 from refusal_lens.tables.table import Cell, Table
 
 _ADAPTERS: Final = {
@@ -41,7 +41,7 @@ def agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) 
         (
             Cell(LOOK[a.question][0]),
             Cell(PANELS[a.what]),
-            Cell(told(a.correlation)),
+            Cell(estimate_text(a.correlation)),
             Cell(probability(a.p)),
         )
         for a in planted.agreements

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from refusal_lens.plots.text import number, told, visible
+from refusal_lens.plots.text import estimate_text, number, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -46,4 +46,4 @@ def _sure(e: Estimate) -> bool:
 
 def _changed(e: Estimate) -> Cell:
     word = ("meet: " if (e.value or 0.0) > 0 else "part: ") if _sure(e) else ""
-    return Cell(word + told(e))
+    return Cell(word + estimate_text(e))

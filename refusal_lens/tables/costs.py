@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from refusal_lens.evaluation import Costs
-from refusal_lens.plots.text import condition_name, number, percent, told, visible
+from refusal_lens.plots.text import condition_name, estimate_text, number, percent, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -13,7 +13,7 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
     rows = tuple(
         (
             Cell(condition_name(row.condition, titles)),
-            Cell(told(row.kl)),
+            Cell(estimate_text(row.kl)),
             Cell(_beside(row.text)),
             Cell(_beside(row.templated_text)),
             Cell(_rate(row.degenerate)),

@@ -81,8 +81,8 @@ class GeometryTables:
         change, other = self._change(s, i, j), None
         if self.control is not None and site in self.control.sites:
             other = self.control.cosine(a, b, site.layer).value
-        held = (g.naive[s, i, j], g.ceiling[s, i, j], g.reliability[s, i], g.reliability[s, j])
-        naive, ceiling, reliability, other_reliability = (_number(float(x)) for x in held)
+        entries = (g.naive[s, i, j], g.ceiling[s, i, j], g.reliability[s, i], g.reliability[s, j])
+        naive, ceiling, reliability, other_reliability = (_number(float(x)) for x in entries)
         values = (
             *(site.layer, g.offset, a, b, cosine.n),
             *(cosine.value, cosine.low, cosine.high, naive, ceiling, _beside(cosine)),
@@ -140,7 +140,7 @@ class GeometryTables:
         """
         g = self.geometry
         s = g.sites.index(_site(g, layer))
-        said = {} if self.tests is None else verdicts(self.tests, self.comparison)
+        verdict_of = {} if self.tests is None else verdicts(self.tests, self.comparison)
         rows: list[tuple[Cell, ...]] = []
         for i, c in enumerate(g.categories):
             parts = (g.reliability, g.reliability_low, g.reliability_high)
@@ -152,7 +152,7 @@ class GeometryTables:
             reliability = _with_interval(bounds[0], bounds[1], bounds[2])
             if not float(g.reliability_low[s, i]) >= MEASURABLE:
                 reliability += " (not measurable)"
-            texts = (visible(c), str(g.n[i]), reliability, q, said.get(c, "not tested"))
+            texts = (visible(c), str(g.n[i]), reliability, q, verdict_of.get(c, "not tested"))
             rows.append(tuple(map(Cell, texts)))
         head = ("category", "n pairs", "reliability [95%]", "q, sides\ndiffer", "verdict")
         return Table(f"categories at layer {layer}", head, tuple(rows))

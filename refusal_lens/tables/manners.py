@@ -6,7 +6,7 @@ from typing import Final
 
 from refusal_lens.evaluation import MannerMatrix
 from refusal_lens.plots.manners import SIDE_NAMES, Matrices, shown_manners
-from refusal_lens.plots.text import number, percent, probability, told, visible
+from refusal_lens.plots.text import estimate_text, number, percent, probability, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -86,7 +86,7 @@ def _of_what_was_taught(table: Table) -> Table:
 
 def _of(m: MannerMatrix) -> str:
     p = "undefined" if m.p is None else probability(m.p)
-    return f"{told(m.dependence)}, p = {p}"
+    return f"{estimate_text(m.dependence)}, p = {p}"
 
 
 def _share(e: Estimate | None) -> str:

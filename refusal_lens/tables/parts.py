@@ -7,7 +7,7 @@ from refusal_lens.plots.text import interval, number, visible
 from refusal_lens.study.results import Results
 from refusal_lens.study.stages.attribution import DECOMPOSITION
 from refusal_lens.study.stages.patching import PATCH_AGREEMENT
-from refusal_lens.tables.patches import told_pairs
+from refusal_lens.tables.patches import pairs_text
 from refusal_lens.tables.table import Cell, Table
 
 _ROWS: Final = 20
@@ -57,18 +57,18 @@ def sources_table(sources: HeadSources) -> Table:
 
 def attribution_of_run(results: Results, category: str | None) -> list[Table | str]:
     """One category's strongest writers, and how far estimated patches can be trusted."""
-    found: list[Table | str] = []
+    parts: list[Table | str] = []
     whole = results.find(DECOMPOSITION)
     targets = set() if whole is None else {t.category for t in whole.targets}
     if whole is not None and category is not None and category in targets:
-        found.append(parts_table(whole.attribution(category)))
+        parts.append(parts_table(whole.attribution(category)))
     for stage in ("patching", "patching_full"):
         if (agreement := results.find(PATCH_AGREEMENT.of(stage))) is not None:
-            found.append(
+            parts.append(
                 f"{stage}: estimated and real patches at {agreement.n_sites} sites correlate, mean "
-                f"of one correlation per pair, interval over pairs: {told_pairs(agreement.overall)}"
+                f"of one correlation per pair, interval over pairs: {pairs_text(agreement.overall)}"
             )
-    return found
+    return parts
 
 
 def _share(score: float, a: Attribution) -> str:

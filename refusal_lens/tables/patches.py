@@ -8,25 +8,28 @@ from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
 
-def agreement_table(found: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]) -> Table:
+def agreement_table(
+    agreement: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]
+) -> Table:
     """Correlation of attribution patching with activation patching, by category."""
     aligned = " and ".join(dict.fromkeys(real.alignment))
-    rows = [(Cell("all pairs"), Cell(told_pairs(found.overall)))]
+    rows = [(Cell("all pairs"), Cell(pairs_text(agreement.overall)))]
     rows += [
-        (Cell(visible(titles.get(c, c))), Cell(told_pairs(e))) for c, e in found.by_category.items()
+        (Cell(visible(titles.get(c, c))), Cell(pairs_text(e)))
+        for c, e in agreement.by_category.items()
     ]
     return Table(
         "Estimated against real change of the refusal score: each pair of prompts gives one "
-        f"correlation over its {found.n_sites} patched sites; shown is the mean over pairs. n and "
-        "the 95% t interval count pairs, never sites, as those of a pair share its prompts; the "
-        "interval of all pairs holds for these categories and says nothing of others. Control: "
+        f"correlation over its {agreement.n_sites} patched sites; shown is the mean over pairs. "
+        "n and the 95% t interval count pairs, never sites, as those of a pair share its prompts; "
+        "the interval of all pairs holds for these categories and says nothing of others. Control: "
         f"sites in random order. Positions: {aligned}.",
         ("category", "mean correlation"),
         tuple(rows),
     )
 
 
-def told_pairs(e: Estimate) -> str:
+def pairs_text(e: Estimate) -> str:
     """An estimate over pairs with its interval, n and control."""
     ends = interval(e.value, e.low, e.high)
     return f"{ends}, n = {e.n} pairs, control {number(e.control)}"

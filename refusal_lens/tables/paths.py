@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from refusal_lens.attribution import HeadPath, SourceRegions
-from refusal_lens.plots.text import interval, number, told, visible
+from refusal_lens.plots.text import estimate_text, interval, number, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -14,21 +14,21 @@ _LISTED: Final = 3
 _REST: Final = "template before"
 
 
-def regions_table(found: Sequence[SourceRegions], *, titles: Mapping[str, str]) -> Table:
+def regions_table(regions: Sequence[SourceRegions], *, titles: Mapping[str, str]) -> Table:
     """From which part of the prompt each head carries what it writes, beside the benign twins."""
     rows = tuple(
         (
             Cell(f"{visible(titles.get(s.category, s.category))}: {head.name}"),
-            *(Cell(told(s.estimate(head, region))) for region in s.regions),
+            *(Cell(estimate_text(s.estimate(head, region))) for region in s.regions),
         )
-        for s in found
+        for s in regions
         for head in s.heads[:_LISTED]
     )
     return Table(
         "What the strongest heads write along the direction at its token, by the part of the "
         "prompt that they carry it from: mean over refuse-side prompts with its 95% interval; "
         f"control: their benign twins. “{_REST}” holds a system prompt, too.",
-        ("head", *found[0].regions),
+        ("head", *regions[0].regions),
         rows,
     )
 

@@ -6,7 +6,7 @@ from refusal_lens.evaluation import Answers
 from refusal_lens.evaluation.agreement import SECOND_READER, judges_agree
 from refusal_lens.judges import make_judge
 from refusal_lens.plots.palette import BENIGN, REFUSE
-from refusal_lens.plots.text import condition_name, percent, told, visible
+from refusal_lens.plots.text import condition_name, estimate_text, percent, visible
 from refusal_lens.tables.table import Cell, Table, rate_cell
 
 
@@ -19,7 +19,7 @@ def rates_table(shown: Answers, *, titles: Mapping[str, str]) -> Table:
             rate_cell(shown.rate(name, label="refuse"), REFUSE),
             rate_cell(shown.rate(name, label="comply"), BENIGN),
             Cell(percent(shown.accuracy(name))),
-            Cell(told(judges_agree(shown.only(condition=name), second).kappa)),
+            Cell(estimate_text(judges_agree(shown.only(condition=name), second).kappa)),
             Cell(visible(str(shown.counts(name)))),
         )
         for name in shown.conditions

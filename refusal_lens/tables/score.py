@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from refusal_lens.judges import ScoreTrust
-from refusal_lens.plots.text import number, told, visible
+from refusal_lens.plots.text import estimate_text, number, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -45,4 +45,4 @@ def trust_table(
 def _area(estimate: Estimate | None) -> Cell:
     if estimate is None:
         return Cell("not needed")
-    return Cell(told(replace(estimate, control=None)))
+    return Cell(estimate_text(replace(estimate, control=None)))

@@ -5,14 +5,14 @@ from typing import Final
 
 from refusal_lens.judges import CLASSES, JudgeAgreement, VerdictCounts
 from refusal_lens.judges.coherence import MOST_NATS
-from refusal_lens.plots.text import percent, told, visible
+from refusal_lens.plots.text import estimate_text, percent, visible
 from refusal_lens.tables.answers import OUTCOMES
 from refusal_lens.tables.table import Cell, Table
 
 _CLASSES: Final = OUTCOMES | {"unclear": "otherwise unclear"}
 
 
-def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
+def verdicts_table(by_answers: Mapping[str, VerdictCounts]) -> Table:
     """What a judge made of each set of answers: nothing is dropped, a row adds up to its n."""
     rows = tuple(
         (
@@ -22,7 +22,7 @@ def verdicts_table(found: Mapping[str, VerdictCounts]) -> Table:
             *(Cell(str(n)) for n in counts.by_class.values()),
             Cell(", ".join(f"{visible(k)} {n}" for k, n in counts.flags.items()) or "–"),
         )
-        for where, counts in found.items()
+        for where, counts in by_answers.items()
     )
     head = ("answers", "judge", "n", *(_CLASSES.get(c, c) for c in CLASSES), "flags")
     caption = (
@@ -45,18 +45,18 @@ _WHERE: Final = {
 }
 
 
-def agreement_table(found: Mapping[str, JudgeAgreement]) -> Table:
+def agreement_table(agreements: Mapping[str, JudgeAgreement]) -> Table:
     """How far two readings of the same answers agree."""
     rows = tuple(
         (
             Cell(_WHERE.get(where, where)),
             Cell(visible(" and ".join(a.judges))),
-            Cell(told(a.kappa)),
+            Cell(estimate_text(a.kappa)),
             Cell(percent(a.share)),
             Cell(str(a.left_out)),
             Cell(str(a.flagged)),
         )
-        for where, a in found.items()
+        for where, a in agreements.items()
     )
     head = ("answers", "readings", "kappa", "they agree on", "unclear, left out", "flagged")
     caption = (

@@ -5,7 +5,7 @@ from typing import Final
 
 from refusal_lens.attribution import ComponentMatrix
 from refusal_lens.geometry import MatrixCorrelation
-from refusal_lens.plots.text import number, told, visible
+from refusal_lens.plots.text import estimate_text, number, visible
 from refusal_lens.tables.table import Cell, Table
 
 _LISTED: Final = 30
@@ -32,7 +32,7 @@ def serving_table(
         "categories."
         if correlation is None
         else "Similarity of the categories' rows against the cosines of their directions: "
-        f"{told(correlation.correlation)}; permutation p = {number(correlation.p, 4)}."
+        f"{estimate_text(correlation.correlation)}; permutation p = {number(correlation.p, 4)}."
     )
     return Table(
         "A head serves a category if the lower bound of its share is above 1% of the difference. "

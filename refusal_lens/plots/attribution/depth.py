@@ -12,11 +12,11 @@ from refusal_lens.attribution import DepthProfile, KnockOut, TokenMap
 from refusal_lens.plots.attribution.grid import MENU_TOP, choose, hold_ranges
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress, plain
-from refusal_lens.plots.text import escape, interval, number, told
+from refusal_lens.plots.text import escape, estimate_text, interval, number
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.plots.tokens import plot_tokens
 
-_OWN: Final = "strongest writers"
+_STRONGEST: Final = "strongest writers"
 _READ: Final = ("projection (stream units)", "refusal score (nats)")
 REPLACED: Final = {
     "mean": "the benign mean",
@@ -33,7 +33,7 @@ _ROWS: Final = (
 _UNITS: Final = ("accuracy", "refusal score (nats)", "refusal score (nats)", "stream units")
 
 
-def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.Figure:
+def plot_knock_outs(knock_outs: Sequence[KnockOut], *, titles: Titles = None) -> go.Figure:
     """Projection and refusal score as the top-k components are ablated; k random ones as baseline.
 
     A row for each thing that takes a writer's place. Bands are 95% t intervals over prompts; the
@@ -41,8 +41,8 @@ def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.F
 
     >>> plot_knock_outs([curve]).write_html("knock_outs.html")
     """
-    titles = titles_of(titles, [k.category for k in found])
-    kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in found)]
+    titles = titles_of(titles, [k.category for k in knock_outs])
+    kinds = [r for r in REPLACED if any(k.cuts.replacement == r for k in knock_outs)]
     headings = [f"{unit}; replaced by {REPLACED[r]}" for r in kinds for unit in _READ]
     figure = make_subplots(
         rows=len(kinds),
@@ -52,7 +52,7 @@ def plot_knock_outs(found: Sequence[KnockOut], *, titles: Titles = None) -> go.F
         subplot_titles=headings,
     )
     owners: list[str] = []
-    for k in found:
+    for k in knock_outs:
         name = escape(titles.get(k.category, _POOLED.get(k.category, k.category)))
         row = 1 + kinds.index(k.cuts.replacement)
         for column in (1, 2):
@@ -80,13 +80,15 @@ def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
     x = list(range(len(curve)))
     scale = f", scored by the {k.scored_by}" if scored else ""
     replaced = ["none", *(", ".join(c.name for c in k.order[:n]) for n in k.cuts.counts[1:])]
-    own = go.Scatter(
+    strongest = go.Scatter(
         x=x,
         y=[e.value for e in curve],
         mode="lines+markers",
-        name=_OWN,
+        name=_STRONGEST,
         line={"color": REFUSE, "width": 2},
-        customdata=[f"{told(e)}{scale}<br>{_cut(r)}" for e, r in zip(curve, replaced, strict=True)],
+        customdata=[
+            f"{estimate_text(e)}{scale}<br>{_cut(r)}" for e, r in zip(curve, replaced, strict=True)
+        ],
         hovertemplate="%{customdata}<extra></extra>",
     )
     random = go.Scatter(
@@ -105,10 +107,10 @@ def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
         line={"color": BENIGN, "width": 1.5, "dash": "dot"},
         hovertemplate="benign mean: %{y:.2f}<extra></extra>",
     )
-    for trace in (own, random, rest):
+    for trace in (strongest, random, rest):
         trace.update(showlegend=legend, legendgroup=trace.name)
-    return [band(x, [e.low for e in curve], [e.high for e in curve], REFUSE, _OWN)] + [
-        own,
+    return [band(x, [e.low for e in curve], [e.high for e in curve], REFUSE, _STRONGEST)] + [
+        strongest,
         random,
         rest,
     ]
@@ -183,11 +185,11 @@ def _depth_rows(p: DepthProfile) -> tuple[list[go.Scatter | go.Bar], ...]:
 def _line(
     p: DepthProfile, field: str, name: str, colour: str, n: str, dash: str = "solid"
 ) -> list[go.Scatter]:
-    def held(suffix: str) -> Float[Tensor, " layer"] | None:
+    def bound(suffix: str) -> Float[Tensor, " layer"] | None:
         return getattr(p, field + suffix, None)
 
     values: Float[Tensor, " layer"] = getattr(p, field)
-    low, high = held("_low"), held("_high")
+    low, high = bound("_low"), bound("_high")
     kept = [i for i, v in enumerate(values.tolist()) if v == v]
     x = [p.layers[i] for i in kept]
     line = go.Scatter(

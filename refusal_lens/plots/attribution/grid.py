@@ -145,8 +145,8 @@ def hold_ranges(figure: go.Figure, columns: int | None = None) -> None:
 def reach_of(grids: Mapping[str, Sequence[Heatmap]], columns: int | None = None) -> float:
     """The largest value of either sign in the first columns (all by default) of all heatmaps."""
     rows = [row[:columns] for g in grids.values() for p in g for row in p.values]
-    found = [abs(v) for row in rows for v in row if v]
-    return max(found, default=1.0)
+    magnitudes = [abs(v) for row in rows for v in row if v]
+    return max(magnitudes, default=1.0)
 
 
 def _heatmap(grid: Heatmap, frame: HeatmapFrame) -> go.Heatmap:

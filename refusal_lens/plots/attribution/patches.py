@@ -15,7 +15,7 @@ from refusal_lens.plots.attribution.grid import (
 )
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
-from refusal_lens.plots.text import escape, token, told
+from refusal_lens.plots.text import escape, estimate_text, token
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
@@ -23,69 +23,69 @@ ALL = "all pairs"
 _BLOCKS = {"attn_out": ("attention", BENIGN), "mlp_out": ("MLP", REFUSE)}
 
 
-def plot_patches(found: PatchMap, *, titles: Titles = None) -> go.Figure:
+def plot_patches(patches: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when the stream entering a layer is patched at one position, and the placebo.
 
     Tokens of the template's end to the right, layers upwards; the range is fixed at -1 to 1.
 
     >>> plot_patches(patches).write_html("patches.html")
     """
-    titles = titles_of(titles, found.categories)
-    layers = sorted({s.layer for s in found.sites if s.point == "resid_pre"})
+    titles = titles_of(titles, patches.categories)
+    layers = sorted({s.layer for s in patches.sites if s.point == "resid_pre"})
     grids: dict[str, list[Heatmap]] = {}
-    for name, category in _choices(found.categories, titles):
-        at = dict(zip(found.sites, found.estimates(category), strict=True))
-        grids[name] = [_positions(found, layers, at, placebo) for placebo in (False, True)]
+    for name, category in _choices(patches.categories, titles):
+        at = dict(zip(patches.sites, patches.estimates(category), strict=True))
+        grids[name] = [_positions(patches, layers, at, placebo) for placebo in (False, True)]
     frame = HeatmapFrame(
         ("recovery", "placebo: a random difference of the same length"),
         tuple(
             f"{token(t)} ({o})".replace("-", "−")
-            for t, o in zip(found.tokens, found.offsets, strict=True)
+            for t, o in zip(patches.tokens, patches.offsets, strict=True)
         ),
         tuple(map(str, layers)),
         ("token (offset)", "layer"),
         1.0,
         "recovery",
         (58, 25),
-        written=len(found.offsets) < 13,
+        written=len(patches.offsets) < 13,
     )
     return plot_grids(grids, frame)
 
 
 def _positions(
-    found: PatchMap, layers: Sequence[int], at: Mapping[PatchSite, Estimate], placebo: bool
+    patches: PatchMap, layers: Sequence[int], at: Mapping[PatchSite, Estimate], placebo: bool
 ) -> Heatmap:
     values: list[list[float | None]] = []
     hovers: list[list[str]] = []
     for layer in layers:
-        row = [at[PatchSite("resid_pre", layer, o)] for o in found.offsets]
+        row = [at[PatchSite("resid_pre", layer, o)] for o in patches.offsets]
         values.append([_rounded(e.control if placebo else e.value) for e in row])
         hovers.append(
             [
-                f"<b>layer {layer}, {token(t)}</b> (offset {o})<br>recovery {told(e)}"
-                for t, o, e in zip(found.tokens, found.offsets, row, strict=True)
+                f"<b>layer {layer}, {token(t)}</b> (offset {o})<br>recovery {estimate_text(e)}"
+                for t, o, e in zip(patches.tokens, patches.offsets, row, strict=True)
             ]
         )
     return Heatmap(values, hovers)
 
 
-def plot_blocks(found: PatchMap, *, titles: Titles = None) -> go.Figure:
+def plot_blocks(patches: PatchMap, *, titles: Titles = None) -> go.Figure:
     """Mean recovery when a layer's attention or MLP is patched at all positions, with the placebo.
 
     Bands are 95% t intervals over pairs, dashed lines the placebo.
 
     >>> plot_blocks(patches).write_html("blocks.html")
     """
-    titles = titles_of(titles, found.categories)
+    titles = titles_of(titles, patches.categories)
     figure, owners, ends = go.Figure(), list[str](), [0.0, 1.0]
-    for name, category in _choices(found.categories, titles):
-        at = dict(zip(found.sites, found.estimates(category), strict=True))
+    for name, category in _choices(patches.categories, titles):
+        at = dict(zip(patches.sites, patches.estimates(category), strict=True))
         for point, (block, colour) in _BLOCKS.items():
-            own = {s.layer: e for s, e in at.items() if s.point == point}
-            for trace in _block(own, block, colour):
+            by_layer = {s.layer: e for s, e in at.items() if s.point == point}
+            for trace in _block(by_layer, block, colour):
                 figure.add_trace(trace)
                 owners.append(name)
-            ends += [v for e in own.values() for v in (e.value, e.control) if v is not None]
+            ends += [v for e in by_layer.values() for v in (e.value, e.control) if v is not None]
     dress(figure, 430, 900)
     figure.update_xaxes(title={"text": "layer", "standoff": 4})
     figure.update_yaxes(title="recovery", range=[min(ends) - 0.12, max(ends) + 0.12])
@@ -98,9 +98,9 @@ def plot_blocks(found: PatchMap, *, titles: Titles = None) -> go.Figure:
     return figure
 
 
-def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scatter]:
-    layers = sorted(own)
-    row = [own[layer] for layer in layers]
+def _block(by_layer: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scatter]:
+    layers = sorted(by_layer)
+    row = [by_layer[layer] for layer in layers]
     low, high = [e.low for e in row], [e.high for e in row]
     line = go.Scatter(
         x=layers,
@@ -110,7 +110,7 @@ def _block(own: Mapping[int, Estimate], block: str, colour: str) -> list[go.Scat
         legendgroup=block,
         line={"color": colour, "width": 2},
         marker={"size": 5, "symbol": "circle" if block == "MLP" else "square"},
-        customdata=[told(e) for e in row],
+        customdata=[estimate_text(e) for e in row],
         hovertemplate=f"<b>{block} of layer %{{x}}</b><br>recovery %{{customdata}}<extra></extra>",
     )
     placebo = go.Scatter(
@@ -146,7 +146,10 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
             Heatmap(
                 [[None if e is None else _rounded(e.value) for e in row] for row in row_of],
                 [
-                    ["" if e is None else f"<b>L{n}H{h}</b><br>{told(e)}" for h, e in enumerate(r)]
+                    [
+                        "" if e is None else f"<b>L{n}H{h}</b><br>{estimate_text(e)}"
+                        for h, e in enumerate(r)
+                    ]
                     for n, r in enumerate(row_of)
                 ],
             )
@@ -165,10 +168,10 @@ def plot_estimates(fast: AttributionPatch, *, titles: Titles = None) -> go.Figur
 
 def _choices(categories: Iterable[str], titles: Mapping[str, str]) -> list[tuple[str, str | None]]:
     """What a menu offers: all pairs, then each category (escaped), with its key."""
-    own: list[tuple[str, str | None]] = [
+    per_category: list[tuple[str, str | None]] = [
         (escape(titles.get(c, c)), c) for c in dict.fromkeys(categories)
     ]
-    return [(ALL, None), *own]
+    return [(ALL, None), *per_category]
 
 
 def _rounded(value: float | None) -> float | None:

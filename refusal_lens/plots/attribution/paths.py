@@ -11,7 +11,7 @@ from refusal_lens.attribution import Component, HeadPath, HeadSources, NeuronSha
 from refusal_lens.plots.attribution.grid import MENU_TOP, choose
 from refusal_lens.plots.palette import BENIGN, CONTROL, DIVERGING, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
-from refusal_lens.plots.text import escape, number, token, told
+from refusal_lens.plots.text import escape, estimate_text, number, token
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
@@ -19,7 +19,9 @@ _CARRIERS: Final = 4
 _UNITS: Final = "change of the projection (residual-stream units)"
 
 
-def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None) -> go.Figure:
+def plot_paths(
+    by_category: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None
+) -> go.Figure:
     """What each head changes of r . x, by route: directly, or through later heads and MLPs.
 
     Bars are means over pairs with 95% intervals, open circles the placebo. The hover names the
@@ -27,17 +29,17 @@ def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None
 
     >>> plot_paths({"advice": [followed["path_0"]]}).write_html("paths.html")
     """
-    titles = titles_of(titles, found)
+    titles = titles_of(titles, by_category)
     figure, owners = go.Figure(), list[str]()
     layouts: dict[str, dict[str, Any]] = {}
     most, ends = 0, [0.0]
-    for category, paths in found.items():
+    for category, paths in by_category.items():
         name = escape(titles.get(category, category))
         rows = [(p, route, e) for p in paths for route, e in p.routes().items()]
         labels = [f"<b>{p.head.name}</b>, {r}" if r == "total" else r for p, r, _ in rows]
         estimates = [e for _, _, e in rows]
         hovers = [
-            f"<b>{p.head.name}</b>, {route}<br>{told(e)}{_carried(p, route)}"
+            f"<b>{p.head.name}</b>, {route}<br>{estimate_text(e)}{_carried(p, route)}"
             for p, route, e in rows
         ]
         for trace in _bars(estimates, hovers, [r == "total" for _, r, _ in rows]):
@@ -51,19 +53,19 @@ def plot_paths(found: Mapping[str, Sequence[HeadPath]], *, titles: Titles = None
     return figure
 
 
-def plot_neurons(found: Sequence[NeuronShares], *, titles: Titles = None) -> go.Figure:
+def plot_neurons(shares: Sequence[NeuronShares], *, titles: Titles = None) -> go.Figure:
     """The neurons of an MLP that write most of a category's class difference.
 
     Between the dotted lines lies what the largest neuron reaches with the sides swapped at random.
 
     >>> plot_neurons([followed["neurons_0"]]).write_html("neurons.html")
     """
-    titles = titles_of(titles, [s.category for s in found])
+    titles = titles_of(titles, [s.category for s in shares])
     figure, owners = go.Figure(), list[str]()
     layouts: dict[str, dict[str, Any]] = {}
     ends = [0.0]
-    most = max(len(s.neurons) for s in found)
-    for s in found:
+    most = max(len(s.neurons) for s in shares)
+    for s in shares:
         name = f"{escape(titles.get(s.category, s.category))}, MLP of layer {s.layer}"
         labels = [f"L{s.layer} N{n}" for n in s.neurons]
         values, low, high = s.scores.tolist(), s.low.tolist(), s.high.tolist()
@@ -72,7 +74,7 @@ def plot_neurons(found: Sequence[NeuronShares], *, titles: Titles = None) -> go.
             Estimate(v, lo, hi, s.n, method) for v, lo, hi in zip(values, low, high, strict=True)
         ]
         hovers = [
-            f"<b>{label}</b><br>{told(e)} pairs; largest by chance {number(s.control)}"
+            f"<b>{label}</b><br>{estimate_text(e)} pairs; largest by chance {number(s.control)}"
             for label, e in zip(labels, estimates, strict=True)
         ]
         for trace in (*_bars(estimates, hovers, [True] * len(values)), *_chance(s.control, most)):
@@ -168,13 +170,13 @@ def _carried(path: HeadPath, route: str) -> str:
     if not route.startswith("through"):
         return ""
     heads = route.endswith("heads")
-    own = [c for c in path.carriers(len(path.components)) if c.kind.startswith("MLP") != heads]
-    names = [f"{c.name} {number(path.estimate(c).value)}" for c in own[:_CARRIERS]]
+    carriers = [c for c in path.carriers(len(path.components)) if c.kind.startswith("MLP") != heads]
+    names = [f"{c.name} {number(path.estimate(c).value)}" for c in carriers[:_CARRIERS]]
     return f"<br>{'; '.join(names)}" if names else ""
 
 
 def plot_sources(
-    found: Sequence[tuple[HeadSources, HeadSources, SourceRegions]],
+    pairs: Sequence[tuple[HeadSources, HeadSources, SourceRegions]],
     *,
     titles: Titles = None,
 ) -> go.Figure:
@@ -185,14 +187,14 @@ def plot_sources(
     >>> words = [(followed["sources"], followed["sources_twin"], followed["regions"])]
     >>> plot_sources(words).write_html("words.html")
     """
-    titles = titles_of(titles, [r.category for *_, r in found])
+    titles = titles_of(titles, [r.category for *_, r in pairs])
     figure = make_subplots(
         rows=2, cols=1, vertical_spacing=0.34, subplot_titles=["refuse side", "its benign twin"]
     )
     owners: list[str] = []
     layouts: dict[str, dict[str, Any]] = {}
     reach, wide, high = 0.0, 0, 0
-    for refuse, comply, regions in found:
+    for refuse, comply, regions in pairs:
         name = escape(titles.get(regions.category, regions.category))
         heads = regions.heads
         layouts[name] = {}
@@ -231,8 +233,8 @@ def plot_sources(
 def _tokens(
     sources: HeadSources, heads: Sequence[Component], first: int
 ) -> tuple[go.Heatmap, list[str]]:
-    own = sources.scores[[sources.heads.index(h) for h in heads]]
-    values = [[float(row[:first].sum()), *map(float, row[first:])] for row in own]
+    scores = sources.scores[[sources.heads.index(h) for h in heads]]
+    values = [[float(row[:first].sum()), *map(float, row[first:])] for row in scores]
     ticks = ["…", *(token(t) for t in sources.tokens[first:])]
     hovers = [
         [

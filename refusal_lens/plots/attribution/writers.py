@@ -138,7 +138,7 @@ def plot_heads(
 ) -> go.Figure:
     """Layer x head of the class difference, the MLP in the last column, the control beside.
 
-    Where a block has no heads that can be told apart, its mixer stands in the first column.
+    Where a block has no separable heads, its mixer stands in the first column.
 
     The colours end at what the strongest head writes; an MLP may write more.
 

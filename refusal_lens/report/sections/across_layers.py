@@ -47,17 +47,17 @@ def _meetings(run: Run, g: Geometry) -> Part:
 
 
 def _with_itself(run: Run) -> Parts:
-    found, titles = run.structure, run.titles
-    if found is None:
+    structure, titles = run.structure, run.titles
+    if structure is None:
         why = run.lacking("structure", run.no_structure)
         return dict.fromkeys(("own_layers", "own_offsets"), why)
     return {
         "own_layers": Figure(
-            plots.plot_own_layers(found, titles=titles),
+            plots.plot_across_layers(structure, titles=titles),
             "Cosine of a direction with itself between all layers, with a slider over categories",
         ),
         "own_offsets": Figure(
-            plots.plot_own_offsets(found, titles=titles),
+            plots.plot_across_offsets(structure, titles=titles),
             "Cosine of a direction with itself between the template's last tokens",
         ),
     }

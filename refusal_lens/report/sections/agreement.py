@@ -26,10 +26,10 @@ _ANSWERS: Final = {
 
 
 def _parts(run: Run) -> Parts:
-    found = {name: a for name, key in _ANSWERS.items() if (a := run.get(key)) is not None}
+    agreements = {name: a for name, key in _ANSWERS.items() if (a := run.get(key)) is not None}
     counts = verdict_counts(run.get)
     return {
-        "agreement": agreement_table(found) if found else run.why("agreement"),
+        "agreement": agreement_table(agreements) if agreements else run.why("agreement"),
         "verdict_counts": verdicts_table(counts) if counts else run.why("behaviour"),
     }
 

@@ -13,13 +13,13 @@ from refusal_lens.study.stages.answer_map import MAP
 
 def _parts(run: Run) -> Parts:
     """A figure for each prompt that was read, under its stage's name, with the prompt."""
-    found: Parts = {}
+    parts: Parts = {}
     for stage in numbered(run, "answer_map"):
         if maps := series(run, MAP.of(stage)):
             label = f"Tokens of one prompt and its answer by layer, along {len(maps)} directions"
-            found[stage] = Figure(plots.plot_answer_maps(maps, titles=run.titles), label)
-            found[f"asked_{stage}"] = visible(maps[0].prompt)
-    return found or {"answer_map_0": run.why(gap_of(run, "answer_map"))}
+            parts[stage] = Figure(plots.plot_answer_maps(maps, titles=run.titles), label)
+            parts[f"asked_{stage}"] = visible(maps[0].prompt)
+    return parts or {"answer_map_0": run.why(gap_of(run, "answer_map"))}
 
 
 SECTION: Final = Section(

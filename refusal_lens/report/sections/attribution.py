@@ -29,43 +29,43 @@ def _parts(run: Run) -> Parts:
             "attribution_none": "Attribution was not asked for in this run; "
             f"`{command}` measures it."
         }
-    found = _written(run)
+    written = _written(run)
     names = ("writers", "heads", "component_matrix", "serving")
-    missing: Parts = {name: run.why("attribution") for name in names if name not in found}
-    return {"attribution_none": "", "written_gap": ""} | found | missing
+    missing: Parts = {name: run.why("attribution") for name in names if name not in written}
+    return {"attribution_none": "", "written_gap": ""} | written | missing
 
 
 def _written(run: Run) -> Parts:
     whole = run.get(DECOMPOSITION)
     if whole is None:
         return {}
-    own = attributions(whole)
+    attributed = attributions(whole)
     control = run.get(CONTROL_DECOMPOSITION)
     controls = {} if control is None else {a.category: a for a in attributions(control)}
-    shown = f"{len(own)} categories, at {own[0].target.site}"
-    found: Parts = {
+    shown = f"{len(attributed)} categories, at {attributed[0].target.site}"
+    parts: Parts = {
         "writers": Figure(
-            plots.plot_writers(own, controls, titles=run.titles),
+            plots.plot_writers(attributed, controls, titles=run.titles),
             f"The parts that write most of a direction, with a menu of {shown}",
         ),
         "heads": Figure(
-            plots.plot_heads(own, controls, titles=run.titles, names=run.names),
+            plots.plot_heads(attributed, controls, titles=run.titles, names=run.names),
             f"What each head and MLP writes, layer by head, with a menu of {shown}",
         ),
     }
     if control is None:
-        found["written_gap"] = run.why("attribution_control")
+        parts["written_gap"] = run.why("attribution_control")
     matrix = run.get(MATRIX)
     if matrix is None:
         note = run.lacking("attribution", "it takes two or more categories with a direction")
-        return found | dict.fromkeys(("component_matrix", "serving"), note)
+        return parts | dict.fromkeys(("component_matrix", "serving"), note)
     correlation = run.get(CORRELATION)
-    found["component_matrix"] = Figure(
+    parts["component_matrix"] = Figure(
         plots.plot_component_matrix(matrix, controls, titles=run.titles, names=run.names),
         f"Shares of the strongest parts in each of {len(matrix.categories)} categories",
     )
-    found["serving"] = serving_table(matrix, correlation, titles=run.titles)
-    return found
+    parts["serving"] = serving_table(matrix, correlation, titles=run.titles)
+    return parts
 
 
 def _answer(run: Run) -> Answer:
@@ -77,9 +77,11 @@ def _answer(run: Run) -> Answer:
         reason = "it takes two or more categories with a direction"
         return not_measured(run.lacking_reason("attribution", reason))
     plain = run.get(CONTROL_DECOMPOSITION)
-    held = set() if plain is None else {t.category for t in plain.targets}
+    controlled = set() if plain is None else {t.category for t in plain.targets}
     controls = (
-        {} if plain is None else {c: plain.attribution(c) for c in matrix.categories if c in held}
+        {}
+        if plain is None
+        else {c: plain.attribution(c) for c in matrix.categories if c in controlled}
     )
     shares = matrix.mean_shares(controls)
     top = largest(shares)
@@ -89,27 +91,27 @@ def _answer(run: Run) -> Answer:
         "categories",
     )
     first = shares[top[0]]
-    said = (
+    sentence = (
         f"Of {len(shares)} heads and MLPs, {top[0].name} writes most: "
         f"{percent_of(first)} of the difference between the sides, mean of "
         f"{len(matrix.categories)} categories"
     )
     if first.control is None:
         return figure, (
-            f"{said} (n = {first.n} pairs).",
+            f"{sentence} (n = {first.n} pairs).",
             f"Control model: not measured: {run.reason('attribution_control')}.",
         )
     above = sum(_outside(shares[c]) for c in top)
     return figure, (
-        f"{said} (control model: {100 * first.control:.1f}%; n = {first.n} pairs).",
+        f"{sentence} (control model: {100 * first.control:.1f}%; n = {first.n} pairs).",
         f"{above} of the {len(top)} shown differ from the same part of the control model "
         "(control outside the 95% interval, not corrected for the number of parts).",
     )
 
 
 def _outside(e: Estimate) -> bool:
-    held = (e.low, e.high, e.control)
-    return None not in held and not (e.low or 0.0) <= (e.control or 0.0) <= (e.high or 0.0)
+    values = (e.low, e.high, e.control)
+    return None not in values and not (e.low or 0.0) <= (e.control or 0.0) <= (e.high or 0.0)
 
 
 def _methods(run: Run) -> tuple[Method, ...]:
@@ -127,23 +129,25 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 
 def _writers(run: Run) -> str:
-    found = run.get(DECOMPOSITION)
-    if found is None:
+    decomposition = run.get(DECOMPOSITION)
+    if decomposition is None:
         return "not measured in this run (`refusal-lens attribute`)"
-    own = [found.attribution(t.category) for t in found.targets]
-    shares = torch.stack([a.scores / a.total for a in own])
+    attributed = [decomposition.attribution(t.category) for t in decomposition.targets]
+    shares = torch.stack([a.scores / a.total for a in attributed])
     mean = shares.mean(0)
     order = [
-        i for i in mean.argsort(descending=True).tolist() if own[0].components[i].kind in WRITERS
+        i
+        for i in mean.argsort(descending=True).tolist()
+        if attributed[0].components[i].kind in WRITERS
     ][:_NAMED]
     names = [
-        f"{own[0].components[i].name} {100 * float(mean[i]):.0f}% (above 0 in "
-        f"{sum(bool(a.low[i] > 0) for a in own)} of {len(own)})"
+        f"{attributed[0].components[i].name} {100 * float(mean[i]):.0f}% (above 0 in "
+        f"{sum(bool(a.low[i] > 0) for a in attributed)} of {len(attributed)})"
         for i in order
     ]
     return (
-        f"{', '.join(names)}; mean share of the distance between the two sides over {len(own)} "
-        "directions, 95% t intervals over pairs"
+        f"{', '.join(names)}; mean share of the distance between the two sides over "
+        f"{len(attributed)} directions, 95% t intervals over pairs"
     )
 
 

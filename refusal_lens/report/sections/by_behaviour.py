@@ -16,10 +16,10 @@ from refusal_lens.tables.behaviour import cell_gaps_table, gap_table
 
 def _cosines(run: Run) -> Part:
     """Cosines by what the model did: of refused against answered prompts, else of whole pairs."""
-    if (found := run.behaviour_geometry) is not None:
+    if (contrasts := run.behaviour_geometry) is not None:
         return Figure(
-            plots.plot_contrasts(found, layer=run.layer, titles=run.titles),
-            f"Corrected cosines by what the model did, {len(found.names)} categories",
+            plots.plot_contrasts(contrasts, layer=run.layer, titles=run.titles),
+            f"Corrected cosines by what the model did, {len(contrasts.names)} categories",
         )
     b = run.get(OF_KEPT_PAIRS)
     if b is None:
@@ -51,15 +51,15 @@ def _parts(run: Run) -> Parts:
 
 
 def _in_words(run: Run) -> str:
-    found = run.behaviour_geometry
-    if found is None or run.layer is None:
+    contrasts = run.behaviour_geometry
+    if contrasts is None or run.layer is None:
         return f"fewer than two categories have {LEAST_PAIRS} prompts in both groups"
-    s = [site.layer for site in found.sites].index(run.layer)
-    every = [True] * len(found.names)
-    r = found.reliability[s]
-    cosines = spread_of_cosines(found.corrected[s], found.low[s], found.high[s], every)
+    s = [site.layer for site in contrasts.sites].index(run.layer)
+    every = [True] * len(contrasts.names)
+    r = contrasts.reliability[s]
+    cosines = spread_of_cosines(contrasts.corrected[s], contrasts.low[s], contrasts.high[s], every)
     return (
-        f"{len(found.names)} categories; {cosines}; reliabilities "
+        f"{len(contrasts.names)} categories; {cosines}; reliabilities "
         f"{number(float(r.min()))} to {number(float(r.max()))}"
     )
 

@@ -14,17 +14,18 @@ from refusal_lens.tables.contrasts import contrasts_table
 
 
 def _parts(run: Run) -> Parts:
-    found = run.get(CONTRASTS)
-    if found is None:
+    contrasts = run.get(CONTRASTS)
+    if contrasts is None:
         reason = "too few prompts were refused or answered on both sides in any category"
         return {"contrasts": run.lacking("contrasts", reason), "contrast_groups": ""}
     read = run.get(CONTRAST_ANSWERS)
     return {
         "contrasts": Figure(
-            plots.plot_contrasts(found, layer=run.layer),
-            f"Corrected cosines between {len(found.names)} contrasts, with a slider over layers",
+            plots.plot_contrasts(contrasts, layer=run.layer),
+            f"Corrected cosines between {len(contrasts.names)} contrasts, "
+            "with a slider over layers",
         ),
-        "contrast_groups": contrasts_table(found, read, titles=run.titles),
+        "contrast_groups": contrasts_table(contrasts, read, titles=run.titles),
     }
 
 
@@ -41,13 +42,15 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 
 def _within(run: Run) -> str:
-    found = run.get(CONTRASTS)
-    if found is None or run.layer is None or {BOTH, WITHIN_HARMFUL} - {*found.names}:
+    contrasts = run.get(CONTRASTS)
+    if contrasts is None or run.layer is None or {BOTH, WITHIN_HARMFUL} - {*contrasts.names}:
         return run.lacking("contrasts", "too few prompts in one of the groups")
-    s = [site.layer for site in found.sites].index(run.layer)
-    a, b = found.names.index(BOTH), found.names.index(WITHIN_HARMFUL)
-    value, low, high = (float(x[s, a, b]) for x in (found.corrected, found.low, found.high))
-    groups = ", ".join(f"{name} {n}" for name, n in found.groups.items())
+    s = [site.layer for site in contrasts.sites].index(run.layer)
+    a, b = contrasts.names.index(BOTH), contrasts.names.index(WITHIN_HARMFUL)
+    value, low, high = (
+        float(x[s, a, b]) for x in (contrasts.corrected, contrasts.low, contrasts.high)
+    )
+    groups = ", ".join(f"{name} {n}" for name, n in contrasts.groups.items())
     return f"{interval(value, low, high)} (corrected; {groups})"
 
 

@@ -21,20 +21,25 @@ from refusal_lens.tables.effects import effects_table
 
 
 def _parts(run: Run) -> Parts:
-    found = run.get(EFFECTS)
-    if found is None:
+    effects = run.get(EFFECTS)
+    if effects is None:
         return {"effects": run.why("effects"), "effects_table": ""}
-    label = f"Refusal rates with {len(found.directions)} directions ablated and added, either side"
-    return {"effects": Figure(plot_effects(found), label), "effects_table": effects_table(found)}
+    label = (
+        f"Refusal rates with {len(effects.directions)} directions ablated and added, either side"
+    )
+    return {
+        "effects": Figure(plot_effects(effects), label),
+        "effects_table": effects_table(effects),
+    }
 
 
 def _answer(run: Run) -> Answer:
-    held = run.get(EFFECTS)
-    if held is not None:
-        label = f"Refusal rates unedited, ablated and added to, at layer {held.layer}"
-        return Figure(plots.plot_front_effects(held), label), (
-            _change(held, "refuse", "ablated"),
-            _change(held, "comply", "added"),
+    effects = run.get(EFFECTS)
+    if effects is not None:
+        label = f"Refusal rates unedited, ablated and added to, at layer {effects.layer}"
+        return Figure(plots.plot_front_effects(effects), label), (
+            _change(effects, "refuse", "ablated"),
+            _change(effects, "comply", "added"),
         )
     why = f"Refusal rates by read answers: not measured: {run.reason('effects')}."
     if run.selection is None:
@@ -46,18 +51,18 @@ def _answer(run: Run) -> Answer:
     ), (_scores(choice), why)
 
 
-def _change(held: Effects, side: Label, edit: EditName) -> str:
+def _change(effects: Effects, side: Label, edit: EditName) -> str:
     """One edit in words: from which rate to which, and what the controls do."""
-    plain, edited = held.rate("none", UNEDITED, side), held.rate(edit, held.main, side)
+    plain, edited = effects.rate("none", UNEDITED, side), effects.rate(edit, effects.main, side)
     what = "Ablation" if edit == "ablated" else "Addition"
     where = "the refuse side" if side == "refuse" else "the benign side"
     if plain is None or edited is None:
         return f"{what}: not measured on {where}."
-    named = [(name.removeprefix("control: "), held.rate(edit, name, side)) for name in CONTROLS]
-    told = "; ".join(f"{name} {percent_of(e, 0)}" for name, e in named if e is not None)
+    named = [(name.removeprefix("control: "), effects.rate(edit, name, side)) for name in CONTROLS]
+    controls = "; ".join(f"{name} {percent_of(e, 0)}" for name, e in named if e is not None)
     return (
-        f"{what} at layer {held.layer} takes refusal of {where} from {percent_of(plain, 0)} to "
-        f"{percent_of(edited, 0)} (controls: {told or 'not measured'}; {counted(edited)})."
+        f"{what} at layer {effects.layer} takes refusal of {where} from {percent_of(plain, 0)} to "
+        f"{percent_of(edited, 0)} (controls: {controls or 'not measured'}; {counted(edited)})."
     )
 
 
@@ -85,21 +90,21 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 def _edited(edit: EditName, side: Label) -> Callable[[Run], str]:
     def row(run: Run) -> str:
-        found = run.get(EFFECTS)
-        if found is None:
+        effects = run.get(EFFECTS)
+        if effects is None:
             return run.why("effects")
-        plain = found.rate("none", UNEDITED, side)
-        main = found.main
+        plain = effects.rate("none", UNEDITED, side)
+        main = effects.main
         parts = [
             f"unedited {_maybe(plain)}",
-            f"{edit} ({main}) {_maybe(found.rate(edit, main, side))}",
+            f"{edit} ({main}) {_maybe(effects.rate(edit, main, side))}",
         ]
         parts += [
-            f"{name.removeprefix('control: ')} control {_maybe(found.rate(edit, name, side))}"
+            f"{name.removeprefix('control: ')} control {_maybe(effects.rate(edit, name, side))}"
             for name in CONTROLS
         ]
-        others = [d for d in found.directions[1:] if d not in CONTROLS]
-        parts += [f"{name} {_maybe(found.rate(edit, name, side))}" for name in others]
+        others = [d for d in effects.directions[1:] if d not in CONTROLS]
+        parts += [f"{name} {_maybe(effects.rate(edit, name, side))}" for name in others]
         return "; ".join(parts)
 
     return row

@@ -24,14 +24,14 @@ def _parts(run: Run) -> Parts:
         return parts | {"full": _NOT_GENERATED}
     if (shown := run.get(RATES)) is not None:
         parts["full_rates"] = rates_table(shown, titles=run.titles)
-    found = run.get(MATCHED)
-    if found is None:
+    matched = run.get(MATCHED)
+    if matched is None:
         return parts | {"full": run.lacking(GRID.stage, _FEW_VERDICTS)}
     return parts | {
-        "full": knob_in_words(found, titles=run.titles),
+        "full": knob_in_words(matched, titles=run.titles),
         "full_matched": Figure(
-            plot_matched(found, titles=run.titles),
-            f"By generated answers: over-refusal of {len(found.curves)} directions and controls "
+            plot_matched(matched, titles=run.titles),
+            f"By generated answers: over-refusal of {len(matched.curves)} directions and controls "
             "at equal refusal rates",
         ),
     }

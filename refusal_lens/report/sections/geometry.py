@@ -39,10 +39,10 @@ def _parts(run: Run) -> Parts:
 
 
 def _answer(run: Run) -> Answer:
-    found = geometry_at_layer(run)
-    if isinstance(found, str):
-        return not_measured(found)
-    g, layer = found
+    measured = geometry_at_layer(run)
+    if isinstance(measured, str):
+        return not_measured(measured)
+    g, layer = measured
     kept = measurable_at(g, layer)
     label = f"Corrected cosines of {len(g.categories)} directions at layer {layer}"
     figure = Figure(plots.plot_front_cosines(g, layer=layer, titles=run.titles), label)
@@ -68,13 +68,13 @@ def _mean(run: Run, g: Geometry, layer: int, kept: tuple[str, ...]) -> str:
 
 
 def _dimension(run: Run, layer: int) -> str:
-    found = run.structure
-    if found is None or Site(layer) not in found.sites:
+    structure = run.structure
+    if structure is None or Site(layer) not in structure.sites:
         why = run.lacking_reason("structure", run.no_structure)
         return f"Effective dimension: not measured: {why}."
-    e = found.dimension[found.sites.index(Site(layer))]
+    e = structure.dimension[structure.sites.index(Site(layer))]
     return (
-        f"Effective dimension {interval(e.value, e.low, e.high)} of {len(found.categories)} "
+        f"Effective dimension {interval(e.value, e.low, e.high)} of {len(structure.categories)} "
         f"(random directions: {number(e.control)}; n = {e.n} pairs)."
     )
 

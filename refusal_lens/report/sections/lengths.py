@@ -12,19 +12,19 @@ from refusal_lens.study.stages.control import CONTROL_DIRECTIONS
 
 def _parts(run: Run) -> Parts:
     shared: dict[str, Any] = {"titles": run.titles, "names": run.names}
-    found: Parts = {"lengths": run.why("geometry"), "separation": run.why("directions")}
+    parts: Parts = {"lengths": run.why("geometry"), "separation": run.why("directions")}
     if run.geometry is not None:
-        found["lengths"] = Figure(
+        parts["lengths"] = Figure(
             plots.plot_lengths(run.geometry, control=run.control, **shared),
             "Noise-free length of each direction by layer",
         )
     if run.directions is not None:
         control = run.get(CONTROL_DIRECTIONS)
-        found["separation"] = Figure(
+        parts["separation"] = Figure(
             plots.plot_separation(run.directions, control=control, **shared),
             "Mean coordinate of either side on its category's direction, by layer",
         )
-    return found
+    return parts
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

@@ -4,7 +4,7 @@ from typing import Final
 
 from refusal_lens.evaluation import MannerMatrix
 from refusal_lens.plots.manners import plot_manners
-from refusal_lens.plots.text import probability, told
+from refusal_lens.plots.text import estimate_text, probability
 from refusal_lens.prompts import LABELS, Label
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
@@ -17,14 +17,14 @@ from refusal_lens.tables.manners import dependence_table, manners_table
 def _parts(run: Run) -> Parts:
     models: list[dict[Label, MannerMatrix]] = []
     for keys in (MANNERS, CONTROL_MANNERS):
-        found: dict[Label, MannerMatrix] = {}
+        by_side: dict[Label, MannerMatrix] = {}
         for side in LABELS:
             if (m := run.get(keys[side])) is not None:
-                found[side] = m
-        models.append(found)
-    own, control = models
+                by_side[side] = m
+        models.append(by_side)
+    of_model, control = models
     names = ("manners", "dependence", "manners_table", "manners_control")
-    if not own:
+    if not of_model:
         return {**dict.fromkeys(names, ""), "manners": run.why("manners")}
     return {
         "manners": Figure(
@@ -32,7 +32,7 @@ def _parts(run: Run) -> Parts:
             "Manners of refusal under each direction, on benign and on refuse-side prompts",
         ),
         "dependence": dependence_table(models),
-        "manners_table": manners_table(own, titles=run.titles),
+        "manners_table": manners_table(of_model, titles=run.titles),
         "manners_control": manners_table(control, titles=run.titles) if control else "",
     }
 
@@ -59,7 +59,7 @@ def _style(run: Run) -> str:
         n = sum(map(sum, m.counts))
         p = "undefined" if m.p is None else probability(m.p)
         parts.append(
-            f"{words} prompts: adjusted mutual information {told(m.dependence)}, p {p}, "
+            f"{words} prompts: adjusted mutual information {estimate_text(m.dependence)}, p {p}, "
             f"{n} refusals in {len(m.manners)} styles"
         )
     return "; ".join(parts) or run.why("manners")

@@ -14,17 +14,17 @@ _FEW_VERDICTS: Final = "fewer than two pairs have a verdict under every directio
 
 
 def _parts(run: Run) -> Parts:
-    found = run.get(MATCHED)
-    if found is None:
+    matched = run.get(MATCHED)
+    if matched is None:
         empty: Parts = {"matched": "", "matched_table": ""}
         return empty | {"knob": run.lacking("trade_off", _FEW_VERDICTS)}
     return {
-        "knob": knob_in_words(found, titles=run.titles),
+        "knob": knob_in_words(matched, titles=run.titles),
         "matched": Figure(
-            plot_matched(found, titles=run.titles),
-            f"Over-refusal of {len(found.curves)} directions and controls at equal refusal rates",
+            plot_matched(matched, titles=run.titles),
+            f"Over-refusal of {len(matched.curves)} directions and controls at equal refusal rates",
         ),
-        "matched_table": matched_table(found, titles=run.titles),
+        "matched_table": matched_table(matched, titles=run.titles),
     }
 
 
@@ -41,10 +41,10 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 
 def _knob(run: Run) -> str:
-    found = run.get(MATCHED)
-    if found is None:
+    matched = run.get(MATCHED)
+    if matched is None:
         return run.why("trade_off")
-    return knob_in_words(found, titles=run.titles)
+    return knob_in_words(matched, titles=run.titles)
 
 
 SECTION: Final = Section(

@@ -16,8 +16,8 @@ def _parts(run: Run) -> Parts:
     stage = finest(run, "patching")
     fast = run.get(FAST.of(stage))
     real = run.get(PATCHES.of(stage))
-    told = run.get(PATCH_AGREEMENT.of(stage))
-    if fast is None or real is None or told is None:
+    agreement = run.get(PATCH_AGREEMENT.of(stage))
+    if fast is None or real is None or agreement is None:
         names = ("patches", "blocks", "estimates", "patch_agreement")
         return {**dict.fromkeys(names, run.why(stage)), "unscored": _unscored(run)}
     n = f"{len(real.pairs)} pairs"
@@ -35,7 +35,7 @@ def _parts(run: Run) -> Parts:
             f"Estimated recovery by head, mean of {n}",
         ),
         "unscored": _unscored(run),
-        "patch_agreement": agreement_table(told, real, titles=run.titles),
+        "patch_agreement": agreement_table(agreement, real, titles=run.titles),
     }
 
 

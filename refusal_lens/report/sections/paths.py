@@ -29,40 +29,40 @@ def _parts(run: Run) -> Parts:
     neurons: list[NeuronShares] = []
     sources: list[tuple[HeadSources, HeadSources, SourceRegions]] = []
     for stage in stages:
-        own = series(run, PATH.of(stage))
+        head_paths = series(run, PATH.of(stage))
         regions = run.get(REGIONS.of(stage))
         read = [run.get(key.of(stage)) for key in (SOURCES, SOURCES_TWIN)]
-        if own:
-            category = own[0].target.category
-            paths[category] = own
-            seen = seen or f"{title_of(run, category).capitalize()}: {seen_in(own, regions)}"
+        if head_paths:
+            category = head_paths[0].target.category
+            paths[category] = head_paths
+            seen = seen or f"{title_of(run, category).capitalize()}: {seen_in(head_paths, regions)}"
         if regions is not None and read[0] is not None and read[1] is not None:
             sources.append((read[0], read[1], regions))
         neurons += series(run, NEURONS.of(stage))
     n = f"a menu of {len(paths)} categories" if len(paths) > 1 else "one category"
     missing = dict.fromkeys(_NAMES, run.why(gap_of(run, "paths")))
-    found: Parts = {"head_paths_seen": "", **missing}
+    parts: Parts = {"head_paths_seen": "", **missing}
     if paths:
-        found["head_paths"] = Figure(
+        parts["head_paths"] = Figure(
             plots.plot_paths(paths, titles=run.titles),
             f"What each strongest head changes, directly and through later parts; {n}",
         )
-        found["head_paths_seen"] = seen
-        found["head_sources"] = run.lacking(stages[0], _NOT_BY_TOKEN)
-        found["head_regions"] = run.lacking(stages[0], _NOT_BY_TOKEN)
-        found["mlp_neurons"] = run.lacking(stages[0], _NO_NEURONS)
+        parts["head_paths_seen"] = seen
+        parts["head_sources"] = run.lacking(stages[0], _NOT_BY_TOKEN)
+        parts["head_regions"] = run.lacking(stages[0], _NOT_BY_TOKEN)
+        parts["mlp_neurons"] = run.lacking(stages[0], _NO_NEURONS)
     if sources:
-        found["head_sources"] = Figure(
+        parts["head_sources"] = Figure(
             plots.plot_sources(sources, titles=run.titles),
             f"Words of one prompt and of its twin that the strongest heads read; {n}",
         )
-        found["head_regions"] = regions_table([r for *_, r in sources], titles=run.titles)
+        parts["head_regions"] = regions_table([r for *_, r in sources], titles=run.titles)
     if neurons:
-        found["mlp_neurons"] = Figure(
+        parts["mlp_neurons"] = Figure(
             plots.plot_neurons(neurons, titles=run.titles),
             f"The neurons that write most in the strongest MLP; {n}",
         )
-    return found
+    return parts
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

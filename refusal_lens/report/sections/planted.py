@@ -15,17 +15,17 @@ from refusal_lens.tables.control_adapters import adapters_table, agreement_table
 def _parts(run: Run) -> Parts:
     names = ("planted", "adapters", "planted_agreement")
     try:
-        found = shipped_planted()
+        planted = shipped_planted()
     except InputError as error:
         return dict.fromkeys(names, f"Not shown: {error}.")
-    layer = found.sites[-1].layer if run.layer is None else run.layer
+    layer = planted.sites[-1].layer if run.layer is None else run.layer
     return {
         "planted": Figure(
-            plots.plot_planted(found, layer=layer),
+            plots.plot_planted(planted, layer=layer),
             "Correlation of the control adapters' cosine matrices with the reference's, by layer",
         ),
-        "adapters": adapters_table(found),
-        "planted_agreement": agreement_table(found, layer, titles=run.titles),
+        "adapters": adapters_table(planted),
+        "planted_agreement": agreement_table(planted, layer, titles=run.titles),
     }
 
 

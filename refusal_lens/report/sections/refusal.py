@@ -25,8 +25,8 @@ def _parts(run: Run) -> Parts:
 
 
 def _verdicts(run: Run) -> Parts:
-    held = run.get(WITHIN)
-    within: Part = run.why("contrasts") if held is None else within_table(held, run.titles)
+    tests = run.get(WITHIN)
+    within: Part = run.why("contrasts") if tests is None else within_table(tests, run.titles)
     if run.tests is None:
         why: Part = run.why("structure")
         return {"separability": why, "verdicts": why, "within": within}
@@ -50,18 +50,18 @@ def _verdicts(run: Run) -> Parts:
 def _against_control(run: Run) -> Parts:
     g, control, comparison = run.geometry, run.control, run.comparison
     other = "the control model has other layers, so that no layer can be set beside its own"
-    found: Parts = dict.fromkeys(("shares", "difference"), run.lacking("control", other))
+    parts: Parts = dict.fromkeys(("shares", "difference"), run.lacking("control", other))
     if g is not None and control is not None and comparison is not None:
         shared: dict[str, Any] = {"titles": run.titles, "names": run.names}
-        found["shares"] = Figure(
+        parts["shares"] = Figure(
             plots.plot_shares(g, control, comparison, run.verdicts, **shared),
             "Share by layer in the model and in its control, and their difference",
         )
-        found["difference"] = Figure(
+        parts["difference"] = Figure(
             plots.plot_difference(comparison, g, control, layer=run.layer, **shared),
             "Corrected cosines of the model minus those of its control, with a slider over layers",
         )
-    return found
+    return parts
 
 
 def _change(run: Run) -> Part:
@@ -71,10 +71,10 @@ def _change(run: Run) -> Part:
 
 
 def _answer(run: Run) -> Answer:
-    found = geometry_at_layer(run)
-    if isinstance(found, str):
-        return not_measured(found)
-    g, layer = found
+    measured = geometry_at_layer(run)
+    if isinstance(measured, str):
+        return not_measured(measured)
+    g, layer = measured
     figure = plots.plot_front_directions(
         g, run.verdicts, layer=layer, titles=run.titles, control=run.control
     )

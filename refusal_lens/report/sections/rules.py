@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from refusal_lens.plots.text import told
+from refusal_lens.plots.text import estimate_text
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Parts, Section
 from refusal_lens.study.stages.rules import COSMIC, SEPARATION
@@ -19,11 +19,12 @@ def _rules(run: Run) -> str:
     else:
         text = (
             f"COSMIC, which reads no outputs: layer {c.layer}, offset {c.offset} (similarity to "
-            f"answering with it ablated {told(c.comply)}; to refusing with it added "
-            f"{told(c.refuse)})."
+            f"answering with it ablated {estimate_text(c.comply)}; to refusing with it added "
+            f"{estimate_text(c.refuse)})."
         )
     best = separations.best
-    text += f" Best separation: layer {best.layer}, offset {best.offset} ({told(best.distance)})."
+    distance = estimate_text(best.distance)
+    text += f" Best separation: layer {best.layer}, offset {best.offset} ({distance})."
     note = None if run.selection is None else separations.note(run.selection)
     return text if note is None else f"{text} Note: {note}."
 
@@ -33,11 +34,11 @@ def _parts(run: Run) -> Parts:
 
 
 def _cosmic(run: Run) -> str:
-    found = run.get(COSMIC)
-    if found is None:
+    cosmic = run.get(COSMIC)
+    if cosmic is None:
         return run.why("rules")
-    c = found.choice
-    none = f"none of {len(found.candidates)} candidates passes its rule"
+    c = cosmic.choice
+    none = f"none of {len(cosmic.candidates)} candidates passes its rule"
     return none if c is None else f"layer {c.layer}, offset {c.offset}"
 
 

@@ -11,17 +11,17 @@ from refusal_lens.study.stages.structure import SHARED_POOL
 
 
 def _parts(run: Run) -> Parts:
-    found = run.get(SHARED_POOL)
-    if found is None:
+    shared_pool = run.get(SHARED_POOL)
+    if shared_pool is None:
         names = ("pooled_cosines", "pool_effects")
         return dict.fromkeys(names, run.lacking("structure", "this run has no such matrix"))
     return {
         "pooled_cosines": Figure(
-            plots.plot_pooled_cosines(found, titles=run.titles),
+            plots.plot_pooled_cosines(shared_pool, titles=run.titles),
             "Corrected cosines with matched twins, and with one benign pool",
         ),
         "pool_effects": Figure(
-            plots.plot_pool_effects(found, titles=run.titles),
+            plots.plot_pool_effects(shared_pool, titles=run.titles),
             "What the pool adds: shared noise, and the common reference",
         ),
     }

@@ -12,8 +12,8 @@ from refusal_lens.sites import Site
 
 
 def _parts(run: Run) -> Parts:
-    found, titles = run.structure, run.titles
-    if found is None:
+    structure, titles = run.structure, run.titles
+    if structure is None:
         names = (
             "dimension",
             "clusters",
@@ -23,26 +23,28 @@ def _parts(run: Run) -> Parts:
         )
         why = run.lacking("structure", run.no_structure)
         return {**dict.fromkeys(names, why), "shown_on_map": ""}
-    n = f"{len(found.mapped)} categories"
+    n = f"{len(structure.mapped)} categories"
     return {
         "dimension": Figure(
-            plots.plot_dimension(found, layer=run.layer),
+            plots.plot_dimension(structure, layer=run.layer),
             "Effective dimension by layer with its band, beside random directions",
         ),
         "clusters": Figure(
-            plots.plot_clusters(found, titles=titles),
+            plots.plot_clusters(structure, titles=titles),
             f"Tree of {n}, and how often two of them fall into one cluster",
         ),
-        "map": Figure(plots.plot_map(found, titles=titles), f"{n} in the plane with 95% ellipses"),
+        "map": Figure(
+            plots.plot_map(structure, titles=titles), f"{n} in the plane with 95% ellipses"
+        ),
         "remainders": Figure(
-            plots.plot_remainders(found, titles=titles, layer=run.layer),
+            plots.plot_remainders(structure, titles=titles, layer=run.layer),
             "Each category's part along the mean of the others, and its own remainder",
         ),
         "angles": Figure(
-            plots.plot_angles(found, titles=titles),
+            plots.plot_angles(structure, titles=titles),
             f"Smallest and largest principal angles between the subspaces of {n}",
         ),
-        "shown_on_map": f"{100 * found.place_shown:.0f}%",
+        "shown_on_map": f"{100 * structure.place_shown:.0f}%",
     }
 
 
@@ -66,13 +68,13 @@ def _methods(run: Run) -> tuple[Method, ...]:
 
 
 def _dimension(run: Run) -> str:
-    found = run.structure
-    if found is None or run.layer is None or Site(run.layer) not in found.sites:
+    structure = run.structure
+    if structure is None or run.layer is None or Site(run.layer) not in structure.sites:
         return run.why("structure")
-    e = found.dimension[found.sites.index(Site(run.layer))]
+    e = structure.dimension[structure.sites.index(Site(run.layer))]
     value = interval(e.value, e.low, e.high)
     return (
-        f"{value} of {len(found.categories)}, n = {e.n} pairs; as many random directions: "
+        f"{value} of {len(structure.categories)}, n = {e.n} pairs; as many random directions: "
         f"{number(e.control)}"
     )
 

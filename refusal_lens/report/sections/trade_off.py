@@ -30,16 +30,16 @@ def _parts(run: Run) -> Parts:
 
 
 def _compared_on(run: Run, curves: TradeOff, other: bool) -> str:
-    """Which model the curves are of, whose directions and scores, and how refusals are told."""
-    model, judged = curves.model, f" Refusals are told by {visible(curves.judged_by)}."
+    """Which model the curves are of, whose directions and scores, and what judges refusals."""
+    model, judged = curves.model, f" Refusals are judged by {visible(curves.judged_by)}."
     if not other:
         return f"Measured in {visible(model)}.{judged}"
-    own = visible(str(run.results.manifest.get("model")))
+    studied = visible(str(run.results.manifest.get("model")))
     return (
         f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
         f"refusal of the refuse side is nearest one half, where curves have room on both sides. "
-        f"The directions are those of {own}. The scores were calibrated anew for this scale, by "
-        "its own read answers; in categories whose scores do not agree with them answers are "
+        f"The directions are those of {studied}. The scores were calibrated anew for this scale, "
+        "by its own read answers; in categories whose scores do not agree with them answers are "
         "generated and read, and one with too few refusals for an area of its own is taken with "
         f"all others.{judged}"
     )

@@ -17,12 +17,12 @@ ANSWER_TOKENS: Final = 24
 
 def answer_maps(bench: Bench, tick: Progress, *, category: str) -> Records:
     """One refuse-side prompt and the model's answer, token by layer, along every direction."""
-    found = category_set(bench.results)
+    directions = category_set(bench.results)
     asked = bench.prompts.only(split="test", label="refuse", category=category)
     prompt = asked.prompts[0]
     (answer,) = bench.model.generate_ids(PromptSet((prompt,)), Decoding(ANSWER_TOKENS))
-    order = (category, *(c for c in found.categories if c != category))
-    maps = token_maps(bench.model, prompt, found, order, answer=answer)
+    order = (category, *(c for c in directions.categories if c != category))
+    maps = token_maps(bench.model, prompt, directions, order, answer=answer)
     tick(1)
     return {MAP.at(i): m for i, m in enumerate(maps)}
 

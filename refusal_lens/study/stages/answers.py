@@ -12,7 +12,15 @@ from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work, own_directions
+from refusal_lens.study.stage import (
+    TOKEN,
+    Bench,
+    Records,
+    Stage,
+    VerdictsOf,
+    Work,
+    category_directions,
+)
 
 ANSWERS: Final = Key("answers", "answers", Answers)
 _CONDITIONS: Final = (UNEDITED, "ablated", "steered")
@@ -30,12 +38,12 @@ class ShownSizes(StageSizes):
 def answers(bench: Bench, tick: Progress) -> Records:
     """What the model says before and after: unedited, ablated, steered by its own category."""
     layer = chosen_layer(bench.results)
-    own = {d.category: d for d in own_directions(bench, layer)}
-    shown = PromptSet(tuple(p for p in _shown(bench) if p.category in own))
+    directions = {d.category: d for d in category_directions(bench, layer)}
+    shown = PromptSet(tuple(p for p in _shown(bench) if p.category in directions))
     if not len(shown):
         raise Gap("`test` holds no prompt of a category that has a direction")
-    ablated = {c: Ablate(d) for c, d in own.items()}
-    steered = {c: Add(d, strength=1.0) for c, d in own.items()}
+    ablated = {c: Ablate(d) for c, d in directions.items()}
+    steered = {c: Add(d, strength=1.0) for c, d in directions.items()}
     unread = answer_under(
         bench.model,
         shown,

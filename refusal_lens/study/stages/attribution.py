@@ -10,7 +10,7 @@ from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.stage import Bench, Records, Stage, Work, own_directions
+from refusal_lens.study.stage import Bench, Records, Stage, Work, category_directions
 from refusal_lens.study.stages.geometry import INTENDED
 
 DECOMPOSITION: Final = Key("attribution", "decomposition", Decomposition)
@@ -20,12 +20,12 @@ CORRELATION: Final = Key("attribution", "correlation", MatrixCorrelation)
 
 def attribution(bench: Bench, tick: Progress) -> Records:
     """Every part's share in each category's direction at the chosen layer, and across them."""
-    directions = own_directions(bench, chosen_layer(bench.results))
-    found = decompose(bench.model, bench.train, directions, progress=tick)
-    records: Records = {DECOMPOSITION: found}
+    directions = category_directions(bench, chosen_layer(bench.results))
+    decomposition = decompose(bench.model, bench.train, directions, progress=tick)
+    records: Records = {DECOMPOSITION: decomposition}
     # One category only, or too few of them to permute: the report says so.
     with suppress(InputError):
-        matrix = component_matrix([found.attribution(d.category) for d in directions])
+        matrix = component_matrix([decomposition.attribution(d.category) for d in directions])
         records[MATRIX] = matrix
         geometry = bench.results.get(INTENDED)
         rows = [geometry.categories.index(c) for c in matrix.categories]

@@ -9,7 +9,7 @@ from refusal_lens.study.fitted import FitSizes, Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.other_models import control_model, has_control
-from refusal_lens.study.stage import Bench, Records, Stage, Work, own_directions
+from refusal_lens.study.stage import Bench, Records, Stage, Work, category_directions
 
 CONTROL_DECOMPOSITION: Final = Key("attribution_control", "decomposition", Decomposition)
 
@@ -19,7 +19,7 @@ def attribution_control(bench: Bench, tick: Progress) -> Records:
     plain, model = control_model(bench), bench.model
     if (plain.d_model, plain.n_layers) != (model.d_model, model.n_layers):
         raise Gap("the control model has another width or depth: it has no such directions")
-    directions = own_directions(bench, chosen_layer(bench.results))
+    directions = category_directions(bench, chosen_layer(bench.results))
     with allow_transfer():  # what the control writes along the study's directions is the question
         return {CONTROL_DECOMPOSITION: decompose(plain, bench.train, directions, progress=tick)}
 

@@ -59,9 +59,9 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     else:
         prompts = _answered_anew(bench)
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
-        said = "none" if model is bench.model else model.name
+        condition = "none" if model is bench.model else model.name
         read = evaluate(
-            model, prompts, bench.judge, condition=said, decoding=decoding, progress=tick
+            model, prompts, bench.judge, condition=condition, decoding=decoding, progress=tick
         )
         resid = model.residuals(prompts)
     refused = read.refused()

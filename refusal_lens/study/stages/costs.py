@@ -13,7 +13,7 @@ from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, own_directions
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, category_directions
 
 COSTS: Final = Key("costs", "costs", Costs)
 
@@ -40,7 +40,7 @@ def costs(bench: Bench, tick: Progress) -> Records:
         windows=sizes.cost_windows,
     )
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
-    directions = {d.category: d for d in own_directions(bench, layer)}
+    directions = {d.category: d for d in category_directions(bench, layer)}
     edited = directions | {POOLED: pooled, RANDOM: pooled.random_like(bench.study.seed)}
     edits: dict[str, Edit] = {
         f"{name} | {edit}": Ablate(edited[name])
@@ -54,8 +54,8 @@ def costs(bench: Bench, tick: Progress) -> Records:
 def _conditions(bench: Bench, categories: Sequence[str]) -> list[tuple[str, str]]:
     """Direction and edit of each row: of the pooled direction, of some of these categories, and of
     a random direction of the pooled one's length."""
-    own = categories[: bench.size(CostSizes).cost_categories]
-    return [(name, edit) for name in (POOLED, *own, RANDOM) for edit in ("ablated", "added")]
+    chosen = categories[: bench.size(CostSizes).cost_categories]
+    return [(name, edit) for name in (POOLED, *chosen, RANDOM) for edit in ("ablated", "added")]
 
 
 def _work(bench: Bench) -> Work:

@@ -31,8 +31,8 @@ PROFILE: Final = Key("depth", "profile", DepthProfile)
 
 def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     """By layer: a probe, the logit lens, steering, and what is written; one profile a category."""
-    found = bench.results.get(DECOMPOSITION)
-    targets = {t.category for t in found.targets}
+    decomposition = bench.results.get(DECOMPOSITION)
+    targets = {t.category for t in decomposition.targets}
     categories = [c for c in scored_categories(bench) if c in targets]
     if len(categories) < 2:
         raise Gap(
@@ -59,7 +59,7 @@ def depth(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
             category,
             probe=probe,
             lens=lens,
-            attribution=found.attribution(category),
+            attribution=decomposition.attribution(category),
             promoted=promoted_tokens(bench.model, direction, seed=bench.study.seed),
             steering=curve,
         )

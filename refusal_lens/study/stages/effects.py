@@ -54,9 +54,9 @@ def effects(bench: Bench, tick: Progress) -> Records:
     """
     sizes, layer = bench.size(EffectSizes), chosen_layer(bench.results)
     main = direction_at(pooled_set(bench.results), POOLED, layer)
-    found = {bench.study.fitted_on: main} | _others(bench, layer)
-    found |= {d.category: d for d in controls(bench, main)}
-    tried = {name: found[name] for name in _tried(bench) if name in found}
+    directions = {bench.study.fitted_on: main} | _others(bench, layer)
+    directions |= {d.category: d for d in controls(bench, main)}
+    tried = {name: directions[name] for name in _tried(bench) if name in directions}
     pairs = compared_pairs(bench, sizes.effect_pairs)
     decoding = Decoding(sizes.effect_tokens)
     sides: dict[Label, tuple[EditName, Callable[[Direction], Edit]]] = {
@@ -104,7 +104,7 @@ def _added(d: Direction) -> Edit:
 
 def _others(bench: Bench, layer: int) -> dict[str, Direction]:
     """The directions of the other sources of labels, where they are of this very model."""
-    found: dict[str, Direction] = {}
+    others: dict[str, Direction] = {}
     for name in _BESIDE:
         directions = bench.results.find(POOLED_OF[name])
         if directions is None or name == bench.study.fitted_on:
@@ -112,10 +112,10 @@ def _others(bench: Bench, layer: int) -> dict[str, Direction]:
         if directions.provenance.model_digest != bench.model.digest:
             continue  # contrasts of a planted model are made at another scale
         try:
-            found[name] = directions.at(POOLED, layer)
+            others[name] = directions.at(POOLED, layer)
         except InputError:
             continue  # undefined at this layer
-    return found
+    return others
 
 
 STAGE: Final = Stage(

@@ -11,7 +11,7 @@ from refusal_lens.study.compared import STEERED_AT, ComparedSizes, compared_pair
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, own_directions
+from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, category_directions
 from refusal_lens.study.stages.answers import ShownSizes
 
 RATES: Final = Key("full_rates", "evaluation", Answers)
@@ -23,10 +23,10 @@ def rates(bench: Bench, tick: Progress) -> Records:
     pairs, layer = compared_pairs(bench), chosen_layer(bench.results)
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
     conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None)]
-    own = {d.category: d for d in own_directions(bench, layer)}
-    found = own | {POOLED: pooled}
-    for name, edit in _conditions(tuple(own)):
-        d = found[name]
+    of_category = {d.category: d for d in category_directions(bench, layer)}
+    directions = of_category | {POOLED: pooled}
+    for name, edit in _conditions(tuple(of_category)):
+        d = directions[name]
         conditions.append(
             (f"{name} | {edit}", Add(d, strength=STEERED_AT) if edit == "added" else Ablate(d))
         )

@@ -8,7 +8,7 @@ from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, k
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.study.attributed import own_prompts, planned, written
+from refusal_lens.study.attributed import category_prompts, planned, written
 from refusal_lens.study.fitted import FitSizes, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
@@ -25,12 +25,14 @@ _CURVE: Final = 28  # counts times (own order and three random ones) of a knock-
 
 def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str) -> Records:
     """One category's strongest writers replaced one after another, on prompts of `test`."""
-    direction, found = written(bench, category)
-    prompts = own_prompts(bench, category)
+    direction, attribution = written(bench, category)
+    prompts = category_prompts(bench, category)
     score = scores_of(bench, [category])[category]
     cuts = Cuts(replacement=replacement, seed=bench.study.seed)
     progress = partial(_half, tick, len(prompts))
-    curve = knock_out(bench.model, prompts, direction, found, score, cuts=cuts, progress=progress)
+    curve = knock_out(
+        bench.model, prompts, direction, attribution, score, cuts=cuts, progress=progress
+    )
     return {KNOCK_OUT: curve}
 
 
@@ -39,18 +41,18 @@ def knocked_out_pooled(bench: Bench, tick: Progress) -> Records:
     pooled = pooled_set(bench.results)
     direction = direction_at(pooled, pooled.categories[0], chosen_layer(bench.results))
     renamed = PromptSet(tuple(replace(p, category=direction.category) for p in bench.train))
-    found = decompose(bench.model, renamed, [direction], progress=tick)
+    decomposition = decompose(bench.model, renamed, [direction], progress=tick)
     prompts = pooled_prompts(bench)
     curve = knock_out(
         bench.model,
         prompts,
         direction,
-        found.attribution(direction.category),
+        decomposition.attribution(direction.category),
         scores_of(bench, prompts.categories)[prompts.categories[0]],
         cuts=Cuts(seed=bench.study.seed),
         progress=partial(_half, tick, len(prompts)),
     )
-    return {POOLED_DECOMPOSITION: found, KNOCK_OUT: curve}
+    return {POOLED_DECOMPOSITION: decomposition, KNOCK_OUT: curve}
 
 
 def pooled_prompts(bench: Bench) -> PromptSet:
@@ -72,7 +74,7 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
         f"knock_out{suffix}_{i}",
         f"its strongest writers replaced ({replacement}): {category}",
         run=partial(knocked_out, category=category, replacement=replacement),
-        work=lambda b: Work(_CURVE * len(own_prompts(b, category)) // 2, 2),
+        work=lambda b: Work(_CURVE * len(category_prompts(b, category)) // 2, 2),
         writes=(KNOCK_OUT,),
         needs=("attribution", "directions", "score"),
         after=("selection",),

@@ -26,7 +26,15 @@ from refusal_lens.study.compared import STEERED_AT, ReadSizes, compared_prompts
 from refusal_lens.study.fitted import Gap, at_layer
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work, own_directions
+from refusal_lens.study.stage import (
+    TOKEN,
+    Bench,
+    Records,
+    Stage,
+    VerdictsOf,
+    Work,
+    category_directions,
+)
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.contrasts import ContrastSizes
 from refusal_lens.study.stages.structure import STRUCTURE
@@ -54,10 +62,10 @@ def manners(bench: Bench, tick: Progress) -> Records:
     if not len(pairs):
         raise Gap("`test` holds no whole pair; give each refuse-side prompt its benign twin")
     layer = chosen_layer(bench.results)
-    read = _steered(bench, bench.model, own_directions(bench, layer), pairs, tick)
+    read = _steered(bench, bench.model, category_directions(bench, layer), pairs, tick)
     if not is_planted(bench):
-        if (said := bench.results.find(BEHAVIOUR)) is not None:
-            read = replace(read, answers=in_styles(read.answers, find_styles(said)))
+        if (behaviour := bench.results.find(BEHAVIOUR)) is not None:
+            read = replace(read, answers=in_styles(read.answers, find_styles(behaviour)))
         return _matrices(bench, read, None, _clusters(bench), control=False)
     usual = _usual()
     moved = {c: usual[donor] for c, donor in _donors().items()}
@@ -65,8 +73,8 @@ def manners(bench: Bench, tick: Progress) -> Records:
     model = _deranged(bench)
     fitting = bench.split("train", bench.size(ContrastSizes).contrast_pairs)
     data = bench.fitting_data(model, fitting, sites=(Site(layer),), offsets=(-1,))
-    own = at_layer(bench.fit(data), layer)
-    read = _steered(bench, model, own, pairs, tick)
+    directions = at_layer(bench.fit(data), layer)
+    read = _steered(bench, model, directions, pairs, tick)
     return records | _matrices(bench, read, Taught(moved, usual), {}, control=True)
 
 
@@ -123,13 +131,13 @@ def _usual() -> dict[str, str]:
 
 def _donors() -> dict[str, str]:
     """Category -> the category whose manner the deranged adapter was taught for it."""
-    found = shipped_planted()
-    return dict(zip(found.categories, found.manner_of, strict=True))
+    planted = shipped_planted()
+    return dict(zip(planted.categories, planted.manner_of, strict=True))
 
 
 def _clusters(bench: Bench) -> Mapping[str, int]:
-    found = bench.results.find(STRUCTURE)
-    return {} if found is None else dict(zip(found.mapped, found.clusters, strict=True))
+    structure = bench.results.find(STRUCTURE)
+    return {} if structure is None else dict(zip(structure.mapped, structure.clusters, strict=True))
 
 
 def _pairs(bench: Bench) -> PromptSet:

@@ -23,7 +23,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, Label, Prompt
-from refusal_lens.study.attributed import FULL, own_prompts, planned, twins_only, written
+from refusal_lens.study.attributed import FULL, category_prompts, planned, twins_only, written
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
@@ -59,8 +59,8 @@ def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Recor
 
     Sources and neurons are left out where the model has none: attention with sinks, experts.
     """
-    direction, found = written(bench, category)
-    writers = found.writers()
+    direction, attribution = written(bench, category)
+    writers = attribution.writers()
     heads = [c for c in writers if c.kind == "head"][: trail.heads]
     mlps = [c for c in writers if c.kind == "MLP"][: trail.mlps]
     pairs = path_pairs(bench, category, trail)
@@ -69,7 +69,7 @@ def paths(bench: Bench, tick: Progress, *, category: str, trail: Trail) -> Recor
     records: Records = {PATH.at(i): path for i, path in enumerate(followed)}
     with suppress(InputError):
         records |= _sources(bench, pairs, heads, direction, tick)
-    prompts = own_prompts(bench, category)
+    prompts = category_prompts(bench, category)
     for i, mlp in enumerate(mlps):
         with suppress(InputError):
             records[NEURONS.at(i)] = mlp_neurons(
@@ -82,9 +82,9 @@ def path_pairs(bench: Bench, category: str, trail: Trail) -> tuple[Pair, ...]:
     """A category's test pairs, of equal token length where there are two or more."""
     test = twins_only(bench.prompts.only(split="test", category=category))
     with suppress(InputError):
-        found = pairs_of(bench.model, test, most=trail.pairs)
-        if len(found) > 1:
-            return found
+        pairs = pairs_of(bench.model, test, most=trail.pairs)
+        if len(pairs) > 1:
+            return pairs
     try:
         return pairs_of(bench.model, test, most=trail.pairs, equal_length=False)
     except InputError as error:
@@ -101,8 +101,8 @@ def _sources(
     """The first pair's tokens, and all pairs' regions, as the heads read them."""
     sides: dict[Label, list[HeadSources]] = {"refuse": [], "comply": []}
     for pair in pairs:
-        for label, own in sides.items():
-            own.append(head_sources(bench.model, _side(bench, pair, label), direction))
+        for label, sources in sides.items():
+            sources.append(head_sources(bench.model, _side(bench, pair, label), direction))
             tick(1)
     refuse, comply = sides.values()
     chat = bench.model.chat
@@ -123,7 +123,7 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
 
     def work(bench: Bench) -> Work:
         pairs = planned(lambda: path_pairs(bench, category, trail))
-        prompts = own_prompts(bench, category)
+        prompts = category_prompts(bench, category)
         return Work(3 * len(pairs) + trail.mlps * len(prompts), _PART)
 
     return Stage(

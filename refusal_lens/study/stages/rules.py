@@ -23,19 +23,19 @@ def rules(bench: Bench, tick: Progress) -> Records:
     candidates = defined(pooled_set(bench.results), candidate_places(bench))
     val = bench.prompts.only(split="val")
     train = [bench.spread(bench.train, label, _TRAIN_A_SIDE) for label in LABELS]
-    held = [bench.spread(val, label, n) for label in LABELS]
+    val_sides = [bench.spread(val, label, n) for label in LABELS]
     try:
-        found = select_cosmic(
+        cosmic = select_cosmic(
             bench.model,
             candidates,
             train=(train[0], train[1]),
-            val=(held[0], held[1]),
+            val=(val_sides[0], val_sides[1]),
             progress=tick,
         )
-        separation = measure_separation(bench.model, candidates, held[0], held[1])
+        separation = measure_separation(bench.model, candidates, val_sides[0], val_sides[1])
     except InputError as error:
         raise Gap(str(error)) from None
-    return {COSMIC: found, SEPARATION: separation}
+    return {COSMIC: cosmic, SEPARATION: separation}
 
 
 STAGE: Final = Stage(

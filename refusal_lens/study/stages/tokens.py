@@ -13,13 +13,13 @@ TOKENS: Final = Key("tokens", "tokens", TokenMap)
 
 def tokens(bench: Bench, tick: Progress) -> Records:
     """One prompt's tokens by layer, along its own category's directions."""
-    found = category_set(bench.results)
+    directions = category_set(bench.results)
     asked = bench.prompts.only(split="test", label="refuse")
-    prompt = next((p for p in asked if p.category in found.categories), None)
+    prompt = next((p for p in asked if p.category in directions.categories), None)
     if prompt is None:
         raise Gap("no category with a direction has a harmful prompt in `test`")
     tick(1)
-    return {TOKENS: token_map(bench.model, prompt, found, prompt.category)}
+    return {TOKENS: token_map(bench.model, prompt, directions, prompt.category)}
 
 
 STAGE: Final = Stage(

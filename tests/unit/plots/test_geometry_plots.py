@@ -27,6 +27,7 @@ from support.synthetic.geometry import (
 from refusal_lens.geometry import change_over_layers, verdicts
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots import (
+    plot_across_layers,
     plot_angles,
     plot_clusters,
     plot_contrasts,
@@ -35,7 +36,6 @@ from refusal_lens.plots import (
     plot_difference,
     plot_dimension,
     plot_map,
-    plot_own_layers,
     plot_pool_effects,
     plot_pooled_cosines,
     plot_remainders,
@@ -68,7 +68,7 @@ def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
         "map": plot_map(found, **shared),
         "remainders": plot_remainders(found, **shared),
         "angles": plot_angles(found, **shared),
-        "own layers": plot_own_layers(found, **shared),
+        "own layers": plot_across_layers(found, **shared),
         "pooled": plot_pooled_cosines(shared_pool(), **shared),
         "pool effects": plot_pool_effects(shared_pool(), **shared),
         "contrasts": plot_contrasts(
@@ -295,7 +295,7 @@ def test_angles_stand_beside_random_ones_with_ranks_on_the_diagonal() -> None:
 
 def test_a_direction_against_itself_has_a_step_a_category() -> None:
     found = structure()
-    figure = plot_own_layers(found, titles=TITLES)
+    figure = plot_across_layers(found, titles=TITLES)
     assert len(figure.frames) == len(CATEGORIES)
     shown, missing, _ = figure.frames[3].data
     assert shown.z[5][21] == pytest.approx(float(found.own_layers[3, 5, 21, 0]), abs=1e-4)
