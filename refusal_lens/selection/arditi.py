@@ -99,7 +99,7 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
 
 
 def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
-    """Arditi's choice; where nothing passes, the most balanced candidate, and it is said.
+    """Arditi's choice; where nothing passes, the most balanced candidate, as `relaxed` records.
 
     The fall-back is ours. It takes the candidate whose weaker effect is the largest: the fall of
     the refusal score under ablation or its rise under addition, each from the unedited model. A
@@ -176,14 +176,14 @@ def score_candidates(
     plain = model.logits(harmless)
     harmless_plain = scores_from_logits(model, harmless, trust, plain)
     harmful_plain = scores_from_logits(model, harmful, trust, model.logits(harmful))
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for d in directions:
         with model.editing(Ablate(d)):
             ablated = scores_from_logits(model, harmful, trust, model.logits(harmful))
             kl = kl_divergence(plain, model.logits(harmless))
         with model.editing(Add(d, strength=1.0)):
             added = scores_from_logits(model, harmless, trust, model.logits(harmless))
-        found.append(
+        candidates.append(
             Candidate(
                 layer=d.site.layer,
                 offset=d.offset,
@@ -193,7 +193,7 @@ def score_candidates(
             )
         )
         progress(1)
-    return tuple(found)
+    return tuple(candidates)
 
 
 def kl_divergence(

@@ -147,14 +147,14 @@ def select_cosmic(
     harmful, harmless = (_pooled(model, side, evaluated) for side in val)
     anchors = unit(harmful.mean(0)), unit(harmless.mean(0))
     plain = model.logits(val[1])
-    found: list[CosmicCandidate] = []
+    candidates: list[CosmicCandidate] = []
     for d in directions:
         with model.editing(Ablate(d)):
             ablated = _pooled(model, val[0], evaluated)
             kl = kl_divergence(plain, model.logits(val[1]))
         with model.editing(Add(d, strength=1.0)):
             added = _pooled(model, val[1], evaluated)
-        found.append(
+        candidates.append(
             CosmicCandidate(
                 layer=d.site.layer,
                 offset=d.offset,
@@ -164,9 +164,11 @@ def select_cosmic(
             )
         )
         progress(1)
-    rows = [(c.layer, c.offset, _number(c.comply), _number(c.refuse), _number(c.kl)) for c in found]
+    rows = [
+        (c.layer, c.offset, _number(c.comply), _number(c.refuse), _number(c.kl)) for c in candidates
+    ]
     survivors = cosmic_passing(rows, model.n_layers)
-    return CosmicSelection(evaluated, tuple(found), survivors, next(iter(survivors), None))
+    return CosmicSelection(evaluated, tuple(candidates), survivors, next(iter(survivors), None))
 
 
 def hidden_states(model: LensModel, prompts: PromptSet) -> Float[Tensor, "prompt layer d_model"]:
