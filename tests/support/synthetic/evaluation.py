@@ -43,16 +43,18 @@ def matched(categories: tuple[str, ...] = CATEGORIES) -> Matched:
 
 def manners(
     categories: tuple[str, ...] = CATEGORIES,
-    said: tuple[str, ...] = ("harm", "law", "no_self"),
+    styles: tuple[str, ...] = ("harm", "law", "no_self"),
     judge: str = "phrases",
 ) -> dict[str, Record]:
     """Six directions in two clusters, the first two in the manner that they were taught."""
     names = (*categories, *(f"more {i}" for i in range(6)))[:6]
-    answers = steered(lambda d, p: said[min(d, 2)] if p % 4 else None, names, judge)
-    found: dict[str, Record] = {"steered": answers}
-    taught = Taught({names[0]: said[0], names[1]: said[1]}, {names[0]: said[1], names[1]: said[2]})
+    answers = steered(lambda d, p: styles[min(d, 2)] if p % 4 else None, names, judge)
+    records: dict[str, Record] = {"steered": answers}
+    taught = Taught(
+        {names[0]: styles[0], names[1]: styles[1]}, {names[0]: styles[1], names[1]: styles[2]}
+    )
     for side in ("refuse", "comply"):
-        found[side] = manner_matrix(
+        records[side] = manner_matrix(
             answers,
             side,
             clusters={name: 1 + (i > 1) for i, name in enumerate(names)},
@@ -61,12 +63,12 @@ def manners(
         )
     other = Provenance("embedded (adapter deranged, scale 1)", "", "", "", "", "float32", "cpu")
     moved = replace(answers, answers=replace(answers.answers, provenance=other))
-    found["control_steered"] = moved
+    records["control_steered"] = moved
     for side in ("refuse", "comply"):
-        found[f"control_{side}"] = manner_matrix(
-            moved, side, taught=Taught(taught.other, taught.own), draws=99
+        records[f"control_{side}"] = manner_matrix(
+            moved, side, taught=Taught(taught.other, taught.this), draws=99
         )
-    return found
+    return records
 
 
 def costs(categories: tuple[str, ...] = CATEGORIES) -> Costs:
