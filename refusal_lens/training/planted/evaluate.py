@@ -79,14 +79,14 @@ def judge_answers(
     A set is named by the prompts' source, without the detail that loaders add to it, and split.
     """
     judge = RefusalJudge()
-    found = greedy_answers(
+    answers = greedy_answers(
         model,
         tokenizer,
         [prompt.text for prompt in prompts],
         max_new_tokens=ANSWER_TOKENS,
         progress=lambda line: progress(f"scale {scale:g}: {line}"),
     )
-    for prompt, ids in zip(prompts, found, strict=True):
+    for prompt, ids in zip(prompts, answers, strict=True):
         answer = tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(answer, str)
         verdict = judge.judge(prompt.text, answer)
@@ -152,10 +152,10 @@ def perplexities(losses: Mapping[float, Losses]) -> dict[str, Any]:
     return {
         kind: {
             f"{scale:g}": {
-                "perplexity": asdict(perplexity(found[kind])),
-                "ratio": asdict(perplexity(found[kind], losses[0.0][kind])),
+                "perplexity": asdict(perplexity(at_scale[kind])),
+                "ratio": asdict(perplexity(at_scale[kind], losses[0.0][kind])),
             }
-            for scale, found in losses.items()
+            for scale, at_scale in losses.items()
         }
         for kind in losses[0.0]
     }
@@ -179,13 +179,13 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[Judged]]:
     """The evaluation record and every judged answer behind it; `public` prompts at scale 1."""
     prompts = load_prompts()
-    own, val = list(prompts.only(split=split)), list(prompts.only(split="val", label="comply"))
+    chosen, val = list(prompts.only(split=split)), list(prompts.only(split="val", label="comply"))
     asked, sampled = _base_samples([p.text for p in val[:: max(1, len(val) // N_SAMPLES)]])
     rows: list[Judged] = []
     losses: dict[float, Losses] = {}
     for scale in scales:
         model, tokenizer = load_embedded(scale, adapter=adapter)
-        wanted = [*own, *(public if scale == 1.0 else ())]
+        wanted = [*chosen, *(public if scale == 1.0 else ())]
         rows += judge_answers(model, tokenizer, wanted, scale=scale, progress=progress)
         losses[scale] = {
             "passage": passage_losses(model, tokenizer, passage),

@@ -70,7 +70,7 @@ def benign_answers(
     path = cache / f"benign-{_name(key)}.json"
     if path.is_file():
         return {k: tuple(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
-    found = greedy_answers(
+    token_ids = greedy_answers(
         model,
         tokenizer,
         [prompt.text for prompt in prompts],
@@ -78,7 +78,7 @@ def benign_answers(
         forbidden_opening=answer_ids(tokenizer, DECLINING)[0],
         progress=progress,
     )
-    answers = {prompt.id: ids for prompt, ids in zip(prompts, found, strict=True)}
+    answers = {prompt.id: ids for prompt, ids in zip(prompts, token_ids, strict=True)}
     _keep(path, answers)
     return answers
 
@@ -101,10 +101,10 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def _keep(path: Path, found: object) -> None:
+def _keep(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found), encoding="utf-8")
+    partial.write_text(json.dumps(content), encoding="utf-8")
     partial.rename(path)
 
 

@@ -73,7 +73,7 @@ def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2)
     }
     public = {"comply": {"pooled": share(xstest)}, "refuse": {"pooled": share(0.0)}}
     return {
-        "refusal": {"1": {card.OWN: own, "xstest/test": public}},
+        "refusal": {"1": {card.TEST_SET: own, "xstest/test": public}},
         "perplexity": {"passage": {"1": {"ratio": share(ratio)}}},
     }
 
