@@ -36,8 +36,8 @@ def _maps() -> list[Any]:
 
 
 def _manners() -> list[Any]:
-    held = manners(FEW)
-    return [{side: held[side] for side in ("refuse", "comply")}]
+    matrices = manners(FEW)
+    return [{side: matrices[side] for side in ("refuse", "comply")}]
 
 
 RECORDS: Final[dict[str, Callable[[], Any]]] = {

@@ -35,31 +35,31 @@ def write_refusing(
     """
     byte_tokenizer(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens([token for said in (*REFUSALS.values(), ANSWER) for token in said])
+    tokenizer.add_tokens([token for words in (*REFUSALS.values(), ANSWER) for token in words])
     tokenizer.save_pretrained(folder)
     rows = [_row(tokenizer, p, REFUSALS[p.category] if refuses(p) else ANSWER) for p in prompts]
     _trained(len(tokenizer), rows, seed).save_pretrained(folder)
     return folder
 
 
-def _row(tokenizer, prompt: Prompt, said: tuple[str, ...]) -> tuple[list[int], list[int]]:
+def _row(tokenizer, prompt: Prompt, answer: tuple[str, ...]) -> tuple[list[int], list[int]]:
     chat = [{"role": "user", "content": prompt.text}]
     text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     asked = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return asked, [*tokenizer.convert_tokens_to_ids(list(said)), tokenizer.eos_token_id]
+    return asked, [*tokenizer.convert_tokens_to_ids(list(answer)), tokenizer.eos_token_id]
 
 
 def _trained(
     n_tokens: int, rows: Sequence[tuple[list[int], list[int]]], seed: int
 ) -> LlamaForCausalLM:
-    rows = list({tuple(asked): (asked, said) for asked, said in rows}.values())
-    longest = max(len(asked) + len(said) for asked, said in rows)
+    rows = list({tuple(asked): (asked, answer) for asked, answer in rows}.values())
+    longest = max(len(asked) + len(answer) for asked, answer in rows)
     ids = torch.full((len(rows), longest), SIZES["pad_token_id"])
     labels = torch.full((len(rows), longest), -100)
-    for i, (asked, said) in enumerate(rows):
-        end = len(asked) + len(said)
-        ids[i, :end] = torch.tensor(asked + said)
-        labels[i, len(asked) : end] = torch.tensor(said)
+    for i, (asked, answer) in enumerate(rows):
+        end = len(asked) + len(answer)
+        ids[i, :end] = torch.tensor(asked + answer)
+        labels[i, len(asked) : end] = torch.tensor(answer)
     torch.manual_seed(seed)
     sizes = SIZES | {"vocab_size": n_tokens, "initializer_range": 0.1}
     model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True))

@@ -85,14 +85,14 @@ def try_family(family: str, folder: Path) -> Row:
         model = load_model(folder, placement=Placement(dtype="float32", device="cpu"))
     except InputError as error:
         return Row(family, config.model_type, refused=str(error))
-    own: Any = AutoModelForCausalLM.from_pretrained(
+    reference: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     return Row(
         family,
         config.model_type,
-        gaps=_gaps(model, own),
-        answers=_answers(model, own),
+        gaps=_gaps(model, reference),
+        answers=_answers(model, reference),
         batch=_batch(model),
         ablates=_ablates(model),
         attribution=_attribution(model),
@@ -100,19 +100,19 @@ def try_family(family: str, folder: Path) -> Row:
     )
 
 
-def _gaps(model: LensModel, own: Any) -> tuple[float, float]:
+def _gaps(model: LensModel, reference: Any) -> tuple[float, float]:
     """Of the prompts in one batch to each prompt alone in Hugging Face's model."""
     sites = [Site(n, p) for n in range(model.n_layers) for p in ("resid_pre", "resid_post")]
     logits = model.logits(PROMPTS)
     resid = model.residuals(PROMPTS, sites=sites, offsets=model.chat.offsets).tensor
     backend: Any = model.backend
-    blocks = own.get_submodule(backend.model.adapter.component_mapping["blocks"].name)
+    blocks = reference.get_submodule(backend.model.adapter.component_mapping["blocks"].name)
     worst = [0.0, 0.0]
     for i, prompt in enumerate(PROMPTS):
         seen: list[Tensor] = []
         handles = [h for block in blocks for h in _watch(block, seen)]
         with torch.inference_mode():
-            expected = own(torch.tensor([model.chat.ids(prompt)])).logits[0, -1]
+            expected = reference(torch.tensor([model.chat.ids(prompt)])).logits[0, -1]
         for handle in handles:
             handle.remove()
         theirs = torch.stack([x[0, -model.chat.n_post :] for x in seen], dim=1)
@@ -135,19 +135,19 @@ def _watch(block: Any, seen: list[Tensor]) -> tuple[Any, Any]:
     )
 
 
-def _gap(found: Tensor, expected: Tensor) -> float:
-    gap = float((found - expected).norm() / expected.norm())
+def _gap(actual: Tensor, expected: Tensor) -> float:
+    gap = float((actual - expected).norm() / expected.norm())
     return gap if gap == gap else float("inf")  # a NaN would lose every comparison
 
 
-def _answers(model: LensModel, own: Any) -> bool:
+def _answers(model: LensModel, reference: Any) -> bool:
     """Whether greedy answers are those that Hugging Face's model gives token by token."""
-    found = model.generate_ids(PROMPTS, DECODING)
-    for prompt, ours in zip(PROMPTS, found, strict=True):
+    answers = model.generate_ids(PROMPTS, DECODING)
+    for prompt, ours in zip(PROMPTS, answers, strict=True):
         ids = torch.tensor([model.chat.ids(prompt)])
         for token in ours:
             with torch.inference_mode():
-                if int(own(ids).logits[0, -1].argmax()) != token:
+                if int(reference(ids).logits[0, -1].argmax()) != token:
                     return False
             ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
     return True
@@ -155,12 +155,12 @@ def _answers(model: LensModel, own: Any) -> bool:
 
 def _batch(model: LensModel) -> bool:
     """Whether company changes no answer and no log-probability."""
-    found = model.generate_ids(PROMPTS, DECODING)
+    together = model.generate_ids(PROMPTS, DECODING)
     alone = [model.generate_ids([p], DECODING)[0] for p in PROMPTS]
-    said = [(65, 66, 67), (65,), (70, 71), (72, 73)]
-    p = model.answer_log_probs(PROMPTS, said)
-    each = [model.answer_log_probs([x], [y])[0] for x, y in zip(PROMPTS, said, strict=True)]
-    return found == alone and bool((p - torch.stack(each)).abs().max() < 1e-3)
+    answers = [(65, 66, 67), (65,), (70, 71), (72, 73)]
+    p = model.answer_log_probs(PROMPTS, answers)
+    each = [model.answer_log_probs([x], [y])[0] for x, y in zip(PROMPTS, answers, strict=True)]
+    return together == alone and bool((p - torch.stack(each)).abs().max() < 1e-3)
 
 
 def _ablates(model: LensModel) -> bool:
@@ -179,10 +179,10 @@ def _attribution(model: LensModel) -> str:
     """By which parts the stream can be attributed: the sums are asserted by the code itself."""
     d = _direction(model)
     try:
-        found = decompose_prompt(model, PROMPTS[1], d)
+        attribution = decompose_prompt(model, PROMPTS[1], d)
     except InputError:
         return "no"
-    kind = "mixers" if any(c.kind == "mixer" for c in found.components) else "heads"
+    kind = "mixers" if any(c.kind == "mixer" for c in attribution.components) else "heads"
     try:
         head_sources(model, PROMPTS[1], d)
     except InputError:
@@ -220,9 +220,9 @@ def run() -> list[Row]:
 
 def page(rows: list[Row]) -> str:
     """The page as Markdown."""
-    held, out = [r for r in rows if not r.refused], [r for r in rows if r.refused]
-    lines = [_TOP.format(n=len(held), **_versions())]
-    for r in held:
+    loaded, out = [r for r in rows if not r.refused], [r for r in rows if r.refused]
+    lines = [_TOP.format(n=len(loaded), **_versions())]
+    for r in loaded:
         note = "" if r.status == "yes" else f" **{r.status}**"
         lines.append(
             f"| {r.family}{note} | `{r.model_type}` | {r.gaps[0]:.0e} | {r.gaps[1]:.0e} | "
@@ -288,8 +288,8 @@ if __name__ == "__main__":
     logging.disable(logging.WARNING)
     set_verbosity_error()
     disable_progress_bar()
-    found = run()
+    rows = run()
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(found), encoding="utf-8")
-    for row in found:
+    PAGE.write_text(page(rows), encoding="utf-8")
+    for row in rows:
         sys.stdout.write(f"{row.family}: {row.status}\n")

@@ -62,10 +62,10 @@ class Index:
         seen(10)
         if requirement in self.stop_at:
             raise self.stop_at.pop(requirement)
-        found = list(self.folder.glob(requirement.replace("-", "_").replace("==", "-") + "-*"))
-        if not found:
+        matching = list(self.folder.glob(requirement.replace("-", "_").replace("==", "-") + "-*"))
+        if not matching:
             raise WayFailedError(f"pip: no matching distribution\nfor {requirement}")
-        shutil.copy(found[0], folder)
+        shutil.copy(matching[0], folder)
 
 
 def wheels(index: Index) -> Download:

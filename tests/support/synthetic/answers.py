@@ -36,8 +36,8 @@ def grid(over, n, rng, refusal=None, categories=1, together=0.0):
             level = ndtr(together**0.5 * of_category + (1 - together) ** 0.5 * rng.normal(size=n))
         for d in range(n_directions):
             # Half of a prompt's level is its own under each direction.
-            own = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
-            flags[d, :, side] = own[None] < np.asarray(rates[d])[:, None]
+            drawn = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
+            flags[d, :, side] = drawn[None] < np.asarray(rates[d])[:, None]
     names = tuple(f"d{i}" for i in range(n_directions))
     return Grid(
         layer=1,
@@ -98,5 +98,5 @@ def judged(prompts, outcomes, answers=None, manners=None, condition="none"):
     """One condition's answers to prompts, with outcomes and manners as given."""
     manners = manners or (None,) * len(outcomes)
     readings = tuple(Verdict(o, m, ()) for o, m in zip(outcomes, manners, strict=True))
-    found = unjudged(prompts, answers or [""] * len(outcomes), conditions=(condition,))
-    return replace(found, judged_by="stand-in", readings=(readings,))
+    unread = unjudged(prompts, answers or [""] * len(outcomes), conditions=(condition,))
+    return replace(unread, judged_by="stand-in", readings=(readings,))

@@ -41,10 +41,10 @@ PAIRS = 4
 
 
 def components() -> tuple[Component, ...]:
-    found = [Component(-1, "embedding")]
+    parts = [Component(-1, "embedding")]
     for layer in range(LAYERS):
-        found += [Component(layer, "head", h) for h in range(HEADS)] + [Component(layer, "MLP")]
-    return tuple(found)
+        parts += [Component(layer, "head", h) for h in range(HEADS)] + [Component(layer, "MLP")]
+    return tuple(parts)
 
 
 def decomposition(categories: tuple[str, ...] = CATEGORIES, seed: int = 0) -> Decomposition:
@@ -219,7 +219,7 @@ def stages(
     among = replace(fast, sites=real.sites, estimate=fast.estimate[:, -len(real.sites) :])
     shown = token_map(text) if text else token_map()
     answered = replace(shown, positions=tuple(p + 2 for p in shown.positions))
-    told = profiles(categories, text or " sorry")
+    depths = profiles(categories, text or " sorry")
     return {
         "attribution": {
             "decomposition": whole,
@@ -230,7 +230,7 @@ def stages(
         "patching": {"patches": real, "fast": fast, "agreement": patch_agreement(among, real)},
         "knock_out_0": {"curve": knock_out(categories[0])},
         "paths_0": followed(categories[0], text),
-        "depth": {f"profile_{i}": p for i, p in enumerate(told)},
+        "depth": {f"profile_{i}": p for i, p in enumerate(depths)},
         "answer_map_0": {
             f"map_{i}": replace(answered, category=c) for i, c in enumerate(categories[:3])
         },

@@ -105,14 +105,14 @@ def separability(categories: tuple[str, ...] = CATEGORIES) -> Separability:
 def structure(categories: tuple[str, ...] = CATEGORIES) -> Structure:
     """Fitted to planted means, two groups of categories; no direction at layer 0."""
     generator = torch.Generator().manual_seed(0)
-    found: dict[str, torch.Tensor] = {}
+    differences: dict[str, torch.Tensor] = {}
     for i, name in enumerate(categories):
         mean = torch.zeros(16)
         mean[i % 2], mean[2 + i % 14] = 3.0, 1.5
         d = mean + 0.6 * torch.randn(PAIRS, LAYERS, 16, generator=generator)
         d[:, 0] = 0.0
-        found[name] = d.double()
-    both = {name: torch.stack([d, d], 1) for name, d in found.items()}
+        differences[name] = d.double()
+    both = {name: torch.stack([d, d], 1) for name, d in differences.items()}
     whole = with_differences(both, block_inputs(LAYERS), (-2, -1))
     return replace(fit_structure(whole, LAYER), provenance=FROM)
 

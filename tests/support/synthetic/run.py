@@ -113,7 +113,7 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
     }
 
 
-def run(folder: Path, held: dict[str, dict[str, Record]], **manifest: Any) -> Results:
+def run(folder: Path, records_of: dict[str, dict[str, Record]], **manifest: Any) -> Results:
     """A run folder that holds these records."""
     results = Results.begin(folder, QUESTION)
     described = {
@@ -125,25 +125,27 @@ def run(folder: Path, held: dict[str, dict[str, Record]], **manifest: Any) -> Re
         "versions": {"torch": "2.13.0"},
     }
     results.describe(described | manifest)
-    for stage, records in held.items():
+    for stage, records in records_of.items():
         results.add(stage, "d", records, 1.0)
     return results
 
 
 def hostile() -> dict[str, dict[str, Record]]:
     """The same records with markup in every text that a user or a model writes."""
-    held, names = (
+    whole, names = (
         stages(),
         {c: f"{p} {i}" for i, (c, p) in enumerate(zip(CATEGORIES, PAYLOADS * 3, strict=False))},
     )
     keys = tuple(names.values())
-    said = read(pairs=3)
-    said = replace(
-        said,
-        categories=tuple(names[c] for c in said.categories),
+    behaviour = read(pairs=3)
+    behaviour = replace(
+        behaviour,
+        categories=tuple(names[c] for c in behaviour.categories),
         answers=(PAYLOADS * 16 + PAYLOADS[:2],),
         readings=(
-            tuple(replace(v, manner=PAYLOADS[0] if v.manner else None) for v in said.verdicts()),
+            tuple(
+                replace(v, manner=PAYLOADS[0] if v.manner else None) for v in behaviour.verdicts()
+            ),
         ),
         judged_by=PAYLOADS[1],
         decoding=PAYLOADS[2],
@@ -151,8 +153,8 @@ def hostile() -> dict[str, dict[str, Record]]:
     )
     shown = side_by_side()
     off = trade_off()
-    return held | {
-        "behaviour": {"train": said},
+    return whole | {
+        "behaviour": {"train": behaviour},
         "directions": {"directions": direction_set(keys)},
         "geometry": {
             "intended": geometry(keys),
@@ -171,7 +173,7 @@ def hostile() -> dict[str, dict[str, Record]]:
         },
         "contrasts": {
             "contrasts": replace(contrasts(PAYLOADS[:2]), used=(keys, PAYLOADS)),
-            "behaviour": said,
+            "behaviour": behaviour,
         },
         "score": {"trust": replace(trust(), token_texts=PAYLOADS)},
         "answers": {
