@@ -116,7 +116,10 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
     Raises:
         ValueError: every candidate is undefined or in the last fifth of the layers.
     """
-    rows = [(c.layer, _number(c.ablation), _number(c.addition), _number(c.kl)) for c in candidates]
+    rows = [
+        (c.layer, value_or_nan(c.ablation), value_or_nan(c.addition), value_or_nan(c.kl))
+        for c in candidates
+    ]
     if survivors := passing(rows, n_layers):
         return Selection(tuple(candidates), survivors, survivors[0], None)
     limit = first_late_layer(n_layers)
@@ -149,8 +152,8 @@ def first_late_layer(n_layers: int) -> int:
 
 def _weaker_effect(c: Candidate) -> float:
     """The smaller of the fall under ablation and the rise under addition, in nats."""
-    fall = _control(c.ablation) - _number(c.ablation)
-    rise = _number(c.addition) - _control(c.addition)
+    fall = _control(c.ablation) - value_or_nan(c.ablation)
+    rise = value_or_nan(c.addition) - _control(c.addition)
     return math.nan if math.isnan(fall) or math.isnan(rise) else min(fall, rise)
 
 
@@ -217,7 +220,8 @@ def _mean(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -
     return mean_estimate(scores[kept].tolist(), float(base.mean()) if len(base) else None)
 
 
-def _number(estimate: Estimate) -> float:
+def value_or_nan(estimate: Estimate) -> float:
+    """The estimate's value, NaN where it is undefined."""
     return math.nan if estimate.value is None else estimate.value
 
 

@@ -23,7 +23,12 @@ from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
-from refusal_lens.selection.arditi import KL_LIMIT, first_late_layer, kl_divergence
+from refusal_lens.selection.arditi import (
+    KL_LIMIT,
+    first_late_layer,
+    kl_divergence,
+    value_or_nan,
+)
 from refusal_lens.sites import Site
 
 SHARE: Final = 0.1
@@ -165,7 +170,8 @@ def select_cosmic(
         )
         progress(1)
     rows = [
-        (c.layer, c.offset, _number(c.comply), _number(c.refuse), _number(c.kl)) for c in candidates
+        (c.layer, c.offset, value_or_nan(c.comply), value_or_nan(c.refuse), value_or_nan(c.kl))
+        for c in candidates
     ]
     survivors = cosmic_passing(rows, model.n_layers)
     return CosmicSelection(evaluated, tuple(candidates), survivors, next(iter(survivors), None))
@@ -199,10 +205,6 @@ def _cosine(
     if math.isnan(value + half):
         return Estimate(None, None, None, n, _METHOD, control)
     return Estimate(value, value - half, value + half, n, _METHOD, control)
-
-
-def _number(estimate: Estimate) -> float:
-    return math.nan if estimate.value is None else estimate.value
 
 
 def _median_of_best(
