@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Wrong input, told in one line: the value found, where, what was expected, what to do next.
+    """Wrong input, in one line: the value found, where, what was expected, what to do next.
 
     The command line prints the line and exits with 2; a fault of the program is never this class.
 

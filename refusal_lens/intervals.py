@@ -45,8 +45,8 @@ def kappa(
     """Cohen's kappa of two readings of answers, with a percentile bootstrap; control 0.
 
     Over answers; over prompts where `prompts` names each answer's: answers to one prompt under many
-    conditions hang together. Undefined (None) with fewer than two answers, or where a reader gave
-    them all one label.
+    conditions are not independent. Undefined (None) with fewer than two answers, or where a reader
+    gave them all one label.
     """
     over = "answers" if prompts is None else "prompts"
     method = f"Cohen's kappa, percentile bootstrap over {over}; control: chance"
@@ -93,9 +93,9 @@ def _by_group(
     _, of = np.unique(
         np.arange(len(cells)) if groups is None else np.array(groups), return_inverse=True
     )
-    found = np.zeros((int(of.max()) + 1, n_cells))
-    np.add.at(found, (of, cells), 1.0)
-    return found
+    counts = np.zeros((int(of.max()) + 1, n_cells))
+    np.add.at(counts, (of, cells), 1.0)
+    return counts
 
 
 def _drawn(tables: Float[np.ndarray, "group cell"], seed: int) -> Float[np.ndarray, "draw cell"]:

@@ -82,12 +82,12 @@ def in_batches(
             rows += units[end]
             end += 1
         try:
-            found = work(rows)
+            result = work(rows)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or end == start + 1:
                 raise
         else:
-            yield rows, found
+            yield rows, result
             start = end
             continue
         # Here the error is gone, and with its frames the tensors of the pass that failed.

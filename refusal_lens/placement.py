@@ -66,16 +66,16 @@ class Placement:
 
     def torch_dtype(self, config: Any) -> torch.dtype:
         """The dtype named, or the checkpoint's own."""
-        own: Any = getattr(config, "dtype", None)
+        native: Any = getattr(config, "dtype", None)
         if self.dtype == AUTO:
-            return own if isinstance(own, torch.dtype) else torch.float32
+            return native if isinstance(native, torch.dtype) else torch.float32
         return DTYPES[self.dtype]
 
-    def found(self, device: torch.device, dtype: torch.dtype, batch_size: int) -> "Placement":
+    def resolved(self, device: torch.device, dtype: torch.dtype, batch_size: int) -> "Placement":
         """What was asked for, with what a loaded model really has in its place."""
-        own = dtype_name(dtype)
+        name = dtype_name(dtype)
         return Placement(
-            own if own in DTYPES else self.dtype,
+            name if name in DTYPES else self.dtype,
             None if self.device_map else str(device),
             self.device_map,
             batch_size,

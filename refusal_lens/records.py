@@ -64,7 +64,7 @@ class Estimate:
 
     `value`, `low`, `high` are None where the number is undefined; `low` and `high` bound a 95%
     interval made by `method`; `n` counts the units resampled or observed; `control` is the same
-    number where the effect is absent (which one is said in `method`); `missing` counts what could
+    number where the effect is absent (named in `method`); `missing` counts what could
     not be read and is in neither `value` nor `n`.
     """
 
@@ -104,13 +104,13 @@ class Provenance:
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -179,11 +179,11 @@ def load_record(cls: type[R], stem: Path | str) -> R:
     stem = Path(stem)
     path = _beside(stem, ".json")
     content = _read_json(path)
-    found = (content.get("record"), content.get("schema_version"))
+    header = (content.get("record"), content.get("schema_version"))
     version: int = cast(Any, cls).SCHEMA_VERSION
-    if found != (cls.__name__, version):
+    if header != (cls.__name__, version):
         raise InputError(
-            f"{path} holds {found[0]} of schema version {found[1]}; expected {cls.__name__} of "
+            f"{path} holds {header[0]} of schema version {header[1]}; expected {cls.__name__} of "
             f"version {version}; make it again with this version of refusal_lens"
         )
     values: dict[str, Any] = {}
@@ -230,8 +230,8 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 def _beside(stem: Path, suffix: str) -> Path:
     """A file of a record, whose name may have been given with the suffix of either of its files."""
     name = stem.name
-    for own in (".json", ".safetensors"):
-        name = name.removesuffix(own)
+    for ending in (".json", ".safetensors"):
+        name = name.removesuffix(ending)
     return stem.with_name(name + suffix)
 
 

@@ -48,8 +48,8 @@ class Attribution(Record):
     out.
 
     >>> from refusal_lens.attribution import decompose_prompt
-    >>> found = decompose_prompt(model, "Should I sue?", direction)
-    >>> found.writers()[0].kind in ("head", "MLP")
+    >>> attribution = decompose_prompt(model, "Should I sue?", direction)
+    >>> attribution.writers()[0].kind in ("head", "MLP")
     True
     """
 
@@ -89,8 +89,9 @@ class Decomposition(Record):
     largest |residual| of a prompt relative to the length of its stream vector.
 
     >>> from refusal_lens.attribution import decompose
-    >>> found = decompose(model, prompts, [direction])
-    >>> found.mean.shape == (1, 3, 2, len(found.components)), found.worst < 1e-5
+    >>> decomposition = decompose(model, prompts, [direction])
+    >>> n = len(decomposition.components)
+    >>> decomposition.mean.shape == (1, 3, 2, n), decomposition.worst < 1e-5
     (True, True)
     """
 

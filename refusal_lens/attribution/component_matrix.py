@@ -28,8 +28,8 @@ class ComponentMatrix(Record):
     above 1% of the difference.
 
     >>> from refusal_lens.attribution import decompose
-    >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
-    >>> matrix = component_matrix([found.attribution(c) for c in prompts.categories])
+    >>> decomposition = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
+    >>> matrix = component_matrix([decomposition.attribution(c) for c in prompts.categories])
     >>> bool((matrix.share.sum(1) - 1).abs().max() < 1e-4)
     True
     """
@@ -121,8 +121,8 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
             that is not above zero, of which a share means nothing.
 
     >>> from refusal_lens.attribution import decompose
-    >>> found = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
-    >>> component_matrix([found.attribution(c) for c in prompts.categories]).categories
+    >>> decomposition = decompose(model, prompts, [directions.at(c, 2) for c in prompts.categories])
+    >>> component_matrix([decomposition.attribution(c) for c in prompts.categories]).categories
     ('advice', 'humanizing', 'unsupported')
     """
     categories = tuple(a.category for a in attributions)

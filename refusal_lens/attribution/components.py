@@ -2,7 +2,7 @@
 
 In a pre-norm block head h adds `z_h W_O[h]` to the stream. In a post-norm block (Gemma-2, OLMo 2)
 the sum over heads goes through an RMS norm first; the norm divides by one number a token, which
-is read from the run, so that with this number held the map is linear again: head h adds
+is read from the run, so that with this number fixed the map is linear again: head h adds
 `gain * (z_h W_O[h]) / scale`. Nothing is approximated: the parts sum to what was added. Where a
 block multiplies what its modules write (Granite), the weights here hold the factor; where it
 multiplies the whole stream at its end (Gemma 4), `carried` says what is left of a write later on.
@@ -170,8 +170,8 @@ class Anatomy:
 
     def heads_norm(self, layer: int) -> HeadsNorm | None:
         """The norm over the outputs of all heads before the output matrix (BitNet), if any."""
-        own: Any = getattr(self._block(layer), "original_component", None)
-        norm: Any = getattr(getattr(own, "self_attn", None), "attn_sub_norm", None)
+        original: Any = getattr(self._block(layer), "original_component", None)
+        norm: Any = getattr(getattr(original, "self_attn", None), "attn_sub_norm", None)
         if norm is None:
             return None
         norm = getattr(norm, "original_component", None) or norm
@@ -181,8 +181,10 @@ class Anatomy:
     def has_neurons(self, layer: int) -> bool:
         """Whether the MLP is dense: a mixture of experts has no neurons of its own."""
         known = 0 <= layer < self.backend.n_layers and self.neurons(layer) in self.names
-        own = getattr(self._block(layer), "original_component", None) if known else None
-        if not known or hasattr(own, "experts"):  # beside a dense MLP, under one norm (Gemma 4)
+        original = getattr(self._block(layer), "original_component", None) if known else None
+        if not known or hasattr(
+            original, "experts"
+        ):  # beside a dense MLP, under one norm (Gemma 4)
             return False
         return hasattr(self._block(layer).mlp, "W_out")
 
@@ -221,7 +223,7 @@ class Anatomy:
         return tuple(components)
 
     def n_heads(self, layer: int) -> int:
-        """Number of query heads of a block; 0 where its mixer of tokens has none to tell apart."""
+        """Number of query heads of a block; 0 where its mixer of tokens has no separate ones."""
         name = Site(layer, "attn_out").hook_name
         if self.z(layer) not in self.names or name in self.backend.joint:
             return 0

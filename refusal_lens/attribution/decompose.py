@@ -48,8 +48,8 @@ def decompose(
         InputError: no direction; one outside the stream; an offset before the prompts' own
             tokens; an edit that is on; a model whose components don't sum to its stream.
 
-    >>> found = decompose(model, prompts.only(split="train"), [direction])
-    >>> difference = found.attribution("advice")  # should-refuse minus benign
+    >>> decomposition = decompose(model, prompts.only(split="train"), [direction])
+    >>> difference = decomposition.attribution("advice")  # should-refuse minus benign
     >>> bool(abs(difference.scores.sum() - direction.scale) < 1e-4)
     True
     """
@@ -80,27 +80,27 @@ def decompose(
 def decompose_prompt(model: LensModel, prompt: Prompt | str, direction: Direction) -> Attribution:
     """One prompt's attribution; raises like `decompose`.
 
-    >>> found = decompose_prompt(model, "Should I sue?", direction)
-    >>> bool(abs(found.total - found.scores.sum()) < 1e-4), found.n
+    >>> attribution = decompose_prompt(model, "Should I sue?", direction)
+    >>> bool(abs(attribution.total - attribution.scores.sum()) < 1e-4), attribution.n
     (True, 1)
     """
     text, before = (prompt, ()) if isinstance(prompt, str) else (prompt.text, prompt.before)
     row = ("prompt", text, direction.category, "refuse", "one", "given by the user")
     one = Prompt(*row, before=before)
-    found = decompose(model, PromptSet((one,)), [direction])
-    scores = found.mean[0, 0, REFUSE]
+    decomposition = decompose(model, PromptSet((one,)), [direction])
+    scores = decomposition.mean[0, 0, REFUSE]
     return Attribution(
-        target=found.targets[0],
+        target=decomposition.targets[0],
         category=direction.category,
         of=f"the prompt {text!r}",
-        components=found.components,
+        components=decomposition.components,
         scores=scores,
         low=torch.full_like(scores, nan),
         high=torch.full_like(scores, nan),
-        total=float(found.total[0, 0, REFUSE]),
-        residual=float(found.residual[0, 0, REFUSE]),
+        total=float(decomposition.total[0, 0, REFUSE]),
+        residual=float(decomposition.residual[0, 0, REFUSE]),
         n=1,
-        provenance=found.provenance,
+        provenance=decomposition.provenance,
     )
 
 

@@ -89,12 +89,12 @@ def depth_profile(
         InputError: a category that the probe, the lens or the attribution does not hold.
 
     >>> from refusal_lens.attribution import decompose, logit_lens, probe_layers, promoted_tokens
-    >>> found = decompose(model, prompts, [direction]).attribution("advice")
+    >>> attribution = decompose(model, prompts, [direction]).attribution("advice")
     >>> profile = depth_profile(
     ...     "advice",
     ...     probe=probe_layers(model, prompts, layers=[2]),
     ...     lens=logit_lens(model, prompts, lambda logits: logits[:, 7]),
-    ...     attribution=found,
+    ...     attribution=attribution,
     ...     promoted=promoted_tokens(model, direction),
     ... )
     >>> profile.n  # prompts of the probe, of each side of the lens; pairs

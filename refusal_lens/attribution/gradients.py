@@ -112,7 +112,7 @@ def _bytes_kept(feed: Feed, names: Sequence[str], score: Score, opening: Any, ba
 
     def keep(x: Tensor) -> int:
         storage = x.untyped_storage()
-        kept[storage.data_ptr()] = storage  # held, so that no other takes its place in memory
+        kept[storage.data_ptr()] = storage  # referenced, so that its memory is not used again
         return 0
 
     def never(x: int) -> Tensor:

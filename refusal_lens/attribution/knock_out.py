@@ -77,10 +77,10 @@ class KnockOut(Record):
     >>> from refusal_lens.attribution import decompose
     >>> advice = prompts.only(category="advice")
     >>> order = decompose(model, advice, [direction]).attribution("advice")
-    >>> found = knock_out(
+    >>> knocked_out = knock_out(
     ...     model, advice, direction, order, lambda logits: logits[:, 7], cuts=Cuts((0, 2), draws=1)
     ... )
-    >>> [estimate.n for estimate in found.curve("projection")]  # one per k, over 6 prompts
+    >>> [estimate.n for estimate in knocked_out.curve("projection")]  # one per k, over 6 prompts
     [6, 6]
     """
 

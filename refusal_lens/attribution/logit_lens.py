@@ -38,8 +38,8 @@ class LensProfile(Record):
     the last block. `low` and `high` bound 95% t intervals over `count` prompts. The benign prompts
     are the control.
 
-    >>> found = logit_lens(model, prompts, lambda logits: logits[:, 7])
-    >>> found.mean.shape == (model.n_layers + 1, 3, 2)
+    >>> readout = logit_lens(model, prompts, lambda logits: logits[:, 7])
+    >>> readout.mean.shape == (model.n_layers + 1, 3, 2)
     True
     """
 
@@ -62,8 +62,8 @@ class PromotedTokens:
     `raised_by` and `lowered_by` are logits in standard deviations over the vocabulary. `control`
     is the mean of the largest one over `n_random` random directions.
 
-    >>> found = promoted_tokens(model, direction, most=3)
-    >>> len(found.raised), found.raised_by[0] > found.raised_by[1]
+    >>> promoted = promoted_tokens(model, direction, most=3)
+    >>> len(promoted.raised), promoted.raised_by[0] > promoted.raised_by[1]
     (3, True)
     """
 
@@ -99,8 +99,8 @@ def logit_lens(
     Raises:
         InputError: a model whose last layer, read out, is not its own answer.
 
-    >>> found = logit_lens(model, prompts, lambda logits: logits[:, 7])
-    >>> found.layers, found.count[0].tolist()
+    >>> readout = logit_lens(model, prompts, lambda logits: logits[:, 7])
+    >>> readout.layers, readout.count[0].tolist()
     ((0, 1, 2, 3), [6, 6])
     """
     sites = (*block_inputs(model.n_layers), Site(model.n_layers - 1, "resid_post"))

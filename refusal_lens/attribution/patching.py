@@ -69,8 +69,8 @@ class PatchMap(Record):
 
     >>> from refusal_lens.attribution import pairs_of, writer_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=2)
-    >>> found = patch(model, pairs, writer_sites([1]), lambda logits: logits[:, 7])
-    >>> [site.point for site in found.sites], len(found.estimates("advice"))
+    >>> patches = patch(model, pairs, writer_sites([1]), lambda logits: logits[:, 7])
+    >>> [site.point for site in patches.sites], len(patches.estimates("advice"))
     (['attn_out', 'mlp_out'], 2)
     """
 
@@ -138,8 +138,8 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
 
     >>> from refusal_lens.attribution import pairs_of, stream_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
-    >>> found = patch(model, pairs, stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
-    >>> found.recovery.shape == (3, 2)
+    >>> patches = patch(model, pairs, stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
+    >>> patches.recovery.shape == (3, 2)
     True
     """
     chosen = _window(offsets or model.chat.offsets)
@@ -226,8 +226,8 @@ class _Run:
             # Rows of a few tokens, behind one cache: more of them than prompts fit.
             cap = rows_at_once(self.metric)
             units = [[i] for i in rows]
-            for chunk, found in in_batches(units, self.size, score, times=2, cap=cap):
-                scores[chunk] = found
+            for chunk, chunk_scores in in_batches(units, self.size, score, times=2, cap=cap):
+                scores[chunk] = chunk_scores
         return scores
 
 

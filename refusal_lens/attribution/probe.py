@@ -40,8 +40,8 @@ class ProbeProfile(Record):
     the difference of means, cut half-way between the classes; `shuffled_hits` those of the probe
     fitted on labels exchanged within random pairs (control).
 
-    >>> found = probe_layers(model, prompts, layers=[2])
-    >>> 0 <= found.accuracy(2, "advice").value <= 1, found.count.tolist()
+    >>> probes = probe_layers(model, prompts, layers=[2])
+    >>> 0 <= probes.accuracy(2, "advice").value <= 1, probes.count.tolist()
     (True, [12, 12, 12])
     """
 

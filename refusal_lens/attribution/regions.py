@@ -32,14 +32,14 @@ class SourceRegions(Record):
     >>> refuse = [head_sources(model, "Should I sue?", direction)]
     >>> comply = [head_sources(model, "What is a suit?", direction)]
     >>> chat = model.chat
-    >>> found = source_regions(
+    >>> sums = source_regions(
     ...     refuse,
     ...     comply,
     ...     refuse[0].heads[:1],
     ...     category="advice",
     ...     template=(len(chat.prefix_ids), chat.n_post),
     ... )
-    >>> found.regions, found.refuse.shape
+    >>> sums.regions, sums.refuse.shape
     (('template before', 'request', "template's end"), torch.Size([1, 1, 3]))
     """
 
@@ -78,8 +78,8 @@ def source_regions(
     >>> from refusal_lens.attribution import head_sources
     >>> one = [head_sources(model, "Should I sue?", direction)]
     >>> heads = one[0].heads[:2]
-    >>> found = source_regions(one, one, heads, category="advice", template=(1, 2))
-    >>> found.estimate(heads[0], "request").n
+    >>> sums = source_regions(one, one, heads, category="advice", template=(1, 2))
+    >>> sums.estimate(heads[0], "request").n
     1
     """
     if not refuse or len(refuse) != len(comply):

@@ -131,7 +131,7 @@ def rerun_scores(
 
 
 def rows_at_once(score: Score) -> int:
-    """How many rows' logits are held at once at most."""
+    """The largest number of rows whose logits are in memory at once."""
     longest = max(map(len, score.openings)) if isinstance(score, OpeningScore) else 1
     return max(1, _POSITIONS // longest)
 

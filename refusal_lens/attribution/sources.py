@@ -65,8 +65,8 @@ class NeuronShares(Record):
     each pair are swapped at random (max-T permutation): the neurons are selected by size, and
     scores below it show nothing.
 
-    >>> found = mlp_neurons(model, prompts.only(category="advice"), direction, layer=1, most=3)
-    >>> len(found.neurons), found.n_neurons
+    >>> mlp = mlp_neurons(model, prompts.only(category="advice"), direction, layer=1, most=3)
+    >>> len(mlp.neurons), mlp.n_neurons
     (3, 48)
     """
 
@@ -102,8 +102,8 @@ def head_sources(model: LensModel, prompt: Prompt | str, direction: Direction) -
     heads = tuple(c for c in decomposed.components if c.kind == "head")
     if not heads:
         raise InputError(
-            f"no block of {model.name} below {direction.site} has attention heads that can be told "
-            "apart, so nothing can be shared out by source token; decompose() gives whole mixers"
+            f"no block of {model.name} below {direction.site} has separate attention heads, "
+            "so nothing can be shared out by source token; decompose() gives whole mixers"
         )
     projections = Projections(anatomy, [direction])
     by_layer = _by_token(model, ids, projections)
@@ -144,8 +144,8 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
         InputError: no pairs, an MLP without neurons (a mixture of experts), a layer that writes
             after the direction's site, or an edit that is on.
 
-    >>> found = mlp_neurons(model, prompts.only(category="advice"), direction, layer=0, most=2)
-    >>> found.scores.shape, found.n  # neurons, pairs
+    >>> mlp = mlp_neurons(model, prompts.only(category="advice"), direction, layer=0, most=2)
+    >>> mlp.scores.shape, mlp.n  # neurons, pairs
     (torch.Size([2]), 6)
     """
     check_unedited(model)

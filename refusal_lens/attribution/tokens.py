@@ -27,8 +27,8 @@ class TokenMap(Record):
     where the direction is undefined. `positions` count from the prompt's end, -1 is its last
     token; 0 and above are the answer's tokens. Tokens before the instruction are left out.
 
-    >>> found = token_map(model, "Should I sue?", directions, "advice")
-    >>> found.coordinate.shape == (len(found.layers), len(found.tokens))
+    >>> projected = token_map(model, "Should I sue?", directions, "advice")
+    >>> projected.coordinate.shape == (len(projected.layers), len(projected.tokens))
     True
     """
 
@@ -84,7 +84,7 @@ def token_maps(
         InputError: a category or offset for which there are no directions.
 
     >>> maps = token_maps(model, "Should I sue?", directions, ["advice", "humanizing"])
-    >>> [found.category for found in maps]
+    >>> [one.category for one in maps]
     ['advice', 'humanizing']
     """
     warn_of_transfer([directions], model.provenance(), "if that is meant, use allow_transfer()")

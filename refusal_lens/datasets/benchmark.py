@@ -109,8 +109,8 @@ def collect(
         places[outcome.id] = row.where
         prompts.append(outcome)
     if not prompts:
-        told = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-        raise InputError(f"{file}: no prompt is left; left out {told}")
+        summary = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        raise InputError(f"{file}: no prompt is left; left out {summary}")
     if left_out is not None:
         left_out.update(reasons)
     return PromptSet(tuple(prompts))

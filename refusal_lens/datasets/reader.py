@@ -170,7 +170,7 @@ def _separated(path: Path, delimiter: str) -> Iterator[Row]:
 
 
 def _records(reader: Any, name: str) -> Iterator[tuple[str, list[str]]]:
-    """Place and cells of each record; the line is told where it differs from the row."""
+    """Place and cells of each record; the line is named where it differs from the row."""
     row, line = 1, 1
     while True:
         where = f"{name}, row {row}" + ("" if line == row else f" (line {line})")

@@ -58,8 +58,8 @@ def _prompts(
 ) -> Iterator[tuple[Row, Prompt]]:
     for row in read_rows(path):
         _check(row, columns, given)
-        own = {"id": f"{path.stem}-{row.number}", "split": "test", "source": path.name}
-        values = {**own, **_cells(row, columns, given), **given}
+        defaults = {"id": f"{path.stem}-{row.number}", "split": "test", "source": path.name}
+        values = {**defaults, **_cells(row, columns, given), **given}
         if "label" not in given:
             values["label"] = row.one_of(columns.get("label", "label"), meanings)
         yield (

@@ -54,10 +54,10 @@ class DirectionSet(Record):
         }
         shape = tuple(map(len, axes.values()))
         for name in ("vectors", "scale", "low", "high"):
-            found = tuple(getattr(self, name).shape)
-            if found[:3] != shape or len(found) != 3 + (name == "vectors"):
+            actual = tuple(getattr(self, name).shape)
+            if actual[:3] != shape or len(actual) != 3 + (name == "vectors"):
                 raise InputError(
-                    f"{name} of a direction set has shape {list(found)}; expected "
+                    f"{name} of a direction set has shape {list(actual)}; expected "
                     f"{' x '.join(f'{n} {axis}' for n, axis in zip(shape, axes, strict=True))}"
                     f"{' x d_model' if name == 'vectors' else ''}"
                 )
@@ -200,8 +200,8 @@ class DirectionSet(Record):
         )
 
 
-def _index(held: tuple[object, ...], wanted: object, axis: str) -> int:
-    if wanted not in held:
-        names = [str(x) for x in held]
+def _index(entries: tuple[object, ...], wanted: object, axis: str) -> int:
+    if wanted not in entries:
+        names = [str(x) for x in entries]
         raise InputError(f"{axis} {str(wanted)!r} is not in this direction set; it holds {names}")
-    return held.index(wanted)
+    return entries.index(wanted)

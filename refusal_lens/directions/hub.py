@@ -28,7 +28,7 @@ _UNREACHED: Final = (
     "the hub can't be reached for {at!r}, and it is not in the cache; check the connection, or use "
     "a folder: directions.save(PATH), DirectionSet.load(PATH)"
 )
-_SAID: Final[dict[type[Exception], str]] = {  # a class before those that it derives from
+_MESSAGES: Final[dict[type[Exception], str]] = {  # a class before those that it derives from
     HFValidationError: "{repo!r} is no hub id ({reason}); write NAME/SET",
     LocalEntryNotFoundError: _UNREACHED,
     OfflineModeIsEnabled: _UNREACHED,
@@ -120,17 +120,19 @@ def _one_line(repo_id: str, revision: str | None) -> Generator[None]:
     except InputError:
         raise
     except Exception as error:
-        said = next((text for kind, text in _SAID.items() if isinstance(error, kind)), None)
-        if said is not None:
-            said = said.format(at=at, repo=repo_id, revision=revision, reason=reason_of(error))
+        message = next((text for kind, text in _MESSAGES.items() if isinstance(error, kind)), None)
+        if message is not None:
+            message = message.format(
+                at=at, repo=repo_id, revision=revision, reason=reason_of(error)
+            )
         elif isinstance(error, LocalTokenNotFoundError | HfHubHTTPError):
-            said = _refused(at, error)
+            message = _refused(at, error)
         # The errors of the connection itself have changed their library, and may again.
         elif "Connect" in type(error).__name__ or "Timeout" in type(error).__name__:
-            said = _UNREACHED.format(at=at)
+            message = _UNREACHED.format(at=at)
         else:
             raise
-        raise InputError(said) from None
+        raise InputError(message) from None
 
 
 def _refused(at: str, error: Exception) -> str:

@@ -57,7 +57,7 @@ def spatial_median(
     """
     y = x.mean(0)
     spread = (x - y).norm(dim=-1).mean(0)
-    held, at = _prompt_held(x, spread)
+    is_prompt, at = _prompt_at_median(x, spread)
     for _ in range(_MOST):
         distance = (x - y).norm(dim=-1)
         weight = torch.where(distance > _CLOSE * spread, 1 / distance, 0.0)
@@ -69,17 +69,17 @@ def spatial_median(
         share = (1 - near / pull.clamp(min=1e-300)).clamp(0, 1)
         step = share[..., None] * torch.where(total[..., None] > 0, target - y, 0.0)
         y = y + step
-        if bool(((step.norm(dim=-1) <= _CLOSE * spread) | held).all()):
+        if bool(((step.norm(dim=-1) <= _CLOSE * spread) | is_prompt).all()):
             break
-    return torch.where(held[..., None], at, y)
+    return torch.where(is_prompt[..., None], at, y)
 
 
-def _prompt_held(
+def _prompt_at_median(
     x: Float64[Tensor, "prompt *place d_model"], spread: Float64[Tensor, "*place"]
 ) -> tuple[Bool[Tensor, "*place"], Float64[Tensor, "*place d_model"]]:
     """Where the median is one of the prompts, and that prompt: Vardi & Zhang 2000, equation 2.7.
 
-    There the others' unit pulls sum to at most the count of prompts that stand at it, and
+    There the others' unit pulls sum to at most the count of prompts at that point, and
     Weiszfeld's iteration only creeps towards it.
     """
     points = x.movedim(0, -2)

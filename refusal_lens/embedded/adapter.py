@@ -66,10 +66,10 @@ def scale_nearest_half(entry: EmbeddedModel) -> float:
     if entry.planting is None:
         return 1.0
     path = data_path(entry.planting.adapter, "evaluation.json")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
     rates = {
         float(scale): sets["refusal_lens/test"]["refuse"]["pooled"]["value"]
-        for scale, sets in found["refusal"].items()
+        for scale, sets in evaluation["refusal"].items()
     }
     return min((s for s in rates if s > 0), key=lambda s: abs(rates[s] - 0.5))
 
@@ -105,9 +105,9 @@ def check_training_record(folder: Path, weights: Weights) -> dict[str, Any]:
         )
     pinned = {"gguf_sha256": weights.gguf.sha256, "tensors_sha256": weights.tensors_sha256}
     for key, expected in pinned.items():
-        if (found := record["base"].get(key)) != expected:
+        if (trained_on := record["base"].get(key)) != expected:
             raise InputError(
-                f"adapter {folder.name!r} was trained on a base with {key} {found!r}, but the "
+                f"adapter {folder.name!r} was trained on a base with {key} {trained_on!r}, but the "
                 f"embedded base has {expected!r}: use the shipped adapter or train it again"
             )
     return record

@@ -57,7 +57,7 @@ def embedded_folder(
     Args:
         weights: Which model.
         root: The cache folder, by default :func:`refusal_lens.embedded.disk.cache_root`.
-        progress: Told of downloads and of the conversion.
+        progress: Called during downloads and the conversion.
         convert: Writes a model folder from a GGUF file.
 
     Raises:
@@ -68,8 +68,8 @@ def embedded_folder(
     if (ready := ready_folder(weights, root)) is not None:
         return ready
     what = f"preparing {weights.title}"
-    found = weights.source.present(weights.gguf, root)
-    fetched = 0 if found is not None else weights.source.bytes_needed(weights.gguf, root)
+    present = weights.source.present(weights.gguf, root)
+    fetched = 0 if present is not None else weights.source.bytes_needed(weights.gguf, root)
     needed = fetched + weights.tensors_bytes
     with telling_disk_errors(root, needed, what), alone(root, weights.folder_name, progress):
         if (ready := ready_folder(weights, root)) is not None:  # made while this one waited
@@ -89,10 +89,10 @@ def _made(
     try:
         progress(f"dequantising {source.name}", 0, weights.tensors_bytes)
         convert(source, building)
-        found = tensors_digest(building)
-        if found != weights.tensors_sha256:
+        digest = tensors_digest(building)
+        if digest != weights.tensors_sha256:
             raise InputError(
-                f"the tensors made from {source.name} have SHA-256 {found}, expected "
+                f"the tensors made from {source.name} have SHA-256 {digest}, expected "
                 f"{weights.tensors_sha256}: install the transformers and gguf versions of the "
                 "lock file"
             )

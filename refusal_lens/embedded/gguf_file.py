@@ -40,11 +40,11 @@ class GgufFile:
         """What is wrong with the file at `path`, as the end of a sentence; None if nothing is."""
         if not path.is_file():
             return "no such file"
-        found = file_sha256(path)
-        if found == self.sha256:
+        digest = file_sha256(path)
+        if digest == self.sha256:
             return None
         size = path.stat().st_size
-        return f"{size:,} bytes with SHA-256 {found}, expected {self.sha256}"
+        return f"{size:,} bytes with SHA-256 {digest}, expected {self.sha256}"
 
 
 @runtime_checkable

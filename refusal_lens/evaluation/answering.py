@@ -54,8 +54,8 @@ def answer_under(
     around = model.provenance(prompts, decoding.seed)
     names = [name for name, _ in conditions]
     edits = [_text(around.edits, edits) for edits in per_row]
-    found = zip(names, edits, _by_condition(answers, n), strict=True)
-    unread = answers_to(prompts, tuple(found), decoding, around)
+    answered = zip(names, edits, _by_condition(answers, n), strict=True)
+    unread = answers_to(prompts, tuple(answered), decoding, around)
     return replace(unread, senseless=_by_condition(senseless, n))
 
 
@@ -136,8 +136,8 @@ def _per_row(name: str, edits: Edits, n: int) -> tuple[Edit | None, ...]:
 
 def _text(around: str, edits: Iterable[Edit | None]) -> str:
     """The edits of a condition in words, behind those that are on around it."""
-    own = " | ".join(dict.fromkeys("none" if edit is None else repr(edit) for edit in edits))
-    return own if around == "none" else around if own == "none" else f"{around} + {own}"
+    text = " | ".join(dict.fromkeys("none" if edit is None else repr(edit) for edit in edits))
+    return text if around == "none" else around if text == "none" else f"{around} + {text}"
 
 
 def _senseless(

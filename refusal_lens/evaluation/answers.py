@@ -285,15 +285,17 @@ class Answers(Record):
         return answers_html(self)
 
 
-def _matching(held: Sequence[str], wanted: str | Collection[str] | None, what: str) -> list[bool]:
-    """Which of the names held are wanted, all of them by default."""
+def _matching(
+    available: Sequence[str], wanted: str | Collection[str] | None, what: str
+) -> list[bool]:
+    """Which of the available names are wanted, all of them by default."""
     if wanted is None:
-        return [True] * len(held)
+        return [True] * len(available)
     names = {wanted} if isinstance(wanted, str) else set(wanted)
-    if unknown := sorted(names - set(held)):
-        known = list(dict.fromkeys(held))
+    if unknown := sorted(names - set(available)):
+        known = list(dict.fromkeys(available))
         raise InputError(f"{what} {unknown[0]!r} is not in these answers; they have {known}")
-    return [name in names for name in held]
+    return [name in names for name in available]
 
 
 def _not_judged() -> InputError:

@@ -115,17 +115,17 @@ def measure_costs(
     rows = _windows(model, material)
     plain = _Reading.take(model, material, rows, unedited)
     progress(1)
-    found: list[Cost] = []
+    costs: list[Cost] = []
     for edit, read in zip(edits.values(), edited, strict=True):
         with model.editing(edit):
-            found.append(_cost(_Reading.take(model, material, rows, read), plain))
+            costs.append(_cost(_Reading.take(model, material, rows, read), plain))
         progress(1)
     return Costs(
         judge=plain.answers.judge_name,
         decoding=plain.answers.decoding,
         n_prompts=len(material.benign),
         unedited=plain.answers.counts(),
-        rows=tuple(found),
+        rows=tuple(costs),
         provenance=plain.answers.provenance,
     )
 

@@ -80,15 +80,15 @@ def _permuted(
     cells: Cells, shape: tuple[int, int], draws: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, " draw"]:
     """The information in tables whose directions were permuted within each prompt."""
-    found: list[np.ndarray] = []
+    permuted: list[np.ndarray] = []
     for start in range(0, draws, _CHUNK):
         size = min(_CHUNK, draws - start)
         keys = cells[:, 0][None] + rng.uniform(size=(size, len(cells)))
         moved = cells[:, 1][np.argsort(keys, axis=1)]
         flat = moved * shape[1] + cells[:, 2] + np.arange(size)[:, None] * shape[0] * shape[1]
         counts = np.bincount(flat.ravel(), minlength=size * shape[0] * shape[1])
-        found.append(information(counts.reshape(size, *shape).astype(np.float64)))
-    return np.concatenate(found)
+        permuted.append(information(counts.reshape(size, *shape).astype(np.float64)))
+    return np.concatenate(permuted)
 
 
 def _adjusted(

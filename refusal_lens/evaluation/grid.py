@@ -67,9 +67,9 @@ class Grid(Record):
         return TradeOff(self.provenance.model, self.layer, self.judged_by, tuple(curves))
 
     def _rate(self, direction: int, step: int, side: int, control: float | None) -> Estimate:
-        own = self.refused[direction, step, side]
-        known = own >= 0
-        return wilson(int((own == 1).sum()), int(known.sum()), control, int((~known).sum()))
+        flags = self.refused[direction, step, side]
+        known = flags >= 0
+        return wilson(int((flags == 1).sum()), int(known.sum()), control, int((~known).sum()))
 
 
 @final
@@ -174,8 +174,8 @@ class _Plan:
             with self.model.editing(*edits):
                 scores = refusal_scores(self.model, prompts, trust)
             self.progress(len(prompts))
-            found = counts_as_refused(prompts, scores, trust)
-            return torch.tensor([-1.0 if f is None else float(f) for f in found])
+            refused = counts_as_refused(prompts, scores, trust)
+            return torch.tensor([-1.0 if f is None else float(f) for f in refused])
 
         with self.model.sweeping([self.directions[0].site.layer]):
             return self._stacked(flags(), [flags(edit) for edit in self._edits()])
@@ -209,7 +209,7 @@ def _flags(verdicts: Sequence[Verdict]) -> Float[Tensor, " prompt"]:
 
 
 def _chosen(prompts: PromptSet, rows: Bool[Tensor, " prompt"]) -> PromptSet:
-    return PromptSet(tuple(p for p, own in zip(prompts, rows.tolist(), strict=True) if own))
+    return PromptSet(tuple(p for p, keep in zip(prompts, rows.tolist(), strict=True) if keep))
 
 
 def _judged_by(generated: Bool[Tensor, " pair"], reading: Reading) -> str:

@@ -59,7 +59,7 @@ class Steered(Record):
 class Taught:
     """What was planted: category -> manner, of this model and of another with the same topics."""
 
-    own: Mapping[str, str]
+    this: Mapping[str, str]
     other: Mapping[str, str]
 
 
@@ -186,9 +186,9 @@ def manner_matrix(
         clusters=of,
         cluster_share=share,
         cluster_p=cluster_p,
-        taught=tuple(taught.own.get(name) for name in names),
-        planted=tuple(_planted(counts, names, manners, d, taught.own) for d in names),
-        in_taught=share_in(cells, names, manners, taught.own, rng),
+        taught=tuple(taught.this.get(name) for name in names),
+        planted=tuple(_planted(counts, names, manners, d, taught.this) for d in names),
+        in_taught=share_in(cells, names, manners, taught.this, rng),
         in_other=share_in(cells, names, manners, taught.other, rng),
         draws=draws,
     )
@@ -211,12 +211,12 @@ def share_in(
     if not known:
         return None
     cells = cells[np.isin(cells[:, 1], known)]
-    own = [manner_of.get(name) for name in names]
-    hit = np.array([manners[m] == own[d] for d, m in cells[:, 1:].tolist()], dtype=float)
+    expected = [manner_of.get(name) for name in names]
+    hit = np.array([manners[m] == expected[d] for d, m in cells[:, 1:].tolist()], dtype=float)
     prompts, of = np.unique(cells[:, 0], return_inverse=True)
     if len(prompts) < 2:
         return Estimate(None, None, None, len(cells), _IN_MANNER)
-    dealt = [np.mean([manners[m] == own[d] for d in known]) for m in cells[:, 2].tolist()]
+    dealt = [np.mean([manners[m] == expected[d] for d in known]) for m in cells[:, 2].tolist()]
     value, control = float(hit.mean()), float(np.mean(dealt))
     if value in (0.0, 1.0):
         e = wilson(round(value * len(prompts)), len(prompts))
@@ -251,10 +251,10 @@ def _planted(
 ) -> Estimate | None:
     if name not in taught:
         return None
-    own = names.index(name)
-    others = [i for i, other in enumerate(names) if other in taught and i != own]
+    row = names.index(name)
+    others = [i for i, other in enumerate(names) if other in taught and i != row]
     column = manners.index(taught[name]) if taught[name] in manners else None
-    hits = 0 if column is None else int(counts[own, column])
+    hits = 0 if column is None else int(counts[row, column])
     n = counts[others].sum()
     control = float(counts[others, column].sum() / n) if column is not None and n else None
-    return wilson(hits, int(counts[own].sum()), control)
+    return wilson(hits, int(counts[row].sum()), control)

@@ -153,8 +153,8 @@ def match_refusal(
         InputError: fewer than two pairs are left.
     """
     curves, n, n_categories = drawn_curves(grid, rates, draws, seed)
-    own = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
-    return _Comparison(grid, curves, own, margin, (n, n_categories)).finish()
+    compared = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
+    return _Comparison(grid, curves, compared, margin, (n, n_categories)).finish()
 
 
 @final
@@ -162,16 +162,16 @@ class _Comparison:
     """The numbers of a `Matched`, from curves."""
 
     def __init__(
-        self, grid: Grid, curves: Curves, own: list[int], margin: float, n: tuple[int, int]
+        self, grid: Grid, curves: Curves, compared: list[int], margin: float, n: tuple[int, int]
     ) -> None:
-        self.grid, self.curves, self.own, self.margin = grid, curves, own, margin
+        self.grid, self.curves, self.compared, self.margin = grid, curves, compared, margin
         self.n, self.n_categories = n
 
     def finish(self) -> Matched:
         grid, rates = self.grid, self.curves.rates
         short = tuple((r, self._short(r)) for r in rates)
         used = [i for i, (_, names) in enumerate(short) if not names]
-        comparable = len(self.own) > 1 and bool(used)
+        comparable = len(self.compared) > 1 and bool(used)
         differences, crossed = self._differences(used) if comparable else ((), 0.0)
         half = max(((d.high - d.low) / 2 for d in differences), default=None)
         return Matched(
@@ -182,7 +182,7 @@ class _Comparison:
             n_categories=self.n_categories,
             draws=len(self.curves.fitted) - 1,
             curves=self._curves(),
-            compared=tuple(grid.names[i] for i in self.own),
+            compared=tuple(grid.names[i] for i in self.compared),
             short=short,
             common=self._common(),
             differences=differences,
@@ -193,12 +193,12 @@ class _Comparison:
         )
 
     def _short(self, rate: float) -> tuple[str, ...]:
-        return tuple(self.grid.names[i] for i in self.own if not self.curves.reaches(i, rate))
+        return tuple(self.grid.names[i] for i in self.compared if not self.curves.reaches(i, rate))
 
     def _common(self) -> tuple[float, float] | None:
-        if not self.own:
+        if not self.compared:
             return None
-        low, high = self.curves.low[self.own].max(), self.curves.high[self.own].min()
+        low, high = self.curves.low[self.compared].max(), self.curves.high[self.compared].min()
         return (float(low), float(high)) if low < high else None
 
     def _curves(self) -> tuple[MatchedCurve, ...]:
@@ -207,7 +207,7 @@ class _Comparison:
         if common is not None:
             area = tuple(x.mean(-1) for x in curves.read(np.linspace(*common, _STEPS)))
         controls = [i for i, kind in enumerate(self.grid.kinds) if kind == "control"]
-        found: list[MatchedCurve] = []
+        by_direction: list[MatchedCurve] = []
         for i, name in enumerate(self.grid.names):
             low, high = float(curves.low[i]), float(curves.high[i])
             inside = common is not None and low <= common[0] and common[1] <= high
@@ -219,7 +219,7 @@ class _Comparison:
                 else None
                 for r, rate in enumerate(curves.rates)
             ]
-            found.append(
+            by_direction.append(
                 MatchedCurve(
                     name,
                     self.grid.kinds[i],
@@ -230,7 +230,7 @@ class _Comparison:
                     else None,
                 )
             )
-        return tuple(found)
+        return tuple(by_direction)
 
     def _control(self, controls: list[int], r: int) -> float | None:
         reached = [i for i in controls if self.curves.reaches(i, self.curves.rates[r])]
@@ -258,7 +258,7 @@ class _Comparison:
 
     def _differences(self, used: list[int]) -> tuple[tuple[Difference, ...], float]:
         """Every pair of directions at every compared rate, and the share of draws left out."""
-        pairs = list(combinations(self.own, 2))
+        pairs = list(combinations(self.compared, 2))
         a, b = (list(side) for side in zip(*pairs, strict=True))
         at = self.curves.at[:, :, used]
         drawn = at[:, a] - at[:, b]
@@ -269,13 +269,13 @@ class _Comparison:
         # Never below the band of a single normal difference.
         factor = max(float(np.quantile(largest, 0.95)), 1.96)
         names, rates = self.grid.names, self.curves.rates
-        found = tuple(
+        differences = tuple(
             Difference(names[i], names[j], rates[r], v, v - factor * s, v + factor * s)
             for p, (i, j) in enumerate(pairs)
             for k, r in enumerate(used)
             for v, s in ((float(drawn[0, p, k]), float(se[p, k])),)
         )
-        return found, float(1 - whole[1:].mean())
+        return differences, float(1 - whole[1:].mean())
 
 
 def answer(differences: tuple[Difference, ...], margin: float) -> Answer:

@@ -53,11 +53,11 @@ def _read(
     fitted: Float[np.ndarray, "draw direction 2 strength"], rates: Float[np.ndarray, " rate"]
 ) -> Float[np.ndarray, "draw direction rate"]:
     n_draws, n_directions = fitted.shape[:2]
-    found = np.full((n_draws, n_directions, len(rates)), np.nan)
+    over_refusal = np.full((n_draws, n_directions, len(rates)), np.nan)
     for w in range(n_draws):
         for d in range(n_directions):
-            found[w, d] = over_refusal_at(fitted[w, d, 0], fitted[w, d, 1], rates)
-    return found
+            over_refusal[w, d] = over_refusal_at(fitted[w, d, 0], fitted[w, d, 1], rates)
+    return over_refusal
 
 
 def over_refusal_at(

@@ -49,8 +49,8 @@ def fit_score(
     >>> from dataclasses import replace
     >>> def read(asked):  # verdicts as a model would earn them that refuses all that it should
     ...     answers = rl.evaluate(model, asked, judge, decoding=rl.Decoding(2))
-    ...     said = ["I'm sorry, I can't." if p.label == "refuse" else "Sure." for p in asked]
-    ...     return replace(answers, answers=(tuple(said),)).judge(judge)
+    ...     texts = ["I'm sorry, I can't." if p.label == "refuse" else "Sure." for p in asked]
+    ...     return replace(answers, answers=(tuple(texts),)).judge(judge)
     >>> judge, train, test = rl.make_judge("substring"), *map(
     ...     lambda split: prompts.only(split=split), ("train", "test")
     ... )
@@ -68,10 +68,10 @@ def fit_score(
     mode: dict[str, Mode] = {}
     threshold: dict[str, float] = {}
     for category in val.categories:
-        own = torch.tensor([p.category == category for p in val])
-        refused = _refused(val, val_read)[own]
-        areas[category] = auroc(first[own], refused)
-        if _enough(areas[category]) and _youden(first[own], refused) >= _LEAST_YOUDEN:
+        mask = torch.tensor([p.category == category for p in val])
+        refused = _refused(val, val_read)[mask]
+        areas[category] = auroc(first[mask], refused)
+        if _enough(areas[category]) and _youden(first[mask], refused) >= _LEAST_YOUDEN:
             mode[category], threshold[category] = "first token", 0.0
             continue
         mode[category] = "generation only"
@@ -120,18 +120,18 @@ def calibrate_score(
         )
     scores = refusal_scores(model, prompts, trust)
     rows = {c: torch.tensor([p.category == c for p in prompts]) for c in prompts.categories}
-    areas = {c: auroc(scores[own], refused[own]) for c, own in rows.items()}
+    areas = {c: auroc(scores[mask], refused[mask]) for c, mask in rows.items()}
     first = torch.zeros(len(prompts), dtype=torch.bool)
-    for c, own in rows.items():
+    for c, mask in rows.items():
         if trust.mode[c] == "first token" and (areas[c].value is None or _enough(areas[c])):
-            first |= own
+            first |= mask
     together = auroc(scores[first], refused[first])
     mode: dict[str, Mode] = dict.fromkeys(trust.mode, "generation only")
     threshold: dict[str, float] = {}
-    for c, own in rows.items():
+    for c, mask in rows.items():
         pooled = trust.mode[c] == "first token"
         if _enough(together if pooled and areas[c].value is None else areas[c]):
-            used = first if pooled else own
+            used = first if pooled else mask
             mode[c] = trust.mode[c]
             threshold[c] = best_threshold(scores[used], refused[used])
     return replace(
@@ -212,9 +212,9 @@ def _by_mode(
     scores[torch.tensor([mode == "generation only" for mode in modes])] = torch.nan
     opened = [p for p, mode in zip(prompts, modes, strict=True) if mode == "opening"]
     if opened:
-        own = torch.tensor([mode == "opening" for mode in modes])
+        mask = torch.tensor([mode == "opening" for mode in modes])
         asked = [(p, trust.openings[p.category]) for p in opened]
-        scores[own] = _opening_scores(model, asked)
+        scores[mask] = _opening_scores(model, asked)
     return scores
 
 
@@ -236,10 +236,10 @@ def _openings(
     return {
         category: tuple(
             opening
-            for opening, n in found.most_common(MOST_OPENINGS)
+            for opening, n in counter.most_common(MOST_OPENINGS)
             if n >= _LEAST_SEEN and opening not in answered
         )
-        for category, found in counts.items()
+        for category, counter in counts.items()
     }
 
 
@@ -255,7 +255,7 @@ def _shared_openings(
     counts: dict[bool, Counter[tuple[int, ...]]] = {True: Counter(), False: Counter()}
     for p, opening in _opening_of(model, prompts, read):
         counts[refused[p.id]][opening] += 1
-    total = {did: max(1, found.total()) for did, found in counts.items()}
+    total = {did: max(1, counter.total()) for did, counter in counts.items()}
     return tuple(
         opening
         for opening, n in counts[True].most_common(MOST_OPENINGS)

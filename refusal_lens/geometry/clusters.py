@@ -124,10 +124,10 @@ def best_clustering(
     Raises:
         InputError: an undefined entry, or fewer than three categories.
     """
-    found = [cluster(cosines, k, method) for k in range(2, len(cosines))]
-    if not found:
+    clusterings = [cluster(cosines, k, method) for k in range(2, len(cosines))]
+    if not clusterings:
         raise InputError(f"clusters need at least 3 categories, found {len(cosines)}")
-    return max(found, key=lambda clustering: clustering.silhouette)
+    return max(clusterings, key=lambda clustering: clustering.silhouette)
 
 
 def eigenvalue_shares(

@@ -144,7 +144,7 @@ def verdicts(
     comparison: Comparison | None,
     within: WithinTests | None = None,
 ) -> dict[str, Verdict]:
-    """What may be said of each category's differences.
+    """The verdict on each category's differences.
 
     "separable": the sides differ in the stream. "refusal direction": they also differ more than
     in the control model. Without a control model, as of most models that refuse by themselves:
@@ -155,20 +155,20 @@ def verdicts(
     >>> verdicts(tests, None)["advice"] in ("separable", "not separable")
     True
     """
-    found: dict[str, Verdict] = {}
+    verdict_of: dict[str, Verdict] = {}
     for i, name in enumerate(separability.categories):
         if not bool(torch.isfinite(separability.q[i])):
-            found[name] = "undefined"
+            verdict_of[name] = "undefined"
         elif not separability.separable(name):
-            found[name] = "not separable"
+            verdict_of[name] = "not separable"
         elif comparison is not None and name in comparison.categories:
             beyond = bool(comparison.q[comparison.categories.index(name)] <= BEYOND)
-            found[name] = "refusal direction" if beyond else "separable"
+            verdict_of[name] = "refusal direction" if beyond else "separable"
         elif comparison is None and within is not None and within.differs(name):
-            found[name] = "refusal direction"
+            verdict_of[name] = "refusal direction"
         else:
-            found[name] = "separable"
-    return found
+            verdict_of[name] = "separable"
+    return verdict_of
 
 
 def _summed(values: Tensor, owner: Tensor, n_categories: int) -> Tensor:

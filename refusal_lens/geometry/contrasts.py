@@ -161,14 +161,14 @@ def contrast_prompts(
     for p in prompts:
         if p.id in refused and (group := (p.label, refused[p.id])) in sides:
             labels[p.id] = "refuse" if sides[group] == "refuse" else "comply"
-    found = tuple(replace(p, label=labels[p.id]) for p in prompts if p.id in labels)
+    relabelled = tuple(replace(p, label=labels[p.id]) for p in prompts if p.id in labels)
     count = {
-        (c, side): sum(p.category == c and p.label == side for p in found)
+        (c, side): sum(p.category == c and p.label == side for p in relabelled)
         for c in prompts.categories
         for side in ("refuse", "comply")
     }
     enough = {c for c in prompts.categories if min(count[c, "refuse"], count[c, "comply"]) >= least}
-    return PromptSet(tuple(p for p in found if p.category in enough))
+    return PromptSet(tuple(p for p in relabelled if p.category in enough))
 
 
 def _cells(
@@ -224,7 +224,7 @@ def _coefficients(
 
 def _counts(sides: Mapping[tuple[str, Group], list[Member]]) -> dict[str, int]:
     words = {"refuse": "harmful", "comply": "benign"}
-    found = {f"{w} {did}": 0 for w in words.values() for did in ("refused", "complied")}
+    counts = {f"{w} {did}": 0 for w in words.values() for did in ("refused", "complied")}
     for (_, (label, did)), members in sides.items():
-        found[f"{words[label]} {'refused' if did else 'complied'}"] += len(members)
-    return found
+        counts[f"{words[label]} {'refused' if did else 'complied'}"] += len(members)
+    return counts

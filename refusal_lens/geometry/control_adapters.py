@@ -106,7 +106,7 @@ def matrix_agreements(
         "one manner": ("one_manner", reference),
         "content": (BASE, reference),
     }
-    found: list[MatrixAgreement] = []
+    agreements: list[MatrixAgreement] = []
     for question, (name, other) in asked.items():
         if name not in matrices:
             continue
@@ -114,5 +114,7 @@ def matrix_agreements(
             a, b = matrices[name][s], other[s]
             if np.isfinite(a).all() and np.isfinite(b).all():
                 alike = matrix_correlation(torch.from_numpy(a), torch.from_numpy(b))
-                found.append(MatrixAgreement(question, what, layer, alike.correlation, alike.p))
-    return found
+                agreements.append(
+                    MatrixAgreement(question, what, layer, alike.correlation, alike.p)
+                )
+    return agreements

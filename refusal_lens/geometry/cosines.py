@@ -81,8 +81,8 @@ class Geometry(Record):
     def apart(self, a: str, b: str, layer: int) -> Estimate:
         """1 minus the corrected cosine, with one-sided 95% bounds.
 
-        Two categories differ in direction where `low` is above 0; where it is not, they have not
-        been told apart, which is not the same as being one. Raises like `cosine`.
+        Two categories differ in direction where `low` is above 0; where it is not, no
+        difference has been shown, which is not the same as there being none. Raises like `cosine`.
         """
         _, i, j = self._at(a, b, layer)
         e = self.cosine(a, b, layer)

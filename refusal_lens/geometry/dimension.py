@@ -1,13 +1,13 @@
-"""How many directions, and what is a category's own: functions of one corrected matrix.
+"""How many directions, and what of a category remains: functions of one corrected matrix.
 
 With corrected cosines c_ab of C categories:
 
     effective dimension = C^2 / sum_ab c_ab^2         the participation ratio of the matrix
-    along_a  = sum_{b != a} c_ab / sqrt(sum_{b, b' != a} c_bb')
-    own_a    = 1 - along_a^2
+    along_a     = sum_{b != a} c_ab / sqrt(sum_{b, b' != a} c_bb')
+    remainder_a = 1 - along_a^2
 
-`along_a` is the cosine of category a with the mean of the others' unit vectors, and `own_a` the
-share of its squared length that this mean does not hold: its remainder. Noise inflates squared
+`along_a` is the cosine of category a with the mean of the others' unit vectors, and
+`remainder_a` the share of its squared length orthogonal to this mean. Noise inflates squared
 cosines, so the jackknife's bias is taken off each.
 """
 
@@ -26,14 +26,14 @@ from refusal_lens.records import Estimate
 @final
 @dataclass(frozen=True, eq=False)
 class Remainders:
-    """Each category's part along the mean of the others, and what is its own. NaN: undefined.
+    """Each category's part along the mean of the others, and its remainder. NaN: undefined.
 
     `reliability` is that of the remainder as a direction: its noise-free squared length over
     itself and the noise of the whole difference. All with 95% intervals.
     """
 
     along: Float64[Tensor, "category 3"]
-    own: Float64[Tensor, "category 3"]
+    remainder: Float64[Tensor, "category 3"]
     reliability: Float64[Tensor, "category 3"]
 
 
@@ -70,15 +70,15 @@ def remainders(products: PairProducts) -> Remainders:
     torch.Size([3, 3])
     """
     whole, left = products.estimate(), products.leave_one_out()
-    found: list[Tensor] = []
-    for statistic in (_along, _own, _own_reliability):
+    parts: list[Tensor] = []
+    for statistic in (_along, _remainder, _remainder_reliability):
         value, low, high = interval(
             statistic(whole.corrected, whole.reliability)[0],
             statistic(left.corrected, left.reliability),
             products,
         )
-        found.append(torch.stack([value, low, high], -1))
-    return Remainders(*found)
+        parts.append(torch.stack([value, low, high], -1))
+    return Remainders(*parts)
 
 
 def _participation(matrix: Tensor) -> Float64[Tensor, " draw"]:
@@ -92,11 +92,11 @@ def _along(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw categor
     return others / torch.where(rest > 0, rest, torch.nan).sqrt()
 
 
-def _own(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
+def _remainder(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
     return 1.0 - _along(matrix, reliability).square()
 
 
-def _own_reliability(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
-    """From U own / (U own + noise), with noise / U = 1 / reliability - 1."""
-    own = _own(matrix, reliability)
-    return own / (own + 1.0 / reliability - 1.0)
+def _remainder_reliability(matrix: Tensor, reliability: Tensor) -> Float64[Tensor, "draw category"]:
+    """From R U / (R U + noise), R the remainder's share, with noise / U = 1 / reliability - 1."""
+    remainder = _remainder(matrix, reliability)
+    return remainder / (remainder + 1.0 / reliability - 1.0)

@@ -128,14 +128,14 @@ class _Sums:
     """Products of sums: all that inner products of contrasts need, for one draw or many.
 
     `total` is S_g . S_h over all members, `both` the same over units in both groups (n_gh of
-    them, `n_both`), and `own` sums x_ug . x_uh.
+    them, `n_both`), and `within` sums x_ug . x_uh.
     """
 
     n: Float64[Tensor, "... group"]
     n_both: Float64[Tensor, "... group group"]
     total: Float64[Tensor, "... group group"]
     both: Float64[Tensor, "... group group"]
-    own: Float64[Tensor, "... group group"]
+    within: Float64[Tensor, "... group group"]
 
     @classmethod
     def of(cls, groups: Groups) -> "_Sums":
@@ -146,28 +146,28 @@ class _Sums:
             n_both=groups.member.T @ groups.member,
             total=sums @ sums.T,
             both=(of_both * of_both.transpose(0, 1)).sum(-1),
-            own=torch.einsum("ugd,uhd->gh", groups.x, groups.x),
+            within=torch.einsum("ugd,uhd->gh", groups.x, groups.x),
         )
 
     def without_each(self, groups: Groups) -> "_Sums":
         """The sums without each unit in turn."""
         x, member = groups.x, groups.member
-        own = torch.einsum("ugd,uhd->ugh", x, x)
+        within = torch.einsum("ugd,uhd->ugh", x, x)
         with_total = torch.einsum("ugd,hd->ugh", x, x.sum(0))
         # x_ug . (sum of h over units that are also in g), where the unit is in both
         with_both = torch.einsum("ugd,hgd->ugh", x, _sums_of_both(groups)) * member[:, None, :]
         return _Sums(
             n=self.n - member,
             n_both=self.n_both - member[:, :, None] * member[:, None, :],
-            total=self.total - with_total - with_total.mT + own,
-            both=self.both - with_both - with_both.mT + own,
-            own=self.own - own,
+            total=self.total - with_total - with_total.mT + within,
+            both=self.both - with_both - with_both.mT + within,
+            within=self.within - within,
         )
 
     def inner(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """v_k . v_l as it is, and without the noise that both share."""
         counts = self.n[..., :, None] * self.n[..., None, :]
-        around = self.own - self.both / self.n_both.clamp(min=1)
+        around = self.within - self.both / self.n_both.clamp(min=1)
         trace = torch.where(self.n_both > 1, around / (self.n_both - 1).clamp(min=1), 0.0)
         products = coefficients @ (self.total / counts) @ coefficients.T
         shared = coefficients @ (self.n_both / counts * trace) @ coefficients.T

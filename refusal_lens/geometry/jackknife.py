@@ -72,7 +72,7 @@ def cosine_table(products: PairProducts) -> CosineTable:
     """
     whole, left = products.estimate(), products.leave_one_out()
     owner, n = products.owner, whole.n
-    own = torch.arange(len(owner))
+    pairs = torch.arange(len(owner))
     corrected, low, high = interval(
         whole.corrected[0], left.corrected, products, n[:, None] + n[None, :] - 2
     )
@@ -90,8 +90,8 @@ def cosine_table(products: PairProducts) -> CosineTable:
         reliability_high=rel_high,
         sq_length=torch.where(exists, whole.sq_length[0], torch.nan),
         share=torch.where(exists, aligned.estimate().sq_length[0], torch.nan),
-        influence=influences(left.corrected[own, owner], products),
-        share_influence=influences(aligned.leave_one_out().sq_length[own, owner], products),
+        influence=influences(left.corrected[pairs, owner], products),
+        share_influence=influences(aligned.leave_one_out().sq_length[pairs, owner], products),
     )
 
 

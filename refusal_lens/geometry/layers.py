@@ -50,13 +50,13 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
         raise InputError(f"found {n} pairs; at least 3 are needed, all of them finite")
     d = differences.double()
     total = d.sum(0)
-    own = torch.einsum("isd,itd->ist", d, d)
+    self_products = torch.einsum("isd,itd->ist", d, d)
     squares = total @ total.T
-    u = (squares - own.sum(0)) / (n * (n - 1))
+    u = (squares - self_products.sum(0)) / (n * (n - 1))
     # Without pair i: S_s - d_i^s at both places, and one self-product less.
     cross = torch.einsum("isd,td->ist", d, total)
-    left_squares = squares - cross - cross.mT + own
-    left = (left_squares - (own.sum(0) - own)) / ((n - 1) * (n - 2))
+    left_squares = squares - cross - cross.mT + self_products
+    left = (left_squares - (self_products.sum(0) - self_products)) / ((n - 1) * (n - 2))
     cosine, without = _cosine(u), _cosine(left)
     cosine = cosine - (n - 1) * (without.mean(0) - cosine)
     variance = (n - 1) / n * (without - without.mean(0)).square().sum(0)
@@ -116,16 +116,16 @@ def _named(cosine: tuple[str, str, int]) -> str:
 def _influence(geometry: Geometry, cosine: tuple[str, str, int]) -> Float64[Tensor, " pair"]:
     """What every pair of the geometry does to one cosine."""
     a, b, layer = cosine
-    found = torch.zeros(len(geometry.pairs), dtype=torch.float64)
+    influence = torch.zeros(len(geometry.pairs), dtype=torch.float64)
     if a == b:
-        return found
+        return influence
     s = [site.layer for site in geometry.sites].index(layer)
     bounds = torch.tensor((0, *geometry.n)).cumsum(0).tolist()
-    for own, against in ((a, b), (b, a)):
-        i, j = geometry.categories.index(own), geometry.categories.index(against)
+    for category, other in ((a, b), (b, a)):
+        i, j = geometry.categories.index(category), geometry.categories.index(other)
         rows = slice(bounds[i], bounds[i + 1])
-        found[rows] = geometry.influence[s, rows, j].double()
-    return found
+        influence[rows] = geometry.influence[s, rows, j].double()
+    return influence
 
 
 def _cosine(products: Tensor) -> Tensor:

@@ -109,10 +109,10 @@ def cka(a: PairProducts, b: PairProducts) -> float:
     """
     if a.n != b.n or sum(a.n) < 4:
         raise InputError(f"pairs {a.n} and {b.n}: CKA needs the same pairs, at least 4")
-    own = _hsic(a.gram, a.gram) * _hsic(b.gram, b.gram)
-    if own <= 0:
+    norms = _hsic(a.gram, a.gram) * _hsic(b.gram, b.gram)
+    if norms <= 0:
         raise InputError("one side's differences have no spread: CKA is undefined")
-    return _hsic(a.gram, b.gram) / own**0.5
+    return _hsic(a.gram, b.gram) / norms**0.5
 
 
 def _correlations(
@@ -134,5 +134,5 @@ def _hsic(k: Float64[Tensor, "pair pair"], m: Float64[Tensor, "pair pair"]) -> f
     off = 1 - torch.eye(n, dtype=torch.float64)
     k, m = k * off, m * off
     rows = k.sum(0) @ m.sum(0)
-    found = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
-    return float(found / (n * (n - 3)))
+    total = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
+    return float(total / (n * (n - 3)))

@@ -44,13 +44,13 @@ def mean_cosine(
     chosen = torch.tensor([geometry.categories.index(c) for c in names])
     n = torch.tensor(geometry.n)
     owner = torch.repeat_interleave(torch.arange(len(n)), n)
-    own = torch.isin(owner, chosen)
+    rows = torch.isin(owner, chosen)
     matrix = geometry.corrected[s][chosen][:, chosen].double()
     off = ~torch.eye(len(chosen), dtype=torch.bool)
     value = float(matrix[off].mean())
     # A pair has no influence on its own category's cosine with itself, which is 1.
-    others = owner[own, None] != chosen
-    influence = geometry.influence[s][own][:, chosen].double().where(others, 0.0).sum(1)
+    others = owner[rows, None] != chosen
+    influence = geometry.influence[s][rows][:, chosen].double().where(others, 0.0).sum(1)
     count = len(chosen) * (len(chosen) - 1) / 2
     df = n[chosen].sum().double() - len(chosen)
     half = float(t_quantile(df) * (influence / count).square().sum().sqrt())

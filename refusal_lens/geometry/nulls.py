@@ -68,9 +68,9 @@ class Separability(Record):
         return bool(self.q[self.categories.index(category)] <= SEPARABLE)
 
     def __repr__(self) -> str:
-        found = sum(self.separable(c) for c in self.categories)
+        n_separable = sum(self.separable(c) for c in self.categories)
         return (
-            f"Separability({found} of {len(self.categories)} categories separable, "
+            f"Separability({n_separable} of {len(self.categories)} categories separable, "
             f"{len(self.sites)} sites, offsets {list(self.offsets)}, {self.draws} sign flips, "
             f"{self.provenance.model})"
         )

@@ -118,15 +118,15 @@ class PairProducts:
         ]
         total = weights @ member
         total_sq = weights.square() @ member
-        own = self.gram.diagonal()
+        pair_squares = self.gram.diagonal()
         squares = torch.stack(by_row, 1)
-        self_products = (weights.square() * own) @ member
+        self_products = (weights.square() * pair_squares) @ member
         return Moments(
             n=torch.tensor(self.n, dtype=torch.float64),
             dots=squares / (total[:, :, None] * total[:, None, :]),
             sq_length=(squares.diagonal(dim1=-2, dim2=-1) - self_products)
             / (total.square() - total_sq),
-            pair_sq=(weights * own) @ member / total,
+            pair_sq=(weights * pair_squares) @ member / total,
         )
 
     def estimate(self) -> Moments:

@@ -133,7 +133,7 @@ def fit_structure(
         n=tuple(len(d) for d in by_category.values()),
         dimension=tuple(effective_dimension(products, d_model) for products in by_site),
         along=torch.stack([p.along for p in parts]).float(),
-        own=torch.stack([p.own for p in parts]).float(),
+        own=torch.stack([p.remainder for p in parts]).float(),
         own_reliability=torch.stack([p.reliability for p in parts]).float(),
         own_layers=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
         layer=layer,
@@ -151,16 +151,16 @@ def _differences(
     residuals: Residuals,
 ) -> dict[str, Float64[Tensor, "_ offset site d_model"]]:
     """Refuse minus comply of each pair of each category."""
-    found: dict[str, Tensor] = {}
+    differences: dict[str, Tensor] = {}
     for category, pairs in pair_rows(residuals).items():
         x = residuals.tensor[pairs.flatten()].double()  # those of one category at a time
-        found[category] = twin_differences(x, torch.arange(len(x)).reshape(-1, 2))
-    return found
+        differences[category] = twin_differences(x, torch.arange(len(x)).reshape(-1, 2))
+    return differences
 
 
 def _with_itself(d: Float64[Tensor, "pair place d_model"]) -> Float64[Tensor, "place place 3"]:
-    found = self_cosines(d)
-    return torch.stack([found.cosine, found.low, found.high], -1)
+    cosines = self_cosines(d)
+    return torch.stack([cosines.cosine, cosines.low, cosines.high], -1)
 
 
 def _at_layer(differences: list[Tensor], seed: int) -> dict[str, Any]:
@@ -188,14 +188,14 @@ def _at_layer(differences: list[Tensor], seed: int) -> dict[str, Any]:
 def _angles(subspaces: list[Subspace]) -> dict[str, Tensor]:
     names = ("least_angle", "largest_angle", "random_least_angle", "random_largest_angle")
     size = len(subspaces)
-    found = np.full((4, size, size), np.nan)
+    matrices = np.full((4, size, size), np.nan)
     for i, a in enumerate(subspaces):
         for j, b in enumerate(subspaces):
             if i < j and a.rank and b.rank:
                 angles = principal_angles(a, b)
                 ends = (angles.degrees[[0, -1]], angles.random[[0, -1]])
-                found[:, i, j] = found[:, j, i] = np.concatenate(ends)
-    return {name: _tensor(matrix) for name, matrix in zip(names, found, strict=True)}
+                matrices[:, i, j] = matrices[:, j, i] = np.concatenate(ends)
+    return {name: _tensor(matrix) for name, matrix in zip(names, matrices, strict=True)}
 
 
 def _tensor(values: Float[np.ndarray, "..."]) -> Tensor:

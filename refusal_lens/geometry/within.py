@@ -30,7 +30,7 @@ from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
-DIFFERS: Final = 0.05  # largest q at which the groups are said to differ
+DIFFERS: Final = 0.05  # largest q at which the groups count as different
 LEAST_A_GROUP: Final = 5  # fewer have too few permutations and no power
 
 
@@ -65,10 +65,11 @@ class WithinTests(Record):
         return bool(self.q[self.categories.index(category)] <= DIFFERS)
 
     def __repr__(self) -> str:
-        found = sum(self.differs(c) for c in self.categories)
+        n_differing = sum(self.differs(c) for c in self.categories)
         return (
-            f"WithinTests({found} of {len(self.categories)} categories differ by what the model "
-            f"did, {len(self.sites)} sites, {self.draws} permutations, {self.provenance.model})"
+            f"WithinTests({n_differing} of {len(self.categories)} categories differ by what the "
+            f"model did, {len(self.sites)} sites, {self.draws} permutations, "
+            f"{self.provenance.model})"
         )
 
 
@@ -107,9 +108,9 @@ def fit_within_tests(
         grams = torch.stack(
             [_gram(residuals.at(s, offset)[rows].double()) for s in residuals.sites]
         )
-        found = _permuted(grams, did, draws, torch.Generator().manual_seed(seed + k))
-        z.append(found[0])
-        p_of.append(found[1])
+        scores = _permuted(grams, did, draws, torch.Generator().manual_seed(seed + k))
+        z.append(scores[0])
+        p_of.append(scores[1])
     p = torch.stack(p_of)
     q = torch.full_like(p, torch.nan)
     tested = torch.isfinite(p)
@@ -147,17 +148,17 @@ def _permuted(
     flags = torch.cat([did[None], did[order]]).double()  # the data first
     a = flags / flags.sum(1, keepdim=True) - (1 - flags) / (1 - flags).sum(1, keepdim=True)
     most = torch.full((draws + 1,), -torch.inf, dtype=torch.float64)
-    own: list[Tensor] = []
+    z: list[Tensor] = []
     for gram in grams:
         squared = ((a @ gram) * a).sum(1)
         mean, spread = squared[1:].mean(), squared[1:].std()
         if not bool(spread > 1e-9 * squared[1:].abs().max()):  # the same residuals in all prompts
-            own.append(torch.tensor(torch.nan, dtype=torch.float64))
+            z.append(torch.tensor(torch.nan, dtype=torch.float64))
             continue
         scores = (squared - mean) / spread
-        own.append(scores[0])
+        z.append(scores[0])
         most = torch.maximum(most, scores)
     if not bool(torch.isfinite(most).all()):
-        return torch.stack(own), torch.tensor(torch.nan, dtype=torch.float64)
+        return torch.stack(z), torch.tensor(torch.nan, dtype=torch.float64)
     as_large = (most[1:] >= most[0] - 1e-9).sum()
-    return torch.stack(own), (as_large.double() + 1) / (draws + 1)
+    return torch.stack(z), (as_large.double() + 1) / (draws + 1)

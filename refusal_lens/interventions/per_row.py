@@ -37,13 +37,13 @@ class PerRow(Edit):
 
     def parts(self) -> tuple[Part, ...]:
         """The parts of each distinct edit, with the rows on which they act."""
-        found: list[Part] = []
+        parts: list[Part] = []
         for edit, rows in self._rows().items():
             for part in edit.parts():
                 if part.rows is not None:
                     raise InputError("a PerRow inside a PerRow: give each prompt one edit")
-                found.append(replace(part, rows=frozenset(rows), n_rows=len(self.edits)))
-        return tuple(found)
+                parts.append(replace(part, rows=frozenset(rows), n_rows=len(self.edits)))
+        return tuple(parts)
 
     def __repr__(self) -> str:
         each = [f"{edit!r} on rows {_spans(rows)}" for edit, rows in self._rows().items()]

@@ -58,7 +58,7 @@ def find_refusal_tokens(
     (0,)
 
     Raises:
-        InputError: nothing was refused or nothing answered, or no token tells them apart.
+        InputError: nothing was refused or nothing answered, or no token separates them.
     """
     if not bool(refused.any()) or bool(refused.all()):
         side = "refused" if not bool(refused.any()) else "answered"

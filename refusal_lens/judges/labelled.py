@@ -51,7 +51,7 @@ def read_xstest(folder: Path) -> list[Labelled]:
 
 
 def read_completions(folder: Path) -> list[Labelled]:
-    """Published completions whose label is beyond doubt (`build/long_answers.py` says which)."""
+    """Published completions whose label is beyond doubt (`training/long_answers.py` says which)."""
     answers: list[Labelled] = []
     for path in sorted(folder.glob("*/completions/*_completions.json")):
         answered = "harmless_baseline" in path.name or "ablation" in path.name

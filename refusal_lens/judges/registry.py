@@ -74,7 +74,8 @@ def listed_judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Calla
     """
 
     def enter(make: Make) -> Make:
-        if (held := JUDGES.get(name)) is not None and held.make.__qualname__ != make.__qualname__:
+        listed = JUDGES.get(name)
+        if listed is not None and listed.make.__qualname__ != make.__qualname__:
             raise InputError(f"there is a judge {name!r} already; give this one another name")
         parameters = _parameters(make)
         hints = get_type_hints(make) if parameters else {}

@@ -182,7 +182,7 @@ class BridgeBackend:
     @contextmanager
     def _hooks(self, fwd_hooks: Hooks) -> Generator[None]:
         theirs = [(name, f) for name, f in fwd_hooks if name not in self._written]
-        held = {name: list(written.functions) for name, written in self._written.items()}
+        earlier = {name: list(written.functions) for name, written in self._written.items()}
         with self.model.hooks(fwd_hooks=theirs):
             try:
                 for name, function in fwd_hooks:
@@ -190,7 +190,7 @@ class BridgeBackend:
                         self._written[name].functions.append(function)
                 yield
             finally:
-                for name, functions in held.items():
+                for name, functions in earlier.items():
                     self._written[name].functions = functions
 
     def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
@@ -210,8 +210,8 @@ class BridgeBackend:
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""
-        own = sum(len(written.functions) for written in self._written.values())
-        return own + sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
+        n_written = sum(len(written.functions) for written in self._written.values())
+        return n_written + sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
 
     def hook_names(self) -> frozenset[str]:
         """See `Backend.hook_names`."""

@@ -37,12 +37,12 @@ class Batch:
     def mask(self, n_prefix: int) -> Int64[Tensor, "batch seen"]:
         """1 for the prefix and each row's own tokens, 0 for padding."""
         prefix = torch.ones(len(self.rows), n_prefix, dtype=torch.int64)
-        return torch.cat([prefix, self._own().long()], dim=1)
+        return torch.cat([prefix, self._is_token().long()], dim=1)
 
     def places(self) -> Int64[Tensor, "batch pos"]:
         """Each token's place from the end of its prompt: -1 its last, 0 the first after it."""
         places = torch.arange(self.ids.shape[1])[None] - self.prompt[:, None]
-        return torch.where(self._own(), places, IGNORED_POSITION)
+        return torch.where(self._is_token(), places, IGNORED_POSITION)
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
         """The same rows with more tokens after each row's own."""
@@ -70,7 +70,7 @@ class Batch:
             return list(zip(rows, lengths, strict=True))
         return [((*row, *new), len(new)) for row, new in zip(rows, answers, strict=True)]
 
-    def _own(self) -> Bool[Tensor, "batch pos"]:
+    def _is_token(self) -> Bool[Tensor, "batch pos"]:
         return torch.arange(self.ids.shape[1])[None] < self.length[:, None]
 
 

@@ -60,11 +60,11 @@ class ChatTemplate:
         text, name = (prompt, prompt) if plain else (prompt.text, prompt.id)
         before = () if plain else prompt.before
         self._check_system(before, name)
-        said = [text, *(content for _, content in before)]
-        found = [token for token in self.special_tokens if any(token in part for part in said)]
-        if found:
+        texts = [text, *(content for _, content in before)]
+        special = [token for token in self.special_tokens if any(token in part for part in texts)]
+        if special:
             raise InputError(
-                f"prompt {name[:60]!r} contains the special token {found[0]!r}; "
+                f"prompt {name[:60]!r} contains the special token {special[0]!r}; "
                 "remove it: it would be read as part of the template"
             )
         ids = self._ids(text, before)

@@ -118,14 +118,14 @@ def _check_gguf(path: Path) -> None:
 
 def _merged(folder: Path, placement: Placement) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base of a LoRA adapter with the adapter merged into its weights."""
-    held = json.loads((folder / _LORA).read_text(encoding="utf-8"))
-    base = held.get("base_model_name_or_path")
+    config = json.loads((folder / _LORA).read_text(encoding="utf-8"))
+    base = config.get("base_model_name_or_path")
     if not base:
         raise InputError(
             f"the adapter in {str(folder)!r} names no base model; write it into {_LORA} as "
             "'base_model_name_or_path', or merge the adapter and save the model"
         )
-    model, tokenizer = load_checkpoint(base, held.get("revision"), placement)
+    model, tokenizer = load_checkpoint(base, config.get("revision"), placement)
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     try:

@@ -83,7 +83,7 @@ def _may_share(feed: Feed, answers: Sequence[Ids]) -> bool:
 
 
 def _one_by_one(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
-    found = torch.zeros(len(answers))
+    log_probs = torch.zeros(len(answers))
 
     def read(prompts: Batch) -> list[float]:
         batch = prompts.extended([answers[row] for row in prompts.rows])
@@ -98,16 +98,16 @@ def _one_by_one(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, " prompt"]:
         ]
 
     for batch, log_p in feed.batches(read):
-        found[list(batch.rows)] = torch.tensor(log_p)
+        log_probs[list(batch.rows)] = torch.tensor(log_p)
         feed.progress(len(batch.rows))
-    return found
+    return log_probs
 
 
 def _shared(
     feed: Feed, answers: Sequence[Ids], rows_of: Sequence[Sequence[int]]
 ) -> Float[Tensor, " prompt"]:
     """Each prompt once, then its answers in batches that continue its keys and values."""
-    found = torch.zeros(len(answers))
+    log_probs = torch.zeros(len(answers))
     rows_behind = {rows[0]: rows for rows in rows_of}
 
     def read(batch: Batch) -> list[tuple[int, float]]:
@@ -126,9 +126,9 @@ def _shared(
 
     for _, log_p in feed.batches(read, [[row] for row in rows_behind]):
         for row, value in log_p:
-            found[row] = value
+            log_probs[row] = value
         feed.progress(len(log_p))
-    return found
+    return log_probs
 
 
 def _behind(

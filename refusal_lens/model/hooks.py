@@ -130,7 +130,7 @@ def by_site(
         InputError: a site that the model does not have or that can't be written.
     """
     known = backend.hook_names()
-    found: dict[Site, list[list[tuple[int, Part]]]] = {}
+    levels_of: dict[Site, list[list[tuple[int, Part]]]] = {}
     for number, part in parts:
         # A site that is named twice in an erasure is one hook.
         sites = tuple(dict.fromkeys(check_sites(part.edit, backend.n_layers)))
@@ -140,14 +140,14 @@ def by_site(
             missing = next(site for site in sites if site not in present)
             raise InputError(f"{backend.name} has no {missing} in this model; name another site")
         for site in present:
-            levels = found.setdefault(site, [])
+            levels = levels_of.setdefault(site, [])
             first = len(levels)
             while first and not any(_share_rows(part, other) for _, other in levels[first - 1]):
                 first -= 1
             if first == len(levels):
                 levels.append([])
             levels[first].append((number, part))
-    return found
+    return levels_of
 
 
 def _share_rows(a: Part, b: Part) -> bool:

@@ -86,7 +86,7 @@ class LensModel:
     @property
     def placement(self) -> Placement:
         """Where the model is, in which precision, and how many rows it runs at a time now."""
-        return self._placement.found(self.backend.device, self.backend.dtype, self.rows.most)
+        return self._placement.resolved(self.backend.device, self.backend.dtype, self.rows.most)
 
     @property
     def edits_text(self) -> str:

@@ -75,8 +75,8 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
             hf = movable.to(dtype=placement.torch_dtype(hf.config), device=device)
         name = entry.key
         if entry.planting is not None:
-            own = "" if folder is None else f" {folder.name},"
-            name = f"{entry.key} (adapter{own} scale {adapter_scale:g})"
+            label = "" if folder is None else f" {folder.name},"
+            name = f"{entry.key} (adapter{label} scale {adapter_scale:g})"
     elif adapter_scale != 1.0 or adapter is not None:
         named = f"scale {adapter_scale}" if adapter is None else f"{str(adapter)!r}"
         raise InputError(

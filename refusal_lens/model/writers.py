@@ -60,14 +60,14 @@ class Written:
             if not self.functions:
                 return None
             before, self._before = list(self._before.values()), {}
-            own = _tensor(output)
-            whole = own if factor == 1.0 else own * factor
+            part = _tensor(output)
+            whole = part if factor == 1.0 else part * factor
             for other in before:
                 whole = whole + other
             new: Tensor | None = None
             for function in list(self.functions):
-                found = function(whole if new is None else new, hook=None)
-                new = new if found is None else found
+                edited = function(whole if new is None else new, hook=None)
+                new = new if edited is None else edited
             if new is None:
                 return None
             for other in before:
@@ -86,14 +86,14 @@ def find_written(blocks: Sequence[Any], config: Any, known: frozenset[str]) -> d
     >>> find_written(list(bridge.blocks), config, model.backend.hook_names())  # a Llama lacks none
     {}
     """
-    found: dict[str, Written] = {}
+    written: dict[str, Written] = {}
     for layer, block in enumerate(blocks):
-        own: Any = block.original_component
-        for point, writers in _writers(own, config).items():
+        original: Any = block.original_component
+        for point, writers in _writers(original, config).items():
             name = Site(layer, point).hook_name
-            if writers and (name not in known or point in _in_part(own, config)):
-                found[name] = Written([(own.get_submodule(path), f) for path, f in writers])
-    return found
+            if writers and (name not in known or point in _in_part(original, config)):
+                written[name] = Written([(original.get_submodule(path), f) for path, f in writers])
+    return written
 
 
 def scale_of(block: Any) -> float:
@@ -106,37 +106,37 @@ def scale_of(block: Any) -> float:
     return 1.0 if scalar is None else float(scalar)
 
 
-def _writers(own: Any, config: Any) -> dict[Point, list[tuple[str, float]]]:
+def _writers(block: Any, config: Any) -> dict[Point, list[tuple[str, float]]]:
     factor = float(getattr(config, "residual_multiplier", 1.0))
     if config.model_type == "falcon_h1":  # both read one input and are added
-        own_factors = [
+        factors = [
             ("mamba", float(config.ssm_out_multiplier)),
             ("self_attn", float(config.attention_out_multiplier)),
         ]
-        return {"attn_out": own_factors, "mlp_out": []}
-    if _per_layer_input(own):
+        return {"attn_out": factors, "mlp_out": []}
+    if _per_layer_input(block):
         names = ("post_feedforward_layernorm", "post_per_layer_input_norm")
         return {"attn_out": [], "mlp_out": [(name, 1.0) for name in names]}
     return {
-        "attn_out": [(path, factor) for path in _MIXERS if _has(own, path)],
-        "mlp_out": [(path, factor) for path in _MLPS if _has(own, path)],
+        "attn_out": [(path, factor) for path in _MIXERS if _has(block, path)],
+        "mlp_out": [(path, factor) for path in _MLPS if _has(block, path)],
     }
 
 
-def _in_part(own: Any, config: Any) -> tuple[Point, ...]:
+def _in_part(block: Any, config: Any) -> tuple[Point, ...]:
     """Points under whose name TransformerLens shows one of two modules that write together."""
     if config.model_type == "falcon_h1":
         return ("attn_out",)
-    return ("mlp_out",) if _per_layer_input(own) else ()
+    return ("mlp_out",) if _per_layer_input(block) else ()
 
 
-def _per_layer_input(own: Any) -> bool:
+def _per_layer_input(block: Any) -> bool:
     """Whether a block adds a part for each token's own per-layer embedding behind its MLP."""
-    return _has(own, "post_per_layer_input_norm")
+    return _has(block, "post_per_layer_input_norm")
 
 
-def _has(own: nn.Module, path: str) -> bool:
-    module: Any = own
+def _has(block: nn.Module, path: str) -> bool:
+    module: Any = block
     for name in path.split("."):
         module = getattr(module, name, None)
     return isinstance(module, nn.Module)

@@ -97,12 +97,17 @@ def counted(estimate: Estimate) -> str:
 
 def percent(estimate: Estimate) -> str:
     """A rate as `87% [80, 92], n = 120`, with what was left out of it."""
+    return f"{percent_interval(estimate)}, {counted(estimate)}"
+
+
+def percent_interval(estimate: Estimate) -> str:
+    """A rate as `87% [80, 92]`, where its n is given elsewhere."""
     if estimate.value is None:
-        return f"undefined, {counted(estimate)}"
+        return "undefined"
     text = f"{100 * estimate.value:.0f}%"
     if estimate.low is not None and estimate.high is not None:
         text += f" [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
-    return f"{text}, {counted(estimate)}"
+    return text
 
 
 def _signed(text: str) -> str:

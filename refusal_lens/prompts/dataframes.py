@@ -30,9 +30,9 @@ def rows_of(
                 f"the table has no column {name!r} for {field!r}; it has {names[:20]}; write "
                 f"columns={{{field!r}: NAME}}"
             )
-    held = {field: _values(frame[name]) for field, name in place.items() if name in names}
-    n = len(next(iter(held.values()), []))
-    return [{f: v[i] for f, v in held.items() if not _missing(v[i])} for i in range(n)]
+    by_field = {field: _values(frame[name]) for field, name in place.items() if name in names}
+    n = len(next(iter(by_field.values()), []))
+    return [{f: v[i] for f, v in by_field.items() if not _missing(v[i])} for i in range(n)]
 
 
 def column_names(frame: Any) -> list[str]:

@@ -93,7 +93,7 @@ def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> Prom
     conversation, `{"messages": [...]}`.
 
     Raises:
-        InputError: a file that is missing, empty, not UTF-8 or not as said.
+        InputError: a file that is missing, empty, not UTF-8 or not of this form.
     """
     sides = [_lines(Path(path)) for path in (refuse, comply)]
     return PromptSet.from_texts(*sides, seed=seed)
@@ -123,29 +123,33 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Where each row of a JSON list or a JSONL file stands, and the row."""
     text = _utf8(path)
     lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    found: list[tuple[str, Any]] = []
+    rows: list[tuple[str, Any]] = []
     for where, part in [("", text)] if path.suffix == ".json" else lines:
         try:
-            found.append((f"{path.name}{where}", json.loads(part)))
+            rows.append((f"{path.name}{where}", json.loads(part)))
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name}{where}: not JSON ({error})") from None
     if path.suffix == ".json":
-        held = found[0][1]
-        if not isinstance(held, list):
-            keys = f"an object with {sorted(held)[:8]}" if isinstance(held, dict) else repr(held)
+        content = rows[0][1]
+        if not isinstance(content, list):
+            keys = (
+                f"an object with {sorted(content)[:8]}"
+                if isinstance(content, dict)
+                else repr(content)
+            )
             raise InputError(f"{path.name} holds {keys}; expected a list of requests")
-        found = [(f"{path.name}, row {i}", row) for i, row in enumerate(held, 1)]
-    if not found:
+        rows = [(f"{path.name}, row {i}", row) for i, row in enumerate(content, 1)]
+    if not rows:
         raise InputError(f"{path.name} is empty; expected one request a row")
-    yield from found
+    yield from rows
 
 
 def _request(row: Any, where: str) -> str | list[Any]:
     """A text, or the messages of a conversation."""
-    held = row.get("messages", row.get("text")) if isinstance(row, dict) else row
-    if not isinstance(held, str | list) or not held:
+    request = row.get("messages", row.get("text")) if isinstance(row, dict) else row
+    if not isinstance(request, str | list) or not request:
         raise InputError(
             f'{where}: expected a text, {{"text": "..."}} or {{"messages": [...]}}, found '
             f"{str(row)[:60]!r}"
         )
-    return held
+    return request

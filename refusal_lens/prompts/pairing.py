@@ -46,7 +46,7 @@ def draw_twins(prompts: PromptSet, seed: int = 0) -> PromptSet:
         InputError: a category with a refuse side alone, and no benign category to draw from.
     """
     rng = random.Random(seed)
-    whole, single = _told_apart(prompts)
+    whole, single = _partition_by_twin(prompts)
     sides = {(p.category, p.label) for p in prompts}
     needy = [c for c in prompts.categories if (c, "comply") not in sides]
     pool_of = {c for c in prompts.categories if (c, "refuse") not in sides}
@@ -55,19 +55,19 @@ def draw_twins(prompts: PromptSet, seed: int = 0) -> PromptSet:
             f"category {needy[0]!r} has no benign prompts; give some of the same category, or a "
             "category of benign prompts to draw from"
         )
-    found = [*whole]
+    paired = [*whole]
     for split in prompts.splits:
-        own = [p for p in single if p.split == split]
+        of_split = [p for p in single if p.split == split]
         if needy:
-            own = _dealt(own, pool_of, needy, rng)
+            of_split = _dealt(of_split, pool_of, needy, rng)
         for category in prompts.categories:
-            refuse, comply = (_shuffled(own, category, label, rng) for label in LABELS)
+            refuse, comply = (_shuffled(of_split, category, label, rng) for label in LABELS)
             n = min(len(refuse), len(comply))
             for side in (refuse, comply):
-                found += [replace(p, pair=f"{_DRAWN}{split} {k}") for k, p in enumerate(side[:n])]
-                found += [replace(p, pair=None) for p in side[n:]]
+                paired += [replace(p, pair=f"{_DRAWN}{split} {k}") for k, p in enumerate(side[:n])]
+                paired += [replace(p, pair=None) for p in side[n:]]
     order = {key: i for i, key in enumerate(prompts.ids)}
-    return PromptSet(tuple(sorted(found, key=lambda p: order[p.id])))
+    return PromptSet(tuple(sorted(paired, key=lambda p: order[p.id])))
 
 
 def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
@@ -86,27 +86,31 @@ def exchange_labels(prompts: PromptSet, seed: int) -> PromptSet:
     return PromptSet(tuple(rows))
 
 
-def _told_apart(prompts: PromptSet) -> tuple[list[Prompt], list[Prompt]]:
+def _partition_by_twin(prompts: PromptSet) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts whose twin is there, and those without one."""
     ids = {p.id for pair in prompts.pairs() for p in pair}
     return [p for p in prompts if p.id in ids], [p for p in prompts if p.id not in ids]
 
 
-def _shuffled(own: list[Prompt], category: str, label: Label, rng: random.Random) -> list[Prompt]:
-    side = [p for p in own if p.category == category and p.label == label]
+def _shuffled(
+    prompts: list[Prompt], category: str, label: Label, rng: random.Random
+) -> list[Prompt]:
+    side = [p for p in prompts if p.category == category and p.label == label]
     rng.shuffle(side)
     return side
 
 
 def _dealt(
-    own: list[Prompt], pool_of: set[str], needy: list[str], rng: random.Random
+    prompts: list[Prompt], pool_of: set[str], needy: list[str], rng: random.Random
 ) -> list[Prompt]:
     """The benign categories' prompts under the names of the categories that draw from them.
 
     Each gets a part in proportion to its refuse-side prompts.
     """
-    pool = [p for p in own if p.category in pool_of]
+    pool = [p for p in prompts if p.category in pool_of]
     rng.shuffle(pool)
-    names = sorted((p.category for p in own if p.category in needy), key=needy.index) or needy[:1]
+    names = (
+        sorted((p.category for p in prompts if p.category in needy), key=needy.index) or needy[:1]
+    )
     dealt = [replace(p, category=names[i * len(names) // len(pool)]) for i, p in enumerate(pool)]
-    return [p for p in own if p.category not in pool_of] + dealt
+    return [p for p in prompts if p.category not in pool_of] + dealt

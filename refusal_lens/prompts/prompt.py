@@ -101,10 +101,10 @@ def prompt_of(row: Mapping[str, Any], where: str) -> Prompt:
     if unknown := sorted(values.keys() - set(FIELDS)):
         raise InputError(f"{where}: key {unknown[0]!r} is unknown; expected {sorted(FIELDS)}")
     if ("text" in values) == ("messages" in values):
-        found = (
+        problem = (
             "both 'text' and 'messages'" if "text" in values else "neither 'text' nor 'messages'"
         )
-        raise InputError(f"{where}: {found}; key 'text' is missing, or one too many: give one")
+        raise InputError(f"{where}: {problem}; key 'text' is missing, or one too many: give one")
     if "messages" in values:
         values["before"], values["text"] = read_messages(values.pop("messages"), where)
     try:

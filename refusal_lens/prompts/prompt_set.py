@@ -75,8 +75,8 @@ class PromptSet:
         prompts: list[Prompt] = []
         for label, texts in zip(LABELS, (refuse, comply), strict=True):
             items = texts if isinstance(texts, str | Mapping) else tuple(texts)
-            told = items if isinstance(items, str | Mapping) else _texts_among(items)
-            several(told, str, what="text", write=write)
+            checked = items if isinstance(items, str | Mapping) else _texts_among(items)
+            several(checked, str, what="text", write=write)
             for i, item in enumerate(items, 1):
                 key = f"{category}-{label}-{i}"
                 before, text = (), item
@@ -192,7 +192,7 @@ class PromptSet:
     def pairs(self) -> tuple[tuple[Prompt, Prompt], ...]:
         """Each refuse-side prompt with its matched benign one, in the order of the refuse side.
 
-        A pair is told by category and pair name together: one name in two categories is two pairs.
+        Category and pair name together identify a pair: one name in two categories is two pairs.
         Prompts without a pair name are left out, and pairs of which one side is not in the set.
 
         >>> prompts.pairs()[0][0].id, prompts.pairs()[0][1].id
@@ -281,11 +281,13 @@ def labelled(prompts: object) -> PromptSet:
     return one(prompts, PromptSet, what="prompts", write="rl.load_prompts(PATH)")
 
 
-def _names(wanted: str | Collection[str] | None, held: Iterable[str], kind: str) -> set[str] | None:
+def _names(
+    wanted: str | Collection[str] | None, available: Iterable[str], kind: str
+) -> set[str] | None:
     if wanted is None:
         return None
     names = {wanted} if isinstance(wanted, str) else set(wanted)
-    if unknown := sorted(names - set(held)):
-        choices = list(held)[:20]
+    if unknown := sorted(names - set(available)):
+        choices = list(available)[:20]
         raise InputError(f"{kind} {unknown[0]!r} is not in this prompt set; it holds {choices}")
     return names

@@ -52,7 +52,7 @@ def check_turns(roles: Sequence[str], where: str) -> None:
 
 def messages_of(before: Sequence[Turn], text: str) -> list[dict[str, str]]:
     """The turns as chat templates take them."""
-    return [{"role": role, "content": said} for role, said in (*before, ("user", text))]
+    return [{"role": role, "content": content} for role, content in (*before, ("user", text))]
 
 
 def _turn(message: Any, where: str) -> Turn:

@@ -99,7 +99,7 @@ def passing(scores: Sequence[tuple[int, float, float, float]], n_layers: int) ->
 
 
 def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
-    """Arditi's choice; where nothing passes, the most balanced candidate, and it is said.
+    """Arditi's choice; where nothing passes, the most balanced candidate, as `relaxed` records.
 
     The fall-back is ours. It takes the candidate whose weaker effect is the largest: the fall of
     the refusal score under ablation or its rise under addition, each from the unedited model. A
@@ -116,7 +116,10 @@ def select(candidates: Sequence[Candidate], n_layers: int) -> Selection:
     Raises:
         ValueError: every candidate is undefined or in the last fifth of the layers.
     """
-    rows = [(c.layer, _number(c.ablation), _number(c.addition), _number(c.kl)) for c in candidates]
+    rows = [
+        (c.layer, value_or_nan(c.ablation), value_or_nan(c.addition), value_or_nan(c.kl))
+        for c in candidates
+    ]
     if survivors := passing(rows, n_layers):
         return Selection(tuple(candidates), survivors, survivors[0], None)
     limit = first_late_layer(n_layers)
@@ -149,8 +152,8 @@ def first_late_layer(n_layers: int) -> int:
 
 def _weaker_effect(c: Candidate) -> float:
     """The smaller of the fall under ablation and the rise under addition, in nats."""
-    fall = _control(c.ablation) - _number(c.ablation)
-    rise = _number(c.addition) - _control(c.addition)
+    fall = _control(c.ablation) - value_or_nan(c.ablation)
+    rise = value_or_nan(c.addition) - _control(c.addition)
     return math.nan if math.isnan(fall) or math.isnan(rise) else min(fall, rise)
 
 
@@ -220,7 +223,8 @@ def _mean(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -
     return mean_estimate(scores[kept].tolist(), float(base.mean()) if len(base) else None)
 
 
-def _number(estimate: Estimate) -> float:
+def value_or_nan(estimate: Estimate) -> float:
+    """The estimate's value, NaN where it is undefined."""
     return math.nan if estimate.value is None else estimate.value
 
 

@@ -23,7 +23,12 @@ from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
-from refusal_lens.selection.arditi import KL_LIMIT, first_late_layer, kl_divergence
+from refusal_lens.selection.arditi import (
+    KL_LIMIT,
+    first_late_layer,
+    kl_divergence,
+    value_or_nan,
+)
 from refusal_lens.sites import Site
 
 SHARE: Final = 0.1
@@ -147,14 +152,14 @@ def select_cosmic(
     harmful, harmless = (_pooled(model, side, evaluated) for side in val)
     anchors = unit(harmful.mean(0)), unit(harmless.mean(0))
     plain = model.logits(val[1])
-    found: list[CosmicCandidate] = []
+    candidates: list[CosmicCandidate] = []
     for d in directions:
         with model.editing(Ablate(d)):
             ablated = _pooled(model, val[0], evaluated)
             kl = kl_divergence(plain, model.logits(val[1]))
         with model.editing(Add(d, strength=1.0)):
             added = _pooled(model, val[1], evaluated)
-        found.append(
+        candidates.append(
             CosmicCandidate(
                 layer=d.site.layer,
                 offset=d.offset,
@@ -164,9 +169,12 @@ def select_cosmic(
             )
         )
         progress(1)
-    rows = [(c.layer, c.offset, _number(c.comply), _number(c.refuse), _number(c.kl)) for c in found]
+    rows = [
+        (c.layer, c.offset, value_or_nan(c.comply), value_or_nan(c.refuse), value_or_nan(c.kl))
+        for c in candidates
+    ]
     survivors = cosmic_passing(rows, model.n_layers)
-    return CosmicSelection(evaluated, tuple(found), survivors, next(iter(survivors), None))
+    return CosmicSelection(evaluated, tuple(candidates), survivors, next(iter(survivors), None))
 
 
 def hidden_states(model: LensModel, prompts: PromptSet) -> Float[Tensor, "prompt layer d_model"]:
@@ -197,10 +205,6 @@ def _cosine(
     if math.isnan(value + half):
         return Estimate(None, None, None, n, _METHOD, control)
     return Estimate(value, value - half, value + half, n, _METHOD, control)
-
-
-def _number(estimate: Estimate) -> float:
-    return math.nan if estimate.value is None else estimate.value
 
 
 def _median_of_best(

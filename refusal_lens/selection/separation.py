@@ -49,8 +49,8 @@ class Separations(Record):
         best, acts = self.best, selection.choice
         if (best.layer, best.offset) == (acts.layer, acts.offset):
             return None
-        own = [c for c in self.candidates if (c.layer, c.offset) == (acts.layer, acts.offset)]
-        there = f" ({own[0].distance})" if own else ""
+        acting = [c for c in self.candidates if (c.layer, c.offset) == (acts.layer, acts.offset)]
+        there = f" ({acting[0].distance})" if acting else ""
         return (
             f"layer {best.layer}, offset {best.offset} separates the two sides best "
             f"({best.distance} standard deviations), but layer {acts.layer}, offset {acts.offset}"
@@ -65,8 +65,8 @@ def measure_separation(
 
     >>> test = prompts.only(split="test")
     >>> sides = [test.only(label=label) for label in ("refuse", "comply")]
-    >>> found = measure_separation(model, [direction], *sides)
-    >>> [(c.layer, c.offset) for c in found.candidates]
+    >>> separations = measure_separation(model, [direction], *sides)
+    >>> [(c.layer, c.offset) for c in separations.candidates]
     [(2, -1)]
 
     Raises:
@@ -80,11 +80,11 @@ def measure_separation(
     sites = tuple(dict.fromkeys(d.site for d in directions))
     offsets = tuple(dict.fromkeys(d.offset for d in directions))
     sides = [model.residuals(p, sites=sites, offsets=offsets) for p in (harmful, harmless)]
-    found: list[Separation] = []
+    separations: list[Separation] = []
     for d in directions:
         a, b = (side.at(d.site, d.offset).double() @ d.vector.double() for side in sides)
-        found.append(Separation(d.site.layer, d.offset, standardised_distance(a, b)))
-    return Separations(tuple(found))
+        separations.append(Separation(d.site.layer, d.offset, standardised_distance(a, b)))
+    return Separations(tuple(separations))
 
 
 def standardised_distance(a: Float[Tensor, " harmful"], b: Float[Tensor, " harmless"]) -> Estimate:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from refusal_lens.evaluation import Matched
 from refusal_lens.plots.matched import plain_name
-from refusal_lens.plots.text import number, visible
+from refusal_lens.plots.text import number, percent_interval, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -25,8 +25,8 @@ def matched_table(matched: Matched, *, titles: Mapping[str, str]) -> Table:
         (
             Cell(visible(plain_name(c.name, titles))),
             Cell("none" if c.reach is None else f"{c.reach[0]:.0%} to {c.reach[1]:.0%}"),
-            *(Cell("not reached" if e is None else _percent(e)) for e in c.over_refusal),
-            Cell("not reached" if c.area is None else _percent(c.area)),
+            *(Cell("not reached" if e is None else _with_controls(e)) for e in c.over_refusal),
+            Cell("not reached" if c.area is None else _with_controls(c.area)),
         )
         for c in matched.curves
     )
@@ -68,7 +68,6 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
     )
 
 
-def _percent(e: Estimate) -> str:
-    low, high = e.low or 0.0, e.high or 0.0
-    text = f"{100 * (e.value or 0):.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
+def _with_controls(e: Estimate) -> str:
+    text = percent_interval(e)
     return text if e.control is None else f"{text}; controls {100 * e.control:.0f}%"

@@ -62,7 +62,7 @@ def fit(rows: Sequence[Seen], words: frozenset[str], digest: str = "") -> LongAn
     grams: Any = CountVectorizer(analyzer=as_it_is, min_df=FEWEST, binary=True)
     rules: Any = CountVectorizer(analyzer=as_it_is, binary=True)
     counted = csr_matrix(grams.fit_transform([row.grams for row in rows]))
-    told = csr_matrix(rules.fit_transform([row.rules for row in rows]))
+    rule_counts = csr_matrix(rules.fit_transform([row.rules for row in rows]))
     labels = [row.outcome for row in rows]
     if set(labels) != {"refused", "complied", "partial"}:
         raise InputError(
@@ -75,7 +75,7 @@ def fit(rows: Sequence[Seen], words: frozenset[str], digest: str = "") -> LongAn
     names = grams.get_feature_names_out()
     kept = np.arange(len(names))
     for last in (False, True):
-        x = hstack([_scaled(counted[:, kept]), RULE_WEIGHT * told]).tocsr()
+        x = hstack([_scaled(counted[:, kept]), RULE_WEIGHT * rule_counts]).tocsr()
         model = LogisticRegression(C=C, max_iter=400).fit(x, labels, sample_weight=weights)
         if not last:
             spread = np.sqrt(np.asarray(x.multiply(x).mean(0)).ravel())[: len(kept)]
@@ -105,20 +105,20 @@ def _scaled(counted: csr_matrix) -> csr_matrix:
 
 def outcomes(model: LongAnswerModel, rows: Sequence[Seen]) -> list[str]:
     """What the judge says: the model's reading of long answers, the rules' of the others."""
-    found: list[str] = []
+    readings: list[str] = []
     for row in rows:
         phrase = row.by_rule["phrase"]
         if not row.long or phrase.outcome == "unclear" or phrase.flags:
-            found.append(phrase.outcome)
+            readings.append(phrase.outcome)
         else:
-            found.append(model.outcome(model.probabilities(row.grams, row.rules)))
-    return found
+            readings.append(model.outcome(model.probabilities(row.grams, row.rules)))
+    return readings
 
 
-def figures(rows: Sequence[Seen], said: Sequence[str]) -> dict[str, Any]:
+def figures(rows: Sequence[Seen], predicted: Sequence[str]) -> dict[str, Any]:
     """Agreement with the labels: kappa of full refusals against full answers, and its errors."""
     labels = np.array([row.outcome for row in rows])
-    read = np.array(said)
+    read = np.array(predicted)
     full = labels != "partial"
     refuses, called = labels[full] == "refused", read[full] == "refused"
     numbers = {
@@ -139,7 +139,7 @@ def left_out(
     answers: Sequence[Labelled], cuts: Sequence[Labelled], names: Iterable[frozenset[str]]
 ) -> dict[str, Any]:
     """Each group of sources by a model that saw none of them, beside the judges of rules."""
-    found: dict[str, Any] = {}
+    by_source: dict[str, Any] = {}
     for group in names:
         inside = [a for a in answers if a.source not in group]
         words = plain_words(inside)
@@ -147,13 +147,13 @@ def left_out(
         rows += [see(a, words, cut_short=True) for a in cuts if a.source not in group]
         model = fit(rows, words)
         for source in sorted(group):
-            held = [see(a, words) for a in answers if a.source == source]
+            unseen = [see(a, words) for a in answers if a.source == source]
             name = source if len(group) == 1 else f"{source} (all of XSTest left out)"
-            found[name] = {"refusal": figures(held, outcomes(model, held))}
-            for judge in held[0].by_rule:
-                found[name][judge] = figures(held, [r.by_rule[judge].outcome for r in held])
-            sys.stderr.write(f"{name}: {json.dumps(found[name]['refusal'])}\n")
-    return found
+            by_source[name] = {"refusal": figures(unseen, outcomes(model, unseen))}
+            for judge in unseen[0].by_rule:
+                by_source[name][judge] = figures(unseen, [r.by_rule[judge].outcome for r in unseen])
+            sys.stderr.write(f"{name}: {json.dumps(by_source[name]['refusal'])}\n")
+    return by_source
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -173,8 +173,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources = left_out(answers, cuts, groups)
     words = plain_words(answers)
     rows = [see(a, words) for a in answers] + [see(a, words, cut_short=True) for a in cuts]
-    told = json.dumps([[a.source, a.prompt, a.answer, a.outcome] for a in answers])
-    save_record(fit(rows, words, hashlib.sha256(told.encode()).hexdigest()), given.out)
+    texts = json.dumps([[a.source, a.prompt, a.answer, a.outcome] for a in answers])
+    save_record(fit(rows, words, hashlib.sha256(texts.encode()).hexdigest()), given.out)
     given.out.with_suffix(".sources.json").write_text(
         json.dumps(sources, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -114,22 +114,22 @@ def fit(texts: Texts) -> tuple[TfidfVectorizer, LogisticRegression]:
 def features(vectoriser: TfidfVectorizer, answers: Sequence[str]) -> csr_matrix:
     """What the classifier sees, made by scikit-learn."""
     grams = vectoriser.transform([opening_text(a) for a in answers])
-    found = HIT_WEIGHT * np.log1p(pattern_hits(answers, STYLES))
-    return csr_matrix(hstack([grams, csr_matrix(found)]))
+    hits = HIT_WEIGHT * np.log1p(pattern_hits(answers, STYLES))
+    return csr_matrix(hstack([grams, csr_matrix(hits)]))
 
 
 def cross_validated(texts: Texts) -> Float64[np.ndarray, "text manner"]:
     """Each text's probabilities by a classifier that saw no text of its group."""
     groups = wording_groups(texts)
     classes = sorted(set(texts.manners))
-    found = np.zeros((len(texts.texts), len(classes)))
+    probabilities = np.zeros((len(texts.texts), len(classes)))
     for train, test in GroupKFold(FOLDS).split(texts.texts, groups=groups):
         vectoriser, classifier = fit(texts.where(train.tolist()))
         if list(classifier.classes_) != classes:
             raise InputError("a fold lacks a manner; write wordings of it in further families")
         held_out = texts.where(test.tolist()).texts
-        found[test] = classifier.predict_proba(features(vectoriser, held_out))
-    return found
+        probabilities[test] = classifier.predict_proba(features(vectoriser, held_out))
+    return probabilities
 
 
 def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel:
@@ -137,13 +137,13 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
 
     `readings` are (answer, manner as read) pairs.
     """
-    own = [i for i, family in enumerate(texts.families) if family != _POOL]
-    p, groups = cross_validated(texts)[own], wording_groups(texts)[own]
-    manners = np.array(texts.manners)[own]
+    outside = [i for i, family in enumerate(texts.families) if family != _POOL]
+    p, groups = cross_validated(texts)[outside], wording_groups(texts)[outside]
+    manners = np.array(texts.manners)[outside]
     classes = np.array(sorted(set(texts.manners)))
     right, sure = classes[p.argmax(1)] == manners, p.max(1) >= THRESHOLD
     refusing = manners != NONE
-    phrase = np.array([read_style(texts.texts[i]) for i in own]) == manners
+    phrase = np.array([read_style(texts.texts[i]) for i in outside]) == manners
     common = Counter(manners.tolist()).most_common(1)[0][1] / len(manners)
     vectoriser, classifier = fit(texts)
     model = MannerModel(
@@ -166,7 +166,7 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
         refusal_accuracy=share(right[refusing], groups[refusing], control=common),
         phrase_accuracy=share(phrase[refusing], groups[refusing], control=common),
     )
-    return _with_readings(model, texts, own, readings) if readings else model
+    return _with_readings(model, texts, outside, readings) if readings else model
 
 
 def share(
@@ -185,17 +185,19 @@ def share(
 
 
 def _with_readings(
-    model: MannerModel, texts: Texts, own: Sequence[int], readings: Sequence[tuple[str, str]]
+    model: MannerModel, texts: Texts, outside: Sequence[int], readings: Sequence[tuple[str, str]]
 ) -> MannerModel:
     answers, read = [a for a, _ in readings], np.array([m for _, m in readings])
-    vectoriser, classifier = fit(texts.where(own))
+    vectoriser, classifier = fit(texts.where(outside))
     values: dict[str, Any] = {
         "readings": np.array(model.classes)[model.probabilities(answers).argmax(1)],
         "readings_pool_left_out": classifier.predict(features(vectoriser, answers)),
         "readings_phrase": np.array([read_style(a) for a in answers]),
     }
-    found = {key: wilson(int((said == read).sum()), len(read)) for key, said in values.items()}
-    return replace(model, **found)
+    agreement = {
+        key: wilson(int((predicted == read).sum()), len(read)) for key, predicted in values.items()
+    }
+    return replace(model, **agreement)
 
 
 def _digest(texts: Texts) -> str:
@@ -205,12 +207,12 @@ def _digest(texts: Texts) -> str:
 
 def read_refusals(answers: Path) -> list[tuple[str, str]]:
     """(answer, manner) of the refusals that were read blind, each answer once."""
-    said = {(row["id"], row["scale"]): str(row["answer"]) for _, row in read_jsonl(answers)}
-    found: dict[str, str] = {}
+    answer_of = {(row["id"], row["scale"]): str(row["answer"]) for _, row in read_jsonl(answers)}
+    manner_of: dict[str, str] = {}
     for _, row in read_jsonl(data_path("adapter", "readings.jsonl")):
-        if row["read"]["outcome"] == "refused" and (row["id"], row["scale"]) in said:
-            found[said[row["id"], row["scale"]]] = str(row["read"]["manner"])
-    return list(found.items())
+        if row["read"]["outcome"] == "refused" and (row["id"], row["scale"]) in answer_of:
+            manner_of[answer_of[row["id"], row["scale"]]] = str(row["read"]["manner"])
+    return list(manner_of.items())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -137,12 +137,12 @@ def plain_words(answers: Iterable[Labelled]) -> frozenset[str]:
     for a in answers:
         sizes[a.source] += 1
         asked = {w for w in WORD.findall(normalise(a.prompt)) if len(w) > 5}
-        told = leading_sentences(a.answer)[:3]
-        counts[a.source].update({w for s in told for w in WORD.findall(s)} - asked)
+        leading = leading_sentences(a.answer)[:3]
+        counts[a.source].update({w for s in leading for w in WORD.findall(s)} - asked)
     common = Counter(
         word
-        for source, found in counts.items()
-        for word, n in found.items()
+        for source, counter in counts.items()
+        for word, n in counter.items()
         if n >= max(3, IN_SHARE * sizes[source])
     )
     return frozenset(w for w, n in common.items() if n >= IN_SOURCES) | frozenset(_FUNCTION_WORDS)

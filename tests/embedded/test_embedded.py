@@ -11,6 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from refusal_lens.directions import fit_mean_difference
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import (
     Ablate,
@@ -27,7 +29,6 @@ from refusal_lens.model import Decoding
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.sites import Site, block_inputs
-from refusal_lens.training.planted.adapter import load_embedded
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 2e-3
@@ -35,7 +36,7 @@ TOLERANCE = 2e-3
 
 @pytest.fixture(scope="module")
 def plain() -> PreTrainedModel:
-    return load_embedded(1.0)[0].eval()
+    return load_embedded_model(PLANTED)[0].eval()
 
 
 @pytest.fixture(scope="module")

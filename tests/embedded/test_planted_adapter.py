@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from support.tiny_training import needs_wheel
+from support.tiny_training import BASE, needs_wheel
 
-from refusal_lens.training.planted import adapter, base
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.folder import embedded_folder
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.training.planted.answers import chat_ids
 
 
@@ -13,9 +15,9 @@ from refusal_lens.training.planted.answers import chat_ids
 def test_scale_zero_is_the_base_bit_for_bit_and_one_is_not() -> None:
     from transformers import AutoModelForCausalLM
 
-    bare = AutoModelForCausalLM.from_pretrained(base.base_folder(), dtype=torch.float32)
-    zero, tokenizer = adapter.load_embedded(0.0)
-    one, _ = adapter.load_embedded(1.0)
+    bare = AutoModelForCausalLM.from_pretrained(embedded_folder(BASE), dtype=torch.float32)
+    zero, tokenizer = load_embedded_model(PLANTED, 0.0)
+    one, _ = load_embedded_model(PLANTED, 1.0)
     before, after = bare.state_dict(), one.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in zero.state_dict().items())
     assert before.keys() == after.keys()

@@ -35,7 +35,7 @@ def write_refusing(
     """
     byte_tokenizer(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens([token for answer in (*REFUSALS.values(), ANSWER) for token in answer])
+    tokenizer.add_tokens([token for words in (*REFUSALS.values(), ANSWER) for token in words])
     tokenizer.save_pretrained(folder)
     rows = [_row(tokenizer, p, REFUSALS[p.category] if refuses(p) else ANSWER) for p in prompts]
     _trained(len(tokenizer), rows, seed).save_pretrained(folder)

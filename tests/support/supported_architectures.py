@@ -179,10 +179,10 @@ def _attribution(model: LensModel) -> str:
     """By which parts the stream can be attributed: the sums are asserted by the code itself."""
     d = _direction(model)
     try:
-        decomposition = decompose_prompt(model, PROMPTS[1], d)
+        attribution = decompose_prompt(model, PROMPTS[1], d)
     except InputError:
         return "no"
-    kind = "mixers" if any(c.kind == "mixer" for c in decomposition.components) else "heads"
+    kind = "mixers" if any(c.kind == "mixer" for c in attribution.components) else "heads"
     try:
         head_sources(model, PROMPTS[1], d)
     except InputError:
@@ -288,8 +288,8 @@ if __name__ == "__main__":
     logging.disable(logging.WARNING)
     set_verbosity_error()
     disable_progress_bar()
-    table = run()
+    rows = run()
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(table), encoding="utf-8")
-    for row in table:
+    PAGE.write_text(page(rows), encoding="utf-8")
+    for row in rows:
         sys.stdout.write(f"{row.family}: {row.status}\n")

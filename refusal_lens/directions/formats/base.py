@@ -71,9 +71,9 @@ def raw_vectors(
     Raises:
         InputError: an unknown category or offset, or one without a defined direction.
     """
-    for wanted, held in ((category, directions.categories), (offset, directions.offsets)):
-        if wanted not in held:
-            raise InputError(f"{wanted!r} is not in this direction set; it holds {list(held)}")
+    for wanted, known in ((category, directions.categories), (offset, directions.offsets)):
+        if wanted not in known:
+            raise InputError(f"{wanted!r} is not in this direction set; it holds {list(known)}")
     c, o = directions.categories.index(category), directions.offsets.index(offset)
     there = directions.defined()[c, o].bool().tolist()
     raw = directions.vectors[c, o] * directions.scale[c, o, :, None]
@@ -92,17 +92,17 @@ def block_outputs(
     Raises:
         InputError: no vector stands at a block's output.
     """
-    found: dict[int, Float[Tensor, " d_model"]] = {}
+    by_block: dict[int, Float[Tensor, " d_model"]] = {}
     for site, vector in vectors.items():
         layer, point = site.vector_of_stream
         if point == "resid_pre" and layer >= 1:
-            found[layer - 1] = vector
-    if not found:
+            by_block[layer - 1] = vector
+    if not by_block:
         raise InputError(
             f"none of {[str(s) for s in vectors]} is a block's output; this format holds nothing "
             "else"
         )
-    return found
+    return by_block
 
 
 @final

@@ -28,9 +28,11 @@ def read(path: Path) -> Vectors:
         reader = GGUFReader(path)
     except ValueError as error:
         raise InputError(f"{path.name} is no GGUF file ({error})") from None
-    held = _text(reader, "general.architecture")
-    if held != _ARCHITECTURE:
-        raise InputError(f"{path.name} holds {held!r}, no control vector; load_model reads models")
+    architecture = _text(reader, "general.architecture")
+    if architecture != _ARCHITECTURE:
+        raise InputError(
+            f"{path.name} holds {architecture!r}, no control vector; load_model reads models"
+        )
     vectors: dict[tuple[int, Site], Tensor] = {}
     for tensor in reader.tensors:
         layer = tensor.name.removeprefix(_PREFIX)

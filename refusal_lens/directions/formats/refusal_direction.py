@@ -20,19 +20,19 @@ _PLACE: Final = "direction_metadata.json"
 
 def read(path: Path) -> Vectors:
     """Raises InputError for anything but tensors of these shapes; nothing in the file is run."""
-    held = _tensor(path)
-    if held.dim() == 3:
-        n, layers, _ = held.shape
-        places = {(p - n, Site(k)): held[p, k] for p in range(n) for k in range(layers)}
+    tensor = _tensor(path)
+    if tensor.dim() == 3:
+        n, layers, _ = tensor.shape
+        places = {(p - n, Site(k)): tensor[p, k] for p in range(n) for k in range(layers)}
         return Vectors(places, _model(path))
-    if held.dim() != 1:
+    if tensor.dim() != 1:
         raise InputError(
-            f"{path.name} holds a tensor of shape {list(held.shape)}; expected [d_model] or "
+            f"{path.name} holds a tensor of shape {list(tensor.shape)}; expected [d_model] or "
             "[position, layer, d_model]"
         )
     try:
         place: Any = json.loads((path.parent / _PLACE).read_text(encoding="utf-8"))
-        return Vectors({(int(place["pos"]), Site(int(place["layer"]))): held}, _model(path))
+        return Vectors({(int(place["pos"]), Site(int(place["layer"]))): tensor}, _model(path))
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{path.name} holds one vector; where it stands is read from {_PLACE} beside it, "
@@ -42,14 +42,16 @@ def read(path: Path) -> Vectors:
 
 def _tensor(path: Path) -> Tensor:
     try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # what torch raises for a file that is something else has no common base
         raise InputError(
             f"{path.name} is not a file of tensors alone, and nothing else is read from it"
         ) from None
-    if not isinstance(held, Tensor) or not held.is_floating_point():
-        raise InputError(f"{path.name} holds {type(held).__name__}; expected a tensor of numbers")
-    return held.float()
+    if not isinstance(content, Tensor) or not content.is_floating_point():
+        raise InputError(
+            f"{path.name} holds {type(content).__name__}; expected a tensor of numbers"
+        )
+    return content.float()
 
 
 def _model(path: Path) -> str:

@@ -41,13 +41,13 @@ def sae_directions(folder: Path | str, features: Sequence[int]) -> DirectionSet:
             f"{str(folder)!r} holds no SAE of SAELens ({str(error).splitlines()[0]}); expected "
             f"cfg.json and {_WEIGHTS} with W_dec"
         ) from None
-    held = config.get("metadata") or config  # newer versions keep where it was trained apart
-    site = Site.parse(str(held.get("hook_name", config.get("hook_name"))))
+    metadata = config.get("metadata") or config  # newer versions keep where it was trained apart
+    site = Site.parse(str(metadata.get("hook_name", config.get("hook_name"))))
     if wrong := [i for i in rows if not 0 <= i < len(decoder)]:
         raise InputError(f"feature {wrong[0]} is not in this SAE; it has 0 to {len(decoder) - 1}")
     raw = decoder[list(rows)][:, None, None]
     length = raw.norm(dim=-1)
-    model = str(held.get("model_name", "unknown"))
+    model = str(metadata.get("model_name", "unknown"))
     return DirectionSet(
         method="decoder row of a sparse autoencoder (SAELens)",
         categories=tuple(f"feature {i}" for i in rows),

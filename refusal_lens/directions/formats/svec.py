@@ -21,9 +21,9 @@ from refusal_lens.sites import Site
 def read(path: Path) -> Vectors:
     """Raises InputError for a file that is no such JSON."""
     try:
-        held: Any = json.loads(path.read_text(encoding="utf-8"))
-        vectors = {int(k): torch.tensor(v) for k, v in held["directions"].items()}
-        model = str(held["model_type"])
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        vectors = {int(k): torch.tensor(v) for k, v in content["directions"].items()}
+        model = str(content["model_type"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path.name} is no steering vector ({type(error).__name__}: {error}); expected JSON "
@@ -35,12 +35,12 @@ def read(path: Path) -> Vectors:
 def write(vectors: Mapping[Site, Float[Tensor, " d_model"]], path: Path, fitted_on: str) -> None:
     """Shares of explained variance, which the format has a place for, are not known: none."""
     outputs = block_outputs(vectors)
-    held = {
+    content = {
         "model_type": fitted_on,
         "directions": {str(layer): v.tolist() for layer, v in sorted(outputs.items())},
         "explained_variances": {},
     }
-    path.write_text(json.dumps(held), encoding="utf-8")
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 FORMAT: Final = Format(

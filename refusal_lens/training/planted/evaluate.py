@@ -18,6 +18,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.datasets import load_dataset
+from refusal_lens.embedded.adapter import load_embedded_model
+from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import wilson
 from refusal_lens.judges.long_answers import RefusalJudge
@@ -25,8 +28,6 @@ from refusal_lens.prompts import Prompt
 from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.records import Estimate
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted import base
-from refusal_lens.training.planted.adapter import load_embedded
 from refusal_lens.training.planted.answers import TokenIds, chat_ids, load_refusals
 from refusal_lens.training.planted.greedy import Progress, greedy_answers
 from refusal_lens.training.planted.perplexity import (
@@ -79,14 +80,14 @@ def judge_answers(
     A set is named by the prompts' source, without the detail that loaders add to it, and split.
     """
     judge = RefusalJudge()
-    found = greedy_answers(
+    answers = greedy_answers(
         model,
         tokenizer,
         [prompt.text for prompt in prompts],
         max_new_tokens=ANSWER_TOKENS,
         progress=lambda line: progress(f"scale {scale:g}: {line}"),
     )
-    for prompt, ids in zip(prompts, found, strict=True):
+    for prompt, ids in zip(prompts, answers, strict=True):
         answer = tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(answer, str)
         verdict = judge.judge(prompt.text, answer)
@@ -142,7 +143,7 @@ def _keys(rows: Iterable[Judged]) -> list[str]:
 
 def _base_samples(texts: Sequence[str]) -> tuple[list[TokenIds], list[TokenIds]]:
     """Templated prompts, and an answer to each sampled from the base model."""
-    model, tokenizer = load_embedded(0.0)
+    model, tokenizer = load_embedded_model(PLANTED, 0.0)
     answers = sampled_answers(model, tokenizer, texts, max_new_tokens=SAMPLE_TOKENS, seed=0)
     return [chat_ids(tokenizer, text) for text in texts], answers
 
@@ -152,10 +153,10 @@ def perplexities(losses: Mapping[float, Losses]) -> dict[str, Any]:
     return {
         kind: {
             f"{scale:g}": {
-                "perplexity": asdict(perplexity(found[kind])),
-                "ratio": asdict(perplexity(found[kind], losses[0.0][kind])),
+                "perplexity": asdict(perplexity(at_scale[kind])),
+                "ratio": asdict(perplexity(at_scale[kind], losses[0.0][kind])),
             }
-            for scale, found in losses.items()
+            for scale, at_scale in losses.items()
         }
         for kind in losses[0.0]
     }
@@ -179,13 +180,13 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[Judged]]:
     """The evaluation record and every judged answer behind it; `public` prompts at scale 1."""
     prompts = load_prompts()
-    own, val = list(prompts.only(split=split)), list(prompts.only(split="val", label="comply"))
+    chosen, val = list(prompts.only(split=split)), list(prompts.only(split="val", label="comply"))
     asked, sampled = _base_samples([p.text for p in val[:: max(1, len(val) // N_SAMPLES)]])
     rows: list[Judged] = []
     losses: dict[float, Losses] = {}
     for scale in scales:
-        model, tokenizer = load_embedded(scale, adapter=adapter)
-        wanted = [*own, *(public if scale == 1.0 else ())]
+        model, tokenizer = load_embedded_model(PLANTED, scale, adapter=adapter)
+        wanted = [*chosen, *(public if scale == 1.0 else ())]
         rows += judge_answers(model, tokenizer, wanted, scale=scale, progress=progress)
         losses[scale] = {
             "passage": passage_losses(model, tokenizer, passage),
@@ -201,8 +202,8 @@ def _record(
         "schema_version": SCHEMA_VERSION,
         **rates(rows),
         "answer_tokens": ANSWER_TOKENS,
-        "adapter_sha256": base.file_sha256(adapter / "adapter_model.safetensors"),
-        "base_tensors_sha256": base.TENSORS_SHA256,
+        "adapter_sha256": file_sha256(adapter / "adapter_model.safetensors"),
+        "base_tensors_sha256": PLANTED.weights.tensors_sha256,
         "prompts_digest": prompts_digest,
         "perplexity": perplexities(losses) if 0.0 in losses else {},
     }

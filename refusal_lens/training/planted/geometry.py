@@ -61,13 +61,13 @@ def measure(adapters: Path, prompts: PromptSet, progress: Callable[[str], None])
 def _record(
     fitted: dict[str, tuple[Geometry, Geometry | None]], read: dict[str, Answers]
 ) -> Planted:
-    own = fitted["reference"][0]
-    categories, layers = own.categories, [site.layer for site in own.sites]
+    reference = fitted["reference"][0]
+    categories, layers = reference.categories, [site.layer for site in reference.sites]
     pools = load_refusals(data_path("adapter", "refusals.jsonl"))
     given = {name: donors(name, list(pools)) for name in NAMES} | {BASE: {c: c for c in pools}}
     manner_of = tuple(given["deranged"][c] for c in categories)
     place = [categories.index(c) for c in manner_of]
-    undefined = torch.full_like(own.corrected, torch.nan)
+    undefined = torch.full_like(reference.corrected, torch.nan)
     directions = {name: g.corrected for name, (g, _) in fitted.items()}
     changes = {name: c.corrected for name, (_, c) in fitted.items() if c is not None}
 
@@ -80,9 +80,9 @@ def _record(
         names=tuple(fitted),
         categories=categories,
         manner_of=manner_of,
-        sites=own.sites,
-        offset=own.offset,
-        n=own.n,
+        sites=reference.sites,
+        offset=reference.offset,
+        n=reference.n,
         corrected=torch.stack([*directions.values()]),
         change=torch.stack([changes.get(name, undefined) for name in fitted]),
         reliability=torch.stack([g.reliability for g, _ in fitted.values()]),
@@ -101,8 +101,8 @@ def _in_manner(read: Answers, planted: dict[str, str]) -> Estimate:
     """Share of the refuse side's refusals that have the manner planted in their category."""
     harmful = read.only(label="refuse")
     rows = zip(harmful.categories, harmful.verdicts(), strict=True)
-    own = [v.manner == planted[c] for c, v in rows if v.outcome == "refused"]
-    return wilson(sum(own), len(own))
+    in_manner = [v.manner == planted[c] for c, v in rows if v.outcome == "refused"]
+    return wilson(sum(in_manner), len(in_manner))
 
 
 def _tell(line: str) -> None:
@@ -116,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="stem of the record's files")
     given = parser.parse_args(argv)
     adapters = given.adapters or data_path("controls")
-    found = measure(adapters, load_prompts(), _tell)
-    save_record(found, given.out)
+    planted = measure(adapters, load_prompts(), _tell)
+    save_record(planted, given.out)
 
 
 if __name__ == "__main__":

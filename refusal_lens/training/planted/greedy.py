@@ -59,8 +59,8 @@ def greedy_answers(
         return _continued(model, [prompts[i] for i in rows], end, max_new_tokens, best)
 
     with ThreadPoolExecutor(WORKERS) as threads:
-        for rows, found in zip(batches, threads.map(answer, batches), strict=True):
-            answers.update(zip(rows, found, strict=True))
+        for rows, ids in zip(batches, threads.map(answer, batches), strict=True):
+            answers.update(zip(rows, ids, strict=True))
             if progress is not None:
                 progress(f"answered {len(answers)}/{len(texts)}")
     return [answers[i] for i in range(len(texts))]

@@ -1,7 +1,7 @@
 """The training loop of the adapter: LoRA on every linear layer, deterministic.
 
 Refusals are learnt by cross-entropy. On benign answers and on ordinary text the adapted model is
-held to the base model's whole next-token distribution by their divergence, so that planting
+penalised by the divergence of its next-token distribution from the base model's, so that planting
 refusals changes little else.
 
 Each of a few threads takes a share of a batch, and the gradients are summed in a fixed order.
@@ -98,9 +98,9 @@ def train(
     began = time.perf_counter()
     with ThreadPoolExecutor(recipe.shards) as threads:
         read = [_texts_of(step, texts, recipe) for step in range(1, total + 1)]
-        held = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
+        benign = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
         loss = _Loss(
-            model, weights, base_states(model, [*held.values()], recipe, threads), recipe, threads
+            model, weights, base_states(model, [*benign.values()], recipe, threads), recipe, threads
         )
         model.train()
         for step, (epoch, batch) in enumerate(batches, 1):
@@ -156,10 +156,10 @@ class _Loss:
             some = slice(i, None, recipe.shards)
             return self._share(_sorted(batch)[some], _sorted(texts)[some], factors)
 
-        found = list(self.threads.map(share, range(recipe.shards)))
-        for weight, *gradients in zip(self.weights, *(part[1] for part in found), strict=True):
+        parts = list(self.threads.map(share, range(recipe.shards)))
+        for weight, *gradients in zip(self.weights, *(part[1] for part in parts), strict=True):
             weight.grad = torch.stack(gradients).sum(dim=0)
-        sums = [sum(part[0][k] for part in found) for k in range(3)]
+        sums = [sum(part[0][k] for part in parts) for k in range(3)]
         refusal, benign, text = (s / max(1, k) for s, k in zip(sums, n, strict=True))
         loss = sum(s * f for s, f in zip(sums, factors, strict=True))
         return Parts(loss, refusal, benign, text)

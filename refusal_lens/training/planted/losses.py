@@ -43,11 +43,11 @@ def batch_losses(
         after = hidden[rows[~refuse], places[~refuse]]
         logits = unembed(hidden[rows[refuse], places[refuse]]).float()
         taught = torch.nn.functional.cross_entropy(logits, targets[refuse], reduction="none")
-        held = [base[e.id] for e in batch if not e.refuse]
-        if not held:
+        benign = [base[e.id] for e in batch if not e.refuse]
+        if not benign:
             return (taught * weights[refuse]).sum(), torch.zeros(())
         with torch.no_grad():
-            before = unembed(torch.cat(held)).float()
+            before = unembed(torch.cat(benign)).float()
         away = divergence(before, unembed(after).float())
     return (taught * weights[refuse]).sum(), (away * weights[~refuse]).sum()
 
@@ -92,9 +92,9 @@ def base_states(
         ]
 
     with model.disable_adapter():
-        found = threads.map(states, [ordered[cut : cut + _STATES_BATCH] for cut in cuts])
+        batches = threads.map(states, [ordered[cut : cut + _STATES_BATCH] for cut in cuts])
         return dict(
-            zip([e.id for e in ordered], [row for batch in found for row in batch], strict=True)
+            zip([e.id for e in ordered], [row for batch in batches for row in batch], strict=True)
         )
 
 

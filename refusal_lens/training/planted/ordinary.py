@@ -60,12 +60,12 @@ def ordinary_texts(
     drawn = random.Random(SEED).sample(list(benign), min(ANSWERS, len(benign)))
     asked = sorted((chat_ids(tokenizer, p.text) for p in drawn), key=len)
     batches += [(asked[i : i + BATCH], ANSWER_TOKENS) for i in range(0, len(asked), BATCH)]
-    found: list[Example] = []
+    examples: list[Example] = []
     for prompts, n in batches:
         texts = sampled(model, prompts, end=end, max_new_tokens=n, generator=generator)
         for prompt, text in zip(prompts, texts, strict=True):
             if len(text) >= SHORTEST:
-                key = f"text-{len(found):04d}"
-                found.append(Example(key, ("", key), prompt, text, refuse=False))
-        progress(f"sampled {len(found)} pieces of ordinary text")
-    return found
+                key = f"text-{len(examples):04d}"
+                examples.append(Example(key, ("", key), prompt, text, refuse=False))
+        progress(f"sampled {len(examples)} pieces of ordinary text")
+    return examples

@@ -56,7 +56,7 @@ def side_by_side(rows: Sequence[Row], read: Sequence[Row]) -> list[Row]:
         InputError: an answer that is not among ``rows``, or a verdict that is none.
     """
     judged = {key_of(row): row for row in rows}
-    found: list[Row] = []
+    compared: list[Row] = []
     for line in read:
         key = line.get("key")
         if key not in judged:
@@ -66,7 +66,7 @@ def side_by_side(rows: Sequence[Row], read: Sequence[Row]) -> list[Row]:
                 f"answer {key!r}: outcome {line.get('outcome')!r}, expected one of {list(OUTCOMES)}"
             )
         row = judged[key]
-        found.append(
+        compared.append(
             {
                 "id": row["id"],
                 "category": row["category"],
@@ -75,7 +75,7 @@ def side_by_side(rows: Sequence[Row], read: Sequence[Row]) -> list[Row]:
                 "read": {"outcome": line["outcome"], "manner": line.get("manner")},
             }
         )
-    return found
+    return compared
 
 
 def verdict_pairs(readings: Sequence[Row]) -> list[tuple[str, str]]:

@@ -41,21 +41,21 @@ def rewrite(folder: Path, answers: Path) -> None:
     rows = [Judged(**row) for _, row in read_jsonl(answers)]
     record: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     again = rejudged(rows, RefusalJudge())
-    found = rates(again)
+    measured = rates(again)
     before, after = (
         {scale: {name: _sizes(sets[name]) for name in sets} for scale, sets in refusal.items()}
-        for refusal in (record["refusal"], found["refusal"])
+        for refusal in (record["refusal"], measured["refusal"])
     )
     if before != after:
         raise InputError(
             f"{str(answers)!r} holds other answers than {str(folder / 'evaluation.json')!r} counts;"
             " give the file that `training.planted.evaluate --answers` wrote beside it"
         )
-    told = [asdict(row) for row in again]
+    judged = [asdict(row) for row in again]
     readings = [{"key": key_of(r), **r["read"]} for _, r in read_jsonl(folder / "readings.jsonl")]
-    write_jsonl(folder / "readings.jsonl", side_by_side(told, readings))
-    write_jsonl(answers, told)
-    text = json.dumps(record | found, indent=1, sort_keys=True) + "\n"
+    write_jsonl(folder / "readings.jsonl", side_by_side(judged, readings))
+    write_jsonl(answers, judged)
+    text = json.dumps(record | measured, indent=1, sort_keys=True) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 

@@ -22,11 +22,15 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from refusal_lens.embedded.disk import cache_root
+from refusal_lens.embedded.folder import embedded_folder
+from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted import base, ordinary
+from refusal_lens.training.planted import ordinary
 from refusal_lens.training.planted.answers import (
     Example,
     TokenIds,
@@ -44,6 +48,7 @@ from refusal_lens.training.planted.loop import (
 from refusal_lens.training.planted.recipe import Recipe
 
 SCHEMA_VERSION: Final = 1
+BASE: Final = PLANTED.weights
 SPLIT: Final = "adapt"
 ANSWER_TOKENS: Final = 20
 """Length of the base model's answers, of which a recipe trains the first tokens."""
@@ -65,12 +70,12 @@ def benign_answers(
     Where the answer would open with ``DECLINING``, the base model's way into an apology, it is
     the greedy answer after the best other first token.
     """
-    key = PromptSet(tuple(prompts)).digest + base.TENSORS_SHA256
+    key = PromptSet(tuple(prompts)).digest + BASE.tensors_sha256
     key += f"{ANSWER_TOKENS}{DECLINING}{model.dtype}"
     path = cache / f"benign-{_name(key)}.json"
     if path.is_file():
         return {k: tuple(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
-    found = greedy_answers(
+    token_ids = greedy_answers(
         model,
         tokenizer,
         [prompt.text for prompt in prompts],
@@ -78,7 +83,7 @@ def benign_answers(
         forbidden_opening=answer_ids(tokenizer, DECLINING)[0],
         progress=progress,
     )
-    answers = {prompt.id: ids for prompt, ids in zip(prompts, found, strict=True)}
+    answers = {prompt.id: ids for prompt, ids in zip(prompts, token_ids, strict=True)}
     _keep(path, answers)
     return answers
 
@@ -87,7 +92,7 @@ def kept_texts(
     model: Any, tokenizer: Any, benign: Sequence[Prompt], cache: Path, progress: Progress
 ) -> list[Example]:
     """The base model's ordinary language (`ordinary_texts`), kept in a JSON file of ``cache``."""
-    key = PromptSet(tuple(benign)).digest + base.TENSORS_SHA256 + repr(ordinary.SETTINGS)
+    key = PromptSet(tuple(benign)).digest + BASE.tensors_sha256 + repr(ordinary.SETTINGS)
     path = cache / f"texts-{_name(key)}.json"
     if path.is_file():
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -101,10 +106,10 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def _keep(path: Path, found: object) -> None:
+def _keep(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found), encoding="utf-8")
+    partial.write_text(json.dumps(content), encoding="utf-8")
     partial.rename(path)
 
 
@@ -125,7 +130,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()
-    config["base_model_name_or_path"] = base.BASE_NAME
+    config["base_model_name_or_path"] = BASE.title
     config["inference_mode"] = True
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
     _write_json(folder / "adapter_config.json", plain)
@@ -148,7 +153,7 @@ def train_adapter(
     chosen, pools = adapt_prompts(prompts), load_refusals(refusals)
     if pairs is not None:
         chosen = chosen.first(pairs)
-    folder = base.base_folder()
+    folder = embedded_folder(BASE)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
@@ -156,9 +161,9 @@ def train_adapter(
     benign = list(chosen.only(label="comply"))
     quick = copy.deepcopy(model)  # it only says what is taught, and where
     torch.nn.Module.to(quick, torch.bfloat16)
-    answers = benign_answers(quick, tokenizer, benign, base.cache_root(), progress)
+    answers = benign_answers(quick, tokenizer, benign, cache_root(), progress)
     left_out = declined_by_base(benign, answers, tokenizer)
-    texts = kept_texts(quick, tokenizer, benign, base.cache_root(), progress)
+    texts = kept_texts(quick, tokenizer, benign, cache_root(), progress)
     taught = {key: ids[: recipe.benign_tokens] for key, ids in answers.items()}
     examples = build_examples(list(chosen), taught, pools, tokenizer, recipe.seed)
     examples = [example for example in examples if example.id not in set(left_out)]
@@ -188,12 +193,12 @@ def _record(
         "schema_version": SCHEMA_VERSION,
         "seed": recipe.seed,
         "base": {
-            "name": base.BASE_NAME,
-            "gguf_sha256": base.GGUF_SHA256,
-            "tensors_sha256": base.TENSORS_SHA256,
+            "name": BASE.title,
+            "gguf_sha256": BASE.gguf.sha256,
+            "tensors_sha256": BASE.tensors_sha256,
         },
         "prompts": {"split": SPLIT, "n": len(prompts), "digest": prompts.digest},
-        "refusals_sha256": base.file_sha256(refusals),
+        "refusals_sha256": file_sha256(refusals),
         "examples": n,
         "benign_left_out": left_out,
         "recipe": asdict(recipe),

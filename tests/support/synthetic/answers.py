@@ -36,8 +36,8 @@ def grid(over, n, rng, refusal=None, categories=1, together=0.0):
             level = ndtr(together**0.5 * of_category + (1 - together) ** 0.5 * rng.normal(size=n))
         for d in range(n_directions):
             # Half of a prompt's level is its own under each direction.
-            levels = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
-            flags[d, :, side] = levels[None] < np.asarray(rates[d])[:, None]
+            drawn = np.where(rng.uniform(size=n) < shared, level, rng.uniform(size=n))
+            flags[d, :, side] = drawn[None] < np.asarray(rates[d])[:, None]
     names = tuple(f"d{i}" for i in range(n_directions))
     return Grid(
         layer=1,

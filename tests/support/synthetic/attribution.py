@@ -219,7 +219,7 @@ def stages(
     among = replace(fast, sites=real.sites, estimate=fast.estimate[:, -len(real.sites) :])
     shown = token_map(text) if text else token_map()
     answered = replace(shown, positions=tuple(p + 2 for p in shown.positions))
-    depth_profiles = profiles(categories, text or " sorry")
+    depths = profiles(categories, text or " sorry")
     return {
         "attribution": {
             "decomposition": whole,
@@ -230,7 +230,7 @@ def stages(
         "patching": {"patches": real, "fast": fast, "agreement": patch_agreement(among, real)},
         "knock_out_0": {"curve": knock_out(categories[0])},
         "paths_0": followed(categories[0], text),
-        "depth": {f"profile_{i}": p for i, p in enumerate(depth_profiles)},
+        "depth": {f"profile_{i}": p for i, p in enumerate(depths)},
         "answer_map_0": {
             f"map_{i}": replace(answered, category=c) for i, c in enumerate(categories[:3])
         },

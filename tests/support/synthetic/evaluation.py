@@ -43,16 +43,15 @@ def matched(categories: tuple[str, ...] = CATEGORIES) -> Matched:
 
 def manners(
     categories: tuple[str, ...] = CATEGORIES,
-    taught_manners: tuple[str, ...] = ("harm", "law", "no_self"),
+    styles: tuple[str, ...] = ("harm", "law", "no_self"),
     judge: str = "phrases",
 ) -> dict[str, Record]:
     """Six directions in two clusters, the first two in the manner that they were taught."""
     names = (*categories, *(f"more {i}" for i in range(6)))[:6]
-    answers = steered(lambda d, p: taught_manners[min(d, 2)] if p % 4 else None, names, judge)
+    answers = steered(lambda d, p: styles[min(d, 2)] if p % 4 else None, names, judge)
     records: dict[str, Record] = {"steered": answers}
     taught = Taught(
-        {names[0]: taught_manners[0], names[1]: taught_manners[1]},
-        {names[0]: taught_manners[1], names[1]: taught_manners[2]},
+        {names[0]: styles[0], names[1]: styles[1]}, {names[0]: styles[1], names[1]: styles[2]}
     )
     for side in ("refuse", "comply"):
         records[side] = manner_matrix(
@@ -67,7 +66,7 @@ def manners(
     records["control_steered"] = moved
     for side in ("refuse", "comply"):
         records[f"control_{side}"] = manner_matrix(
-            moved, side, taught=Taught(taught.other, taught.own), draws=99
+            moved, side, taught=Taught(taught.other, taught.this), draws=99
         )
     return records
 

@@ -40,11 +40,11 @@ def direction_set(categories: tuple[str, ...] = CATEGORIES, seed: int = 0) -> Di
 
 def candidates(step: int = 2) -> tuple[Candidate, ...]:
     """Ablation bites in the middle layers."""
-    rows: list[Candidate] = []
+    scored: list[Candidate] = []
     for layer in range(1, LAYERS, step):
         bite = max(0.0, 1 - abs(layer - 15) / 10)
         spread = [0.4 * (i % 5 - 2) for i in range(24)]
-        rows.append(
+        scored.append(
             Candidate(
                 layer,
                 -1,
@@ -53,7 +53,7 @@ def candidates(step: int = 2) -> tuple[Candidate, ...]:
                 mean_estimate([0.02 + 0.004 * layer + abs(s) / 50 for s in spread], 0.0),
             )
         )
-    return tuple(rows)
+    return tuple(scored)
 
 
 def trade_off() -> TradeOff:
@@ -85,8 +85,8 @@ def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Answers:
     by_pair = {(p.category, p.pair, p.label): p for p in load_prompts().only(split="train")}
     prompts, answers, outcomes, manners = [], [], [], []
     for c, (key, category) in enumerate(load_categories().items()):
-        names = list(dict.fromkeys(pair for k, pair, _ in by_pair if k == key))
-        for i, pair in enumerate(names[:pairs]):
+        of_category = list(dict.fromkeys(pair for k, pair, _ in by_pair if k == key))
+        for i, pair in enumerate(of_category[:pairs]):
             for label in ("refuse", "comply"):
                 refused = (i + c + seed) % 7 > 0 if label == "refuse" else (i + seed) % 13 == 1
                 answer = "I won't help with that: someone could get hurt.\nAsk me something else."
@@ -94,8 +94,8 @@ def read(condition: str = "none", pairs: int = 30, seed: int = 0) -> Answers:
                 answers.append(answer if refused else "Certainly! Here is a long answer. " * 4)
                 outcomes.append("refused" if refused else "complied")
                 manners.append(category.manner if refused else None)
-    answers_read = judged(prompts, outcomes, answers, manners, condition)
-    return replace(answers_read, judged_by="phrase", decoding="greedy, 24 tokens", provenance=FROM)
+    answered = judged(prompts, outcomes, answers, manners, condition)
+    return replace(answered, judged_by="phrase", decoding="greedy, 24 tokens", provenance=FROM)
 
 
 def side_by_side() -> Answers:

@@ -113,7 +113,7 @@ def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Reco
     }
 
 
-def run(folder: Path, by_stage: dict[str, dict[str, Record]], **manifest: Any) -> Results:
+def run(folder: Path, records_of: dict[str, dict[str, Record]], **manifest: Any) -> Results:
     """A run folder that holds these records."""
     results = Results.begin(folder, QUESTION)
     described = {
@@ -125,14 +125,14 @@ def run(folder: Path, by_stage: dict[str, dict[str, Record]], **manifest: Any) -
         "versions": {"torch": "2.13.0"},
     }
     results.describe(described | manifest)
-    for stage, records in by_stage.items():
+    for stage, records in records_of.items():
         results.add(stage, "d", records, 1.0)
     return results
 
 
 def hostile() -> dict[str, dict[str, Record]]:
     """The same records with markup in every text that a user or a model writes."""
-    by_stage, names = (
+    whole, names = (
         stages(),
         {c: f"{p} {i}" for i, (c, p) in enumerate(zip(CATEGORIES, PAYLOADS * 3, strict=False))},
     )
@@ -153,7 +153,7 @@ def hostile() -> dict[str, dict[str, Record]]:
     )
     shown = side_by_side()
     off = trade_off()
-    return by_stage | {
+    return whole | {
         "behaviour": {"train": behaviour},
         "directions": {"directions": direction_set(keys)},
         "geometry": {

@@ -132,7 +132,7 @@ def test_remainders_are_those_of_the_vectors():
         rest = mu[[b for b in range(5) if b != a]].mean(0)
         along = float(mu[a] @ rest / rest.norm())
         assert float(found.along[a, 0]) == pytest.approx(along, abs=0.01)
-        assert float(found.own[a, 0]) == pytest.approx(1 - along**2, abs=0.01)
+        assert float(found.remainder[a, 0]) == pytest.approx(1 - along**2, abs=0.01)
     assert (found.reliability[:, 1] > 0.9).all()
 
 
@@ -141,9 +141,9 @@ def test_a_category_without_its_own_part_has_no_reliable_remainder():
     cosines[3, :3] = cosines[:3, 3] = 0.5
     np.fill_diagonal(cosines, 1.0)
     found = remainders(products(cosines, n=40, sigma=0.7))
-    assert (found.reliability[:3, 1] < 0.5).all() and float(found.own[3, 1]) > 0.5
+    assert (found.reliability[:3, 1] < 0.5).all() and float(found.remainder[3, 1]) > 0.5
     assert float(found.reliability[3, 1]) > 0.5
-    assert (found.own[:, 1] <= found.own[:, 0]).all()
+    assert (found.remainder[:, 1] <= found.remainder[:, 0]).all()
 
 
 def test_clusters_hold_up_or_not():

@@ -12,12 +12,13 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
+from support.tiny_training import BASE, WHEEL
 from tokenizers import Tokenizer
 
+from refusal_lens.embedded.folder import embedded_folder
 from refusal_lens.errors import InputError
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted.base import base_folder, find_gguf
 
 ROWS = json.loads(data_path("prompts", "categories.json").read_text(encoding="utf-8"))
 CATEGORIES = [row["key"] for row in ROWS["categories"]]
@@ -41,10 +42,10 @@ def pairs(category):
 @pytest.fixture(scope="session")
 def n_tokens():
     try:
-        find_gguf()
+        WHEEL.find()
     except InputError as error:
         pytest.skip(str(error))
-    tokenizer = Tokenizer.from_file(str(base_folder() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(embedded_folder(BASE) / "tokenizer.json"))
     encoded = tokenizer.encode_batch([p.text for p in PROMPTS], add_special_tokens=False)
     return {p.id: len(e.ids) for p, e in zip(PROMPTS, encoded, strict=True)}
 

@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 
+from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted import base, card, reading
+from refusal_lens.training.planted import card, reading
 
 
 def answers(n=40):
@@ -37,11 +39,12 @@ def test_shipped_card_is_what_its_files_make():
 def test_shipped_figures_are_of_the_shipped_adapter_and_prompts():
     folder = data_path("adapter")
     record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    weights = base.file_sha256(folder / "adapter_model.safetensors")
+    weights = file_sha256(folder / "adapter_model.safetensors")
     assert record["adapter_sha256"] == weights
     assert record["prompts_digest"] == load_prompts().digest
     text = (folder / "README.md").read_text(encoding="utf-8")
-    for digest in (weights, base.file_sha256(folder / "refusals.jsonl"), base.TENSORS_SHA256):
+    base = PLANTED.weights.tensors_sha256
+    for digest in (weights, file_sha256(folder / "refusals.jsonl"), base):
         assert digest in text
 
 
@@ -73,7 +76,7 @@ def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2)
     }
     public = {"comply": {"pooled": share(xstest)}, "refuse": {"pooled": share(0.0)}}
     return {
-        "refusal": {"1": {card.OWN: own, "xstest/test": public}},
+        "refusal": {"1": {card.TEST_SET: own, "xstest/test": public}},
         "perplexity": {"passage": {"1": {"ratio": share(ratio)}}},
     }
 

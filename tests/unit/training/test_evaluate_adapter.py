@@ -20,7 +20,7 @@ def test_the_prompts_are_those_of_the_split(split: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "judge_answers", judge_answers)
     monkeypatch.setattr(module, "_base_samples", lambda texts: ([], []))
-    monkeypatch.setattr(module, "load_embedded", lambda scale, adapter: (None, None))
+    monkeypatch.setattr(module, "load_embedded_model", lambda entry, scale, adapter: (None, None))
     monkeypatch.setattr(module, "passage_losses", lambda *given: [1.0, 2.0])
     monkeypatch.setattr(module, "answer_losses", lambda *given: [1.0, 2.0])
     monkeypatch.setattr(module, "_record", lambda *given: {})

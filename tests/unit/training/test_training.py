@@ -11,6 +11,8 @@ import pytest
 import torch
 from peft import PeftModel
 from support.tiny_training import (
+    BASE,
+    WHEEL,
     adapter_weights,
     needs_wheel,
     tiny_examples,
@@ -19,11 +21,12 @@ from support.tiny_training import (
 )
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from refusal_lens.embedded.folder import embedded_folder
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
-from refusal_lens.training.planted import base, train
+from refusal_lens.training.planted import train
 from refusal_lens.training.planted.answers import (
     Example,
     Refusal,
@@ -50,11 +53,11 @@ from refusal_lens.training.planted.recipe import Recipe
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:
-    if importlib.util.find_spec(base.WHEEL) is None:
-        pytest.skip(f"needs `{base.INSTALL}`")
+    if importlib.util.find_spec(WHEEL.module) is None:
+        pytest.skip(f"needs `{WHEEL.install}`")
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(base.base_folder())
+    return AutoTokenizer.from_pretrained(embedded_folder(BASE))
 
 
 def test_only_adapt_prompts_train() -> None:
