@@ -10,9 +10,12 @@ from typing import Any, Final, final
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from refusal_lens.arguments import several
 from refusal_lens.errors import InputError
+from refusal_lens.model.batch import Ids
 from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
-from refusal_lens.prompts import Prompt
+from refusal_lens.model.lengths import named
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.turns import Turn, messages_of
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
@@ -48,6 +51,21 @@ class ChatTemplate:
                 "chat models; load the instruction-tuned model, or set tokenizer.chat_template"
             )
         self._check_generation_prompt()
+
+    def tokenised(
+        self, prompts: PromptSet | Sequence[Prompt | str]
+    ) -> tuple[tuple[str, ...], list[Ids]]:
+        """What an error calls each prompt, and its token ids.
+
+        Raises:
+            InputError: something else than prompts, or a lone one.
+
+        >>> model.chat.tokenised(["Why?"])[0]
+        ("prompt 1 of 1 ('Why?')",)
+        """
+        write = '["first?", "second?"], or a PromptSet'
+        asked = several(prompts, (str, Prompt), what="prompt", write=write)
+        return named(asked), [self.ids(prompt) for prompt in asked]
 
     def ids(self, prompt: Prompt | str) -> tuple[int, ...]:
         """Token ids of the templated prompt, as they are fed to the model.

@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from refusal_lens.errors import InputError, reason_of
-from refusal_lens.model.backend import Backend, hugging_face_of
+from refusal_lens.model.backend import Backend
+from refusal_lens.model.bridge import hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.sites import Point, Site
 

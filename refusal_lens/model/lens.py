@@ -12,17 +12,17 @@ from refusal_lens.arguments import several
 from refusal_lens.interventions import Edit
 from refusal_lens.memory import BatchSize
 from refusal_lens.model.active import ActiveEdits
-from refusal_lens.model.backend import Backend, hugging_face_of
+from refusal_lens.model.backend import Backend
 from refusal_lens.model.batch import Ids
+from refusal_lens.model.bridge import hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.continuation import continuation_log_probs, text_log_probs
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.forward import last_logits, residual_stats, residuals
 from refusal_lens.model.generate import GREEDY, Decoding, generate, stop_ids
-from refusal_lens.model.lengths import check_prompt_lengths, named
+from refusal_lens.model.lengths import check_prompt_lengths
 from refusal_lens.model.places import Offsets, offsets_of, sites_of
 from refusal_lens.model.prefix import SharedPrefix, prefix_for
-from refusal_lens.model.streams import KeptStreams
 from refusal_lens.model.transfer import directions_of, warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
@@ -99,17 +99,10 @@ class LensModel:
         >>> model.provenance(prompts).edits
         'none'
         """
-        return Provenance(
-            model=self.name,
-            model_digest=self.digest,
-            template_digest=self.chat.digest,
-            rendered_prefix=self.chat.prefix_text,
-            prompts_digest="none" if prompts is None else prompts.digest,
-            dtype=dtype_name(self.backend.dtype),
-            device=str(self.backend.device),
-            seed=seed,
-            edits=self.edits_text,
-        )
+        digest = "none" if prompts is None else prompts.digest
+        dtype, device = dtype_name(self.backend.dtype), str(self.backend.device)
+        model, chat = (self.name, self.digest), (self.chat.digest, self.chat.prefix_text)
+        return Provenance(*model, *chat, digest, dtype, device, seed, self.edits_text)
 
     def tokens(self, prompt: Prompt | str) -> list[tuple[int, str]]:
         """Position (from the end, -1 is the last) and text of every token fed to the model.
@@ -130,7 +123,7 @@ class LensModel:
         >>> model.ids(["Why?"])[0] == model.chat.ids("Why?")
         True
         """
-        names, ids = self._tokenised(prompts)
+        names, ids = self.chat.tokenised(prompts)
         check_prompt_lengths(names, ids, self.backend.n_ctx)
         return ids
 
@@ -165,26 +158,17 @@ class LensModel:
         """Let passes over the same prompts under one edit after another begin where it acts.
 
         Below its first layer an edit changes nothing: `logits` and `answer_log_probs` keep the
-        stream there, without an edit at the inputs of all `layers`, and run only the blocks above
-        the next time. Numbers are the same but for rounding. The weights must stay as they are
-        until the context ends; an inner context goes on with what the outer one kept. With
-        `reuse=False`, also of an outer one, and in models whose passes can't begin at a block,
-        every pass is whole.
+        stream there (unedited, at the inputs of `layers`) and run only the blocks above the next
+        time. Numbers are the same but for rounding; weights must stay as they are. With
+        `reuse=False`, here or around, and in models that can't, every pass is whole.
 
         >>> with model.sweeping():
         ...     for strength in (0.5, 1.0):
         ...         with model.editing(rl.Add(direction, strength=strength)):
         ...             logits = model.logits(prompts)
         """
-        before = self._prefix.streams
-        if not self.backend.hook_count():
-            self.backend.try_starts()
-        self._prefix.streams = before or (KeptStreams() if reuse else KeptStreams(most_bytes=0))
-        self._prefix.streams.layers |= {*layers}
-        try:
+        with self._prefix.keeping(layers, reuse):
             yield self
-        finally:
-            self._prefix.streams = before
 
     def feed(self, prompts: Prompts, progress: Progress = NO_PROGRESS) -> Feed:
         """The prompts on their way through the model, for passes that read or write hook points.
@@ -197,7 +181,7 @@ class LensModel:
         >>> len(feed.ids) == len(prompts)
         True
         """
-        names, ids = self._tokenised(prompts)
+        names, ids = self.chat.tokenised(prompts)
         return self.feed_ids(ids, names, progress)
 
     def feed_ids(
@@ -332,9 +316,3 @@ class LensModel:
         """
         moved = resid.to(self.backend.device, self.backend.dtype)
         return self.backend.final_norm(moved).float().cpu()
-
-    def _tokenised(self, prompts: Prompts) -> tuple[tuple[str, ...], list[Ids]]:
-        asked = several(
-            prompts, (str, Prompt), what="prompt", write='["first?", "second?"], or a PromptSet'
-        )
-        return named(asked), [self.chat.ids(p) for p in asked]

@@ -17,10 +17,12 @@ from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.registry import SMALL, find_embedded
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.memory import enough_for
-from refusal_lens.model.backend import Backend, BridgeBackend, HookedTransformerBackend
+from refusal_lens.model.backend import Backend
+from refusal_lens.model.bridge import BridgeBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import Logits, check_cache, check_stream, logits_before
 from refusal_lens.model.checkpoint import check_plain, load_checkpoint
+from refusal_lens.model.hooked_transformer import HookedTransformerBackend
 from refusal_lens.model.lens import LensModel
 from refusal_lens.model.packed import pack_linears
 from refusal_lens.placement import Placement

@@ -136,6 +136,22 @@ class SharedPrefix:
                 start=start,
             )
 
+    @contextmanager
+    def keeping(self, layers: Sequence[int], reuse: bool) -> Generator[None]:
+        """Keep streams until the context ends, or go on with those of a context around it.
+
+        Unedited passes keep them at the inputs of `layers`. Without `reuse` nothing is kept.
+        """
+        before = self.streams
+        if not self.backend.hook_count():
+            self.backend.try_starts()
+        self.streams = before or (KeptStreams() if reuse else KeptStreams(most_bytes=0))
+        self.streams.layers |= {*layers}
+        try:
+            yield
+        finally:
+            self.streams = before
+
     def sweep(self, batch: Batch, answers: Sequence[tuple[int, Ids]] = ()) -> Sweep | None:
         """How passes over a batch, and over what follows its rows, use the streams of a sweep.
 

@@ -162,7 +162,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_lost_without_a_word_is_refused(tiny_folders, monkeypatch):
     """As transformers 5.24.0 lost it under TransformerLens 4.3.0: the keyword had another name."""
-    from refusal_lens.model.backend import BridgeBackend
+    from refusal_lens.model.bridge import BridgeBackend
 
     forward = BridgeBackend.forward
     monkeypatch.setattr(

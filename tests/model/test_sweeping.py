@@ -9,7 +9,7 @@ from support.directions import a_direction
 
 from refusal_lens.interventions import Ablate, Add, Cosine, Edit, Only, PerRow, When
 from refusal_lens.model import Decoding, LensModel
-from refusal_lens.model.backend import BridgeBackend
+from refusal_lens.model.bridge import BridgeBackend
 from refusal_lens.sites import Site
 
 PROMPTS = ["Hi", "Tell me of tides and of the moon, please.", "How are you today?", "No"]
