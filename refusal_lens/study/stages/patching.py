@@ -23,11 +23,11 @@ from refusal_lens.attribution import (
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
-from refusal_lens.study.attributed import REACH, Reach, planned, twins_only
+from refusal_lens.study.attributed import REACH, Reach, measured, planned, twins_only
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.scored import patched_categories, scores_of
-from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 
 FAST: Final = Key("patching", "fast", AttributionPatch)
 PATCHES: Final = Key("patching", "patches", PatchMap)
@@ -102,11 +102,12 @@ def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatc
 
 
 def _stage(suffix: str, reach: Reach) -> Stage:
-    def work(bench: Bench) -> Work:
-        pairs = planned(lambda: patch_pairs(bench, reach))
-        tokens = planned(
-            lambda: [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
-        )
+    def tokens_behind(bench: Bench) -> list[tuple[PatchSite, int]]:
+        return [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
+
+    def work(bench: Outline) -> Work:
+        pairs = planned(lambda: patch_pairs(measured(bench), reach))
+        tokens = planned(lambda: tokens_behind(measured(bench)))
         return Work(2 * len(pairs), (2 * _GRADIENT + _A_TOKEN * len(tokens)) / 2)
 
     return Stage(
