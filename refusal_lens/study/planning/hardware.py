@@ -11,13 +11,17 @@ from typing import Final, final
 
 from refusal_lens.errors import InputError
 
-CPU_READ: Final = 0.60
-CPU_DECODE: Final = 0.50
-CPU_BLOCK: Final = 1.5e-3
+# The share of its matrix-multiply rate that a study reached on two cores of an AMD EPYC 9005: the
+# work that the stages of a model of 0.5B declare over the seconds that they took (docs/plan.md).
+# Passes bring more with them than is counted; answers end before their last token.
+CPU_READ: Final = 0.50
+CPU_DECODE: Final = 0.60
+CPU_BLOCK: Final = 1.5e-3  # seconds; assumed, and less than a fiftieth of a full batch's time there
+# Assumed, not measured by this project: short prompts, no fused attention, hooks on every block.
 GPU_READ: Final = 0.40
 GPU_DECODE: Final = 0.40
-GPU_BLOCK: Final = 1.5e-3
 GPU_STREAM: Final = 0.70
+GPU_BLOCK: Final = 1.5e-3
 
 
 @final
@@ -81,6 +85,19 @@ HARDWARE: Final[Mapping[str, Hardware]] = MappingProxyType(
         ),
         "rtx-3090": _gpu(
             "NVIDIA RTX 3090", 71, 35.6, 936, 24, "NVIDIA GA102 GPU architecture, 2020, appendix A"
+        ),
+        "cpu-2-cores": Hardware(
+            "2 cores of an AMD EPYC 9005",
+            MappingProxyType({"float32": 484e9}),
+            bandwidth=20e9,
+            memory=24e9,
+            source="measured by this project, 2026-11-29: twice the fastest product on one core",
+            read=CPU_READ,
+            decode=CPU_DECODE,
+            stream=1.0,
+            block=CPU_BLOCK,
+            cpu=True,
+            doubles=True,
         ),
         "mi300x": _gpu("AMD MI300X", 1307, 163, 5300, 192, "AMD Instinct MI300X data sheet, 2023"),
     }

@@ -146,25 +146,30 @@ def _weights(model: PreTrainedModel) -> Iterator[_Weight]:
 
 def _attention(config: Any) -> tuple[int, int]:
     """FLOPs per pair of tokens, and keys and values per token, over all blocks."""
-    n_heads = int(getattr(config, "num_attention_heads", None) or 0)
-    if not n_heads:
-        return 0, 0
-    blocks = len(_attending(config))
-    width = getattr(config, "head_dim", None) or config.hidden_size // n_heads
-    query = value = int(width)
-    n_kept = int(getattr(config, "num_key_value_heads", None) or n_heads)
-    if getattr(config, "kv_lora_rank", None):  # latent attention, kept spread out over the heads
-        query = int(config.qk_nope_head_dim + config.qk_rope_head_dim)
-        value, n_kept = int(config.v_head_dim), n_heads
-    return 2 * blocks * n_heads * (query + value), blocks * n_kept * (query + value)
+    flops = cached = 0
+    for block in _attending(config):
+        n_heads = int(block.num_attention_heads)
+        query = value = int(getattr(block, "head_dim", None) or block.hidden_size // n_heads)
+        n_kept = int(getattr(block, "num_key_value_heads", None) or n_heads)
+        if getattr(block, "kv_lora_rank", None):  # latent attention, kept spread out over the heads
+            query = int(block.qk_nope_head_dim + block.qk_rope_head_dim)
+            value, n_kept = int(block.v_head_dim), n_heads
+        flops += 2 * n_heads * (query + value)
+        cached += n_kept * (query + value)
+    return flops, cached
 
 
-def _attending(config: Any) -> list[str]:
-    """The kind of each block that has attention; all of them where the configuration is silent."""
-    if not getattr(config, "num_attention_heads", None):
-        return []
-    kinds = getattr(config, "layer_types", None) or ["attention"] * int(config.num_hidden_layers)
-    return [kind for kind in kinds if not any(word in kind for word in _NO_ATTENTION)]
+def _attending(config: Any) -> list[Any]:
+    """The configuration of each block that has attention; where it is silent, all blocks have."""
+    n_layers = int(config.num_hidden_layers)
+    blocks = list(getattr(config, "per_layer_config", ())) or [config] * n_layers
+    kinds = getattr(config, "layer_types", None) or ["attention"] * n_layers
+    return [
+        block
+        for kind, block in zip(kinds, blocks, strict=True)
+        if not any(word in kind for word in _NO_ATTENTION)
+        and getattr(block, "num_attention_heads", None)
+    ]
 
 
 def _chosen(config: Any) -> float:
