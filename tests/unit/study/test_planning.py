@@ -11,7 +11,7 @@ from support.command import run
 from support.tiny_architectures import tiny_config
 from support.tiny_models import ARCHITECTURES
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen3MoeConfig
 
 from refusal_lens.errors import InputError
 from refusal_lens.placement import Placement
@@ -107,6 +107,12 @@ def test_flops_of_experts_and_of_other_attention(name: str):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(ids, logits_to_keep=1)
     assert model_size(config).flops(16, 16) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_published_mixture_of_experts_has_its_published_size():
+    size = model_size(DeepseekV3Config())  # "671B total, 37B activated for each token"
+    assert size.parameters == pytest.approx(671e9, rel=0.001)
+    assert size.active == pytest.approx(37e9, rel=0.02)
 
 
 def test_logits_cost_only_where_they_are_taken():
