@@ -23,13 +23,15 @@ from refusal_lens.cli.judge_options import (
 )
 from refusal_lens.cli.lists import datasets, models
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
+from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
+from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.vectors import export_vectors, import_vectors
 from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
-    from refusal_lens.study.question import Labels, Sizes
+    from refusal_lens.study.question import Labels
     from refusal_lens.study.results import Results
 
 app = typer.Typer(
@@ -70,9 +72,7 @@ def study(
     prompts: Annotated[
         Path | None, typer.Option(help="JSONL file or folder; the project's own by default.")
     ] = None,
-    categories: Annotated[
-        str | None, typer.Option(help="Keys, comma-separated; all by default.")
-    ] = None,
+    categories: Categories = None,
     layers: Annotated[
         str | None, typer.Option(help="Layers for choice and curves: '8-20' or '5,10,15'.")
     ] = None,
@@ -121,10 +121,8 @@ def study(
     endpoint_model: EndpointModel = None,
     judge_setting: JudgeSetting = None,
     seed: Annotated[int, typer.Option(help="Seed of controls and resampling.")] = 0,
-    full: Annotated[bool, typer.Option("--full", help="The whole grid (hours).")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Every stage on few prompts: a try, no result.")
-    ] = False,
+    full: Full = False,
+    quick: Quick = False,
 ) -> None:
     """Run the main job: directions, geometry, selection, effects, and report.html.
 
@@ -157,7 +155,7 @@ def study(
         prompts=None if prompts is None else str(prompts),
         refuse=None if refuse is None else str(refuse),
         comply=None if comply is None else str(comply),
-        categories=None if categories is None else tuple(_words(categories, "--categories")),
+        categories=None if categories is None else tuple(words_of(categories, "--categories")),
         layers=None if layers is None else _layers(layers),
         adapter_scale=adapter_scale,
         system=system,
@@ -168,7 +166,7 @@ def study(
         judge=reader,
         judge_settings=settings,
         seed=seed,
-        sizes=_sizes(model, full=full, quick=quick),
+        sizes=sizes_of(model, full=full, quick=quick),
     )
     folder = out_folder or Path(question.default_folder())
     out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
@@ -180,7 +178,9 @@ def study(
     out.print(f"report: {escape(str(path))}", highlight=False)
 
 
-for command in (report, directions, geometry, findings, steer, ablate, evaluate, datasets, models):
+for command in (plan, report, directions, geometry, findings, steer, ablate, evaluate):
+    app.command()(command)
+for command in (datasets, models):
     app.command()(command)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
@@ -253,30 +253,15 @@ def main() -> None:
         sys.exit(2)
 
 
-def _sizes(model: str, *, full: bool, quick: bool) -> "Sizes":
-    from refusal_lens.study import Sizes
-
-    if full and quick:
-        raise InputError("--full and --quick exclude each other; give one of them")
-    return Sizes.full() if full else Sizes.quick() if quick else Sizes.fitting(model)
-
-
 def _labels(text: str | None) -> "Labels | None":
     if text is None or text == "behaviour" or text == "intended":
         return text
     raise InputError(f"--labels {text!r} is unknown; use 'behaviour' or 'intended'")
 
 
-def _words(text: str, option: str) -> list[str]:
-    words = [w.strip() for w in text.split(",") if w.strip()]
-    if not words:
-        raise InputError(f"{option} {text!r} is empty; give keys separated by commas")
-    return words
-
-
 def _layers(text: str) -> tuple[int, ...]:
     layers: list[int] = []
-    for word in _words(text, "--layers"):
+    for word in words_of(text, "--layers"):
         first, dash, last = word.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise InputError(f"--layers {text!r}: {word!r} is not a number or a range like 8-20")

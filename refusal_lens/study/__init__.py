@@ -3,6 +3,8 @@
 from refusal_lens.study.follow_up import explain_prompt as explain_prompt
 from refusal_lens.study.follow_up import run_attribution as run_attribution
 from refusal_lens.study.follow_up import run_full_evaluation as run_full_evaluation
+from refusal_lens.study.planning import StudyPlan as StudyPlan
+from refusal_lens.study.planning import plan_study as plan_study
 from refusal_lens.study.prompts import study_prompts as study_prompts
 from refusal_lens.study.question import Sizes as Sizes
 from refusal_lens.study.question import Study as Study

@@ -11,6 +11,7 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import is_drawn
 from refusal_lens.study.fitted import Gap, category_set, direction_at
 from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.outline import Outline
 from refusal_lens.study.stage import Bench
 from refusal_lens.study.stages.attribution import DECOMPOSITION
 
@@ -37,6 +38,17 @@ class Reach:
         return cls(16, 1_000_000, 1_000_000, 1_000_000, whole=True)
 
 
+def measured(outline: Outline) -> Bench:
+    """The bench of a study that has run, whose results say what is taken apart.
+
+    Raises:
+        Gap: it has not: there is no model yet, and there are no results.
+    """
+    if not isinstance(outline, Bench):
+        raise Gap("what is taken apart is known once the study has run")
+    return outline
+
+
 def planned(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     """A list of tasks; an empty one where the stage will say why there is none."""
     try:
@@ -48,7 +60,7 @@ def planned(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
 REACH: Final = {"": Reach(), FULL: Reach.full()}
 
 
-def held_out(bench: Bench, reach: Reach) -> PromptSet:
+def held_out(bench: Outline, reach: Reach) -> PromptSet:
     """The test prompts that probes, lens and knock-outs read."""
     return bench.split("test", reach.probe_pairs)
 
@@ -67,7 +79,7 @@ def twins_only(prompts: PromptSet) -> PromptSet:
     return prompts
 
 
-def category_prompts(bench: Bench, category: str) -> PromptSet:
+def category_prompts(bench: Outline, category: str) -> PromptSet:
     """The test prompts of a category that knock-outs and neurons read."""
     return held_out(bench, Reach()).only(category=category)
 

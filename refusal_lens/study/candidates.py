@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import final
 
 from refusal_lens.selection import eligible_layers
+from refusal_lens.study.outline import Outline
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import Bench
 
 
 @final
@@ -18,9 +18,9 @@ class CandidateSizes(StageSizes):
     all_offsets: bool = size(False, full=True)
 
 
-def candidate_places(bench: Bench) -> tuple[tuple[int, int], ...]:
+def candidate_places(bench: Outline) -> tuple[tuple[int, int], ...]:
     """Layers and offsets that can be chosen, where any of them was asked for."""
-    sizes, n = bench.size(CandidateSizes), bench.model.n_layers
+    sizes, n = bench.size(CandidateSizes), bench.shape.n_layers
     layers = bench.study.layers_of(n, sizes.selection_layers, eligible_layers(n))
-    offsets = bench.model.chat.offsets if sizes.all_offsets else (-1,)
+    offsets = bench.shape.offsets if sizes.all_offsets else (-1,)
     return tuple((layer, offset) for layer in layers for offset in offsets)

@@ -18,6 +18,7 @@ from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.outline import Outline
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import Bench, Records, category_directions
 from refusal_lens.study.stages.geometry import SHUFFLED as SHUFFLED_DIRECTIONS
@@ -70,18 +71,18 @@ def compared_pairs(bench: Bench, most: int | None = None) -> PromptSet:
     return pairs
 
 
-def compared_prompts(bench: Bench, most: int | None = None) -> PromptSet:
+def compared_prompts(bench: Outline, most: int | None = None) -> PromptSet:
     """The prompts of those pairs, however few there are."""
     most = bench.size(ComparedSizes).trade_off_pairs if most is None else most
     return whole_pairs(bench.prompts.only(split="test"), most)
 
 
-def compared_names(bench: Bench) -> tuple[str, ...]:
+def compared_names(bench: Outline) -> tuple[str, ...]:
     """The directions of a grid: each category's, the pooled one, and its controls."""
     return (*bench.prompts.categories, POOLED, *CONTROLS)
 
 
-def grid_cells(bench: Bench) -> list[tuple[str, float]]:
+def grid_cells(bench: Outline) -> list[tuple[str, float]]:
     """What a grid answers each prompt under: unedited, and each direction at each strength."""
     strengths = sorted(set(bench.size(ComparedSizes).strengths) - {0.0})
     return [("none", 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]

@@ -3,6 +3,7 @@
 from refusal_lens.embedded.adapter import scale_nearest_half
 from refusal_lens.model import LensModel, load_control, load_model
 from refusal_lens.study.fitted import Gap
+from refusal_lens.study.outline import Outline
 from refusal_lens.study.question import CONTROL_SCALE
 from refusal_lens.study.stage import Bench
 
@@ -25,7 +26,7 @@ def half_refusing(bench: Bench) -> LensModel:
     )
 
 
-def half_refusing_scale(bench: Bench) -> float | None:
+def half_refusing_scale(bench: Outline) -> float | None:
     """The adapter scale of `half_refusing`; None where that is the study's own model."""
     entry = bench.study.embedded
     if entry is None or not bench.study.planted:
@@ -34,7 +35,7 @@ def half_refusing_scale(bench: Bench) -> float | None:
     return None if scale == bench.study.adapter_scale else scale
 
 
-def has_control(bench: Bench) -> bool:
+def has_control(bench: Outline) -> bool:
     """Whether the study has a control model: one that it names, or the base of a planted one."""
     return bench.study.control is not None or bench.study.planted
 

@@ -20,7 +20,7 @@ from refusal_lens.study.order import every_stage, stages_of
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
-from refusal_lens.study.stage import Bench, Gap, Stage, Work
+from refusal_lens.study.stage import Bench, Gap, Stage
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5
@@ -88,7 +88,7 @@ def begin(study: Study, folder: Path | str, placement: Placement = Placement()) 
     results = Results.begin(folder, study.plain())
     model = load_studied(study, results, placement)
     study.layers_of(model.n_layers, model.n_layers)
-    return Bench(study, model, prompts, results)
+    return Bench.of(study, model, prompts, results)
 
 
 def run_stages(bench: Bench, stages: Sequence[Stage], watcher: Watcher) -> Results:
@@ -161,18 +161,13 @@ def _plan(bench: Bench, stages: Sequence[Stage]) -> list[PlannedStage]:
         PlannedStage(
             s,
             digests[s.name],
-            (work := _work_of(bench, s)).ticks,
-            work.ticks * work.passes * a_pass,
+            (work := s.work_in(bench)).ticks,
+            work.total_passes * a_pass,
             s.name not in missing,
             None if s.name in missing else bench.results.manifest["seconds"].get(s.name),
         )
         for s in stages
     ]
-
-
-def _work_of(bench: Bench, stage: Stage) -> Work:
-    with bench.using(stage.uses):
-        return stage.work(bench)
 
 
 def _digests(bench: Bench) -> dict[str, str]:

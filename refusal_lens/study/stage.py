@@ -1,7 +1,6 @@
 """What a stage of a study is, and what all stages work with."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, final
@@ -10,75 +9,43 @@ from refusal_lens.directions import Direction, DirectionSet, Estimator, make_est
 from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
-from refusal_lens.prompts import Label, PromptSet
+from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Record
 from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site
-from refusal_lens.study.fitted import FitSizes, at_layer, category_set
 from refusal_lens.study.fitted import Gap as Gap
+from refusal_lens.study.fitted import at_layer, category_set
 from refusal_lens.study.key import Key, declare
+from refusal_lens.study.outline import Outline as Outline
+from refusal_lens.study.outline import Shape
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.sizes import S, StageSizes
+from refusal_lens.study.sizes import StageSizes
 
 Records = dict[Key[Any], Record]
 Plan = Literal["study", "attribution", "full evaluation"]
 TOKEN: Final = 0.1  # a generated token costs about this share of a forward pass over one prompt
-_BYTES_A_VALUE: Final = 4
-_MOST_KEPT: Final = 1 << 30  # bytes
 
 
 @final
 @dataclass(eq=False)
-class Bench:
+class Bench(Outline):
     """What every stage works with."""
 
-    study: Study
     model: LensModel
-    prompts: PromptSet
     results: Results
-    _uses: tuple[type[StageSizes], ...] | None = None
-    _resid: Residuals | None = None
-    _post: Residuals | None = None
+    _resid: Residuals | None = field(default=None, init=False)
+    _post: Residuals | None = field(default=None, init=False)
 
-    def size(self, kind: type[S]) -> S:
-        """The sizes of one kind, as the question has them.
-
-        Raises:
-            ValueError: the stage that runs does not say that it `uses` them, so that it would not
-                be made again when they change.
-        """
-        if self._uses is not None and kind not in self._uses:
-            raise ValueError(f"add {kind.__name__} to what the stage `uses`: its digest needs it")
-        return self.study.sizes.of(kind)
-
-    @contextmanager
-    def using(self, kinds: tuple[type[StageSizes], ...]) -> Generator[None]:
-        """While a stage runs: no other sizes than these may be read."""
-        before, self._uses = self._uses, kinds
-        try:
-            yield
-        finally:
-            self._uses = before
+    @classmethod
+    def of(cls, study: Study, model: LensModel, prompts: PromptSet, results: Results) -> "Bench":
+        """The bench of a study whose model is loaded."""
+        return cls(study, prompts, Shape.of(model), model, results)
 
     @cached_property
     def judge(self) -> Judge:
         """Who reads answers: the study's choice, made once; set it before it is first asked for."""
         return self.study.make_judge(self.model.placement)
-
-    def split(self, name: str, pairs: int) -> PromptSet:
-        """The first pairs of each category in a split."""
-        return self.prompts.only(split=name).first(pairs)
-
-    @property
-    def train(self) -> PromptSet:
-        """The pairs that directions are fitted on."""
-        self.size(FitSizes)
-        return self._train
-
-    @cached_property
-    def _train(self) -> PromptSet:
-        return self.split("train", self.size(FitSizes).fit_pairs)
 
     @property
     def estimator(self) -> Estimator:
@@ -107,13 +74,6 @@ class Bench:
             self._post = self.model.residuals(self.train, offsets="post", progress=tick)
         return self._post
 
-    @property
-    def keeps_post(self) -> bool:
-        """Whether the residuals of `post_resid` are few enough to be kept."""
-        model = self.model
-        values = len(self.train) * model.chat.n_post * model.n_layers * model.d_model
-        return _BYTES_A_VALUE * values <= _MOST_KEPT
-
     def train_resid(self, tick: Progress = NO_PROGRESS) -> Residuals:
         """Residuals of the fitting prompts' last token at every block's input, read once."""
         if (post := self.post_resid(tick)) is not None:
@@ -122,28 +82,31 @@ class Bench:
             self._resid = self.model.residuals(self.train, progress=tick)
         return self._resid
 
-    def spread(self, prompts: PromptSet, label: Label, n: int) -> PromptSet:
-        """`n` prompts of one side, taken in turn from each category."""
-        rows = {
-            c: [p for p in prompts if p.category == c and p.label == label]
-            for c in prompts.categories
-        }
-        turns = [p for i in range(n) for group in rows.values() for p in group[i : i + 1]]
-        return PromptSet(tuple(turns[:n]))
-
 
 @final
 @dataclass(frozen=True)
 class Work:
-    """How much a stage has to do: what its progress counts, and prompt passes per count."""
+    """How much a stage has to do: what its progress counts, and what each count costs.
+
+    That is forward passes over one prompt, and tokens that are generated, at most as many.
+
+    >>> Work(10, passes=2, tokens=20).total_passes
+    40.0
+    """
 
     ticks: int
     passes: float | int = 1
+    tokens: float | int = 0
 
     @classmethod
-    def over(cls, tasks: Sized, passes: float | int = 1) -> "Work":
+    def over(cls, tasks: Sized, passes: float | int = 1, tokens: float | int = 0) -> "Work":
         """One count for each of the tasks, the very list that the stage goes through."""
-        return cls(len(tasks), passes)
+        return cls(len(tasks), passes, tokens)
+
+    @property
+    def total_passes(self) -> float:
+        """All of it in forward passes over one prompt, to which generated tokens are converted."""
+        return self.ticks * (self.passes + TOKEN * self.tokens)
 
 
 @final
@@ -183,7 +146,7 @@ class Stage:
     name: str
     title: str
     run: Callable[[Bench, Progress], Records]
-    work: Callable[[Bench], Work]
+    work: Callable[[Outline], Work]
     writes: tuple[Key[Any], ...]
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -201,6 +164,11 @@ class Stage:
         if strange:
             raise ValueError(f"stage {self.name!r} writes keys of another stage: {strange}")
         declare(self.writes)
+
+    def work_in(self, outline: Outline) -> Work:
+        """How much the stage has to do there, by the sizes that it says it `uses`."""
+        with outline.using(self.uses):
+            return self.work(outline)
 
     @property
     def schemas(self) -> dict[str, int]:
@@ -243,6 +211,6 @@ def category_directions(bench: Bench, layer: int) -> list[Direction]:
     return at_layer(category_set(bench.results), layer)
 
 
-def reading_again(bench: Bench) -> Work:
+def reading_again(bench: Outline) -> Work:
     """Reading the fitting prompts anew, where their residuals could not be kept."""
     return Work(1 if bench.keeps_post else len(bench.train))

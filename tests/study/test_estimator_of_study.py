@@ -70,7 +70,7 @@ def test_an_unknown_estimator_ends_before_anything_is_loaded(study, tmp_path):
 def test_sums_that_take_too_little_memory_are_a_gap_for_an_estimator_of_residuals(
     study, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("refusal_lens.study.stage._MOST_KEPT", 0)
+    monkeypatch.setattr("refusal_lens.study.outline._MOST_KEPT", 0)
     watch = Watch(die_in="score")
     with pytest.raises(KeyboardInterrupt):
         run_study(replace(study, estimator="median_difference"), tmp_path / "run", watch)

@@ -350,7 +350,7 @@ def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_number
     finished, study, monkeypatch, tmp_path
 ):
     results, _ = finished
-    monkeypatch.setattr("refusal_lens.study.stage._MOST_KEPT", 0)
+    monkeypatch.setattr("refusal_lens.study.outline._MOST_KEPT", 0)
     watch = Watch(die_in="score")
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "again", watch)

@@ -13,8 +13,8 @@ from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import (
-    TOKEN,
     Bench,
+    Outline,
     Records,
     Stage,
     VerdictsOf,
@@ -57,7 +57,7 @@ def answers(bench: Bench, tick: Progress) -> Records:
     return {ANSWERS: unread.judge(bench.judge)}
 
 
-def _shown(bench: Bench) -> PromptSet:
+def _shown(bench: Outline) -> PromptSet:
     """Some test prompts of each category, harmful and benign ones in turn."""
     n = bench.size(ShownSizes).shown
     test = bench.prompts.only(split="test")
@@ -75,9 +75,7 @@ STAGE: Final = Stage(
     "answers",
     "answers before and after",
     run=answers,
-    work=lambda b: Work(
-        len(_CONDITIONS) * len(_shown(b)), 3 + TOKEN * b.size(ShownSizes).shown_tokens
-    ),
+    work=lambda b: Work(len(_CONDITIONS) * len(_shown(b)), 3, b.size(ShownSizes).shown_tokens),
     writes=(ANSWERS,),
     needs=("directions", "geometry", "selection"),
     after=("contrasts",),

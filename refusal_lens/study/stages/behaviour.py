@@ -9,7 +9,7 @@ from refusal_lens.progress import Progress
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.sizes import StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stage import Bench, Records, Stage, VerdictsOf, Work
 
 BEHAVIOUR: Final = Key("behaviour", "train", Answers)
 
@@ -33,7 +33,7 @@ STAGE: Final = Stage(
     "behaviour",
     "what the model does: answers to the fitting prompts",
     run=behaviour,
-    work=lambda b: Work.over(b.train, 1 + TOKEN * b.size(BehaviourSizes).behaviour_tokens),
+    work=lambda b: Work.over(b.train, 1, b.size(BehaviourSizes).behaviour_tokens),
     writes=(BEHAVIOUR,),
     uses=(FitSizes, BehaviourSizes),
     place=10,

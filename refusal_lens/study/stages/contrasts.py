@@ -25,7 +25,7 @@ from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF, FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.other_models import half_refusing, half_refusing_scale
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, VerdictsOf, Work
 from refusal_lens.study.stages.behaviour import BEHAVIOUR, BehaviourSizes
 
 CONTRAST_ANSWERS: Final = Key("contrasts", "behaviour", Answers)
@@ -88,16 +88,16 @@ def _by_behaviour(bench: Bench, resid: Residuals, refused: Mapping[str, bool]) -
     return records
 
 
-def _answered_anew(bench: Bench) -> PromptSet:
+def _answered_anew(bench: Outline) -> PromptSet:
     """The prompts that are answered at another adapter scale."""
     return bench.split("train", bench.size(ContrastSizes).contrast_pairs)
 
 
-def _work(bench: Bench) -> Work:
-    passes = 2 + TOKEN * bench.size(BehaviourSizes).behaviour_tokens
+def _work(bench: Outline) -> Work:
+    passes, tokens = 2, bench.size(BehaviourSizes).behaviour_tokens
     if half_refusing_scale(bench) is None:
-        return Work(1, passes)  # the answers to the fitting prompts are there already
-    return Work.over(_answered_anew(bench), passes)
+        return Work(1, passes, tokens)  # the answers to the fitting prompts are there already
+    return Work.over(_answered_anew(bench), passes, tokens)
 
 
 STAGE: Final = Stage(

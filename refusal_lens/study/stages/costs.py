@@ -13,7 +13,7 @@ from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, category_directions
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work, category_directions
 
 COSTS: Final = Key("costs", "costs", Costs)
 
@@ -51,19 +51,20 @@ def costs(bench: Bench, tick: Progress) -> Records:
     return {COSTS: measure_costs(bench.model, material, edits, progress=tick)}
 
 
-def _conditions(bench: Bench, categories: Sequence[str]) -> list[tuple[str, str]]:
+def _conditions(bench: Outline, categories: Sequence[str]) -> list[tuple[str, str]]:
     """Direction and edit of each row: of the pooled direction, of some of these categories, and of
     a random direction of the pooled one's length."""
     chosen = categories[: bench.size(CostSizes).cost_categories]
     return [(name, edit) for name in (POOLED, *chosen, RANDOM) for edit in ("ablated", "added")]
 
 
-def _work(bench: Bench) -> Work:
+def _work(bench: Outline) -> Work:
     sizes = bench.size(CostSizes)
     # Twice the windows of text, of about three prompts' length; the prompts and the answers.
-    passes = 6 * sizes.cost_windows + sizes.cost_prompts * (4 + TOKEN * sizes.cost_tokens)
+    passes = 6 * sizes.cost_windows + 4 * sizes.cost_prompts
+    tokens = sizes.cost_prompts * sizes.cost_tokens
     unedited = 1
-    return Work(unedited + len(_conditions(bench, bench.prompts.categories)), passes)
+    return Work(unedited + len(_conditions(bench, bench.prompts.categories)), passes, tokens)
 
 
 STAGE: Final = Stage(

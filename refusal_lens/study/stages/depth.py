@@ -20,7 +20,7 @@ from refusal_lens.study.fitted import Gap, category_set, direction_at
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.scored import scored_categories, trust_of
-from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 from refusal_lens.study.stages.attribution import DECOMPOSITION
 from refusal_lens.study.stages.layers import CURVE
 
@@ -83,8 +83,8 @@ def _stage(suffix: str, reach: Reach) -> Stage:
     )
 
 
-def _probed(bench: Bench, reach: Reach) -> tuple[int, ...]:
-    return bench.study.layers_of(bench.model.n_layers, reach.probe_layers)
+def _probed(bench: Outline, reach: Reach) -> tuple[int, ...]:
+    return bench.study.layers_of(bench.shape.n_layers, reach.probe_layers)
 
 
 STAGES: Final = tuple(_stage(suffix, reach) for suffix, reach in REACH.items())

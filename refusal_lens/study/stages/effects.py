@@ -22,7 +22,7 @@ from refusal_lens.study.fitted import POOLED, POOLED_OF, direction_at, pooled_se
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, VerdictsOf, Work
 
 EFFECTS: Final = Key("effects", "effects", Effects)
 ABLATED: Final = Key("effects", "ablated", Answers)
@@ -82,7 +82,7 @@ def effects(bench: Bench, tick: Progress) -> Records:
     return records | {EFFECTS: Effects(layer, judge, how, tuple(rows), provenance)}
 
 
-def _tried(bench: Bench) -> tuple[str, ...]:
+def _tried(bench: Outline) -> tuple[str, ...]:
     """The directions that are tried where they are defined, the one that the run edits with first.
 
     What a model with planted refusals did is measured at another scale, and not edited with here.
@@ -92,10 +92,10 @@ def _tried(bench: Bench) -> tuple[str, ...]:
     return (first, *others, *CONTROLS)
 
 
-def _work(bench: Bench) -> Work:
+def _work(bench: Outline) -> Work:
     sizes, conditions = bench.size(EffectSizes), 1 + len(_tried(bench))
     prompts = compared_prompts(bench, sizes.effect_pairs)
-    return Work(len(prompts) * conditions, 2 + TOKEN * sizes.effect_tokens)
+    return Work(len(prompts) * conditions, 2, sizes.effect_tokens)
 
 
 def _added(d: Direction) -> Edit:

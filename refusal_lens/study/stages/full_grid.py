@@ -17,7 +17,7 @@ from refusal_lens.study.compared import (
 )
 from refusal_lens.study.key import Key
 from refusal_lens.study.other_models import half_refusing
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 from refusal_lens.study.stages.trade_off import GRID as BY_SCORES
 
 GRID: Final = Key("full_grid", "grid", Grid)
@@ -37,9 +37,9 @@ def whole_grid(bench: Bench, tick: Progress) -> Records:
     return records
 
 
-def _work(bench: Bench) -> Work:
-    passes = 2 + TOKEN * bench.size(ReadSizes).manner_tokens
-    return Work(len(compared_prompts(bench)) * len(grid_cells(bench)), passes)
+def _work(bench: Outline) -> Work:
+    tokens = bench.size(ReadSizes).manner_tokens
+    return Work(len(compared_prompts(bench)) * len(grid_cells(bench)), 2, tokens)
 
 
 STAGE: Final = Stage(

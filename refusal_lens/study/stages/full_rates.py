@@ -11,7 +11,7 @@ from refusal_lens.study.compared import STEERED_AT, ComparedSizes, compared_pair
 from refusal_lens.study.fitted import POOLED, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, Work, category_directions
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work, category_directions
 from refusal_lens.study.stages.answers import ShownSizes
 
 RATES: Final = Key("full_rates", "evaluation", Answers)
@@ -40,10 +40,10 @@ def _conditions(categories: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, edit) for name in (POOLED, *categories) for edit in ("added", "ablated")]
 
 
-def _work(bench: Bench) -> Work:
+def _work(bench: Outline) -> Work:
     conditions = 1 + len(_conditions(bench.prompts.categories))
-    passes = 2 + TOKEN * bench.size(ShownSizes).shown_tokens
-    return Work(len(compared_prompts(bench)) * conditions, passes)
+    tokens = bench.size(ShownSizes).shown_tokens
+    return Work(len(compared_prompts(bench)) * conditions, 2, tokens)
 
 
 STAGE: Final = Stage(

@@ -8,12 +8,12 @@ from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, k
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.study.attributed import category_prompts, planned, written
+from refusal_lens.study.attributed import category_prompts, measured, planned, written
 from refusal_lens.study.fitted import FitSizes, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.scored import scored_categories, scores_of
-from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, PerCategory, Records, Stage, Work
 
 KNOCK_OUT: Final = Key("knock_out", "curve", KnockOut)
 POOLED_DECOMPOSITION: Final = Key("knock_out", "decomposition", Decomposition)
@@ -86,8 +86,8 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
     )
 
 
-def _work_pooled(bench: Bench) -> Work:
-    prompts = planned(lambda: pooled_prompts(bench).prompts)
+def _work_pooled(bench: Outline) -> Work:
+    prompts = planned(lambda: pooled_prompts(measured(bench)).prompts)
     return Work(len(bench.train) + _CURVE * len(prompts) // 2)
 
 

@@ -8,7 +8,7 @@ from refusal_lens.selection import LayerCurve
 from refusal_lens.study.key import Key
 from refusal_lens.study.scored import pooled_scores
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 
 CURVE: Final = Key("layers", "curve", LayerCurve)
 
@@ -22,9 +22,9 @@ class CurveSizes(StageSizes):
     curve_layers: int = size(15, full=ALL, quick=4)
 
 
-def _places(bench: Bench) -> tuple[tuple[int, int], ...]:
+def _places(bench: Outline) -> tuple[tuple[int, int], ...]:
     """Layers of the curves, the last ones included, at the last token."""
-    layers = bench.study.layers_of(bench.model.n_layers, bench.size(CurveSizes).curve_layers)
+    layers = bench.study.layers_of(bench.shape.n_layers, bench.size(CurveSizes).curve_layers)
     return tuple((layer, -1) for layer in layers)
 
 

@@ -27,8 +27,8 @@ from refusal_lens.study.fitted import Gap, at_layer
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.stage import (
-    TOKEN,
     Bench,
+    Outline,
     Records,
     Stage,
     VerdictsOf,
@@ -78,7 +78,7 @@ def manners(bench: Bench, tick: Progress) -> Records:
     return records | _matrices(bench, read, Taught(moved, usual), {}, control=True)
 
 
-def is_planted(bench: Bench) -> bool:
+def is_planted(bench: Outline) -> bool:
     """Whether the refusal styles were planted, and no other control was asked for."""
     return bench.study.planted and bench.study.control is None
 
@@ -140,15 +140,15 @@ def _clusters(bench: Bench) -> Mapping[str, int]:
     return {} if structure is None else dict(zip(structure.mapped, structure.clusters, strict=True))
 
 
-def _pairs(bench: Bench) -> PromptSet:
+def _pairs(bench: Outline) -> PromptSet:
     """The test pairs that are answered under each direction."""
     return compared_prompts(bench, bench.size(ReadSizes).manner_pairs)
 
 
-def _work(bench: Bench) -> Work:
+def _work(bench: Outline) -> Work:
     conditions = (2 if is_planted(bench) else 1) * (1 + len(bench.prompts.categories))
-    passes = 2 + TOKEN * bench.size(ReadSizes).manner_tokens
-    return Work(len(_pairs(bench)) * conditions, passes)
+    tokens = bench.size(ReadSizes).manner_tokens
+    return Work(len(_pairs(bench)) * conditions, 2, tokens)
 
 
 STAGE: Final = Stage(

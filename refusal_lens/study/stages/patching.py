@@ -26,11 +26,11 @@ from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.score import OpeningScore, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
-from refusal_lens.study.attributed import REACH, Reach, planned, twins_only
+from refusal_lens.study.attributed import REACH, Reach, measured, planned, twins_only
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.scored import patched_categories, scores_of
-from refusal_lens.study.stage import Bench, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 
 FAST: Final = Key("patching", "fast", AttributionPatch)
 PATCHES: Final = Key("patching", "patches", PatchMap)
@@ -106,21 +106,20 @@ def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatc
 
 def _openings(bench: Bench, pairs: Sequence[Pair]) -> float:
     """How many openings are read per score, on average over pairs; a first token counts as one."""
-    if not pairs:
-        return 1.0
     scores = scores_of(bench, [p.category for p in pairs])
     read = [score_for(scores, p.category) for p in pairs]
     return fmean(len(s.openings) if isinstance(s, OpeningScore) else 1 for s in read)
 
 
 def _stage(suffix: str, reach: Reach) -> Stage:
-    def work(bench: Bench) -> Work:
-        pairs = planned(lambda: patch_pairs(bench, reach))
-        tokens = planned(
-            lambda: [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
-        )
+    def tokens_behind(bench: Bench) -> list[tuple[PatchSite, int]]:
+        return [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
+
+    def work(bench: Outline) -> Work:
+        pairs = planned(lambda: patch_pairs(measured(bench), reach))
+        tokens = planned(lambda: tokens_behind(measured(bench)))
         passes = (2 * _GRADIENT + _A_TOKEN * len(tokens)) / 2
-        return Work(2 * len(pairs), _openings(bench, pairs) * passes)
+        return Work(2 * len(pairs), passes * (_openings(measured(bench), pairs) if pairs else 1))
 
     return Stage(
         f"patching{suffix}",

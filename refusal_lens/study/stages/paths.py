@@ -23,10 +23,17 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, Label, Prompt
-from refusal_lens.study.attributed import FULL, category_prompts, planned, twins_only, written
+from refusal_lens.study.attributed import (
+    FULL,
+    category_prompts,
+    measured,
+    planned,
+    twins_only,
+    written,
+)
 from refusal_lens.study.fitted import Gap
 from refusal_lens.study.key import Key
-from refusal_lens.study.stage import Bench, PerCategory, Records, Stage, Work
+from refusal_lens.study.stage import Bench, Outline, PerCategory, Records, Stage, Work
 
 PATH: Final = Key("paths", "path", HeadPath)
 SOURCES: Final = Key("paths", "sources", HeadSources)
@@ -121,8 +128,8 @@ def _side(bench: Bench, pair: Pair, label: Label) -> Prompt:
 def _stage(i: int, category: str, suffix: str) -> Stage:
     trail = _TRAIL[suffix]
 
-    def work(bench: Bench) -> Work:
-        pairs = planned(lambda: path_pairs(bench, category, trail))
+    def work(bench: Outline) -> Work:
+        pairs = planned(lambda: path_pairs(measured(bench), category, trail))
         prompts = category_prompts(bench, category)
         return Work(3 * len(pairs) + trail.mlps * len(prompts), _PART)
 

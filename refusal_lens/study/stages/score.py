@@ -12,7 +12,7 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.study.fitted import FitSizes, Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.sizes import ALL, StageSizes, size
-from refusal_lens.study.stage import TOKEN, Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, VerdictsOf, Work
 from refusal_lens.study.stages.behaviour import BEHAVIOUR, BehaviourSizes
 
 TRUST: Final = Key("score", "trust", ScoreTrust)
@@ -40,7 +40,7 @@ def score(bench: Bench, tick: Progress) -> Records:
     return {TRUST: trust, HELD_OUT: val_read}
 
 
-def _prompts(bench: Bench) -> PromptSet:
+def _prompts(bench: Outline) -> PromptSet:
     """The held-out prompts on which scores are tried."""
     return bench.split("val", bench.size(ScoreSizes).val_pairs)
 
@@ -49,7 +49,7 @@ STAGE: Final = Stage(
     "score",
     "refusal tokens, and where a score can be trusted",
     run=score,
-    work=lambda b: Work.over(_prompts(b), 4 + TOKEN * b.size(BehaviourSizes).behaviour_tokens),
+    work=lambda b: Work.over(_prompts(b), 4, b.size(BehaviourSizes).behaviour_tokens),
     writes=(TRUST, HELD_OUT),
     needs=("behaviour",),
     uses=(FitSizes, BehaviourSizes, ScoreSizes),

@@ -31,7 +31,7 @@ from refusal_lens.study.compared import (
 )
 from refusal_lens.study.key import Key
 from refusal_lens.study.other_models import half_refusing, half_refusing_scale
-from refusal_lens.study.stage import Bench, Records, Stage, VerdictsOf, Work
+from refusal_lens.study.stage import Bench, Outline, Records, Stage, VerdictsOf, Work
 from refusal_lens.study.stages.behaviour import BehaviourSizes
 from refusal_lens.study.stages.contrasts import CONTRAST_ANSWERS, ContrastSizes
 from refusal_lens.study.stages.score import TRUST
@@ -88,17 +88,17 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
         return replace(trust, mode=untrusted, threshold={}, openings={}, auroc={}, opening_auroc={})
 
 
-def _read_too(bench: Bench, pairs: PromptSet) -> PromptSet:
+def _read_too(bench: Outline, pairs: PromptSet) -> PromptSet:
     """The pairs whose answers are read at another adapter scale, to check its scores."""
     return PromptSet(pairs.prompts[: 2 * (bench.size(ReadSizes).manner_pairs // 2)])
 
 
-def _calibrating(bench: Bench) -> PromptSet:
+def _calibrating(bench: Outline) -> PromptSet:
     """The fitting prompts on which scores are calibrated at another adapter scale."""
     return bench.split("train", bench.size(ContrastSizes).contrast_pairs)
 
 
-def _work(bench: Bench) -> Work:
+def _work(bench: Outline) -> Work:
     pairs = compared_prompts(bench)
     scores = len(pairs) * len(grid_cells(bench))
     if half_refusing_scale(bench) is None:
