@@ -98,9 +98,7 @@ def compared(
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """All ratios, a row per comparison."""
-    head = (
-        "| time of | divided by that of | target | wall time | CPU time | met | numbers differ by |"
-    )
+    head = "| ratio of | to | target | wall time | CPU time | met | numbers differ by |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *(o.row() for o in outcomes)])
 
 

@@ -24,7 +24,7 @@ def measure(setting: Setting) -> Section:
         *grown(setting, "prompts", prompt_numbers(model, base)),
         *grown(setting, "categories, as many prompts", category_numbers(setting, model)),
         *grown(setting, "layers read", layer_numbers(model, base)),
-        *grown(setting, "words per prompt, times", lengths(model, base)),
+        *grown(setting, "times as many words per prompt", lengths(model, base)),
         *[o for source in dict.fromkeys(setting.sources) for o in by_model(setting, source, base)],
     ]
     return Section(

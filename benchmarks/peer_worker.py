@@ -8,6 +8,7 @@ imported.
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -174,9 +175,9 @@ def nnsight_tasks(given: Given) -> Tasks:
         for first in range(0, len(given.texts), BATCH):
             batch = given.texts[first : first + BATCH]
             with torch.inference_mode(), model.generate(batch, **settings) as tracer:
-                out = tracer.result.save()
                 for _ in tracer.iter[: given.n_tokens]:
                     model.model.layers[given.layer - 1].output[:] += given.vector
+                out = tracer.result.save()
             made.append(out[:, -given.n_tokens :])
         return torch.cat(made)
 
@@ -195,6 +196,20 @@ PEERS: dict[str, Callable[[Given], Tasks]] = {
 }
 
 
+def begin_peak() -> None:
+    """Begin the peak of memory anew, on Linux."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        path.write_text("5")
+
+
+def memory_mib(name: str) -> float:
+    """This process's memory now (VmRSS) or at its peak (VmHWM) in MiB; 0 but on Linux."""
+    path = Path("/proc/self/status")
+    match = re.search(rf"{name}:\s+(\d+) kB", path.read_text()) if path.exists() else None
+    return int(match[1]) / 1024 if match else 0.0
+
+
 def main() -> None:
     """Answer tasks until the input ends."""
     folder, peer = Path(sys.argv[1]), sys.argv[2]
@@ -207,9 +222,11 @@ def main() -> None:
     print(json.dumps({"versions": versions, "same_tokens": given.same_tokens()}), file=answer)
     for line in sys.stdin:
         name = line.strip()
-        wall, cpu = time.perf_counter(), time.process_time()
+        begin_peak()
+        before, wall, cpu = memory_mib("VmRSS"), time.perf_counter(), time.process_time()
         made = tasks[name]()
         took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        took["rise_mib"] = max(0.0, memory_mib("VmHWM") - before)
         save_file({name: made.detach().clone().contiguous()}, folder / f"{peer}-{name}.safetensors")
         print(json.dumps(took), file=answer)
 

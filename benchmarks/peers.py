@@ -32,7 +32,7 @@ from benchmarks.setting import (
     lens,
     unending,
 )
-from benchmarks.timing import Timing, say, seconds
+from benchmarks.timing import Timing, measure_into, say
 from refusal_lens.directions import Direction
 from refusal_lens.interventions import Add
 from refusal_lens.model import Decoding, LensModel
@@ -67,14 +67,14 @@ class Worker:
         assert begun["same_tokens"], f"{peer} reads other tokens"
         self.versions: dict[str, str] = begun["versions"]
 
-    def run(self, task: str) -> tuple[float, float, Tensor]:
-        """Wall and CPU seconds of a task, and its numbers."""
+    def run(self, task: str, timing: Timing) -> None:
+        """Run a task once more and add what it took."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{task}\n")
         self.process.stdin.flush()
         took = self._line()
-        numbers = load_file(self._folder / f"{self.peer}-{task}.safetensors")[task]
-        return took["wall"], took["cpu"], numbers
+        timing.add(took["wall"], took["cpu"], took["rise_mib"])
+        timing.result = load_file(self._folder / f"{self.peer}-{task}.safetensors")[task]
 
     def _line(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -206,17 +206,12 @@ def in_turns(task: str, ours: Any, peers: Sequence[Worker], turns: int) -> dict[
     """Ours and each peer's seconds, turn by turn."""
     timings = {OURS: Timing()} | {worker.peer: Timing() for worker in peers}
     for worker in peers:  # a peer may prepare something at its first call
-        worker.run(task)
+        worker.run(task, Timing())
     ours()
     for turn in range(turns):
-
-        def keep() -> None:
-            timings[OURS].result = ours()
-
-        timings[OURS].add(*seconds(keep))
+        measure_into(timings[OURS], ours)
         for worker in peers:
-            wall, cpu, timings[worker.peer].result = worker.run(task)
-            timings[worker.peer].add(wall, cpu)
+            worker.run(task, timings[worker.peer])
         say(
             f"turn {turn + 1}, {task}: "
             + ", ".join(f"{k} {t.wall[-1]:.2f} s" for k, t in timings.items())

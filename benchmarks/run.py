@@ -12,6 +12,7 @@ Every comparison also says how far the numbers of both sides differ. Nothing her
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +66,8 @@ def measure_all(names: Sequence[str], setting: Setting, out: Path) -> list[Outco
     for name in names:
         say(f"measuring: {name}")
         section = BENCHMARKS[name](setting)
+        if not setting.whole:  # targets are of the whole size
+            section = replace(section, outcomes=[replace(o, target=None) for o in section.outcomes])
         append(out, section.markdown())
         outcomes += section.outcomes
         forget_models()

@@ -143,7 +143,7 @@ def run_of(race: Selection) -> str:
             [c.ablation for c in race.candidates],
         )
     ]
-    relaxed = f" No candidate passed: {race.relaxed}." if race.relaxed else ""
+    relaxed = f" Then: {race.relaxed}." if race.relaxed else ""
     return (
         f"The race ran {counts[0]} additions, {counts[1]} KL and {counts[2]} ablation scores of "
         f"{len(race.candidates)} each; {len(race.survivors)} are left in the end.{relaxed}"

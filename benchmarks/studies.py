@@ -34,7 +34,8 @@ def run_text(run: Path, setting: Setting) -> str:
     """The table of one run."""
     manifest: dict[str, Any] = Results.open(run).manifest
     source = manifest["question"]["source"]
-    unit = unit_of(source, setting) if find_embedded(source) or Path(source).is_dir() else None
+    here = find_embedded(source) is not None or Path(source).is_dir()
+    unit = unit_of(source, setting) if here else None
     # Only the study's own stages: attribution and the full evaluation are asked for apart.
     stages = [s.name for s in stages_of("study", ()) if s.name in manifest["seconds"]]
     seconds = {name: manifest["seconds"][name] for name in stages}

@@ -73,10 +73,8 @@ def take_turns(tasks: dict[str, Task], turns: int) -> dict[str, Timing]:
     timings = {name: Timing() for name in tasks}
     for turn in range(turns):
         for name, task in tasks.items():
-            timing = timings[name]
-            timing.result = None  # the last turn's memory is not this one's
-            timing.add(*_measured(task, timing))
-            say(f"turn {turn + 1}, {name}: {timing.wall[-1]:.2f} s")
+            measure_into(timings[name], task)
+            say(f"turn {turn + 1}, {name}: {timings[name].wall[-1]:.2f} s")
     return timings
 
 
@@ -113,7 +111,9 @@ def reset_peak() -> None:
         path.write_text("5")
 
 
-def _measured(task: Task, timing: Timing) -> tuple[float, float, float]:
+def measure_into(timing: Timing, task: Task) -> None:
+    """Run a task once more and add what it took."""
+    timing.result = None  # the memory of the turn before is not this one's
     gc.collect()
     reset_peak()
     before = psutil.Process().memory_info().rss / MIB
@@ -122,7 +122,7 @@ def _measured(task: Task, timing: Timing) -> tuple[float, float, float]:
         timing.result = task()
 
     wall, cpu = seconds(keep)
-    return wall, cpu, max(0.0, peak_memory_mib() - before)
+    timing.add(wall, cpu, max(0.0, peak_memory_mib() - before))
 
 
 def say(text: str) -> None:

@@ -98,6 +98,9 @@ def test_sections_are_appended_with_commit_machine_and_targets(tmp_path: Path, m
     out = tmp_path / "RESULTS.md"
     for _ in range(2):
         run.measure_all(["sums"], Setting(paired_things()), out)
+    small = tmp_path / "small.md"
+    run.measure_all(["sums"], Setting(paired_things(), whole=False), small)
+    assert "at most 0.5" not in small.read_text(encoding="utf-8")
     text = out.read_text(encoding="utf-8")
     assert text.count("# Benchmark results\n") == 1
     assert text.count("### Sums") == text.count("### Targets") == 2
