@@ -72,7 +72,7 @@ def measure(setting: Setting) -> Section:
     """The race to the choice, against the pipeline's scores of all candidates."""
     asked, hf = Question.of(setting), hugging_face(setting.source)
     model, every = asked.model, asked.every
-    some = every[:: math.ceil(len(every) / setting.size(MEASURED, len(every)))]
+    some = spread(every, setting.size(MEASURED, len(every)), model.chat.n_post)
     pipeline = published(
         model, hf, asked.trust.refusal_tokens, harmful=asked.harmful, harmless=asked.harmless
     )
@@ -98,6 +98,14 @@ def measure(setting: Setting) -> Section:
         {RACE: ours, f"{PIPELINE}, scaled to all": scaled, SWEEP: sweep},
         notes=run_of(race),
     )
+
+
+def spread(every: list[Direction], most: int, n_offsets: int) -> list[Direction]:
+    """At most so many of the candidates, from all layers and offsets."""
+    step = math.ceil(len(every) / most)
+    while step > 1 and math.gcd(step, n_offsets) > 1:  # else some offsets would never come
+        step += 1
+    return every[::step]
 
 
 def score_gap(
