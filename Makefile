@@ -20,10 +20,10 @@ WORKERS ?= 2
 PARALLEL = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadgroup \
 	--no-loadscope-reorder --durations 20 --durations-min 5
 
-.PHONY: help study quick test test-tl3 lint format notebooks benchmark lock clean
+.PHONY: help study quick test test-tl3 lint format notebooks bench bench-peers lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 study: .venv/.installed  ## run the study on the model that refuses by itself, or as ARGS says
 	.venv/bin/refusal-lens study $(ARGS)
@@ -55,11 +55,17 @@ format: .venv/.installed  ## let ruff sort imports and lay out the code
 notebooks: .venv/.installed  ## run the notebooks again and keep their outputs
 	.venv/bin/jupyter-execute --inplace notebooks/*.ipynb
 
-benchmark: .venv/.installed  ## measure speed and memory
-	.venv/bin/python benchmarks/run.py $(ARGS)
+bench: .venv/.installed  ## measure speed and memory; a table, appended to benchmarks/RESULTS.md
+	.venv/bin/python -m benchmarks.run $(ARGS)
+
+# Peers want other versions of transformers: environments of their own, made once.
+PEERS = .venv-peers/transformers4/.installed .venv-peers/transformers5/.installed
+
+bench-peers: .venv/.installed $(PEERS)  ## the same against steering-vectors, repeng and nnsight
+	.venv/bin/python -m benchmarks.run --only peers $(ARGS)
 
 clean:  ## remove environments, caches and builds; runs/ stays
-	rm -rf .venv .venv-tl3 build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-tl3 .venv-peers build dist .pytest_cache .ruff_cache .hypothesis
 	find refusal_lens tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is whole when `.installed` is there. The mark is made as `.installing` and renamed
@@ -89,6 +95,13 @@ endef
 
 .venv-tl3/.installed: requirements-tl3.lock pyproject.toml
 	$(call install,.venv-tl3,requirements-tl3.lock)
+
+.venv-peers/%/.installed: benchmarks/peers-%.txt
+	rm -rf $(@D) && mkdir -p .venv-peers && $(PYTHON) -m venv $(@D)
+	@if [ -n "$(TORCH_INDEX)" ]; then $(@D)/bin/python -m pip install $(PIP_FLAGS) --no-deps \
+		--index-url "$(TORCH_INDEX)" torch==$(TORCH); fi
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) torch==$(TORCH) -r $<
+	@touch $@
 
 # What pip would install for `.[dev]`, a line per package. What torch itself brings for one platform
 # (CUDA) is left out: torch names those versions, and a CPU machine wants none of them.

@@ -13,5 +13,6 @@ from refusal_lens.selection.cosmic import CosmicSelection as CosmicSelection
 from refusal_lens.selection.cosmic import cosmic_passing as cosmic_passing
 from refusal_lens.selection.cosmic import evaluation_layers as evaluation_layers
 from refusal_lens.selection.cosmic import select_cosmic as select_cosmic
+from refusal_lens.selection.race import race_candidates as race_candidates
 from refusal_lens.selection.separation import Separations as Separations
 from refusal_lens.selection.separation import measure_separation as measure_separation

@@ -193,8 +193,8 @@ def score_candidates(
                 Candidate(
                     layer=d.site.layer,
                     offset=d.offset,
-                    ablation=_mean(ablated, harmful_plain),
-                    addition=_mean(added, harmless_plain),
+                    ablation=mean_score(ablated, harmful_plain),
+                    addition=mean_score(added, harmless_plain),
                     kl=mean_estimate(kl.tolist(), 0.0),
                 )
             )
@@ -217,7 +217,8 @@ def kl_divergence(
     return (p * ((p + _KL_EPSILON).log() - (q + _KL_EPSILON).log())).sum(-1).float()
 
 
-def _mean(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -> Estimate:
+def mean_score(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -> Estimate:
+    """The mean over prompts that have a score; control: the mean of the unedited model's."""
     kept = ~torch.isnan(scores)
     base = control[~torch.isnan(control)]
     return mean_estimate(scores[kept].tolist(), float(base.mean()) if len(base) else None)
