@@ -2,9 +2,14 @@
 
 On x86 torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on CPUs of AMD and
 takes twice the time that oneDNN takes with it (benchmarks/RESULTS.md). The operators are those
-that torch's own compiler calls for linear layers on the CPU. Weights take their place twice.
+that torch's own compiler calls for linear layers on the CPU. The weights are there twice; where the
+first ones are mapped from a file, as those of safetensors are, they need no memory while nobody
+reads them.
 """
 
+import ctypes
+import mmap
+import sys
 from typing import Any, Final, final
 
 import psutil
@@ -13,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _TOLERANCE: Final = 1e-5
+_SAMPLED: Final = 64
+_PAGE_OUT: Final = 21  # MADV_PAGEOUT of Linux 5.4 and later
 
 
 @final
@@ -20,7 +27,8 @@ class PackedLinear:
     """The forward pass of a linear layer whose weight was packed; the layer stays as it is.
 
     Packed at its first use. Where gradients are on, the layer's own product is taken. Weights that
-    have changed, seen by one of about every row and column, are packed anew.
+    have changed are packed anew: torch counts changes, and those that go around its count by
+    `.data` show in 64 numbers spread over the matrix, unless they leave nearly all of it alone.
 
     >>> import torch
     >>> layer = torch.nn.Linear(8, 4)
@@ -33,7 +41,7 @@ class PackedLinear:
     def __init__(self, layer: nn.Linear) -> None:
         self._layer = layer
         self._packed: Any = None
-        self._seen: Tensor | None = None
+        self._seen: tuple[int, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         weight, bias = self._layer.weight, self._layer.bias
@@ -41,12 +49,18 @@ class PackedLinear:
             _fit(x) and _fit(weight) and weight.is_contiguous() and x.numel()
         ):
             return F.linear(x, weight, bias)
-        if self._seen is None or not torch.equal(_sample(weight), self._seen):
-            self._seen = _sample(weight).clone()
+        if self._seen is None or not self._is_as_seen(weight):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+            self._seen = _version(weight), _sample(weight).clone()
+            _set_aside(weight)
         flat = x.reshape(-1, x.shape[-1])
         y: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self._packed, bias, "none", [], None)
         return y.reshape(*x.shape[:-1], y.shape[-1])
+
+    def _is_as_seen(self, weight: Tensor) -> bool:
+        assert self._seen is not None
+        version, sample = self._seen
+        return _version(weight) == version and torch.equal(_sample(weight), sample)
 
 
 def pack_linears(model: nn.Module) -> int:
@@ -91,6 +105,26 @@ def _fit(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu"
 
 
+def _version(weight: Tensor) -> int:
+    """How often torch has changed it in place; another tensor has another address."""
+    return hash((weight.data_ptr(), 0 if weight.is_inference() else weight._version))
+
+
 def _sample(weight: Tensor) -> Tensor:
-    """One number of about every row and column."""
-    return weight.detach().view(-1)[:: weight.shape[1] + 1]
+    """Numbers spread over rows and columns: few, since each brings its page into memory."""
+    step = max(1, weight.numel() // _SAMPLED)
+    return weight.detach().view(-1)[:: step + (step % weight.shape[1] == 0)]
+
+
+def _set_aside(weight: Tensor) -> None:
+    """Let Linux take back the pages of weights that are mapped from a file, until they are read.
+
+    A hint alone: nothing is lost by it, and elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    page = mmap.PAGESIZE
+    start = -(-weight.data_ptr() // page) * page
+    length = (weight.data_ptr() + weight.nbytes - start) // page * page
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _PAGE_OUT)

@@ -215,7 +215,13 @@ class Residuals:
         prompts = self.labelled
         width = self.tensor.shape[-1]
         accumulator = StatsAccumulator(prompts.categories, self.sites, self.offsets, width)
-        accumulator.update(self.tensor, *index_axes(prompts), pair_rows(prompts))
+        (category, label), pairs = index_axes(prompts), pair_rows(prompts)
+        place = torch.zeros_like(category)
+        for c in range(len(prompts.categories)):  # float64 copies of one category at a time
+            rows = (category == c).nonzero().squeeze(1)
+            place[rows] = torch.arange(len(rows))
+            inside = place[pairs[category[pairs[:, 0]] == c]]
+            accumulator.update(self.tensor[rows], category[rows], label[rows], inside)
         return accumulator.finish(self.provenance, half_pairs=half_pairs(prompts))
 
     def save(self, folder: Path | str) -> None:

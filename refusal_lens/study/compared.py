@@ -8,9 +8,12 @@ import torch
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
+from refusal_lens.evaluation import Grid, Matched, Reading, match_refusal, measure_grid, whole_pairs
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Kind
+from refusal_lens.judges import ScoreTrust
+from refusal_lens.model import Decoding, LensModel, allow_transfer
+from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
@@ -97,6 +100,29 @@ def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
         d.category: (d, kind) for kind, directions in kinds for d in directions
     }
     return [by_name[name] for name in compared_names(bench) if name in by_name]
+
+
+def compared_grid(
+    bench: Bench,
+    model: LensModel,
+    cases: Sequence[tuple[Direction, Kind]],
+    trust: ScoreTrust | None,
+    tick: Progress,
+) -> Grid:
+    """The grid of these directions, by scores where they can be trusted, else by reading.
+
+    The directions are the study's own also where `model` is it at another scale of its adapter.
+    """
+    decoding = Decoding(bench.size(ReadSizes).manner_tokens)
+    with allow_transfer():
+        return measure_grid(
+            model,
+            cases,
+            compared_pairs(bench),
+            Reading(trust, bench.judge, decoding),
+            strengths=bench.size(ComparedSizes).strengths,
+            progress=tick,
+        )
 
 
 def matched(bench: Bench, grid: Grid, key: Key[Matched]) -> Records:

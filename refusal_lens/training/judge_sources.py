@@ -8,13 +8,14 @@ import json
 import sys
 from typing import Any, Final
 
+from refusal_lens.intervals import kappa
 from refusal_lens.resources import data_path
 
 JUDGES: Final = ("refusal", "phrase", "substring", "xstest")
 
 
 def sources_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """A row a source: n, kappa of each judge, and the refusal judge's errors.
+    """A row per source: n, kappa and its 95% interval by judge, and the refusal judge's errors.
 
     Args:
         figures: Source -> judge -> its figures.
@@ -24,7 +25,7 @@ def sources_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     rows: list[list[str]] = []
     for source, by_judge in figures.items():
         ours = by_judge["refusal"]
-        kappas = [f"{by_judge[name]['kappa']:.2f}" for name in JUDGES]
+        kappas = [_kappa(by_judge[name]) for name in JUDGES]
         errors = [ours["answers_called_refusals"], ours["refusals_missed"], ours["unclear"]]
         three = ours["kappa_three_ways"]
         rows.append(
@@ -33,6 +34,20 @@ def sources_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
         )
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _kappa(figures: dict[str, Any]) -> str:
+    """Cohen's kappa with its interval, by bootstrap of the answers that its rates stand for."""
+    refusals, answers = figures["refusals"], figures["n"] - figures["refusals"]
+    missed = round((figures["refusals_missed"] or 0) * refusals)
+    called = round((figures["answers_called_refusals"] or 0) * answers)
+    read = kappa(
+        [("refused", "refused")] * (refusals - missed)
+        + [("refused", "answered")] * missed
+        + [("answered", "refused")] * called
+        + [("answered", "answered")] * (answers - called)
+    )
+    return f"{figures['kappa']:.2f} [{read.low:.2f}, {read.high:.2f}]"
 
 
 def shipped_figures() -> dict[str, dict[str, dict[str, Any]]]:

@@ -123,6 +123,7 @@ def figures(rows: Sequence[Seen], predicted: Sequence[str]) -> dict[str, Any]:
     refuses, called = labels[full] == "refused", read[full] == "refused"
     numbers = {
         "n": int(full.sum()),
+        "refusals": int(refuses.sum()),
         "kappa": _kappa(refuses, called),
         "answers_called_refusals": float(called[~refuses].mean()) if (~refuses).any() else None,
         "refusals_missed": float((~called[refuses]).mean()) if refuses.any() else None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from refusal_lens.model import LensModel, load_model
@@ -47,11 +48,12 @@ def orthogonalised(linear: nn.Linear) -> None:
     linear.weight.data -= r[:, None] * (r @ linear.weight.data)
 
 
-def column(linear: nn.Linear) -> None:
-    linear.weight.data[:, 5] = 0.0
+def one_column(linear: nn.Linear) -> None:
+    with torch.no_grad():
+        linear.weight[:, 5] = 0.0
 
 
-@pytest.mark.parametrize("change", [halved, replaced, orthogonalised, column])
+@pytest.mark.parametrize("change", [halved, replaced, orthogonalised, one_column])
 def test_changed_weights_are_packed_anew(change: Callable[[nn.Linear], None]) -> None:
     linear, x = layer(), torch.randn(3, 24)
     product = PackedLinear(linear)
@@ -61,6 +63,22 @@ def test_changed_weights_are_packed_anew(change: Callable[[nn.Linear], None]) ->
     with torch.no_grad():
         assert not torch.allclose(product(x), before, atol=1e-3)
         assert torch.allclose(product(x), linear(x), atol=1e-5)
+
+
+def test_weights_that_are_set_aside_can_still_be_read(tmp_path: Path) -> None:
+    weight = torch.randn(512, 1024)
+    save_file({"weight": weight}, tmp_path / "weight.safetensors")
+    mapped = load_file(tmp_path / "weight.safetensors")["weight"]
+    linear = nn.Linear(1024, 512, bias=False)
+    linear.weight = nn.Parameter(mapped, requires_grad=False)
+    with torch.no_grad():
+        PackedLinear(linear)(torch.randn(2, 1024))
+    assert torch.equal(linear.weight, weight)
+    linear = layer(1024, 512)  # and those that are in memory alone
+    before = linear.weight.detach().clone()
+    with torch.no_grad():
+        PackedLinear(linear)(torch.randn(2, 1024))
+    assert torch.equal(linear.weight, before)
 
 
 def test_gradients_and_other_precisions_are_the_layers_own() -> None:

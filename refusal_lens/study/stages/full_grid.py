@@ -2,16 +2,15 @@
 
 from typing import Final
 
-from refusal_lens.evaluation import Grid, Matched, Reading, TradeOff, measure_grid
+from refusal_lens.evaluation import Grid, Matched, TradeOff
 from refusal_lens.evaluation.agreement import grids_agree
 from refusal_lens.judges import JudgeAgreement
-from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.study.compared import (
     ComparedSizes,
     ReadSizes,
     compared_directions,
-    compared_pairs,
+    compared_grid,
     compared_prompts,
     grid_cells,
     matched,
@@ -30,15 +29,7 @@ SCREENING: Final = Key("full_grid", "screening", JudgeAgreement)
 def whole_grid(bench: Bench, tick: Progress) -> Records:
     """The grid of the trade-off by generated answers alone, and whether scores agree with it."""
     model = half_refusing(bench)
-    reading = Reading(None, bench.judge, Decoding(bench.size(ReadSizes).manner_tokens))
-    grid = measure_grid(
-        model,
-        compared_directions(bench),
-        compared_pairs(bench),
-        reading,
-        strengths=bench.size(ComparedSizes).strengths,
-        progress=tick,
-    )
+    grid = compared_grid(bench, model, compared_directions(bench), None, tick)
     records: Records = {GRID: grid, TRADE_OFF: grid.trade_off()} | matched(bench, grid, MATCHED)
     by_scores = bench.results.find(BY_SCORES)
     if by_scores is not None and not bool(by_scores.generated.all()):

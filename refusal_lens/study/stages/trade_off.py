@@ -7,12 +7,10 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
     Grid,
     Matched,
-    Reading,
     Steered,
     TradeOff,
     answer_steered,
     evaluate,
-    measure_grid,
 )
 from refusal_lens.evaluation.scoring import calibrate_score
 from refusal_lens.interventions import Add
@@ -25,6 +23,7 @@ from refusal_lens.study.compared import (
     ComparedSizes,
     ReadSizes,
     compared_directions,
+    compared_grid,
     compared_pairs,
     compared_prompts,
     grid_cells,
@@ -59,23 +58,15 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
         trust = records[COMPARED_TRUST] = _calibrated(bench, model, trust)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
-    reading = Reading(trust, bench.judge, Decoding(bench.size(ReadSizes).manner_tokens))
-    with allow_transfer():  # the study's own directions, at another scale of its adapter
-        grid = measure_grid(
-            model,
-            cases,
-            pairs,
-            reading,
-            strengths=bench.size(ComparedSizes).strengths,
-            progress=tick,
-        )
+    grid = compared_grid(bench, model, cases, trust, tick)
     if model is not bench.model:
         few = _read_too(bench, pairs)
         strength = min((s for s in grid.strengths if s > 0), default=STEERED_AT)
         added = [Add(d, strength=strength) for d, kind in cases if kind == "direction"]
+        decoding = Decoding(bench.size(ReadSizes).manner_tokens)
         with allow_transfer():
             records[READ] = answer_steered(
-                model, few, added, reading.judge, decoding=reading.decoding, progress=tick
+                model, few, added, bench.judge, decoding=decoding, progress=tick
             )
     return records | {TRADE_OFF: grid.trade_off(), GRID: grid} | matched(bench, grid, MATCHED)
 
