@@ -109,7 +109,8 @@ def question(tmp_path_factory):
     prompts = paired_things()
     prompts.save(folder / "prompts.jsonl")
     model = write_refusing(folder / "model", prompts, lambda p: p.label == "refuse")
-    return Study(source=str(model), prompts=str(folder / "prompts.jsonl"), sizes=SIZES)
+    path = str(folder / "prompts.jsonl")
+    return Study(source=str(model), prompts=path, sizes=SIZES, labels="intended")
 
 
 @pytest.mark.slow
