@@ -148,6 +148,10 @@ def promoted_tokens(
 ) -> PromotedTokens:
     """The `most` tokens that a direction itself raises and lowers; random directions as control.
 
+    The direction goes through the final norm and the unembedding; a token's value is its logit in
+    standard deviations of all logits from their mean. `control` is the largest such value, on
+    average over random directions.
+
     >>> promoted_tokens(model, direction, most=2).n_random
     32
     """

@@ -43,7 +43,7 @@ _A_PASS: Final = 40  # tokens that cost as much as starting one more pass
 @final
 @dataclass(frozen=True)
 class Placebo:
-    """A control patch: at the first `pairs` pairs of each category, a random difference.
+    """The random-vector control of a patch, at the first `pairs` pairs of each category.
 
     The corrupt activation plus a random vector (isotropic, from `seed`), as long at each offset
     as the difference that is really patched in.
@@ -63,9 +63,10 @@ class PatchMap(Record):
 
     Positive is towards refusal. `corrupt[pair]` is the score of the benign prompt as it is,
     `clean[pair]` that of the should-refuse prompt, `patched[pair, site]` that of the benign prompt
-    with the patch. `placebo` is NaN for pairs without one. `alignment` says for each pair how its
-    positions correspond, and `scored_by` which log-odds its score is; `tokens` are the benign
-    prompts' at `offsets`, "…" where they differ.
+    with the patch. `placebo` is that with the random-vector control, NaN for pairs without one.
+    The recovered share of a site is (patched - corrupt) / (clean - corrupt). `alignment` says for
+    each pair how its positions correspond, and `scored_by` which log-odds its score is; `tokens`
+    are the benign prompts' at `offsets`, "…" where they differ.
 
     >>> from refusal_lens.attribution import pairs_of, writer_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=2)

@@ -123,6 +123,9 @@ def rerun_scores(
     if not isinstance(score, OpeningScore):
         return score(rerun.run(start, n_rows, hooks=hooks).logits[:, 0]).float().cpu()
     log_p: list[Tensor] = []
+    lengths = {len(opening) for opening in score.openings}
+    if rerun.continues and len(lengths) == 1 and min(lengths) > 1:
+        return score.of(_behind_one_run(score, rerun, start, n_rows, hooks))
     for opening in score.openings:
         keep = range(-start - 1, -start - 1 + len(opening))
         step = rerun.run(start, n_rows, hooks=hooks, answer=opening, keep=keep)
@@ -130,10 +133,23 @@ def rerun_scores(
     return score.of(log_p)
 
 
+def _behind_one_run(
+    score: OpeningScore, rerun: Rerun, start: int, n_rows: int, hooks: Hooks
+) -> list[Float[Tensor, " row"]]:
+    """Log-probability of each opening: the prompt's end is run once, the openings continue it."""
+    step = rerun.run(start, n_rows, hooks=hooks, use_cache=True)
+    fed = [opening[:-1] for opening in score.openings]
+    behind = rerun.follow(step.cache, n_rows, fed).logits.unflatten(0, (len(fed), n_rows))
+    return [
+        _log_p(torch.cat([step.logits, logits], 1), opening)
+        for opening, logits in zip(score.openings, behind, strict=True)
+    ]
+
+
 def rows_at_once(score: Score) -> int:
     """The largest number of rows whose logits are in memory at once."""
-    longest = max(map(len, score.openings)) if isinstance(score, OpeningScore) else 1
-    return max(1, _POSITIONS // longest)
+    positions = sum(map(len, score.openings)) if isinstance(score, OpeningScore) else 1
+    return max(1, _POSITIONS // positions)
 
 
 def _log_p(logits: Float[Tensor, "row pos d_vocab"], opening: Ids) -> Float[Tensor, " row"]:

@@ -23,7 +23,10 @@ _UNIT_WITHIN: Final = 1e-3
 class DirectionSet(Record):
     """Directions by category, offset and site. Undefined ones are NaN, with scale 0.
 
-    `count` is the number of prompts by category and label ("refuse", "comply").
+    `vectors` are of unit length, positive towards refusal; `scale` is the length of the difference,
+    `low` and `high` the coordinates along the vector of the comply side's and the refuse side's
+    mean, all in residual-stream units. `count` is the number of prompts by category and label
+    ("refuse", "comply").
 
     >>> directions.categories, directions.vectors.shape
     (('advice', 'humanizing', 'unsupported'), torch.Size([3, 13, 3, 32]))

@@ -135,10 +135,11 @@ def match_refusal(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Matched:
-    """Over-refusal of every direction at matched refusal rates, on one resampling of pairs.
+    """Over-refusal of every direction at matched refusal, all on the same bootstrap draws of pairs.
 
-    Pairs of which one side has no verdict under some direction are left out of every curve. Rates
-    that a direction does not reach are never extrapolated.
+    `rates` are shares of refused prompts, and `margin` a difference of such shares. Pairs of which
+    one side has no verdict under some direction are left out of every curve. Rates that a direction
+    does not reach are never extrapolated.
 
     >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
     >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))

@@ -62,7 +62,11 @@ def effective_dimension(products: PairProducts, d_model: int) -> Estimate:
 
 
 def remainders(products: PairProducts) -> Remainders:
-    """Each category's part along the mean of the others, and its remainder.
+    """Each category's part along the mean of the others, and its remainder, with their intervals.
+
+    `along`: corrected cosine of a category's direction with the sum of the other categories' unit
+    directions. `remainder`: share of its squared length that is left across it, 1 - along^2. Both
+    without unit; the last axis is value, low and high of the 95% jackknife interval over pairs.
 
     >>> import torch
     >>> drawn = [torch.randn(20, 32, dtype=torch.float64) + 1.0 for _ in range(3)]

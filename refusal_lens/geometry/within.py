@@ -40,8 +40,18 @@ class WithinTests(Record):
     """Permutation tests of refused against answered harmful prompts, by category.
 
     `refused` and `answered` count the prompts; a category with fewer than five in either is not
-    tested (NaN). `z` is the statistic by site, `p` that of its maximum over sites, `q` what it is
-    after Benjamini-Hochberg over the tested categories.
+    tested (NaN). `z` is by site the squared length of the difference of the two means, in standard
+    deviations from its mean over `draws` exchanges of the verdicts within the category; `p` is that
+    of its maximum over sites, `q` what it is after Benjamini-Hochberg over the tested categories.
+
+    >>> import torch
+    >>> shape = {"categories": ("advice",), "sites": (rl.Site(1),), "offset": -1, "draws": 99}
+    >>> counts = {"refused": (9,), "answered": (8,), "seed": 0, "z": torch.tensor([[4.0]])}
+    >>> small = {"p": torch.tensor([0.01]), "q": torch.tensor([0.01])}
+    >>> rl.geometry.WithinTests(**shape, **counts, **small, provenance=model.provenance()).differs(
+    ...     "advice"
+    ... )
+    True
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1

@@ -67,7 +67,8 @@ class Cosine(Condition):
     """The cosine of the stream with a direction, where the direction was fitted.
 
     Lee et al. 2024 (CAST) compare the stream with its own projection onto the direction, whose
-    sign is lost; here the cosine is signed. `at` names another site.
+    sign is lost; here the cosine is signed. It holds strictly above or below the threshold, as
+    `holds_if` says ("above", "below"). `at` names another site.
 
     >>> condition = rl.Cosine(direction, "above", 0.5)
     >>> condition.holds(direction.vector[None]), condition.holds(-direction.vector[None])

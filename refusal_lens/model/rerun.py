@@ -38,6 +38,11 @@ class Rerun:
         self._decided = decided
         self._caches: dict[int, Any] = {}
 
+    @property
+    def continues(self) -> bool:
+        """Whether several tokens at once can follow what a run has kept."""
+        return not self._backend.recurrent
+
     def start_of(self, offset: int) -> int:
         """The offset to run from, for what is to be changed at `offset`."""
         return -self._ids.shape[1] if self._backend.recurrent else offset
@@ -50,6 +55,7 @@ class Rerun:
         hooks: Hooks = (),
         answer: Ids = (),
         keep: Sequence[int] = (-1,),
+        use_cache: bool = False,
     ) -> Step:
         """`n_rows` copies from offset `start` to the prompt's end, and an answer's tokens.
 
@@ -62,7 +68,19 @@ class Rerun:
         cache = self._beginning(start)
         wide = None if cache is None else self._backend.select_cache(cache, [0] * n_rows)
         with self._feed.hooks(hooks), self._seeing(range(start, len(answer)), n_rows):
-            return self._backend.forward(ids, mask, keep=keep, cache=wide)
+            return self._backend.forward(ids, mask, keep=keep, cache=wide, use_cache=use_cache)
+
+    def follow(self, cache: Any, n_rows: int, answers: Sequence[Ids]) -> Step:
+        """Answers of equal length, each behind each of the `n_rows` of a run that kept its cache.
+
+        The first answer's rows come first. Logits come back at every token of the answers.
+        """
+        ids = torch.tensor(answers, device=self._ids.device).repeat_interleave(n_rows, 0)
+        n, new = ids.shape
+        mask = torch.ones(n, self._ids.shape[1] + new).to(self._ids)
+        wide = self._backend.select_cache(cache, [*range(n_rows)] * len(answers))
+        with self._seeing(range(new), n):
+            return self._backend.forward(ids, mask, keep=range(new), cache=wide)
 
     def _beginning(self, end: int) -> Any:
         """Keys and values of all tokens before offset `end`; None if there is no token."""

@@ -20,12 +20,12 @@ FULL: Final = "_full"  # stands behind the names of stages that measure the whol
 @final
 @dataclass(frozen=True)
 class Reach:
-    """How much is patched and probed: pairs a category, layers, and whole prompts or their ends.
+    """How much is patched and probed: pairs per category, layers, whole prompts or their ends.
 
     `whole` patches each head, too, and every token of the prompts.
     """
 
-    patch_pairs: int = 8
+    patch_pairs: int = 4
     stream_layers: int = 3
     probe_pairs: int = 10
     probe_layers: int = 10

@@ -37,9 +37,10 @@ class Study:
     `prompts` is a JSONL file or folder; `refuse` and `comply` are two plain lists in its place.
     `categories` and `layers` None mean all. `layers` are the inputs of blocks at which selection
     and layer curves may look. `control` names the model that tells content from refusal, by default
-    that of planted refusals without its adapter, and none for other models. `labels` says what
-    tells the two sides of a direction that is used in an edit: what the model did, by default, or
-    what was intended, by default where refusals are planted. Cosines are shown of both. `estimator`
+    that of planted refusals without its adapter, and none for other models. `labels` names the
+    labels that define the two classes of a direction that is used in an edit: what the model did
+    ("behaviour", the default), or what was intended ("intended", the default where refusals are
+    planted). Cosines are shown of both. `estimator`
     names what fits directions, in edits and cosines (`refusal_lens.directions.ESTIMATORS`). `judge`
     reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
     judge, or other settings of how it reads, are another question.

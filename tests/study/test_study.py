@@ -372,10 +372,9 @@ def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
     assert all("-train-" in key for key in other.first(8).ids)
 
 
-def test_the_same_command_measures_nothing_again(finished, study):
-    results, _ = finished
+def test_the_same_command_measures_nothing_again(own_run, study):
     watch = Watch()
-    run_study(study, results.folder, watch)
+    run_study(study, own_run.folder, watch)
     assert watch.done == STAGES
     assert watch.started_stages == []
 

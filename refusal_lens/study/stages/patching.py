@@ -1,8 +1,10 @@
 """Patches between refuse-side prompts and their twins."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
+from statistics import fmean
 from typing import Final
 
 from refusal_lens.attribution import (
@@ -21,6 +23,7 @@ from refusal_lens.attribution import (
     writer_sites,
 )
 from refusal_lens.attribution.components import Anatomy
+from refusal_lens.attribution.score import OpeningScore, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
 from refusal_lens.study.attributed import REACH, Reach, planned, twins_only
@@ -101,13 +104,23 @@ def _at(fast: AttributionPatch, sites: tuple[PatchSite, ...]) -> AttributionPatc
     return replace(fast, sites=sites, estimate=fast.estimate[:, columns])
 
 
+def _openings(bench: Bench, pairs: Sequence[Pair]) -> float:
+    """How many openings are read per score, on average over pairs; a first token counts as one."""
+    if not pairs:
+        return 1.0
+    scores = scores_of(bench, [p.category for p in pairs])
+    read = [score_for(scores, p.category) for p in pairs]
+    return fmean(len(s.openings) if isinstance(s, OpeningScore) else 1 for s in read)
+
+
 def _stage(suffix: str, reach: Reach) -> Stage:
     def work(bench: Bench) -> Work:
         pairs = planned(lambda: patch_pairs(bench, reach))
         tokens = planned(
             lambda: [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
         )
-        return Work(2 * len(pairs), (2 * _GRADIENT + _A_TOKEN * len(tokens)) / 2)
+        passes = (2 * _GRADIENT + _A_TOKEN * len(tokens)) / 2
+        return Work(2 * len(pairs), _openings(bench, pairs) * passes)
 
     return Stage(
         f"patching{suffix}",
