@@ -20,7 +20,7 @@ WORKERS ?= 2
 PARALLEL = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadgroup \
 	--no-loadscope-reorder --durations 20 --durations-min 5
 
-.PHONY: help study quick test test-tl3 lint format notebooks bench bench-peers lock clean
+.PHONY: help study quick test test-gpu test-tl3 lint format notebooks bench bench-peers lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ quick: .venv/.installed  ## run the tests that take two minutes
 
 test: .venv/.installed  ## run the tests
 	$(call PARALLEL,.venv) $(ARGS)
+
+test-gpu: .venv/.installed  ## run the gates, edits and quick studies on CUDA, where there is any
+	.venv/bin/python -m pytest tests/gpu -rs $(ARGS)
 
 # What touches TransformerLens; the rest does not change with its version.
 TL3_TESTS = tests/model/test_gates.py tests/model/test_interventions.py \

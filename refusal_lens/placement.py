@@ -6,6 +6,7 @@ from typing import Any, Final, final
 import torch
 
 from refusal_lens.errors import InputError
+from refusal_lens.processes import this_process
 
 AUTO: Final = "auto"
 DTYPES: Final = {
@@ -54,8 +55,13 @@ class Placement:
         """The device named, or the default.
 
         Raises:
-            InputError: this machine does not have it.
+            InputError: this machine does not have it; or a device map in one of several processes.
         """
+        if self.device_map and (n := this_process().count) > 1:
+            raise InputError(
+                f"a device map with {n} processes: each would spread its model over all cards; "
+                "start one process for a model larger than one card"
+            )
         device = _device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             n = torch.cuda.device_count()

@@ -70,6 +70,11 @@ class SideSums:
             self.pair_square.index_put_((category,), self._squared(difference), accumulate=True)
 
     @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every sum and count; those of other prompts are added to them in place."""
+        return self.count, self.total, self.square, self.n_pairs, self.pair_square
+
+    @property
     def paired(self) -> Tensor:
         """For each category, whether every prompt has its twin (bool)."""
         return (self.count == self.n_pairs[:, None]).all(1) & (self.n_pairs > 0)

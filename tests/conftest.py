@@ -19,7 +19,7 @@ from refusal_lens.model import LensModel, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 
-LONGEST_FIRST = ("embedded", "study", "model", "unit")
+LONGEST_FIRST = ("embedded", "study", "gpu", "model", "unit")
 """Folders in the order in which several workers take them, so that they end together."""
 
 

@@ -15,7 +15,7 @@ from refusal_lens.cli.judge_options import (
     chosen_judge,
     settings_of,
 )
-from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
+from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
@@ -45,6 +45,7 @@ def steer(
     tokens: Tokens = 64,
     device: Device = None,
     dtype: Dtype = None,
+    device_map: DeviceMap = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Answer one prompt as the model is, with a direction ablated, and with it added.
@@ -57,7 +58,7 @@ def steer(
     results = _results(run)
     d = direction_of(results, category, layer)
     added = f"{category} added, strength {strength:g}"
-    placement = placement_of(device, dtype, batch_size)
+    placement = placement_of(device, dtype, batch_size, device_map)
     edits = {f"{category} ablated": Ablate(d), added: Add(d, strength)}
     _compare(results, prompt, edits, tokens, placement)
 
@@ -70,6 +71,7 @@ def ablate(
     tokens: Tokens = 64,
     device: Device = None,
     dtype: Dtype = None,
+    device_map: DeviceMap = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Answer one prompt as the model is, and with a direction ablated everywhere.
@@ -81,7 +83,7 @@ def ablate(
 
     results = _results(run)
     d = direction_of(results, category, layer)
-    placement = placement_of(device, dtype, batch_size)
+    placement = placement_of(device, dtype, batch_size, device_map)
     _compare(results, prompt, {f"{category} ablated": Ablate(d)}, tokens, placement)
 
 
@@ -96,6 +98,7 @@ def evaluate(
     judge_setting: JudgeSetting = None,
     device: Device = None,
     dtype: Dtype = None,
+    device_map: DeviceMap = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
@@ -120,7 +123,7 @@ def evaluate(
     given = settings_of(endpoint, endpoint_model, judge_setting)
     name, settings = chosen_judge(asked, judge, given)
     if full or name != asked.judge or not results.has(GRID):
-        placement = placement_of(device, dtype, batch_size)
+        placement = placement_of(device, dtype, batch_size, device_map)
         _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:
         _scored(results)

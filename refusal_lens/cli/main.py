@@ -21,8 +21,9 @@ from refusal_lens.cli.judge_options import (
     chosen_judge,
     settings_of,
 )
+from refusal_lens.cli.launched import one_of_several
 from refusal_lens.cli.lists import datasets, models
-from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
+from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
@@ -104,6 +105,7 @@ def study(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    device_map: DeviceMap = None,
     batch_size: BatchSize = None,
     labels: Annotated[
         str | None,
@@ -146,7 +148,7 @@ def study(
     from refusal_lens.report.page import write_report
     from refusal_lens.study import Study, run_study, study_prompts
 
-    placement = placement_of(device, dtype, batch_size)
+    placement = placement_of(device, dtype, batch_size, device_map)
     given = settings_of(endpoint, endpoint_model, judge_setting)
     reader, settings = chosen_judge(Study(), judge, given)
     question = Study(
@@ -200,6 +202,7 @@ def attribute(
     ] = False,
     device: Device = None,
     dtype: Dtype = None,
+    device_map: DeviceMap = None,
     batch_size: BatchSize = None,
 ) -> None:
     """Measure which parts write and cause refusal in a finished run, and write its report again.
@@ -220,7 +223,7 @@ def attribute(
     from refusal_lens.tables.parts import parts_table, sources_table
 
     run = Path(Study().default_folder()) if run is None else run
-    placement = placement_of(device, dtype, batch_size)
+    placement = placement_of(device, dtype, batch_size, device_map)
     if prompt is not None:
         if full or not prompt.strip():
             what = "--full measures the whole run" if full else f"--prompt {prompt!r} is blank"
@@ -244,10 +247,12 @@ def _print_attribution(results: "Results", category: str | None) -> None:
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 wrong arguments or input, 1 a fault, 130 stopped."""
+    """Entry point: exit code 0 done, 2 wrong arguments or input, 130 stopped, 1 a fault, also of
+    another process of the run."""
     _quiet_libraries()
     try:
-        app()
+        with one_of_several():
+            app()
     except InputError as error:
         err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

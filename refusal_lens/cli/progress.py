@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from refusal_lens.processes import this_process
 from refusal_lens.study.forecast import Forecast
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
@@ -24,8 +25,11 @@ _INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
 
 
-class _TerminatedError(Exception):
-    """The process was asked to end (SIGTERM), as a cluster does at its time limit."""
+class _TerminatedError(BaseException):
+    """The process was asked to end (SIGTERM), as a cluster does at its time limit.
+
+    No `Exception`: what a library does about its faults must not swallow it.
+    """
 
 
 @contextmanager
@@ -39,6 +43,7 @@ def bars(out: Console, err: Console) -> Generator["Bars"]:
             err.print(_GO_ON)
             raise typer.Exit(_INTERRUPTED) from None
         except _TerminatedError:
+            this_process().check()  # a launcher stops all when one has died: that one is named
             err.print(_GO_ON)
             raise typer.Exit(_TERMINATED) from None
 

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Any, Final, Literal, Protocol, final, runtime_checkable
+
+from pydantic import TypeAdapter
+
+from refusal_lens.processes import this_process
 
 Outcome = Literal["refused", "complied", "partial", "unclear"]
 """What an answer does with its prompt; ``partial`` refuses and then gives substantial content."""
@@ -44,6 +48,9 @@ class Verdict:
         return ": ".join((self.outcome, *(note for note in notes if note)))
 
 
+_VERDICTS: Final[TypeAdapter[Any]] = TypeAdapter(list[Verdict])
+
+
 @runtime_checkable
 class Judge(Protocol):
     """Anything that reads an answer and gives a `Verdict`."""
@@ -83,9 +90,16 @@ def judge_all(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     >>> [verdict.outcome for verdict in judge_all(judge, pairs)]
     ['refused', 'complied']
     """
-    if isinstance(judge, BatchJudge):
+    if not isinstance(judge, BatchJudge):
+        return [judge.judge(prompt, answer) for prompt, answer in pairs]
+    here = this_process()
+    if here.count == 1:
         return judge.judge_all(pairs)
-    return [judge.judge(prompt, answer) for prompt, answer in pairs]
+    with here.apart():  # a judge may ask another one
+        read = judge.judge_all(here.part(pairs))
+    texts = here.texts(_VERDICTS.dump_json(read).decode(), f"{len(pairs)} answers read")
+    shares = [iter(_VERDICTS.validate_json(text)) for text in texts]
+    return [next(shares[i % here.count]) for i in range(len(pairs))]
 
 
 def try_judge(judge: Judge) -> None:

@@ -14,6 +14,7 @@ from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed, last_token_logits
 from refusal_lens.model.lengths import check_lengths, check_texts
 from refusal_lens.model.prefix import SharedPrefix
+from refusal_lens.model.shares import merge, share_of
 from refusal_lens.model.streams import Sweep
 from refusal_lens.progress import NO_PROGRESS, Progress
 
@@ -45,13 +46,16 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
         remedy="shorten one or leave it out",
     )
     rows = max(1, _POSITIONS // max(1, *map(len, answers)))
-    feed = replace(feed, at_most=rows)
+    feed = share_of(replace(feed, at_most=rows))
     prompts: dict[Ids, list[int]] = {}
     for row, ids in enumerate(feed.ids):
         prompts.setdefault(ids, []).append(row)
     if 2 * len(prompts) > len(feed.ids) or not _may_share(feed, answers):
-        return _one_by_one(feed, answers)
-    return _shared(feed, answers, list(prompts.values()))
+        log_probs = _one_by_one(feed, answers)
+    else:
+        log_probs = _shared(feed, answers, list(prompts.values()))
+    merge(feed, log_probs)
+    return log_probs
 
 
 def text_log_probs(

@@ -22,6 +22,7 @@ from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.reading import HookReader
 from refusal_lens.model.streams import Sweep
+from refusal_lens.processes import ALONE, Processes
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import index_axes, pair_rows
@@ -36,8 +37,9 @@ class Feed:
     """Prompts on their way through a model, with the edits that are on. Made by `model.feed`.
 
     `ids` are the token ids of each row and `names` what an error calls it. `at_most` holds the
-    batches of this feed under the size that the model's own would allow. A feed is good for as
-    long as the edits are those under which it was made.
+    batches of this feed under the size that the model's own would allow, and `share` leaves out
+    the rows that other processes run (`share_of`). A feed is good for as long as the edits are
+    those under which it was made.
 
     >>> import torch
     >>> feed = model.feed(["Why?", "How do tides end?"])
@@ -53,6 +55,7 @@ class Feed:
     size: BatchSize
     progress: Progress = NO_PROGRESS
     at_most: int | None = None
+    share: Processes = ALONE
 
     @property
     def backend(self) -> Backend:
@@ -88,6 +91,7 @@ class Feed:
         """
         units = [[row] for row in range(len(self.ids))] if units is None else units
         order = sorted(units, key=lambda unit: max(len(self.ids[row]) for row in unit))
+        order = self.share.part(order)
 
         def run(rows: list[int]) -> tuple[Batch, T]:
             try:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from refusal_lens.model.batch import Batch
 from refusal_lens.model.feed import Feed
+from refusal_lens.model.shares import merge, share_of
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import ResidualStats, StatsAccumulator, half_pairs
@@ -33,8 +34,10 @@ def residual_stats(
     """
     accumulator = StatsAccumulator(prompts.categories, sites, offsets, feed.backend.d_model)
     read = partial(read_batch, feed, sites, offsets)
-    for resid, sides in feed.paired_batches(prompts, read):
+    mine = share_of(feed)
+    for resid, sides in mine.paired_batches(prompts, read):
         accumulator.update(resid, sides.category, sides.label, sides.pairs)
+    merge(mine, *accumulator.tensors)
     return accumulator.finish(provenance, half_pairs=half_pairs(prompts))
 
 
@@ -49,10 +52,11 @@ def residuals(
     torch.Size([1, 2, 1, 32])
     """
     shape = (len(feed.ids), len(offsets), len(sites), feed.backend.d_model)
-    resid_of = torch.full(shape, torch.nan)
-    for batch, resid in feed.batches(partial(read_batch, feed, sites, offsets)):
+    resid_of, mine = torch.zeros(shape), share_of(feed)
+    for batch, resid in mine.batches(partial(read_batch, feed, sites, offsets)):
         resid_of[list(batch.rows)] = resid
-        feed.progress(len(batch.rows))
+        mine.progress(len(batch.rows))
+    merge(mine, resid_of)
     return resid_of
 
 
@@ -65,16 +69,19 @@ def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
     torch.Size([2, 300])
     """
     logits: Float[Tensor, "prompt d_vocab"] | None = None
+    mine = share_of(feed)
 
     def read(batch: Batch) -> Float[Tensor, "batch d_vocab"]:
         return feed.last_logits(batch).float().cpu()
 
-    for batch, of_batch in feed.batches(read):
+    for batch, of_batch in mine.batches(read):
         if logits is None:  # filled in place: a second copy would be large where vocabularies are
-            logits = of_batch.new_empty(len(feed.ids), of_batch.shape[1])
+            logits = of_batch.new_zeros(len(feed.ids), of_batch.shape[1])
         logits[list(batch.rows)] = of_batch
-        feed.progress(len(batch.rows))
-    assert logits is not None, "a feed has a prompt"
+        mine.progress(len(batch.rows))
+    if logits is None:  # fewer rows than processes: this one reads a row for the width alone
+        logits = torch.zeros(len(feed.ids), read(feed.batch([0])).shape[1])
+    merge(mine, logits)
     return logits
 
 

@@ -14,6 +14,7 @@ from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed, last_token_logits
 from refusal_lens.model.lengths import check_lengths
 from refusal_lens.model.prefix import SharedPrefix
+from refusal_lens.model.shares import merged_ids, share_of
 
 
 @final
@@ -90,6 +91,7 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
     )
     gap_free = backend.window is not None and longest > backend.window
     answers: list[Ids] = [()] * len(feed.ids)
+    mine = share_of(feed)
 
     def decode(batch: Batch) -> list[Ids]:
         # Each prompt draws from a stream of its own: companions don't change a sample.
@@ -99,11 +101,11 @@ def generate(feed: Feed, stops: frozenset[int], decoding: Decoding) -> list[Ids]
 
     for group in _groups(feed.ids, gap_free):
         units = [[row] for row in group]
-        for batch, rows in feed.batches(decode, units):
+        for batch, rows in mine.batches(decode, units):
             for row, answer in zip(batch.rows, rows, strict=True):
                 answers[row] = answer
-            feed.progress(len(batch.rows))
-    return answers
+            mine.progress(len(batch.rows))
+    return merged_ids(mine, answers, decoding.max_new_tokens)
 
 
 def _groups(ids: Sequence[Ids], by_length: bool) -> list[list[int]]:

@@ -70,6 +70,10 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     source = name = str(source)
     if (entry := find_embedded(source)) is not None:
         folder = None if adapter is None else Path(adapter)
+        if placement.device_map:
+            raise InputError(
+                f"device map {placement.device_map!r}: {source!r} fits one device; leave it out"
+            )
         device = placement.torch_device()
         with enough_for(f"{source!r} on {device}"):
             hf, tokenizer = load_embedded_model(entry, adapter_scale, adapter=folder)

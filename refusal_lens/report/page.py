@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
+from refusal_lens.processes import this_process
 from refusal_lens.records import write_atomic
 from refusal_lens.report.front import Panel
 from refusal_lens.report.part import Figure
@@ -59,7 +60,8 @@ def write_report(results: Results, path: Path | None = None) -> Path:
     'report.html'
     """
     path = path or results.folder / "report.html"
-    write_atomic(path, _page(Run(results)).encode())
+    if this_process().is_main:
+        write_atomic(path, _page(Run(results)).encode())
     return path
 
 

@@ -145,6 +145,11 @@ class StatsAccumulator:
         """Add a batch; `pairs` holds the rows of (refuse, comply) twins that are both in it."""
         self._sums.update(resid, Sides(category, label, pairs))
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every sum and count, to which those of other prompts may be added in place."""
+        return self._sums.tensors
+
     def finish(self, provenance: Provenance, *, half_pairs: tuple[str, ...] = ()) -> ResidualStats:
         """The statistics of all that was added."""
         categories, sites, offsets = self._axes

@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast, final
@@ -24,11 +25,13 @@ from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
+from refusal_lens.processes import this_process
 from refusal_lens.records import Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
+_LATE_S: Final = 90.0  # how late a network file system may show what another machine wrote
 
 
 @final
@@ -78,7 +81,11 @@ class Results:
         Raises:
             InputError: the folder holds the run of another question, or something else.
         """
-        folder = Path(folder)
+        with this_process().main_first("the run folder"):
+            return cls._begun(Path(folder), question)
+
+    @classmethod
+    def _begun(cls, folder: Path, question: dict[str, Any]) -> "Results":
         if (folder / "manifest.json").exists():
             results = cls.open(folder)
             if not _same(results.manifest.get("question"), question):
@@ -104,31 +111,44 @@ class Results:
         self.manifest["peak_memory_mib"] = max(
             peak_memory_mib(), self.manifest.get("peak_memory_mib", 0)
         )
-        write_json(self.folder / "manifest.json", self.manifest)
+        if this_process().is_main:
+            write_json(self.folder / "manifest.json", self.manifest)
 
     def add(self, stage: str, digest: str, records: dict[str, Record], seconds: float) -> None:
         """Write a finished stage, whole, in place of an earlier one of the same name."""
-        final_folder = self.folder / "stages" / stage
-        temporary = final_folder.with_name(f".{stage}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        for name, record in records.items():
-            save_record(record, temporary / name)
-        write_json(temporary / "stage.json", {"digest": digest, "records": sorted(records)})
-        shutil.rmtree(final_folder, ignore_errors=True)
-        temporary.rename(final_folder)
-        _flush_folder(final_folder.parent)
+        self._put(stage, {"digest": digest, "records": sorted(records)}, records)
         self.manifest["seconds"][stage] = round(seconds, 1)
         self.describe({})
 
     def drop(self, stage: str) -> None:
         """Remove a stage that no longer holds, if it is there."""
-        shutil.rmtree(self.folder / "stages" / stage, ignore_errors=True)
+        with this_process().writing(f"dropping {stage}") as mine:
+            if mine:
+                shutil.rmtree(self.folder / "stages" / stage, ignore_errors=True)
 
     def add_gap(self, stage: str, digest: str, reason: str) -> None:
         """Write that a stage can't be measured on this model, and why."""
-        self.add(stage, digest, {}, 0.0)
-        path = self.folder / "stages" / stage / "stage.json"
-        write_json(path, {"digest": digest, "records": [], "gap": reason})
+        self._put(stage, {"digest": digest, "records": [], "gap": reason}, {})
+        self.manifest["seconds"][stage] = 0.0
+        self.describe({})
+
+    def _put(self, stage: str, content: dict[str, Any], records: dict[str, Record]) -> None:
+        """One process writes the stage; then the others see it, too."""
+        final_folder = self.folder / "stages" / stage
+        with this_process().writing(f"writing {stage}") as mine:
+            if mine:
+                temporary = final_folder.with_name(f".{stage}.tmp")
+                shutil.rmtree(temporary, ignore_errors=True)
+                for name, record in records.items():
+                    save_record(record, temporary / name)
+                write_json(temporary / "stage.json", content)
+                shutil.rmtree(final_folder, ignore_errors=True)
+                temporary.rename(final_folder)
+                _flush_folder(final_folder.parent)
+        until = time.monotonic() + _LATE_S
+        while self.digest(stage) != content["digest"] and time.monotonic() < until:
+            time.sleep(0.2)
+            list(final_folder.parent.iterdir())  # makes a network file system look again
 
     def gap(self, stage: str) -> str | None:
         """Why a stage could not be measured; None if it was, or is not there yet."""
