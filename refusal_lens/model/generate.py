@@ -16,6 +16,8 @@ from refusal_lens.model.lengths import check_lengths
 from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.shares import merged_ids, share_of
 
+_PAD: Final = 0
+
 
 @final
 @dataclass(frozen=True)
@@ -117,24 +119,32 @@ def _groups(ids: Sequence[Ids], by_length: bool) -> list[list[int]]:
 
 @final
 class _Answers:
-    """The tokens of each row's answer so far, and the rows whose answer goes on."""
+    """The tokens of each row's answer so far, the rows that still run, and which have ended."""
 
     def __init__(self, n_rows: int, stops: frozenset[int]) -> None:
         self.tokens: list[list[int]] = [[] for _ in range(n_rows)]
-        self.going = list(range(n_rows))
+        self.rows = list(range(n_rows))
+        self._ended = [False] * n_rows
         self._stops = stops
 
-    def add(self, chosen: Sequence[int]) -> list[int]:
-        """Append a token to each row that goes on; the places among those of the ones left."""
-        left = [i for i, token in enumerate(chosen) if token not in self._stops]
-        self.going = [self.going[i] for i in left]
-        for row, i in zip(self.going, left, strict=True):
-            self.tokens[row].append(chosen[i])
+    def add(self, chosen: Sequence[int]) -> bool:
+        """Append a token to each row that has not ended; True while one has not."""
+        for row, token in zip(self.rows, chosen, strict=True):
+            self._ended[row] = self._ended[row] or token in self._stops
+            if not self._ended[row]:
+                self.tokens[row].append(token)
+        return not all(self._ended)
+
+    def leave(self) -> list[int]:
+        """Let the rows that have ended go; the places of the others among those that ran."""
+        left = [i for i, row in enumerate(self.rows) if not self._ended[row]]
+        self.rows = [self.rows[i] for i in left]
         return left
 
     def newest(self) -> Int64[Tensor, "batch 1"]:
-        """The last token of each row that goes on."""
-        return torch.tensor([[self.tokens[row][-1]] for row in self.going])
+        """The last token of each row that runs; an ended one is fed padding, which nobody reads."""
+        ends = [(self.tokens[row], self._ended[row]) for row in self.rows]
+        return torch.tensor([[_PAD if ended else tokens[-1]] for tokens, ended in ends])
 
 
 def _decode(
@@ -144,21 +154,23 @@ def _decode(
     decoding: Decoding,
     generators: list[torch.Generator],
 ) -> list[Ids]:
-    """Token by token; a row whose answer has ended leaves the batch."""
+    """Token by token; a row whose answer has ended leaves the batch, if its cache can be parted."""
     answers, whole = _Answers(len(batch.rows), stops), batch
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
     for place in range(decoding.max_new_tokens):
-        left = answers.add(_choose(logits, decoding, [generators[row] for row in answers.going]))
-        if not left or place == decoding.max_new_tokens - 1:
+        going = answers.add(_choose(logits, decoding, [generators[row] for row in answers.rows]))
+        if not going or place == decoding.max_new_tokens - 1:
             break
-        if len(left) < len(batch.rows):
-            batch = whole.chosen(answers.going)
-            cache = None if cache is None else prefix.backend.select_cache(cache, left)
+        if not prefix.backend.recurrent:
+            left = answers.leave()
+            if len(left) < len(batch.rows):
+                batch = whole.chosen(answers.rows)
+                cache = None if cache is None else prefix.backend.select_cache(cache, left)
         if decoding.use_cache and cache is not None:  # some recurrent models give none back
             step = prefix.follow(batch, answers.newest(), cache, n_generated=place)
             logits, cache = step.logits[:, -1], step.cache
         else:
-            tokens = [answers.tokens[row] for row in answers.going]
+            tokens = [answers.tokens[row] for row in answers.rows]
             logits, _ = last_token_logits(prefix, batch.extended(tokens))
     return [tuple(row) for row in answers.tokens]
 
