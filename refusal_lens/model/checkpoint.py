@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from refusal_lens.embedded.dequantise import forget_quantisation, plain_weights
 from refusal_lens.embedded.registry import EMBEDDED_MODELS
 from refusal_lens.errors import InputError
 from refusal_lens.memory import enough_for
@@ -55,6 +56,8 @@ def _loaded(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
         if placement.device_map:
             where["device_map"] = placement.device_map
+        if "gguf_file" in where:
+            where |= plain_weights()
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=placement.torch_dtype(config),
@@ -70,6 +73,8 @@ def _loaded(
         ) from None
     except (ValueError, KeyError, ImportError) as error:
         raise InputError(_why(source, error)) from None
+    if "gguf_file" in where:
+        forget_quantisation(model)
     check_plain(model, source)
     return model, tokenizer
 
@@ -80,7 +85,7 @@ def check_plain(model: PreTrainedModel, name: str) -> None:
     Raises:
         InputError: they are quantised.
     """
-    if getattr(model, "is_quantized", False) or hasattr(model, "hf_quantizer"):
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None):
         raise InputError(
             f"the weights of {name!r} are quantised; what an edit or an attribution reads must be "
             "plain matrices: load the model in bfloat16 without a quantization_config, or "
