@@ -56,10 +56,10 @@ class KeptStreams:
     ) -> None:
         """Keep the streams of these rows, as far as there is room."""
         for key, stream in zip(keys, resid, strict=True):
-            kept = stream[: key[1]].clone()
-            if (layer, key) not in self._streams and self._bytes + kept.nbytes <= self._most:
-                self._streams[layer, key] = kept
-                self._bytes += kept.nbytes
+            new = stream[: key[1]]
+            if (layer, key) not in self._streams and self._bytes + new.nbytes <= self._most:
+                self._streams[layer, key] = new.clone()
+                self._bytes += new.nbytes
 
 
 @final

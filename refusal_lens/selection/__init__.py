@@ -5,7 +5,6 @@ from refusal_lens.selection.arditi import Candidate as Candidate
 from refusal_lens.selection.arditi import LayerCurve as LayerCurve
 from refusal_lens.selection.arditi import Selection as Selection
 from refusal_lens.selection.arditi import eligible_layers as eligible_layers
-from refusal_lens.selection.arditi import kl_divergence as kl_divergence
 from refusal_lens.selection.arditi import passing as passing
 from refusal_lens.selection.arditi import score_candidates as score_candidates
 from refusal_lens.selection.arditi import select as select
@@ -14,5 +13,6 @@ from refusal_lens.selection.cosmic import cosmic_passing as cosmic_passing
 from refusal_lens.selection.cosmic import evaluation_layers as evaluation_layers
 from refusal_lens.selection.cosmic import select_cosmic as select_cosmic
 from refusal_lens.selection.race import race_candidates as race_candidates
+from refusal_lens.selection.scores import kl_divergence as kl_divergence
 from refusal_lens.selection.separation import Separations as Separations
 from refusal_lens.selection.separation import measure_separation as measure_separation

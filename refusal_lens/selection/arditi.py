@@ -5,24 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from refusal_lens.directions import Direction, several_directions
-from refusal_lens.evaluation.scoring import refusal_scores, scores_from_logits
-from refusal_lens.intervals import mean_estimate
-from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
+from refusal_lens.selection.scores import CandidateScores
 
 KL_LIMIT: Final = 0.1
 LAYERS_LEFT_OUT: Final = 0.2  # the last fifth
 INDUCE_LIMIT: Final = 0.0
-_KL_EPSILON: Final = 1e-6
 
 
 @final
@@ -179,49 +172,13 @@ def score_candidates(
     """
     directions = several_directions(directions)
     with model.sweeping([d.site.layer for d in directions]):
-        plain = model.logits(harmless)
-        harmless_plain = scores_from_logits(model, harmless, trust, plain)
-        harmful_plain = refusal_scores(model, harmful, trust)
+        scores = CandidateScores.against_unedited(model, trust, harmful, harmless)
         candidates: list[Candidate] = []
         for d in directions:
-            with model.editing(Ablate(d)):
-                ablated = refusal_scores(model, harmful, trust)
-                kl = kl_divergence(plain, model.logits(harmless))
-            with model.editing(Add(d, strength=1.0)):
-                added = refusal_scores(model, harmless, trust)
-            candidates.append(
-                Candidate(
-                    layer=d.site.layer,
-                    offset=d.offset,
-                    ablation=mean_score(ablated, harmful_plain),
-                    addition=mean_score(added, harmless_plain),
-                    kl=mean_estimate(kl.tolist(), 0.0),
-                )
-            )
+            ablation, addition, kl = scores.ablation(d), scores.addition(d), scores.divergence(d)
+            candidates.append(Candidate(d.site.layer, d.offset, ablation, addition, kl))
             progress(1)
     return tuple(candidates)
-
-
-def kl_divergence(
-    plain: Float[Tensor, "prompt d_vocab"], edited: Float[Tensor, "prompt d_vocab"]
-) -> Float[Tensor, " prompt"]:
-    """Sum of p log((p + 1e-6)/(q + 1e-6)) in nats, p unedited, q edited, in float64.
-
-    As in the released code of Arditi et al. 2024.
-
-    >>> import torch
-    >>> kl_divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
-    tensor([0.])
-    """
-    p, q = plain.double().softmax(-1), edited.double().softmax(-1)
-    return (p * ((p + _KL_EPSILON).log() - (q + _KL_EPSILON).log())).sum(-1).float()
-
-
-def mean_score(scores: Float[Tensor, " prompt"], control: Float[Tensor, " prompt"]) -> Estimate:
-    """The mean over prompts that have a score; control: the mean of the unedited model's."""
-    kept = ~torch.isnan(scores)
-    base = control[~torch.isnan(control)]
-    return mean_estimate(scores[kept].tolist(), float(base.mean()) if len(base) else None)
 
 
 def value_or_nan(estimate: Estimate) -> float:

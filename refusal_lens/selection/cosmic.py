@@ -26,9 +26,9 @@ from refusal_lens.records import Estimate, Record
 from refusal_lens.selection.arditi import (
     KL_LIMIT,
     first_late_layer,
-    kl_divergence,
     value_or_nan,
 )
+from refusal_lens.selection.scores import kl_divergence
 from refusal_lens.sites import Site
 
 SHARE: Final = 0.1

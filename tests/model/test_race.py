@@ -21,6 +21,7 @@ from refusal_lens.selection import (
     select,
 )
 from refusal_lens.selection.arditi import value_or_nan
+from refusal_lens.selection.scores import CandidateScores
 
 
 def trust_in(prompts: PromptSet, tokens: tuple[int, ...], untrusted: str = "") -> ScoreTrust:
@@ -130,9 +131,9 @@ def test_many_random_tables_of_scores(
         replace(a_direction(tiny_llama, c.layer, seed=i), category=str(i)) for i, c in known.items()
     ]
 
-    class Known(race._Race):
+    class Known(CandidateScores):
         @classmethod
-        def begun(cls, model, trust, harmful, harmless):
+        def against_unedited(cls, model, trust, harmful, harmless):
             harmful_plain, harmless_plain = torch.full((8,), 2.0), torch.full((8,), -4.0)
             plain = torch.zeros(8, 300)
             return cls(model, trust, harmful, harmless, plain, harmful_plain, harmless_plain)
@@ -146,7 +147,7 @@ def test_many_random_tables_of_scores(
         def divergence(self, d):
             return known[int(d.category)].kl
 
-    monkeypatch.setattr(race, "_Race", Known)
+    monkeypatch.setattr(race, "CandidateScores", Known)
     few = three_categories.first(1)
     sides = {"harmful": few.only(label="refuse"), "harmless": few.only(label="comply")}
     trust = trust_in(few, (3,))

@@ -413,14 +413,13 @@ def test_another_question_is_refused(finished, study):
         run_study(replace(study, seed=5), results.folder, Watch())
 
 
-def test_a_run_goes_on_in_its_own_precision_with_any_batches(finished, study):
-    results, _ = finished
-    held = results.manifest["dtype"]
+def test_a_run_goes_on_in_its_own_precision_with_any_batches(own_run, study):
+    held = own_run.manifest["dtype"]
     other = Placement(dtype="bfloat16")
     with pytest.raises(InputError, match=f"holds a run in {held}, and bfloat16 was asked for"):
-        run_study(study, results.folder, Watch(), other)
+        run_study(study, own_run.folder, Watch(), other)
     watch = Watch()
-    run_study(study, results.folder, watch, Placement(dtype=held, device="cpu", batch_size=5))
+    run_study(study, own_run.folder, watch, Placement(dtype=held, device="cpu", batch_size=5))
     assert watch.started_stages == []
 
 
