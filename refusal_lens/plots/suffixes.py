@@ -8,7 +8,15 @@ from plotly.subplots import make_subplots
 
 from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, Mark, faded, marks
-from refusal_lens.plots.panels import WIDTH, band, dress, layer_names, plain
+from refusal_lens.plots.panels import (
+    WIDTH,
+    band,
+    dress,
+    layer_names,
+    place,
+    plain,
+    small_panels,
+)
 from refusal_lens.plots.text import escape, estimate_text, number, percent, tick
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes import SuffixAnalysis
@@ -72,42 +80,51 @@ def plot_suffix_rates(analysis: SuffixAnalysis) -> go.Figure:
 
 
 def plot_suffix_layers(analysis: SuffixAnalysis) -> go.Figure:
-    """Mean push of each family at every layer, and how well push predicts flips there.
+    """Mean push at every layer, a panel per family, beside that of neutral texts (grey).
 
-    Bands and bars are 95% intervals; the grey curve is that of neutral texts, the dashed line
-    on the right is chance, and the dotted line the run's layer.
+    Along each layer's own direction, in distances between the class means there; bands are 95%
+    intervals, the dotted line is the run's layer.
 
     >>> plot_suffix_layers(suffixes).write_html("suffix_layers.html")
     """
-    heads = ("mean push, class distances", "AUROC of push, by layer")
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.08, subplot_titles=heads)
-    dress(figure, 400, WIDTH)
+    names = [row.family for row in analysis.families]
+    of, layers = _marks(analysis), [site.layer for site in analysis.sites]
+    families = [name for name in names if name != NEUTRAL]
+    figure = small_panels(families, {}, "push")
+    for i, family in enumerate(families):
+        row, column = place(i)
+        for name in (NEUTRAL, family):
+            value, low, high = (plain(analysis.curves[names.index(name), k]) for k in range(3))
+            mark, shown = of[name], escape(name)
+            where = {"row": row, "col": column}
+            figure.add_trace(band(layers, low, high, mark.colour, shown), **where)
+            figure.add_trace(_curve(layers, value, mark, shown), **where)
+        _guides(figure, 0.0, analysis.layer, {"row": row, "col": column})
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def plot_suffix_areas(analysis: SuffixAnalysis) -> go.Figure:
+    """How well the push at each layer tells the prompts whose refusal flips: AUROC, no fit.
+
+    Bars are 95% intervals, the dashed line is chance, the dotted one the run's layer.
+
+    >>> plot_suffix_areas(suffixes).write_html("suffix_areas.html")
+    """
+    figure = dress(go.Figure(), 340, 760)
     layers = [site.layer for site in analysis.sites]
-    of = _marks(analysis)
-    for f, family in enumerate(analysis.families):
-        value, low, high = (plain(analysis.curves[f, k]) for k in range(3))
-        mark, name = of[family.family], escape(family.family)
-        neutral = family.family == NEUTRAL
-        if neutral or family.family == analysis.families[0].family:
-            figure.add_trace(band(layers, low, high, mark.colour, name), row=1, col=1)
-        figure.add_trace(_curve(layers, value, mark, name), row=1, col=1)
     for group in analysis.groups:
         if group.reason is None:
-            figure.add_trace(_areas(layers, group), row=1, col=2)
-    line: Any = {"color": QUIET, "width": 1, "dash": "dash"}
-    for column, y in ((1, 0.0), (2, 0.5)):
-        figure.add_hline(y=y, line=line, row=1, col=column)  # pyright: ignore[reportArgumentType]
-        figure.add_vline(
-            x=analysis.layer,
-            line={"color": QUIET, "width": 1, "dash": "dot"},
-            row=1,  # pyright: ignore[reportArgumentType]
-            col=column,  # pyright: ignore[reportArgumentType]
-        )
+            figure.add_trace(_areas(layers, group))
+    _guides(figure, 0.5, analysis.layer, {})
     some = layers[:: max(1, len(layers) // 12)]
     names = dict(zip(layers, layer_names(analysis.sites), strict=True))
     figure.update_xaxes(title="layer", tickvals=some, ticktext=[names[n] for n in some])
+    figure.update_yaxes(title="AUROC of push")
     figure.update_layout(
-        margin={"l": 60, "r": 150, "t": 50, "b": 46}, legend={"x": 1.01, "y": 1, "xanchor": "left"}
+        margin={"l": 60, "r": 16, "t": 44, "b": 46},
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
     )
     return figure
 
@@ -196,15 +213,19 @@ def _dots(
     )
 
 
+def _guides(figure: go.Figure, y: float, layer: int, where: dict[str, Any]) -> None:
+    """Where nothing is shown, and the run's layer."""
+    figure.add_hline(y=y, line={"color": QUIET, "width": 1, "dash": "dash"}, **where)
+    figure.add_vline(x=layer, line={"color": QUIET, "width": 1, "dash": "dot"}, **where)
+
+
 def _curve(layers: list[int], value: list[float | None], mark: Mark, name: str) -> go.Scatter:
     return go.Scatter(
         x=layers,
         y=value,
-        mode="lines+markers",
+        mode="lines",
         name=name,
-        legendgroup=name,
         line={"color": mark.colour, "width": 1.8, "dash": mark.dash},
-        marker={"symbol": mark.symbol, "size": 5, "color": mark.colour},
         hovertemplate=f"{name}, layer %{{x}}: %{{y:.2f}}<extra></extra>",
     )
 
@@ -217,7 +238,7 @@ def _areas(layers: list[int], group: FlipGroup) -> go.Scatter:
         y=[e.value for e in estimates],
         error_y=bars | {"thickness": 1.1, "width": 0},
         mode="lines+markers",
-        name=f"AUROC, {KINDS[group.kind]}",
+        name=f"{KINDS[group.kind]} ({group.n_flips} of {group.n_rows})",
         line={"color": colour, "width": 1.6},
         marker={"size": 6, "color": colour, "symbol": "diamond" if group.kind == "lost" else "x"},
         customdata=[f"n = {e.n}, AUROC {number(e.value)}" for e in estimates],

@@ -38,6 +38,12 @@ def analyse(
     """Rates, pushes and predictions of flips from what was measured, of any number of parts.
 
     Prompts that no part holds are left out.
+
+    >>> asked = rl.suffixes.Asked(rl.make_judge("substring"), rl.Decoding(2))
+    >>> along, few = rl.suffixes.Along((direction,), 2), prompts.only(split="test")
+    >>> basis = rl.suffixes.prepare(model, few, along, asked, rl.load_suffixes()[:2])
+    >>> analyse(basis, [rl.suffixes.measure_texts(model, few, basis, asked)], draws=5).n_prompts
+    12
     """
     whole = _joined(basis, readings)
     rows = suffix_rows(basis, whole.flags, whole.push, whole.orthogonal)
@@ -193,7 +199,7 @@ def _group(
         for c, name in enumerate(basis.control_names)
     }
     units = tuple(whole.flags.units[p] for p in prompt)
-    rows = FlipRows(columns, flipped, units, tuple(text.tolist()))
+    rows = FlipRows(columns, flipped, tuple(prompt.tolist()), units, tuple(text.tolist()))
     weights = crossed_weights(units, rows.suffixes, min(draws, _SITE_DRAWS), seed)
     sign = 1.0 if kind == "lost" else -1.0
     by_site = [

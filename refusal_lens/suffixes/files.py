@@ -42,10 +42,12 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
 def _rows(path: Path) -> list[tuple[str, Any]]:
     kind = path.suffix.lower()
     if kind in _JSON:
-        return list(json_rows(path))
+        return list(json_rows(path, "suffix"))
     if kind in _TABLES:
         return [(row.where, row.values) for row in read_rows(path)]
-    return [(f"{path.name}, suffix {i}", line) for i, line in enumerate(text_lines(path), 1)]
+    return [
+        (f"{path.name}, suffix {i}", line) for i, line in enumerate(text_lines(path, "suffix"), 1)
+    ]
 
 
 def _suffix(row: Any, number: int, where: str) -> Suffix:

@@ -36,11 +36,13 @@ Columns = Mapping[str, Float[np.ndarray, " row"]]
 class FlipRows:
     """Rows of prompts under suffixes: what was measured, and whether the verdict flipped.
 
-    `units` are the prompts, a pair as one; `columns` the quantities by name, not standardised.
+    `units` are the prompts with a pair as one, which is what is held out and drawn as a whole;
+    `columns` the quantities by name, not standardised.
     """
 
     columns: Columns
     flipped: Bool[np.ndarray, " row"]
+    prompts: tuple[Hashable, ...]
     units: tuple[Hashable, ...]
     suffixes: tuple[Hashable, ...]
 
@@ -81,20 +83,20 @@ def predict_flips(
 
     >>> import numpy as np
     >>> push = np.arange(64.0) % 8
-    >>> units, suffixes = [i // 8 for i in range(64)], [i % 8 for i in range(64)]
-    >>> rows = FlipRows({"push": push}, push > 3, tuple(units), tuple(suffixes))
+    >>> asked, suffixes = tuple(i // 8 for i in range(64)), tuple(i % 8 for i in range(64))
+    >>> rows = FlipRows({"push": push}, push > 3, asked, asked, suffixes)
     >>> predict_flips(rows, ["push"], name="push", draws=20).auroc.value
     1.0
     """
     x, y = design(rows.columns, columns), rows.flipped
     weights = crossed_weights(rows.units, rows.suffixes, draws, seed)
     score = held_out_scores(x, y, rows.units, rows.suffixes, seed=seed)
-    control = _permuted(rows, x, seed)
+    control = _permuted(rows, x, seed, times=max(1, min(_PERMUTATIONS, draws // 20)))
     return Prediction(
         name=name,
         columns=tuple(columns),
         auroc=auroc_estimate(score, y, weights, control),
-        within=within_auroc_estimate(score, y, rows.units, weights),
+        within=within_auroc_estimate(score, y, rows.prompts, weights),
         coefficients=_coefficients(x, y, weights),
     )
 
@@ -154,7 +156,7 @@ def _score(
 
 
 def _fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
-    model = LogisticRegression(C=_RIDGE)
+    model = LogisticRegression(C=_RIDGE, solver="newton-cholesky")  # quick with few columns
     return cast(Any, model).fit(x, y, sample_weight=weight)
 
 
@@ -190,11 +192,11 @@ def _coefficients(
     )
 
 
-def _permuted(rows: FlipRows, x: np.ndarray, seed: int) -> float:
+def _permuted(rows: FlipRows, x: np.ndarray, seed: int, *, times: int) -> float:
     """Mean held-out AUROC with outcomes shuffled over rows: chance, unless something leaks."""
     rng, areas = np.random.default_rng(seed + 1), list[float]()
     none = np.zeros((0, len(x)))
-    for k in range(_PERMUTATIONS):
+    for k in range(times):
         shuffled = rng.permutation(rows.flipped)
         score = held_out_scores(x, shuffled, rows.units, rows.suffixes, seed=seed + k)
         areas.append(auroc_estimate(score, shuffled, none).value or 0.5)

@@ -105,7 +105,7 @@ def prepare(
 
     >>> along, asked = Along((direction,), 2), Asked(rl.make_judge("substring"), rl.Decoding(2))
     >>> prepare(model, prompts, along, asked, rl.load_suffixes()[:3]).tokens
-    (8, 36, 51)
+    (8, 35, 47)
     """
     texts = texts_for(model, labelled(prompts), distinct(suffixes))
     answers = _answers(model, prompts, asked, progress)

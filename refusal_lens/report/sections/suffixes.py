@@ -2,7 +2,12 @@
 
 from typing import Final
 
-from refusal_lens.plots.suffixes import plot_suffix_layers, plot_suffix_rates, plot_suffix_shifts
+from refusal_lens.plots.suffixes import (
+    plot_suffix_areas,
+    plot_suffix_layers,
+    plot_suffix_rates,
+    plot_suffix_shifts,
+)
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
@@ -18,7 +23,7 @@ from refusal_lens.tables.suffixes import (
 
 _NAMES: Final = (
     *("suffix_findings", "suffix_families", "suffix_rates", "suffix_layers"),
-    *("suffix_predictions", "suffix_gaps", "suffix_shifts", "suffix_table"),
+    *("suffix_predictions", "suffix_gaps", "suffix_areas", "suffix_shifts", "suffix_table"),
 )
 
 
@@ -35,10 +40,13 @@ def _parts(run: Run) -> Parts:
         "suffix_families": families_table(analysis),
         "suffix_rates": Figure(plot_suffix_rates(analysis), rows),
         "suffix_layers": Figure(
-            plot_suffix_layers(analysis), "Push of each family and AUROC of push, layer by layer"
+            plot_suffix_layers(analysis), "Mean push of each family of suffixes, layer by layer"
         ),
         "suffix_predictions": predictions_table(analysis) if predicted else "",
         "suffix_gaps": " ".join(filter(None, map(flip_sentence, analysis.groups))),
+        "suffix_areas": Figure(plot_suffix_areas(analysis), "AUROC of push, layer by layer")
+        if predicted
+        else "",
         "suffix_shifts": Figure(
             plot_suffix_shifts(analysis),
             "Push against orthogonal shift of each prompt that is refused without a suffix",

@@ -15,7 +15,7 @@ from refusal_lens.suffixes.records import SuffixAnalysis
 
 @pytest.fixture(scope="module")
 def planted() -> SuffixAnalysis:
-    return synthetic.analysis(draws=60)
+    return synthetic.analysis(draws=40)
 
 
 def test_the_family_that_pushes_loses_refusals_and_the_idle_one_does_not(planted):

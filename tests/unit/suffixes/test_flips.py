@@ -1,5 +1,7 @@
 """Regression of flips: what is planted is found, held out by prompt and by suffix."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,8 @@ def planted(strength=3.0, seed=0) -> FlipRows:
         "orthogonal shift": rng.normal(size=N_SUFFIXES)[suffix] + rng.normal(size=len(suffix)),
     }
     flipped = rng.random(len(push)) < 1 / (1 + np.exp(-(strength * push - 1)))
-    return FlipRows(columns, flipped, tuple(prompt.tolist()), tuple(suffix.tolist()))
+    asked = tuple(prompt.tolist())
+    return FlipRows(columns, flipped, asked, asked, tuple(suffix.tolist()))
 
 
 def test_flips_that_depend_on_push_alone_give_push_alone_a_weight():
@@ -75,9 +78,9 @@ def test_neither_a_suffix_nor_a_prompt_is_seen_by_the_fit_that_predicts_it():
 
 def test_too_few_flips_prompts_or_suffixes_have_a_reason():
     rows = planted()
-    few = FlipRows(rows.columns, np.arange(len(rows.flipped)) < 3, rows.units, rows.suffixes)
+    few = replace(rows, flipped=np.arange(len(rows.flipped)) < 3)
     assert few.reason == "3 of 800 rows flipped; expected at least 10 that did and not"
-    one = FlipRows(rows.columns, rows.flipped, rows.units, (0,) * 800)
+    one = replace(rows, suffixes=(0,) * 800)
     assert one.reason == "1 suffixes; expected at least 4, one per fold"
 
 
