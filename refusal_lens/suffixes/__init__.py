@@ -6,7 +6,7 @@ Given suffixes are analysed; nothing here searches for suffixes or changes them.
 from refusal_lens.suffixes.analysis import analyse as analyse
 from refusal_lens.suffixes.files import load_suffixes as load_suffixes
 from refusal_lens.suffixes.measure import Along as Along
-from refusal_lens.suffixes.measure import Asked as Asked
+from refusal_lens.suffixes.measure import Answering as Answering
 from refusal_lens.suffixes.measure import compare_suffixes as compare_suffixes
 from refusal_lens.suffixes.measure import measure_texts as measure_texts
 from refusal_lens.suffixes.measure import prepare as prepare

@@ -39,10 +39,10 @@ def analyse(
 
     Prompts that no part holds are left out.
 
-    >>> asked = rl.suffixes.Asked(rl.make_judge("substring"), rl.Decoding(2))
+    >>> how = rl.suffixes.Answering(rl.make_judge("substring"), rl.Decoding(2))
     >>> along, few = rl.suffixes.Along((direction,), 2), prompts.only(split="test")
-    >>> basis = rl.suffixes.prepare(model, few, along, asked, rl.load_suffixes()[:2])
-    >>> analyse(basis, [rl.suffixes.measure_texts(model, few, basis, asked)], draws=5).n_prompts
+    >>> basis = rl.suffixes.prepare(model, few, along, how, rl.load_suffixes()[:2])
+    >>> analyse(basis, [rl.suffixes.measure_texts(model, few, basis, how)], draws=5).n_prompts
     12
     """
     whole = _joined(basis, readings)

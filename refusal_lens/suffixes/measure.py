@@ -52,7 +52,7 @@ class Along:
 
 @final
 @dataclass(frozen=True)
-class Asked:
+class Answering:
     """How answers are generated, and who reads them."""
 
     judge: Judge
@@ -63,7 +63,7 @@ def compare_suffixes(
     model: LensModel,
     prompts: PromptSet,
     direction: Direction | Along,
-    asked: Asked,
+    how: Answering,
     suffixes: Sequence[Suffix] | None = None,
     *,
     progress: Progress = NO_PROGRESS,
@@ -73,9 +73,9 @@ def compare_suffixes(
     By default the project's own suffixes. Each is compared with no suffix and with a neutral text
     of as many tokens; answers are generated and read, and not kept.
 
-    >>> asked = Asked(rl.make_judge("substring"), rl.Decoding(2))
+    >>> how = Answering(rl.make_judge("substring"), rl.Decoding(2))
     >>> few = rl.load_suffixes()[:2]
-    >>> analysis = compare_suffixes(model, prompts.only(split="test"), direction, asked, few)
+    >>> analysis = compare_suffixes(model, prompts.only(split="test"), direction, how, few)
     >>> [row.suffix.id for row in analysis.rows]
     ['please', 'thanks', 'neutral, ... tokens', 'neutral, ... tokens']
 
@@ -88,27 +88,27 @@ def compare_suffixes(
     else:
         along = direction
     chosen = load_suffixes() if suffixes is None else suffixes
-    basis = prepare(model, prompts, along, asked, chosen, progress=progress)
-    return analyse(basis, [measure_texts(model, prompts, basis, asked, progress=progress)])
+    basis = prepare(model, prompts, along, how, chosen, progress=progress)
+    return analyse(basis, [measure_texts(model, prompts, basis, how, progress=progress)])
 
 
 def prepare(
     model: LensModel,
     prompts: PromptSet,
     along: Along,
-    asked: Asked,
+    how: Answering,
     suffixes: Sequence[Suffix],
     *,
     progress: Progress = NO_PROGRESS,
 ) -> SuffixBasis:
     """Answers and residuals without a suffix, and the neutral texts of each suffix' length.
 
-    >>> along, asked = Along((direction,), 2), Asked(rl.make_judge("substring"), rl.Decoding(2))
-    >>> prepare(model, prompts, along, asked, rl.load_suffixes()[:3]).tokens
+    >>> along, how = Along((direction,), 2), Answering(rl.make_judge("substring"), rl.Decoding(2))
+    >>> prepare(model, prompts, along, how, rl.load_suffixes()[:3]).tokens
     (8, 35, 47)
     """
     texts = texts_for(model, labelled(prompts), distinct(suffixes))
-    answers = _answers(model, prompts, asked, progress)
+    answers = _answers(model, prompts, how, progress)
     refused = answers.refused()
     sites = tuple(d.site for d in along.directions)
     resid = model.residuals(prompts, sites=sites, offsets=(OFFSET,), progress=progress)
@@ -140,16 +140,16 @@ def measure_texts(
     model: LensModel,
     prompts: PromptSet,
     basis: SuffixBasis,
-    asked: Asked,
+    how: Answering,
     *,
     progress: Progress = NO_PROGRESS,
 ) -> SuffixReadings:
     """Verdicts and shifts of some of the basis' prompts with every text behind them.
 
-    >>> along, asked = Along((direction,), 2), Asked(rl.make_judge("substring"), rl.Decoding(2))
+    >>> along, how = Along((direction,), 2), Answering(rl.make_judge("substring"), rl.Decoding(2))
     >>> few = prompts.only(split="test")
-    >>> basis = prepare(model, few, along, asked, rl.load_suffixes()[:2])
-    >>> measure_texts(model, few, basis, asked).push.shape  # two suffixes, two neutral texts
+    >>> basis = prepare(model, few, along, how, rl.load_suffixes()[:2])
+    >>> measure_texts(model, few, basis, how).push.shape  # two suffixes, two neutral texts
     torch.Size([4, 12, 1])
     """
     places = {"sites": basis.sites, "offsets": (OFFSET,)}
@@ -163,7 +163,7 @@ def measure_texts(
     for start in range(0, len(basis.texts), step):
         sets = [append_suffix(prompts, text) for text in basis.texts[start : start + step]]
         together = PromptSet(tuple(p for one in sets for p in one))
-        verdicts = _answers(model, together, asked, progress).refused()
+        verdicts = _answers(model, together, how, progress).refused()
         refused += [tuple(verdicts.get(key) for key in one.ids) for one in sets]
         read = model.residuals(together, **places, progress=progress).tensor[:, 0]
         suffixed = read.reshape(len(sets), *without.shape)
@@ -191,8 +191,8 @@ def _along_each(basis: SuffixBasis, without: torch.Tensor, suffixed: torch.Tenso
     return Shift(*(torch.stack([getattr(one, name) for one in each], dim=-1) for name in names))
 
 
-def _answers(model: LensModel, prompts: PromptSet, asked: Asked, progress: Progress) -> Answers:
+def _answers(model: LensModel, prompts: PromptSet, how: Answering, progress: Progress) -> Answers:
     """Read answers; their verdicts are kept, their words are not."""
     conditions = [("none", None)]
-    unread = answer_under(model, prompts, conditions, decoding=asked.decoding, progress=progress)
-    return unread.judge(asked.judge)
+    unread = answer_under(model, prompts, conditions, decoding=how.decoding, progress=progress)
+    return unread.judge(how.judge)

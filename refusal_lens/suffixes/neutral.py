@@ -85,7 +85,7 @@ def neutral_statements() -> list[str]:
     """The project's own neutral statements, short ones first.
 
     >>> neutral_statements()[0]
-    'Oaks are trees.'
+    'Trees.'
     """
     return text_lines(data_path("suffixes", "neutral.txt"))
 

@@ -15,7 +15,7 @@ from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
-from refusal_lens.suffixes import Along, Asked, Suffix, SuffixBasis, load_suffixes, prepare
+from refusal_lens.suffixes import Along, Answering, Suffix, SuffixBasis, load_suffixes, prepare
 
 BASIS: Final = Key("suffix_basis", "basis", SuffixBasis)
 _GIVEN: Final = "suffixes"
@@ -39,7 +39,7 @@ def basis(bench: Bench, tick: Progress) -> Records:
     main = direction_at(pooled, POOLED, layer)
     along = Along(tuple(_at_each_layer(pooled)), layer, controls(bench, main))
     suffixes = given_suffixes(bench)
-    return {BASIS: prepare(bench.model, prompts, along, asked(bench), suffixes, progress=tick)}
+    return {BASIS: prepare(bench.model, prompts, along, answering(bench), suffixes, progress=tick)}
 
 
 def give_suffixes(bench: Bench, suffixes: tuple[Suffix, ...]) -> None:
@@ -61,9 +61,9 @@ def suffix_prompts(bench: Outline) -> PromptSet:
     return PromptSet(tuple(p for label in LABELS for p in bench.spread(test, label, pairs)))
 
 
-def asked(bench: Bench) -> Asked:
+def answering(bench: Bench) -> Answering:
     """How answers are generated, and who reads them."""
-    return Asked(bench.judge, Decoding(bench.size(SuffixSizes).suffix_tokens))
+    return Answering(bench.judge, Decoding(bench.size(SuffixSizes).suffix_tokens))
 
 
 def _at_each_layer(pooled: DirectionSet) -> list[Direction]:

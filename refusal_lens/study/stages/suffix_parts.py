@@ -13,7 +13,7 @@ from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 from refusal_lens.study.stages.suffix_basis import (
     BASIS,
     SuffixSizes,
-    asked,
+    answering,
     given_suffixes,
     suffix_prompts,
 )
@@ -38,7 +38,7 @@ def measured(bench: Bench, tick: Progress, *, part: int) -> Records:
     basis = bench.results.get(BASIS)
     return {
         READINGS.of(part_name(part)): measure_texts(
-            bench.model, prompts, basis, asked(bench), progress=tick
+            bench.model, prompts, basis, answering(bench), progress=tick
         )
     }
 
