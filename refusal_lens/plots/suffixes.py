@@ -21,10 +21,16 @@ from refusal_lens.plots.text import escape, estimate_text, number, percent, tick
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes import SuffixAnalysis
 from refusal_lens.suffixes.neutral import NEUTRAL
-from refusal_lens.suffixes.records import FlipGroup, SuffixRow
+from refusal_lens.suffixes.records import Against, FlipGroup, SuffixRow
 
 KINDS: Final = {"lost": "refusals lost", "gained": "refusals gained"}
 _KIND_COLOURS: Final = {"lost": BENIGN, "gained": REFUSE}
+_HEADS: Final = (
+    "refused: harmful (red),<br>benign (blue)",
+    "change of the refusal rate",
+    "change against a neutral<br>text of equal length",
+    "push (positive: away from<br>refusal), class distances",
+)
 _ROW: Final = 19
 _LEFT: Final = 230
 
@@ -38,44 +44,31 @@ def plot_suffix_rates(analysis: SuffixAnalysis) -> go.Figure:
     >>> plot_suffix_rates(suffixes).write_html("suffix_rates.html")
     """
     rows = analysis.rows
-    heads = (
-        "refused: harmful (red),<br>benign (blue)",
-        "change of the refusal rate",
-        "change against a neutral<br>text of equal length",
-        "push (positive: away from<br>refusal), class distances",
-    )
     figure = make_subplots(
-        rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=heads
+        rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=_HEADS
     )
     dress(figure, 130 + _ROW * len(rows), WIDTH)
     for shift, colour, side in ((-0.16, REFUSE, "harmful"), (0.16, BENIGN, "benign")):
         estimates: list[Estimate] = [getattr(row, side) for row in rows]
         _add(figure, 1, _dots(rows, estimates, [colour] * len(rows), f"{side} refused", shift))
-        if (
-            control := rows[0].harmful if side == "harmful" else rows[0].benign
-        ).control is not None:
-            _line(figure, 1, control.control, colour)
+        if estimates[0].control is not None:
+            _line(figure, 1, estimates[0].control, colour)
     colours = _colours(analysis)
-    panels = (
-        (2, "change", [row.change for row in rows], "no suffix"),
-        (3, "change against neutral text", [row.change_neutral for row in rows], "neutral text"),
+    panels: tuple[tuple[int, list[Estimate | None], Against], ...] = (
+        (2, [row.change for row in rows], "no suffix"),
+        (3, [row.change_neutral for row in rows], "neutral text"),
     )
-    for column, name, estimates, against in panels:
+    for column, changes, against in panels:
         tests = [row.test(against) for row in rows]
-        open_dots = [test is None or test.q > 0.05 for test in tests]
-        _add(figure, column, _dots(rows, estimates, colours, name, 0.0, open_dots))
-        _line(figure, column, 0.0, QUIET)
-    _add(figure, 4, _dots(rows, [row.push for row in rows], colours, "push", 0.0))
-    _line(figure, 4, 0.0, QUIET)
-    figure.update_xaxes(tickformat=".0%", col=1, range=[-0.03, 1.03])
-    for column in (2, 3):
+        hollow = [test is None or test.q > 0.05 for test in tests]
+        name = f"change against {against}"
+        _add(figure, column, _dots(rows, changes, colours, name, 0.0, hollow))
         figure.update_xaxes(tickformat="+.0%", col=column)
-    figure.update_yaxes(
-        range=[len(rows) - 0.4, -0.6],
-        tickvals=list(range(len(rows))),
-        ticktext=[tick(row.suffix.text, 34) for row in rows],
-    )
-    figure.update_layout(margin={"l": _LEFT, "r": 14, "t": 74, "b": 34}, showlegend=False)
+    _add(figure, 4, _dots(rows, [row.push for row in rows], colours, "push", 0.0))
+    for column in (2, 3, 4):
+        _line(figure, column, 0.0, QUIET)
+    figure.update_xaxes(tickformat=".0%", col=1, range=[-0.03, 1.03])
+    _name_rows(figure, rows)
     return figure
 
 
@@ -172,6 +165,15 @@ def _colours(analysis: SuffixAnalysis) -> list[str]:
     return [
         of[row.suffix.family if i < n else NEUTRAL].colour for i, row in enumerate(analysis.rows)
     ]
+
+
+def _name_rows(figure: go.Figure, rows: Sequence[SuffixRow]) -> None:
+    figure.update_yaxes(
+        range=[len(rows) - 0.4, -0.6],
+        tickvals=list(range(len(rows))),
+        ticktext=[tick(row.suffix.text, 34) for row in rows],
+    )
+    figure.update_layout(margin={"l": _LEFT, "r": 14, "t": 74, "b": 34}, showlegend=False)
 
 
 def _add(figure: go.Figure, column: int, trace: go.Scatter) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.directions.direction import several_directions
@@ -48,6 +50,12 @@ class Along:
                 f"{wrong[0]!r} is not at offset {OFFSET}; suffixes are compared at the template's "
                 "last token"
             )
+
+    @property
+    def control_vectors(self) -> Float[Tensor, "control d_model"]:
+        """The unit controls, one per row."""
+        vectors = [d.vector for d in self.controls]
+        return torch.stack(vectors) if vectors else torch.zeros(0, len(self.directions[0].vector))
 
 
 @final
@@ -127,9 +135,7 @@ def prepare(
         scale=torch.tensor([d.scale for d in along.directions]),
         centre=resid.tensor[:, 0].double().mean(0).float(),
         control_names=tuple(d.category for d in along.controls),
-        controls=torch.stack([d.vector for d in along.controls])
-        if along.controls
-        else torch.zeros(0, model.d_model),
+        controls=along.control_vectors,
         judge=answers.judge_name,
         decoding=answers.decoding,
         provenance=model.provenance(prompts),
@@ -152,20 +158,18 @@ def measure_texts(
     >>> measure_texts(model, few, basis, how).push.shape  # two suffixes, two neutral texts
     torch.Size([4, 12, 1])
     """
-    places = {"sites": basis.sites, "offsets": (OFFSET,)}
-    without = model.residuals(prompts, **places, progress=progress).tensor[:, 0]
-    per_text = without.numel() * without.element_size()
-    step = max(1, _MOST_BYTES // max(1, per_text))
+    without = _last_tokens(model, prompts, basis, progress)
+    step = max(1, _MOST_BYTES // max(1, without.numel() * without.element_size()))
     refused: list[tuple[bool | None, ...]] = []
     shifts: list[Shift] = []
-    control_push: list[torch.Tensor] = []
+    control_push: list[Tensor] = []
     at = [s.layer for s in basis.sites].index(basis.layer)
     for start in range(0, len(basis.texts), step):
         sets = [append_suffix(prompts, text) for text in basis.texts[start : start + step]]
         together = PromptSet(tuple(p for one in sets for p in one))
         verdicts = _answers(model, together, how, progress).refused()
         refused += [tuple(verdicts.get(key) for key in one.ids) for one in sets]
-        read = model.residuals(together, **places, progress=progress).tensor[:, 0]
+        read = _last_tokens(model, together, basis, progress)
         suffixed = read.reshape(len(sets), *without.shape)
         shifts.append(_along_each(basis, without, suffixed))
         delta = (without[:, at] - suffixed[:, :, at]).double()
@@ -181,7 +185,14 @@ def measure_texts(
     )
 
 
-def _along_each(basis: SuffixBasis, without: torch.Tensor, suffixed: torch.Tensor) -> Shift:
+def _last_tokens(
+    model: LensModel, prompts: PromptSet, basis: SuffixBasis, progress: Progress
+) -> Float[Tensor, "prompt site d_model"]:
+    sites, offsets = basis.sites, (OFFSET,)
+    return model.residuals(prompts, sites=sites, offsets=offsets, progress=progress).tensor[:, 0]
+
+
+def _along_each(basis: SuffixBasis, without: Tensor, suffixed: Tensor) -> Shift:
     """The shift at each site along its own direction, sites last."""
     each = [
         shift_along(basis.vectors[s], without[:, s], suffixed[:, :, s], basis.centre[s])

@@ -11,24 +11,24 @@ from refusal_lens.suffixes.records import Against, FlipGroup, SuffixRow
 from refusal_lens.tables.table import Cell, Table
 
 _LEVEL: Final = 0.05
+_HEAD: Final = (
+    "suffix",
+    "family",
+    "tokens (neutral)",
+    "harmful refused",
+    "benign refused",
+    "change",
+    "lost, gained; q",
+    "change against neutral",
+    "lost, gained; q",
+    "push",
+    "orthogonal shift",
+    "efficiency",
+)
 
 
 def suffixes_table(analysis: SuffixAnalysis) -> Table:
     """A row per suffix: rates, changes with their tests, push, orthogonal shift, efficiency."""
-    head = (
-        "suffix",
-        "family",
-        "tokens (neutral)",
-        "harmful refused",
-        "benign refused",
-        "change",
-        "lost, gained; q",
-        "change against neutral",
-        "lost, gained; q",
-        "push",
-        "orthogonal shift",
-        "efficiency",
-    )
     rows = tuple(
         (
             Cell(visible(row.suffix.text)),
@@ -57,7 +57,7 @@ def suffixes_table(analysis: SuffixAnalysis) -> Table:
         f"{tests} tests; * q ≤ .05. Push and orthogonal shift in distances between the class "
         f"means ({analysis.scale:.3g}). Brackets: 95%."
     )
-    return Table(caption, head, rows)
+    return Table(caption, _HEAD, rows)
 
 
 def families_table(analysis: SuffixAnalysis) -> Table:
