@@ -88,7 +88,7 @@ def _joined(basis: SuffixBasis, readings: Sequence[SuffixReadings]) -> _Whole:
     ids = [key for part in readings for key in part.ids]
     kept = [i for i, key in enumerate(basis.ids) if key in set(ids)]
     order = [ids.index(basis.ids[i]) for i in kept]
-    at = [s.layer for s in basis.sites].index(basis.layer)
+    at = basis.at
     push = torch.cat([r.push for r in readings], dim=1)[:, order].double()
     orthogonal = torch.cat([r.orthogonal for r in readings], dim=1)[:, order, at].double()
     texts = [[v for r in readings for v in r.refused[t]] for t in range(len(basis.texts))]

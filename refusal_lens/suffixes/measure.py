@@ -163,7 +163,6 @@ def measure_texts(
     refused: list[tuple[bool | None, ...]] = []
     shifts: list[Shift] = []
     control_push: list[Tensor] = []
-    at = [s.layer for s in basis.sites].index(basis.layer)
     for start in range(0, len(basis.texts), step):
         sets = [append_suffix(prompts, text) for text in basis.texts[start : start + step]]
         together = PromptSet(tuple(p for one in sets for p in one))
@@ -172,7 +171,7 @@ def measure_texts(
         read = _last_tokens(model, together, basis, progress)
         suffixed = read.reshape(len(sets), *without.shape)
         shifts.append(_along_each(basis, without, suffixed))
-        delta = (without[:, at] - suffixed[:, :, at]).double()
+        delta = (without[:, basis.at] - suffixed[:, :, basis.at]).double()
         control_push.append(torch.einsum("tpd,cd->ctp", delta, basis.controls.double()))
     return SuffixReadings(
         ids=prompts.ids,

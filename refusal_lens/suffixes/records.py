@@ -58,6 +58,11 @@ class SuffixBasis(Record):
         """Every text that is put behind the prompts, suffixes before neutral texts."""
         return (*self.suffixes, *dict.fromkeys(self.neutral))
 
+    @property
+    def at(self) -> int:
+        """Where `layer` is among the sites."""
+        return [site.layer for site in self.sites].index(self.layer)
+
     def neutral_place(self, i: int) -> int:
         """Where in `texts` the neutral text for suffix i is."""
         return self.texts.index(self.neutral[i])

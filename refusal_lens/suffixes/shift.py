@@ -24,6 +24,9 @@ from refusal_lens.residuals import Residuals
 class Shift:
     """What suffixes did to the residuals of prompts; float64, NaN where undefined.
 
+    Push and orthogonal shift have the axes of connectivity, and may have further ones before them:
+    several suffixes behind the same prompts.
+
     Attributes:
         connectivity: Coordinate on the direction without the suffix, residual-stream units.
         cosine: Cosine of the centred residual without the suffix to the direction.
@@ -33,16 +36,16 @@ class Shift:
 
     connectivity: Float[Tensor, "*rows"]
     cosine: Float[Tensor, "*rows"]
-    push: Float[Tensor, "*rows"]
-    orthogonal: Float[Tensor, "*rows"]
+    push: Float[Tensor, "*more"]
+    orthogonal: Float[Tensor, "*more"]
 
     @property
-    def length(self) -> Float[Tensor, "*rows"]:
+    def length(self) -> Float[Tensor, "*more"]:
         """Length of the whole shift: by Pythagoras, of push and orthogonal shift together."""
         return torch.hypot(self.push, self.orthogonal)
 
     @property
-    def efficiency(self) -> Float[Tensor, "*rows"]:
+    def efficiency(self) -> Float[Tensor, "*more"]:
         """Push divided by orthogonal shift; NaN where nothing is orthogonal."""
         return torch.where(self.orthogonal > 0, self.push / self.orthogonal, torch.nan)
 
