@@ -51,7 +51,8 @@ class FlipRows:
         """Why nothing can be fitted; None where it can."""
         flips, n = int(self.flipped.sum()), len(self.flipped)
         if min(flips, n - flips) < LEAST_FLIPS:
-            return f"{flips} of {n} rows flipped; expected at least {LEAST_FLIPS} that did and not"
+            least = f"at least {LEAST_FLIPS} that did and {LEAST_FLIPS} that did not"
+            return f"{flips} of {n} rows flipped; expected {least}"
         for what, names in (("prompts", self.units), ("suffixes", self.suffixes)):
             if len({*names}) < FOLDS:
                 return f"{len({*names})} {what}; expected at least {FOLDS}, one per fold"

@@ -79,7 +79,7 @@ def test_neither_a_suffix_nor_a_prompt_is_seen_by_the_fit_that_predicts_it():
 def test_too_few_flips_prompts_or_suffixes_have_a_reason():
     rows = planted()
     few = replace(rows, flipped=np.arange(len(rows.flipped)) < 3)
-    assert few.reason == "3 of 800 rows flipped; expected at least 10 that did and not"
+    assert few.reason.startswith("3 of 800 rows flipped; expected at least 10 that did and 10")
     one = replace(rows, suffixes=(0,) * 800)
     assert one.reason == "1 suffixes; expected at least 4, one per fold"
 
