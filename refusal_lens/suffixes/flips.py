@@ -4,6 +4,7 @@ Rows are crossed, one per prompt and suffix. A prediction is held out in both: t
 predicts a row saw neither its prompt (nor the prompt's twin) nor its suffix.
 """
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,6 +12,7 @@ from typing import Any, Final, cast, final
 
 import numpy as np
 from jaxtyping import Bool, Float
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from refusal_lens.intervals import LEVEL
@@ -158,7 +160,9 @@ def _score(
 
 def _fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
     model = LogisticRegression(C=_RIDGE, solver="newton-cholesky")  # quick with few columns
-    return cast(Any, model).fit(x, y, sample_weight=weight)
+    with warnings.catch_warnings():  # where its line search ends early it goes on by L-BFGS
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return cast(Any, model).fit(x, y, sample_weight=weight)
 
 
 def _folds(names: Sequence[Hashable], rng: np.random.Generator) -> np.ndarray:

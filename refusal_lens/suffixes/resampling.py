@@ -88,7 +88,7 @@ def _weighted_share(
     counted: Float[np.ndarray, "flip other"],
     weights: Weights,
     flipped: Bool[np.ndarray, " row"],
-) -> Float[np.ndarray, " draw"]:
+) -> Float[np.ndarray, " defined"]:
     of_a, of_b = weights[:, flipped], weights[:, ~flipped]
     total = ((of_a @ counted) * of_b).sum(1)
     won = ((of_a @ (wins * counted)) * of_b).sum(1)
