@@ -25,6 +25,7 @@ from support.synthetic.geometry import (
 from support.synthetic.independence import independence
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
+from support.synthetic.suffixes import analysis as suffixes
 
 FEW: Final = CATEGORIES[:4]
 
@@ -60,6 +61,7 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "estimators": estimators,
     "transfer": transfer,
     "independence": independence,
+    "suffixes": suffixes,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),
