@@ -19,6 +19,7 @@ from . import report as report
 from . import residuals as residuals
 from . import selection as selection
 from . import study as study
+from . import suffixes as suffixes
 from . import tables as tables
 from .attribution import decompose as decompose
 from .attribution import patch as patch
@@ -77,5 +78,8 @@ from .sites import Site as Site
 from .study import Results as Results
 from .study import Study as Study
 from .study import run_study as run_study
+from .suffixes import Suffix as Suffix
+from .suffixes import append_suffix as append_suffix
+from .suffixes import load_suffixes as load_suffixes
 
 __version__: str

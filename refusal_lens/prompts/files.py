@@ -103,7 +103,12 @@ def _lines(path: Path) -> list[Any]:
     if not path.is_file():
         raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
     if path.suffix in {".json", ".jsonl"}:
-        return [_request(row, where) for where, row in _json_rows(path)]
+        return [_request(row, where) for where, row in json_rows(path)]
+    return text_lines(path)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file without outer blanks; blank lines are passed over."""
     lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
     if not any(lines):
         raise InputError(f"{path.name} is empty; expected one request a line")
@@ -119,7 +124,7 @@ def _utf8(path: Path) -> str:
         ) from None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Where each row of a JSON list or a JSONL file stands, and the row."""
     text = _utf8(path)
     lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
