@@ -185,7 +185,9 @@ def _decode(
     whole = batch
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
     for place in range(decoding.max_new_tokens):
-        going = answers.add(choose_tokens(logits, decoding, [generators[row] for row in answers.rows]))
+        going = answers.add(
+            choose_tokens(logits, decoding, [generators[row] for row in answers.rows])
+        )
         if not going or place == decoding.max_new_tokens - 1:
             break
         if not prefix.backend.recurrent:

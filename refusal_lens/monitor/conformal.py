@@ -2,8 +2,8 @@
 
 Scores of n held-out unedited prompts calibrate. If a further unedited prompt is exchangeable with
 them, its score exceeds the k-th smallest with probability at most 1 - k / (n + 1), without any
-assumption on the distribution (Vovk et al. 2005; Lei et al. 2018). With k = ceil((n + 1)(1 - alpha))
-that is at most alpha: the "+ 1" is the finite-sample correction.
+assumption on the distribution (Vovk et al. 2005; Lei et al. 2018). With
+k = ceil((n + 1)(1 - alpha)) that is at most alpha: the "+ 1" is the finite-sample correction.
 """
 
 import math
