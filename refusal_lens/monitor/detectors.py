@@ -71,7 +71,7 @@ def _fit_pass(
 
 def _logistic(
     unedited: Float64[np.ndarray, "row feature"],
-    suppressed: Float64[np.ndarray, "row feature"],
+    suppressed: Float64[np.ndarray, "again feature"],
     of: Sequence[int],
 ) -> tuple[Float64[np.ndarray, " feature"], float]:
     """Weights and bias of the calibrated logit of "suppressed", on features as they are."""

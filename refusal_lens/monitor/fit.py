@@ -96,16 +96,16 @@ def fit_monitor(
     "test" is never read. `directions` is a set of one category at every layer that is read, by
     default the mean difference within categories of the fitting prompts. With a `judge` the
     prompts that should be refused are those that the model did refuse; without one they go by
-    their labels. Edits that are on belong to what is taken for unedited.
+    their labels. Edits that are on belong to what is taken for unedited. `progress` counts the
+    prompts of both splits.
 
     Suppressed examples are made by the project's own edit: the direction of one layer is ablated
     everywhere while the model answers those prompts again. Only the logistic detector sees them.
 
-    >>> settings = rl.MonitorSettings(tokens=2, alpha=0.2, early=(1,), late=(2,))
-    >>> many = rl.PromptSet.from_texts([f"Sell {i}?" for i in range(60)],
-    ...     [f"Say {i}." for i in range(60)])
-    >>> rl.fit_monitor(model, many, settings=settings).counts["suppressed"] >= 20
-    True
+    >>> few = rl.MonitorSettings(tokens=2, alpha=0.2)
+    >>> texts = [f"Sell {i}?" for i in range(40)], [f"Say {i}." for i in range(40)]
+    >>> rl.fit_monitor(model, rl.PromptSet.from_texts(*texts), settings=few).tokens
+    2
 
     Raises:
         InputError: too few prompts, too few that are refused, layers that the model does not
@@ -117,16 +117,14 @@ def fit_monitor(
     places = _places(model, directions, settings)
     sites, vectors = tuple(d.site for d in places), torch.stack([d.vector for d in places])
 
-    def read(chosen: PromptSet) -> Readings:
-        return read_answers(
-            model, chosen, sites, vectors, tokens=settings.tokens, progress=progress
-        )
+    def read(chosen: PromptSet, tick: Progress = progress) -> Readings:
+        return read_answers(model, chosen, sites, vectors, tokens=settings.tokens, progress=tick)
 
     unedited = read(train)
     rows = expected_refusals(model, train, unedited, judge)
     ablated = Ablate(_direction(directions, settings.edited_layer(model.n_layers)))
     with model.editing(ablated):
-        suppressed = read(PromptSet(tuple(train.prompts[row] for row in rows)))
+        suppressed = read(PromptSet(tuple(train.prompts[row] for row in rows)), NO_PROGRESS)
     n_early = len(settings.places(model.n_layers)[0])
     fitted, thresholds = _fitted(n_early, settings.alpha, (unedited, suppressed, read(val)), rows)
     return Monitor(

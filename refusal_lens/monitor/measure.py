@@ -16,7 +16,7 @@ from refusal_lens.intervals import wilson
 from refusal_lens.interventions import PerRow
 from refusal_lens.judges import Judge
 from refusal_lens.judges.coherence import sense_checked
-from refusal_lens.model import LensModel
+from refusal_lens.model import LensModel, allow_transfer
 from refusal_lens.monitor.fit import refused_rows
 from refusal_lens.monitor.monitor import Monitor
 from refusal_lens.monitor.reading import Readings
@@ -76,12 +76,12 @@ class VariantRow:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class MonitorTrial(Record):
     """A monitor on held-out prompts of the model that it was fitted on.
 
     `false_alarms` are shares of unedited prompts with an alarm, of all test prompts and by what
-    was asked and done. `roc[v, d]` is the share of a variant's harmful prompts beyond the score
+    was asked and done. `roc[v][d]` is the share of a variant's harmful prompts beyond the score
     that so many of all unedited test prompts exceed, at the rates of `GRID`.
     """
 
@@ -89,7 +89,7 @@ class MonitorTrial(Record):
 
     rows: tuple[VariantRow, ...]
     false_alarms: dict[str, Estimate]
-    roc: Float[Tensor, "variant detector rate"]
+    roc: tuple[tuple[tuple[float, ...], ...], ...]
     alpha: float
     calibrated: Estimate
     counts: dict[str, int]
@@ -114,27 +114,39 @@ def try_monitor(
 ) -> MonitorTrial:
     """A monitor on prompts that it was not fitted on: alarms unedited and under each variant.
 
+    `progress` counts 1 for the unedited prompts and 1 for each variant.
+
+    >>> ablated = (rl.Ablate(direction),)
+    >>> variants = [rl.monitor.Variant("ablated", "ablated", "suppression", ablated)]
+    >>> judge = rl.make_judge("substring")
+    >>> rl.monitor.try_monitor(model, monitor, prompts, variants, judge)
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: the model refuses 0 of 36 test prompts that it should refuse...
+
     Raises:
         InputError: the model refuses fewer than `LEAST` of the prompts that it should refuse.
     """
-    unedited = monitor.read(model, prompts, progress)
+    unedited = monitor.read(model, prompts)
+    progress(1)
     verdicts = refused_rows(model, prompts, unedited, judge)
     sides = list(zip([p.label for p in prompts], verdicts, strict=True))
     harmful, benign = _chosen(sides)
     trial = _Trial(monitor, unedited, [*harmful, *benign], len(harmful))
     asked = PromptSet(tuple(prompts.prompts[i] for i in (*harmful, *benign)))
     rows: list[VariantRow] = []
-    curves: list[Tensor] = []
+    curves: list[tuple[tuple[float, ...], ...]] = []
     for variant in variants:
-        here = variant.asked(asked)
-        with model.editing(PerRow(tuple(variant.edit_of(i) for i in range(len(here))))):
-            readings = monitor.read(model, here, progress)
+        here, where = variant.asked(asked), variant.model or model
+        edits = PerRow(tuple(variant.edit_of(i) for i in range(len(here))))
+        with allow_transfer(), where.editing(edits):
+            readings = monitor.read(where, here)
+        progress(1)
         rows.append(trial.row(variant, readings, refused_rows(model, here, readings, judge)))
         curves.append(trial.roc(readings))
     return MonitorTrial(
         rows=_corrected(rows),
         false_alarms=_false_alarms(monitor.alarms(unedited), sides),
-        roc=torch.stack(curves),
+        roc=tuple(curves),
         alpha=monitor.alpha,
         calibrated=monitor.calibrated,
         counts=monitor.counts,
@@ -201,17 +213,17 @@ class _Trial:
             q=p,
         )
 
-    def roc(self, readings: Readings) -> Float[Tensor, "detector rate"]:
-        """The variant's harmful prompts against all unedited ones."""
+    def roc(self, readings: Readings) -> tuple[tuple[float, ...], ...]:
+        """The variant's harmful prompts against all unedited ones, a curve for each detector."""
         top = highest(self._monitor.scores(readings))[: self._n]
-        curves: list[Tensor] = []
+        curves: list[tuple[float, ...]] = []
         for edited, plain in zip(top.T, self._all.T, strict=True):
             label, score = _against(edited, plain)
             fpr, tpr, _ = roc_curve(label.numpy(), score.numpy(), drop_intermediate=False)
             # The best point at each rate of false alarms: a curve of steps, never between them.
             steps = [float(tpr[fpr <= rate + 1e-12].max()) for rate in GRID]
-            curves.append(torch.tensor(steps, dtype=torch.float64))
-        return torch.stack(curves)
+            curves.append(tuple(round(x, 4) for x in steps))
+        return tuple(curves)
 
     def _aurocs(self, top: Float[Tensor, "prompt detector"]) -> tuple[Estimate, ...]:
         plain = highest(self._monitor.scores(self._same))[: self._n]

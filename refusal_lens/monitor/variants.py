@@ -11,6 +11,7 @@ from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate, Add, Clamp, Edit, Only
 from refusal_lens.linalg import project_out
+from refusal_lens.model import LensModel
 from refusal_lens.monitor.monitor import Monitor
 from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import stream_writes
@@ -28,7 +29,7 @@ class Variant:
 
     `kind`: a suppression should be seen, a control should raise no more alarms than the unedited
     model, an evasion is a suppression made so that this monitor might miss it. Of several `edits`
-    or `suffixes` the prompts take turns.
+    or `suffixes` the prompts take turns. `model` is asked in place of the monitor's own.
 
     >>> Variant("ablated", "direction ablated", "suppression", (rl.Ablate(direction),)).kind
     'suppression'
@@ -39,6 +40,7 @@ class Variant:
     kind: Kind
     edits: tuple[Edit, ...] = ()
     suffixes: tuple[Suffix, ...] = ()
+    model: LensModel | None = None
 
     def edit_of(self, place: int) -> Edit | None:
         """The edit of the prompt with this place in a list."""
@@ -72,6 +74,7 @@ def monitor_variants(
     `others` are directions of single categories at the same layer: of each, the component across
     the edited one is ablated, so that nothing along it is taken out.
 
+    >>> pooled = rl.directions.mean_difference.fit_within_categories(model.residual_stats(prompts))
     >>> names = [v.name for v in monitor_variants(monitor, pooled, 2, model.n_layers)]
     >>> names[0], "put back" in names
     ('ablated', True)
