@@ -36,7 +36,6 @@ class StreamStep:
     resid: Float[Tensor, "row site d_model"] | None
 
 
-@torch.inference_mode()
 def stream_answers(
     feed: Feed,
     batch: Batch,
@@ -61,11 +60,12 @@ def stream_answers(
     cache: Any = None
     for place in range(decoding.max_new_tokens):
         reader = _reader(batch, rows, sites, cache) if place < passes else None
-        with nullcontext() if reader is None else feed.hooks(reader.hooks()):
-            logits, cache = _forward(feed, batch, rows, cache, decoding)
-        resid = None if reader is None else reader.residuals(sites, feed.backend.d_model)[:, 0]
-        for row, token in zip(rows, choose_tokens(logits, decoding, generators), strict=True):
-            row.add(token, stops)
+        with torch.inference_mode():  # not while the caller has the step
+            with nullcontext() if reader is None else feed.hooks(reader.hooks()):
+                logits, cache = _forward(feed, batch, rows, cache, decoding)
+            resid = None if reader is None else reader.residuals(sites, feed.backend.d_model)[:, 0]
+            for row, token in zip(rows, choose_tokens(logits, decoding, generators), strict=True):
+                row.add(token, stops)
         yield StreamStep(tuple(row.newest for row in rows), resid)
         if all(row.ended for row in rows):
             return

