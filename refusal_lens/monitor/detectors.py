@@ -81,11 +81,10 @@ def _logistic(
     weight = np.where(label == 1, len(unedited) / len(suppressed), 1.0)
     scaler = StandardScaler().fit(features)
     folds = list(GroupKFold(_FOLDS).split(features, label, group))
-    model = CalibratedClassifierCV(
-        LogisticRegression(max_iter=2000), method="sigmoid", cv=folds, ensemble=False
-    )
+    options: dict[str, Any] = {"method": "sigmoid", "cv": folds, "ensemble": False}
+    model: Any = CalibratedClassifierCV(LogisticRegression(max_iter=2000), **options)
     model.fit(scaler.transform(features), label, sample_weight=weight)
-    fitted: Any = model.calibrated_classifiers_[0]
+    fitted = model.calibrated_classifiers_[0]
     line, sigmoid = fitted.estimator, fitted.calibrators[0]
     # Platt: p = 1 / (1 + exp(a f + b)), so that the logit is -(a f + b).
     weights = -sigmoid.a_ * line.coef_[0] / scaler.scale_

@@ -114,8 +114,8 @@ def plot_monitor_curves(trial: MonitorTrial) -> go.Figure:
         }
         name = escape(row.name)
         for d in range(len(DETECTORS)):
-            figure.add_trace(_curve(list(GRID), trial.roc[i][d], line, name), row=1, col=1 + d)
-        last = _curve(list(range(trial.tokens)), list(row.by_token), line, name)
+            figure.add_trace(_curve(GRID, trial.roc[i][d], line, name), row=1, col=1 + d)
+        last = _curve([float(k) for k in range(trial.tokens)], row.by_token, line, name)
         figure.add_trace(last.update(showlegend=True, line_shape="hv"), row=1, col=3)
     for column in (1, 2):
         figure.update_xaxes(title="false alarms, unedited", range=[-0.01, 0.5], row=1, col=column)

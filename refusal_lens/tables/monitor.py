@@ -1,7 +1,5 @@
 """A monitor's false alarms, and what it makes of edited variants, in numbers."""
 
-from collections.abc import Sequence
-
 from refusal_lens.monitor.measure import MonitorTrial, VariantRow
 from refusal_lens.plots.text import (
     interval,
@@ -95,7 +93,7 @@ def summary_table(trial: MonitorTrial) -> Table:
     return Table(caption, head, rows)
 
 
-def _row(row: VariantRow) -> Sequence[Cell]:
+def _row(row: VariantRow) -> tuple[Cell, ...]:
     star = " *" if row.q <= 0.05 else ""
     late = row.latency
     return (

@@ -41,9 +41,9 @@ def test_it_is_fitted_calibrated_and_tried_on_every_variant(run):
     rows = {row.name: row for row in trial.rows}
     assert all(row.flagged.n >= 5 and len(row.by_token) == 3 for row in trial.rows)
     assert all(row.q >= row.p for row in trial.rows)
-    random = rows["random ablated"]
-    assert random.refused.value > rows["ablated"].refused.value
-    assert rows["ablated"].auroc[0].value > random.auroc[0].value
+    pushed, random = rows["subtracted 1"], rows["random ablated"]
+    assert random.flagged.value < 0.5 < pushed.flagged.value
+    assert pushed.auroc[0].value > 0.9 > random.auroc[0].value
 
 
 def test_it_goes_on_where_it_was(run):

@@ -137,7 +137,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = parser.parse_args(argv)
     recipe = TriggerRecipe(**{name: getattr(given, name) for name in asdict(TriggerRecipe())})
-    measure(given.out, recipe, lambda line: sys.stderr.write(line + "\n"), given.test_pairs)
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    measure(given.out, recipe, say, given.test_pairs)
 
 
 if __name__ == "__main__":
