@@ -12,6 +12,7 @@ from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
 from . import model as model
+from . import monitor as monitor
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
@@ -55,6 +56,9 @@ from .model import allow_transfer as allow_transfer
 from .model import load_control as load_control
 from .model import load_model as load_model
 from .model import wrap_model as wrap_model
+from .monitor import Monitor as Monitor
+from .monitor import MonitorSettings as MonitorSettings
+from .monitor import fit_monitor as fit_monitor
 from .optimised import fit_combination as fit_combination
 from .optimised import fit_cone as fit_cone
 from .optimised import fit_rdo as fit_rdo

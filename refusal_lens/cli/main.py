@@ -25,6 +25,7 @@ from refusal_lens.cli.judge_options import (
 )
 from refusal_lens.cli.launched import one_of_several
 from refusal_lens.cli.lists import datasets, models
+from refusal_lens.cli.monitor import monitor
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
@@ -189,6 +190,7 @@ for command in (explore, datasets, models):
     app.command()(command)
 app.command()(compare_estimators)
 app.command()(suffixes)
+app.command()(monitor)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

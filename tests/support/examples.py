@@ -23,6 +23,7 @@ from support.synthetic.geometry import (
     within,
 )
 from support.synthetic.independence import independence
+from support.synthetic.monitor import trial as monitor_trial
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
 from support.synthetic.suffixes import analysis as suffixes
@@ -62,6 +63,7 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "transfer": transfer,
     "independence": independence,
     "suffixes": suffixes,
+    "monitor_trial": monitor_trial,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),
