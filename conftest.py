@@ -6,6 +6,7 @@
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
     results      a run folder with directions and a chosen layer, as a study leaves it
+    sae          a top-k sparse autoencoder of 64 latents at the input of layer 2, not trained
 
 The examples of figures also use records such as a study writes, `tests/support/examples.py` lists
 them. Each is made when an example first names it. An example runs in an empty folder of its own.
@@ -73,7 +74,8 @@ def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     namespace = request.getfixturevalue("doctest_namespace")
     code = "".join(example.source for example in request.node.dtest.examples)
     named = {*re.findall(r"\w+", code)}
-    for name in named & {"rl", "model", "prompts", "directions", "direction", "results"}:
+    whole = {"rl", "model", "prompts", "directions", "direction", "results", "sae"}
+    for name in named & whole:
         namespace[name] = request.getfixturevalue(f"example_{name}")
     if ".plots" in request.node.dtest.name:
         from support.examples import RECORDS, record
@@ -135,3 +137,10 @@ def example_results(tmp_path_factory: pytest.TempPathFactory):
     from support.examples import write_run
 
     return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def example_sae(example_model):
+    from support.sparse import random_sae
+
+    return random_sae(example_model.d_model)
