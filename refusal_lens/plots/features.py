@@ -19,7 +19,7 @@ def plot_features(cards: FeatureCards, tests: FiringTests, *, titles: Titles = N
     A dot marks categories in whose list the latent is. Red is more on refused prompts; grey was
     not tested, since the latent fires too rarely there.
 
-    >>> plot_features(cards, tests_of_latents).write_html("features.html")
+    >>> plot_features(cards, latent_tests).write_html("features.html")
     """
     titles = titles_of(titles, tests.categories)
     latents = [card.latent for card in cards.cards]
@@ -60,7 +60,7 @@ def plot_features(cards: FeatureCards, tests: FiringTests, *, titles: Titles = N
     return figure
 
 
-def _hovers(tests: FiringTests, latent: int, titles: dict[str, str] | Titles) -> list[str]:
+def _hovers(tests: FiringTests, latent: int, titles: Titles) -> list[str]:
     """Rates, n and q of one latent, a text per category."""
     words: list[str] = []
     for i, category in enumerate(tests.categories):

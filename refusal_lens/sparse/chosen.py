@@ -15,7 +15,9 @@ from refusal_lens.sparse.autoencoder import SparseAutoencoder
 from refusal_lens.sparse.firing import Pool
 
 _NEAREST: Final = 8
-"""Latents among which each control is drawn: those of the nearest firing rate."""
+"""Latents among which each control is drawn, at most: those of the nearest firing rate."""
+_CLOSE: Final = 0.02
+"""How far rates may be apart where the nearest is no farther."""
 
 
 def equally_firing(
@@ -42,7 +44,9 @@ def equally_firing(
         )
     drawn: list[int] = []
     for latent in latents:
-        near = sorted(free, key=lambda i: (abs(float(rate[i] - rate[latent])), i))[:_NEAREST]
+        apart = {i: abs(float(rate[i] - rate[latent])) for i in free}
+        near = sorted(free, key=lambda i: (apart[i], i))[:_NEAREST]
+        near = [i for i in near if apart[i] <= max(_CLOSE, apart[near[0]])]
         drawn.append(near[int(torch.randint(len(near), (1,), generator=generator))])
         free.remove(drawn[-1])
     return tuple(drawn)
@@ -51,7 +55,11 @@ def equally_firing(
 def decoder_direction(
     sae: SparseAutoencoder, latents: tuple[int, ...]
 ) -> Float[Tensor, " d_model"]:
-    """The mean of the latents' decoder rows, each of length 1 (Joad et al. 2026), of length 1."""
+    """The mean of the latents' decoder rows, each of length 1 (Joad et al. 2026), of length 1.
+
+    >>> float(decoder_direction(sae, (0, 1)).norm())
+    1.00
+    """
     return unit(unit(sae.w_dec[list(latents)]).mean(0))
 
 
@@ -62,7 +70,12 @@ def cosine_to(
     controls: Sequence[tuple[int, ...]],
 ) -> Estimate:
     """Cosine of the direction made of latents with a unit vector; the control is the largest in
-    size over the draws of other latents."""
+    size over the draws of other latents.
+
+    >>> made = decoder_direction(sae, (0, 1))
+    >>> cosine_to(made, sae, (0, 1), [(2, 3)]).value
+    1.00
+    """
     cosine = float(decoder_direction(sae, latents) @ vector)
     others = [float(decoder_direction(sae, draw) @ vector) for draw in controls]
     method = f"cosine; control: the largest of {len(others)} draws"
@@ -76,7 +89,11 @@ def removed_share(
     controls: Sequence[tuple[int, ...]],
 ) -> Estimate:
     """How much of each vector goes when latents are zeroed, as a share of its length: mean over
-    vectors; the control is the mean over the draws of other latents."""
+    vectors; the control is the mean over the draws of other latents.
+
+    >>> removed_share(sae, torch.randn(4, sae.d_model), (0, 1), [(2, 3)]).n
+    4
+    """
 
     def shares(chosen: tuple[int, ...]) -> Float[Tensor, " prompt"]:
         part = sae.contribution(resid, torch.tensor(chosen))
@@ -95,6 +112,12 @@ def measured_difference(
 
     The interval is over prompts, of which each counts with the share of the latents that fire on
     it; it is undefined with fewer than two prompts on a side.
+
+    >>> refused = torch.arange(8) < 4
+    >>> pool = Pool(torch.stack([refused, ~refused], dim=1), refused, ("advice",) * 8)
+    >>> made = measured_difference(pool, (0,), [(1,)])
+    >>> made.value, made.control
+    (1.0, -1.0)
     """
     share = pool.fires[:, list(latents)].float().mean(1)
     sides = [mean_estimate(share[rows].tolist()) for rows in (pool.refused, ~pool.refused)]

@@ -227,7 +227,11 @@ def compare_firing(
 def permuted(pool: Pool, tests: FiringTests, *, draws: int, seed: int) -> tuple[Listed, ...]:
     """What the same rule lists when verdicts are dealt out anew within each category.
 
-    >>> # What is listed by chance: see `Listed`.
+    >>> pool = rl.sparse.Pool(torch.rand(80, 6) < 0.3, torch.arange(80) % 2 == 0, ("advice",) * 80)
+    >>> where = {"sae": "a", "site": rl.Site(2), "offset": -1, "provenance": model.provenance()}
+    >>> tests = rl.sparse.compare_firing(pool, **where)
+    >>> len(rl.sparse.permuted(pool, tests, draws=3, seed=0))
+    3
     """
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.tensor([c == name for c in pool.categories]) for name in tests.categories]

@@ -1,7 +1,7 @@
 """How well an autoencoder gives vectors back, and how sparsely."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.sparse.autoencoder import SparseAutoencoder
 
-_ROWS = 4096
+_ROWS: Final = 4096
 
 
 @final

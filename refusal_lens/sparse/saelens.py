@@ -67,6 +67,10 @@ def save_sae(
     """Write a folder that SAELens 6 and `load_sae` read.
 
     With a smaller `dtype` the weights are stored in it, and read as the numbers that it holds.
+
+    >>> save_sae(sae, "mine", dtype=torch.float16)
+    >>> load_sae("mine").n_latents
+    64
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,10 @@ def training_text(
 ) -> list[TrainingText]:
     """Every kind of text in turn; progress counts answers and samples.
 
+    >>> sizes = TextSizes(samples=2, sample_tokens=4, answers=1, answer_tokens=4, prompts=6)
+    >>> [text.source for text in training_text(model, prompts, [], sizes)]
+    ['prompts', 'answers', 'samples']
+
     Raises:
         InputError: no prompt; a book that can't be read as UTF-8 text, or is shorter than one
             window.

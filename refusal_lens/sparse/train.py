@@ -119,7 +119,7 @@ def _parted(texts: Sequence[TrainingText]) -> tuple[list[TrainingText], list[Tra
     """What is trained on, and the last rows of each source, which are not."""
     trained_on: list[TrainingText] = []
     held_out: list[TrainingText] = []
-    for text in texts:
+    for text in (text for text in texts if text.rows):
         n = len(text.rows) - max(1, len(text.rows) // _HELD_OUT)
         trained_on.append(replace(text, rows=text.rows[:n]))
         held_out.append(replace(text, rows=text.rows[n:]))

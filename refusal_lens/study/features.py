@@ -14,6 +14,7 @@ from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site
 from refusal_lens.sparse import Pool, SparseAutoencoder, check_fits
+from refusal_lens.sparse.firing import LEAST
 from refusal_lens.sparse.shipped import shipped_sae
 from refusal_lens.study.fitted import POOLED, Gap, pooled_set
 from refusal_lens.study.sizes import StageSizes, size
@@ -27,9 +28,11 @@ _SAE: Final = "sparse autoencoder"
 @final
 @dataclass(frozen=True)
 class FeatureSizes(StageSizes):
-    """Latents that are edited together, further ones that get a card, draws of control latents,
-    draws of permuted verdicts; test pairs whose answers are read, and their tokens."""
+    """Fewest refused, and answered, prompts of a category whose latents are tested; latents that
+    are edited together, further ones that get a card, draws of control latents and of permuted
+    verdicts; test pairs whose answers are read, and their tokens."""
 
+    feature_least: int = size(LEAST, quick=8)
     feature_latents: int = size(10)
     feature_tail_cards: int = size(6, quick=2)
     feature_controls: int = size(8, quick=2)

@@ -48,11 +48,16 @@ def feature_effects(bench: Bench, tick: Progress) -> Records:
     summary = bench.results.get(SUMMARY)
     if not summary.chosen:
         raise Gap("no latent is listed, so that there is nothing to ablate")
+    if not summary.controls:
+        raise Gap("too few latents are in no list to draw a control from")
     pairs = compared_pairs(bench, sizes.feature_pairs)
     decoding, read = Decoding(sizes.feature_tokens), dict[EditName, Answers]()
     for edit, label in _SIDES.items():
         prompts = pairs.only(label=label)
-        conditions = [(UNEDITED, None), *_edits(bench, edit, len(prompts))]
+        edits = _edits(bench, edit, len(prompts))
+        if not edits:
+            continue
+        conditions = [(UNEDITED, None), *edits]
         unread = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
         read[edit] = unread.judge(bench.judge)
     effects = FeatureEffects(
@@ -80,8 +85,8 @@ def _edits(bench: Bench, edit: EditName, n: int) -> list[tuple[str, Edits]]:
         conditions: list[tuple[str, Edits]] = [(LATENTS, own), (RANDOM, _in_turn(draws, n))]
         conditions.append((RECONSTRUCTION, Reconstruct(sae)))
         return conditions + ([] if pooled is None else [(DIRECTION, Ablate(pooled, (sae.site,)))])
-    if pooled is None:
-        raise Gap(f"the run has no pooled direction at {sae.site}, whose length is added")
+    if pooled is None:  # whose length is what is added
+        return []
     made = [_made(sae, pooled, latents) for latents in (summary.chosen, *summary.controls)]
     added = [Add(d, strength=STEERED_AT, at=sae.site) for d in made]
     return [

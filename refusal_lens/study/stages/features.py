@@ -13,6 +13,7 @@ from refusal_lens.sparse import (
     Context,
     FeatureCard,
     FeatureCards,
+    FiringRule,
     FiringTests,
     Listed,
     Pool,
@@ -47,9 +48,10 @@ def features(bench: Bench, tick: Progress) -> Records:
     sae, sizes = sae_of(bench), bench.size(FeatureSizes)
     choosing = read_prompts(bench, bench.results.get(BEHAVIOUR), tick)
     made = bench.model.provenance(choosing.prompts, bench.study.seed)
+    rule = FiringRule(least=sizes.feature_least)
     try:
         tests = compare_firing(
-            choosing.pool, sae=sae.name, site=sae.site, offset=OFFSET, provenance=made
+            choosing.pool, rule, sae=sae.name, site=sae.site, offset=OFFSET, provenance=made
         )
     except InputError as error:
         raise Gap(str(error)) from None
@@ -87,10 +89,14 @@ def _held_out(bench: Bench) -> Answers:
 def _controls(
     bench: Bench, pool: Pool, tests: FiringTests, chosen: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
-    """Draws of latents in no list that fire as often, one for each chosen latent."""
+    """Draws of latents in no list that fire as often, one for each chosen latent.
+
+    None where nothing is chosen, or nearly everything is listed.
+    """
     listed = tuple((tests.n_lists > 0).nonzero()[:, 0].tolist())
-    draws = range(bench.size(FeatureSizes).feature_controls if chosen else 0)
-    seeds = [bench.study.seed + i for i in draws]
+    if not chosen or len(tests.n_lists) - len(listed) < len(chosen):
+        return ()
+    seeds = [bench.study.seed + i for i in range(bench.size(FeatureSizes).feature_controls)]
     return tuple(equally_firing(pool.rate, chosen, excluded=listed, seed=s) for s in seeds)
 
 

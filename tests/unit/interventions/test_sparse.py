@@ -69,5 +69,3 @@ def test_wrong_latents_are_one_line():
     ):
         with pytest.raises(InputError, match=message):
             AblateLatents(sae, latents)
-    with pytest.raises(InputError, match="the autoencoder of AblateLatents is"):
-        AblateLatents("folder", (1,))

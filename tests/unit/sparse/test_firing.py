@@ -54,7 +54,7 @@ def test_p_is_that_of_all_permutations():
     """Counted out over every way to deal out the labels of six prompts."""
     fires = torch.tensor([[1, 1], [1, 0], [1, 1], [0, 0], [1, 1], [0, 1]]) > 0
     refused = torch.tensor([True, True, True, False, False, False])
-    rule = FiringRule(least_rate=0, least=3)
+    rule = FiringRule(least_rate=0.0, least=3)
     tests = compare_firing(Pool(fires, refused, ("a",) * 6), rule, **WHERE)
     for latent in range(2):
         seen = int(fires[refused, latent].sum())
@@ -128,4 +128,4 @@ def test_wrong_rules_and_pools_are_one_line():
     with pytest.raises(InputError, match="give shares below 1"):
         FiringRule(level=1.5)
     with pytest.raises(InputError, match="one of each is needed per prompt"):
-        Pool(torch.zeros(2, 3) > 0, torch.zeros(3) > 0, ("a", "a"))
+        Pool(torch.zeros(2, 3) > 0, torch.zeros(2) > 0, ("a",))
