@@ -1,5 +1,6 @@
 """Ablation of latents of a sparse autoencoder, its error kept; and its reconstruction alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
@@ -62,7 +63,8 @@ class AblateLatents(ResidualMap):
     Equal to encoding x, zeroing the latents, decoding, and adding back the error x - decode(encode
     (x)): whatever the autoencoder does not see stays in the stream, bit for bit but for rounding.
     It acts at the site of the autoencoder alone; other latents, and later layers, may write the
-    same again.
+    same again. Vectors longer than `longest` are left as they are: in most models the first token's
+    is many times as long as any other, and autoencoders are not trained on it.
 
     >>> edit = rl.AblateLatents(sae, (3, 5))
     >>> x = torch.randn(4, sae.d_model)
@@ -75,6 +77,7 @@ class AblateLatents(ResidualMap):
 
     sae: Dictionary
     latents: tuple[int, ...]
+    longest: float = math.inf
 
     def __post_init__(self) -> None:
         one(self.sae, Dictionary, what="the autoencoder of AblateLatents", write="load_sae(folder)")
@@ -105,11 +108,13 @@ class AblateLatents(ResidualMap):
         return (self.sae.site,)
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return resid - self.sae.contribution(resid, torch.tensor(self.latents))
+        edited = resid - self.sae.contribution(resid, torch.tensor(self.latents))
+        return _where_short(edited, resid, self.longest)
 
     def __repr__(self) -> str:
         few = ", ".join(map(str, self.latents[:12])) + (", ..." if len(self.latents) > 12 else "")
-        return f"AblateLatents({len(self.latents)} latents ({few}) of {self.sae.name})"
+        what = f"{len(self.latents)} latents ({few}) of {self.sae.name}"
+        return f"AblateLatents({what}{_limit(self.longest)})"
 
 
 @final
@@ -118,7 +123,7 @@ class Reconstruct(ResidualMap):
     """Every vector as a sparse autoencoder gives it back, without its error.
 
     How much of the model's work the autoencoder keeps; as a control it says what taking the error
-    away does by itself.
+    away does by itself. `longest` as in `AblateLatents`.
 
     >>> x = torch.randn(4, sae.d_model)
     >>> torch.equal(rl.interventions.Reconstruct(sae)(x), sae.reconstruct(x))
@@ -126,6 +131,7 @@ class Reconstruct(ResidualMap):
     """
 
     sae: Dictionary
+    longest: float = math.inf
 
     def __post_init__(self) -> None:
         one(self.sae, Dictionary, what="the autoencoder of Reconstruct", write="load_sae(folder)")
@@ -146,7 +152,20 @@ class Reconstruct(ResidualMap):
         return (self.sae.site,)
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.sae.reconstruct(resid)
+        return _where_short(self.sae.reconstruct(resid), resid, self.longest)
 
     def __repr__(self) -> str:
-        return f"Reconstruct({self.sae.name})"
+        return f"Reconstruct({self.sae.name}{_limit(self.longest)})"
+
+
+def _where_short(
+    edited: Float[Tensor, "*batch d_model"], resid: Float[Tensor, "*batch d_model"], longest: float
+) -> Float[Tensor, "*batch d_model"]:
+    """The edited vectors, and as they are those that are longer than the limit."""
+    if math.isinf(longest):
+        return edited
+    return torch.where(resid.float().norm(dim=-1, keepdim=True) <= longest, edited, resid)
+
+
+def _limit(longest: float) -> str:
+    return "" if math.isinf(longest) else f", vectors up to length {longest:.4g}"

@@ -152,7 +152,8 @@ class FiringTests(Record):
 
     def ranked(self, most: int) -> tuple[int, ...]:
         """The latents in most lists, then of the largest mean difference; only listed ones."""
-        mean, n_lists = self.difference.mean(0).tolist(), self.n_lists.tolist()
+        mean: list[float] = self.difference.mean(0).tolist()
+        n_lists: list[int] = self.n_lists.tolist()
         listed = [i for i, n in enumerate(n_lists) if n]
         return tuple(sorted(listed, key=lambda i: (-n_lists[i], -mean[i], i))[:most])
 

@@ -22,7 +22,8 @@ class FeatureSummary(Record):
     categories and latents; its control is that of the controls. `cosine` is that of the direction
     made of the chosen latents' decoder rows with the pooled direction; its control is the largest
     of the controls. `removed` is the share of the vector's length that goes when the chosen latents
-    are zeroed, on refused prompts; its control is that of the controls.
+    are zeroed, on refused prompts; its control is that of the controls. Edits leave vectors longer
+    than `longest` alone, such as the first token's.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -38,6 +39,7 @@ class FeatureSummary(Record):
     measured: Estimate | None
     cosine: Estimate | None
     removed: Estimate | None
+    longest: float
     provenance: Provenance
 
 

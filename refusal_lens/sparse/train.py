@@ -26,7 +26,7 @@ from refusal_lens.sparse.topk import TopKRecipe, TopKStep, train_topk
 MEASURES: Final = "training.json"
 _HELD_OUT: Final = 20
 """One row in so many of each source is not trained on."""
-_WINDOWS: Final = 48
+_WINDOWS: Final = 24
 """Held-out windows of running text on which the model's loss is measured."""
 
 

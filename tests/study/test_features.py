@@ -80,7 +80,8 @@ def test_ablating_it_is_the_edit_by_itself(run):
     pairs = bench.prompts.only(split="test")
     asked = pairs.only(ids=set(results.get(ABLATED).ids))
     sae = load_sae(run[2])
-    with bench.model.editing(AblateLatents(sae, (KNOWN,))):
+    edit = AblateLatents(sae, (KNOWN,), results.get(SUMMARY).longest)
+    with bench.model.editing(edit):
         alone = evaluate(bench.model, asked, bench.judge, decoding=Decoding(4))
     given = results.get(ABLATED).only(condition=LATENTS)
     assert given.answers[0] == alone.answers[0]

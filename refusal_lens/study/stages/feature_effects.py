@@ -76,14 +76,11 @@ def _edits(bench: Bench, edit: EditName, n: int) -> list[tuple[str, Edits]]:
     """The conditions of one side; prompts take turns over the draws of the control."""
     sae, summary = sae_of(bench), bench.results.get(SUMMARY)
     pooled = pooled_at(bench, sae.site)
-    draws: list[Edit]
     if edit == "ablated":
-        own, draws = (
-            AblateLatents(sae, summary.chosen),
-            [AblateLatents(sae, draw) for draw in summary.controls],
-        )
+        own = AblateLatents(sae, summary.chosen, summary.longest)
+        draws = [AblateLatents(sae, draw, summary.longest) for draw in summary.controls]
         conditions: list[tuple[str, Edits]] = [(LATENTS, own), (RANDOM, _in_turn(draws, n))]
-        conditions.append((RECONSTRUCTION, Reconstruct(sae)))
+        conditions.append((RECONSTRUCTION, Reconstruct(sae, summary.longest)))
         return conditions + ([] if pooled is None else [(DIRECTION, Ablate(pooled, (sae.site,)))])
     if pooled is None:  # whose length is what is added
         return []

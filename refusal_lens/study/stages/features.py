@@ -41,6 +41,8 @@ FIRING: Final = Key("features", "firing", FiringTests)
 SUMMARY: Final = Key("features", "summary", FeatureSummary)
 CARDS: Final = Key("features", "cards", FeatureCards)
 _PROMOTED: Final = 8
+_LONGEST: Final = 4.0
+"""In lengths of the vectors that are compared: longer ones, as the first token's, aren't edited."""
 
 
 def features(bench: Bench, tick: Progress) -> Records:
@@ -71,6 +73,7 @@ def features(bench: Bench, tick: Progress) -> Records:
         measured_difference(measuring.pool, chosen, controls) if chosen else None,
         cosine_to(pooled.vector, sae, chosen, controls) if chosen and pooled else None,
         removed_share(sae, refused, chosen, controls) if chosen else None,
+        _LONGEST * float(choosing.resid.norm(dim=-1).median()),
         made,
     )
     cards = _cards(bench, sae, tests, measuring, tick)

@@ -56,6 +56,7 @@ def summary(categories: tuple[str, ...] = FEW) -> FeatureSummary:
         Estimate(0.6, 0.5, 0.7, 66, "difference", 0.02),
         Estimate(0.4, None, None, 2, "cosine", 0.1),
         mean_estimate([0.2, 0.3, 0.25], 0.05),
+        150.0,
         PROVENANCE,
     )
 

@@ -51,6 +51,17 @@ def test_the_reconstruction_loses_what_no_latent_sees():
     assert torch.allclose(made[:, :12], x[:, :12].relu())
 
 
+@pytest.mark.parametrize(
+    "edit", [AblateLatents(orthonormal_sae(), (0,), 5.0), Reconstruct(orthonormal_sae(), 5.0)]
+)
+def test_vectors_that_are_too_long_are_left_alone(edit):
+    x = torch.full((2, 16), 0.1)
+    x[:, 0] = torch.tensor([1.0, 9.0])
+    edited = edit(x)
+    assert not torch.equal(edited[0], x[0]) and torch.equal(edited[1], x[1])
+    assert "up to length 5" in repr(edit)
+
+
 def test_it_acts_at_its_own_site_once():
     sae = orthonormal_sae()
     assert check_sites(AblateLatents(sae, (1,)), 4) == (Site(2),)
