@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support import command
 from support.sparse import random_sae
 from support.tiny_study import Watch, copied
 
@@ -129,3 +130,25 @@ def test_another_autoencoder_is_measured_again_and_a_wrong_one_refused(run, tmp_
         run_features(copy.folder, Watch(), sae=tmp_path / "mlp")
     with pytest.raises(InputError, match="no sparse autoencoder comes for"):
         run_features(copy.folder, Watch())
+
+
+def test_the_command_prints_cards_and_effects(run, tmp_path):
+    results, _, sae, _ = run
+    copy = copied(results, tmp_path / "run")
+    done = command.run("features", str(copy.folder), "--sae", str(sae), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "core" in done.stdout and "ablated: latents" in done.stdout
+    assert "report.html" in done.stdout
+    wrong = command.run("features", str(copy.folder), "--sae", "nothing", cwd=tmp_path)
+    assert wrong.returncode == 2 and "cfg.json is missing" in wrong.stderr
+
+
+def test_an_autoencoder_is_trained_from_the_command_line(refusing_folder, prompts_file, tmp_path):
+    book = tmp_path / "book.txt"
+    book.write_text("The tide turns and the boats come home. " * 40)
+    options = ["--layer", "1", "--out", "sae", "--latents", "16", "--k", "2", "--epochs", "1"]
+    given = ["--model", str(refusing_folder), "--prompts", str(prompts_file), "--text", str(book)]
+    done = command.run("train-sae", *options, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert load_sae(tmp_path / "sae").n_latents == 16 and "sae.work" not in done.stdout
+    assert (tmp_path / "sae.work" / "text.json").is_file()
