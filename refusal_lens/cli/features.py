@@ -84,6 +84,7 @@ def train_sae(
     k: Annotated[int, typer.Option(help="Latents per token.")] = 32,
     epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = 5,
     book_tokens: Annotated[int, typer.Option(help="Tokens of books, at most.")] = 120_000,
+    samples: Annotated[int, typer.Option(help="Pieces of the model's own running text.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of samples and training.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -108,7 +109,7 @@ def train_sae(
     asked = load_prompts(None).only(split="adapt") if prompts is None else load_prompts(prompts)
     recipe = TopKRecipe(latents=latents, k=k, epochs=epochs, seed=seed)
     folder = out_folder.with_name(out_folder.name + ".work") if work is None else work
-    sizes = TextSizes(book_tokens=book_tokens, seed=seed)
+    sizes = TextSizes(book_tokens=book_tokens, samples=samples, seed=seed)
     job = SaeJob(Site(layer), folder, tuple(text or ()), sizes, recipe)
     prepare_weights(model, err)
     loaded = load_model(model, placement=placement_of(device, dtype, batch_size))

@@ -146,7 +146,20 @@ def test_the_command_prints_cards_and_effects(run, tmp_path):
 def test_an_autoencoder_is_trained_from_the_command_line(refusing_folder, prompts_file, tmp_path):
     book = tmp_path / "book.txt"
     book.write_text("The tide turns and the boats come home. " * 40)
-    options = ["--layer", "1", "--out", "sae", "--latents", "16", "--k", "2", "--epochs", "1"]
+    options = [
+        "--layer",
+        "1",
+        "--out",
+        "sae",
+        "--latents",
+        "16",
+        "--k",
+        "2",
+        "--epochs",
+        "1",
+        "--samples",
+        "4",
+    ]
     given = ["--model", str(refusing_folder), "--prompts", str(prompts_file), "--text", str(book)]
     done = command.run("train-sae", *options, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
