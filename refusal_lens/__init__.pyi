@@ -19,6 +19,7 @@ from . import prompts as prompts
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
+from . import sparse as sparse
 from . import study as study
 from . import suffixes as suffixes
 from . import tables as tables
@@ -36,6 +37,7 @@ from .evaluation import evaluate as evaluate
 from .explorer import explore as explore
 from .geometry import fit_geometry as fit_geometry
 from .interventions import Ablate as Ablate
+from .interventions import AblateLatents as AblateLatents
 from .interventions import AblateSubspace as AblateSubspace
 from .interventions import Add as Add
 from .interventions import Affine as Affine
@@ -79,6 +81,7 @@ from .prompts import load_prompts as load_prompts
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site
+from .sparse import load_sae as load_sae
 from .study import Results as Results
 from .study import Study as Study
 from .study import run_study as run_study

@@ -15,6 +15,7 @@ from refusal_lens import __version__
 from refusal_lens.cli.edits import ablate, evaluate, steer
 from refusal_lens.cli.estimators import compare_estimators
 from refusal_lens.cli.explore import explore
+from refusal_lens.cli.features import features, train_sae
 from refusal_lens.cli.judge_options import (
     EndpointModel,
     JudgeEndpoint,
@@ -191,6 +192,8 @@ for command in (explore, datasets, models):
 app.command()(compare_estimators)
 app.command()(suffixes)
 app.command()(monitor)
+app.command()(features)
+app.command()(train_sae)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

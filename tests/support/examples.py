@@ -12,6 +12,7 @@ from support.synthetic.attribution import stages as attribution_stages
 from support.synthetic.estimators import comparison as estimators
 from support.synthetic.estimators import transfer
 from support.synthetic.evaluation import effects, manners, matched
+from support.synthetic.features import cards, firing
 from support.synthetic.geometry import (
     CATEGORIES,
     comparison,
@@ -64,6 +65,8 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "independence": independence,
     "suffixes": suffixes,
     "monitor_trial": monitor_trial,
+    "cards": cards,
+    "latent_tests": firing,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),
