@@ -22,6 +22,7 @@ from support.synthetic.geometry import (
     structure,
     within,
 )
+from support.synthetic.ladder import before_after, ladder
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
 
@@ -58,6 +59,8 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "effects": effects,
     "estimators": estimators,
     "transfer": transfer,
+    "ladder": ladder,
+    "before_after": before_after,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

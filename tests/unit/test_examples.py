@@ -14,6 +14,7 @@ NO_EXAMPLE = {
     "explore_run": "serves a page until it is stopped",
     "run_attribution": "needs a finished study",
     "run_comparison": "needs a finished study",
+    "run_defence": "needs a finished study",
     "run_full_evaluation": "needs a finished study",
     "run_study": "takes minutes",
 }
