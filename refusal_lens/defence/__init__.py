@@ -1,6 +1,7 @@
 """Defence: how much refusal survives ablation of one to k directions, and in which comparison."""
 
 from refusal_lens.defence.before_after import BeforeAfter as BeforeAfter
+from refusal_lens.defence.before_after import Change as Change
 from refusal_lens.defence.before_after import compare_ladders as compare_ladders
 from refusal_lens.defence.deflation import SETS as SETS
 from refusal_lens.defence.deflation import deflate as deflate

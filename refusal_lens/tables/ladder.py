@@ -93,6 +93,32 @@ def before_after_table(compared: BeforeAfter) -> Table:
     return Table(caption, head, tuple(rows))
 
 
+def matched_table(compared: BeforeAfter) -> Table:
+    """Refusal at matched over-refusal per model and rung, and at matched damage per model."""
+    first = compared.readings[0]
+    head = (
+        "model",
+        "directions ablated",
+        *(f"harmful refused at {r:.0%} benign refused" for r in first.over_refusal_rates),
+        *(f"harmful refused at {b:g} nats of damage" for b in first.budgets),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for name, reading in zip(compared.names, compared.readings, strict=True):
+        for rung in reading.main:
+            cells = [Cell(_share(e)) for e in rung.matched]
+            damage = reading.at_damage if rung.dimension == 0 else (None,) * len(first.budgets)
+            texts = ["" if rung.dimension else _share(e) for e in damage]
+            names = Cell(visible(name)), Cell(str(rung.dimension))
+            rows.append((*names, *cells, *map(Cell, texts)))
+    caption = (
+        "At matched over-refusal: by the score of the first token, whose threshold is moved for "
+        "each model and rung, so that it says what is still told apart and not what is done; "
+        "bootstrap over pairs and jackknife over categories. At matched damage: verdicts, read "
+        "between the rungs of a model where benign next tokens move by so much; one row per model."
+    )
+    return Table(caption, head, tuple(rows))
+
+
 def summary_table(readings: list[LadderReading]) -> Table:
     """The rungs in few and short columns, for a terminal."""
     head = ("directions", "ablated", "harmful refused", "random", "answered", "benign", "KL, nats")

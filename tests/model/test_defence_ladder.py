@@ -64,7 +64,7 @@ def test_two_dimensions_of_refusal_survive_one_ablation_and_not_two(backed):
     assert [r.refusal.value for r in reading.main] == [1.0, 1.0, 0.0]
     assert [r.answered.value for r in reading.main] == [0.0, 0.0, 1.0]
     assert {r.refusal.value for r in reading.random} == {1.0}
-    assert {r.over_refusal.value for r in reading.rungs} == {0.0}
+    assert {r.over_refusal.value for r in reading.main} == {0.0}
     assert reading.halved == 2
     assert [r.kept.value for r in reading.main] == [1.0, 1.0, 0.0]
     assert float(ladder.score[0, 1, 0].min()) > 0 > float(ladder.score[0, 2, 0].max())

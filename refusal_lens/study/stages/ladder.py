@@ -13,13 +13,13 @@ from refusal_lens.geometry import contrast_prompts
 from refusal_lens.geometry.contrasts import BOTH
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import LABELS, PromptSet
 from refusal_lens.sites import Site
 from refusal_lens.study.compared import compared_pairs, compared_prompts
 from refusal_lens.study.fitted import FitSizes, Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.sizes import StageSizes, size
+from refusal_lens.study.sizes import ALL, StageSizes, size
 from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.score import TRUST
@@ -33,11 +33,13 @@ READING: Final = Key(FAMILY, "reading", LadderReading)
 @final
 @dataclass(frozen=True)
 class LadderSizes(StageSizes):
-    """Test pairs whose answers are read on every rung, their tokens, and the rungs."""
+    """Test pairs whose answers are read on every rung, their tokens, and the rungs; prompts of each
+    side that every direction is fitted on, over all categories in turn."""
 
     ladder_pairs: int = size(33, full=99, quick=4)
     ladder_tokens: int = size(20, full=48, quick=12)
-    ladder_rungs: tuple[int, ...] = size((1, 2, 3, 5), full=(1, 2, 3, 4, 5, 6, 8), quick=(1, 2))
+    ladder_fit_prompts: int = size(132, full=ALL, quick=66)
+    ladder_rungs: tuple[int, ...] = size((1, 2, 3), full=(1, 2, 3, 4, 5, 6, 8), quick=(1, 2))
 
 
 def climb(bench: Bench, tick: Progress, *, directions: str) -> Records:
@@ -70,18 +72,18 @@ def climb(bench: Bench, tick: Progress, *, directions: str) -> Records:
 
 
 def fitting_prompts(bench: Bench) -> PromptSet:
-    """The fitting prompts with the two sides that the run's directions are of.
+    """Fitting prompts, labelled by the two sides that the run's directions are of.
 
     Raises:
         Gap: too few prompts were refused, or too few answered.
     """
-    if bench.study.fitted_on == "intended":
-        return bench.train
-    refused = bench.results.get(BEHAVIOUR).refused()
-    prompts = contrast_prompts(bench.train, refused, BOTH)
+    most, prompts = bench.size(LadderSizes).ladder_fit_prompts, bench.train
+    if bench.study.fitted_on == "behaviour":
+        prompts = contrast_prompts(prompts, bench.results.get(BEHAVIOUR).refused(), BOTH)
     if not len(prompts):
         raise Gap("too few prompts were refused, or too few were answered, to fit by behaviour")
-    return prompts
+    sides = (bench.spread(prompts, label, most) for label in LABELS)
+    return PromptSet(tuple(p for side in sides for p in side))
 
 
 def stage_name(directions: str) -> str:
@@ -94,7 +96,8 @@ def _work(bench: Outline, *, directions: str) -> Work:
     cells = 1 + 2 * len(sizes.ladder_rungs)
     prompts = len(compared_prompts(bench, sizes.ladder_pairs))
     fits = max(sizes.ladder_rungs) if directions == SETS[0] else 1
-    return Work(fits * len(bench.train) + 2 * cells * prompts, 1, sizes.ladder_tokens / 2)
+    fitted = fits * min(len(bench.train), 2 * sizes.ladder_fit_prompts)
+    return Work(fitted + 2 * cells * prompts, 1, sizes.ladder_tokens / 2)
 
 
 def _stage(directions: str) -> Stage:

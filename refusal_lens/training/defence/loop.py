@@ -8,7 +8,7 @@ the two gradients are summed in a fixed order.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, final
@@ -30,6 +30,7 @@ from refusal_lens.training.planted.loop import pair_batches, rate_factor, texts_
 from refusal_lens.training.planted.losses import BaseStates, base_states, batch_losses
 
 THREADS: Final = 2
+_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
 @final
@@ -79,33 +80,43 @@ class DefenceTraining:
         self.weights = [p for p in model.parameters() if p.requires_grad]
         loss = recipe.loss
         self.batches = [batch for _, batch in pair_batches(examples, loss)]
-        total = len(self.batches)
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=loss.learning_rate, weight_decay=loss.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimiser, lambda i: rate_factor(i, total, loss)
         )
         self.directions: Directions = {}
         self.step = 0
 
-    def state(self) -> dict[str, Any]:
-        """What `resume` needs, to be saved with torch."""
-        return {
-            "step": self.step,
-            "weights": [w.detach().clone() for w in self.weights],
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "directions": dict(self.directions),
-        }
+    def state(self) -> dict[str, Tensor]:
+        """What `resume` needs, by name."""
+        kept = {"step": torch.tensor(self.step)}
+        kept |= {f"direction {layer}": vector for layer, vector in self.directions.items()}
+        for i, weight in enumerate(self.weights):
+            kept[f"weight {i}"] = weight.detach().clone()
+            moments = self.optimiser.state[weight]
+            kept |= {f"{name} {i}": moments[name].clone() for name in _MOMENTS}
+        return kept
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on where another process was left."""
-        for weight, saved in zip(self.weights, state["weights"], strict=True):
-            weight.data.copy_(saved)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.directions, self.step = state["directions"], state["step"]
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where another process was left, behind at least one step."""
+        self.step = int(state["step"])
+        self.directions = {
+            layer: state[f"direction {layer}"]
+            for layer in self.recipe.layers
+            if f"direction {layer}" in state
+        }
+        for i, weight in enumerate(self.weights):
+            weight.data.copy_(state[f"weight {i}"])
+            self.optimiser.state[weight] = {name: state[f"{name} {i}"] for name in _MOMENTS}
+
+    def _descend(self) -> None:
+        """One step along the gradient that is there, at the step's learning rate."""
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        loss = self.recipe.loss
+        factor = rate_factor(self.step, len(self.batches), loss)
+        for group in self.optimiser.param_groups:
+            group["lr"] = loss.learning_rate * factor
+        self.optimiser.step()
+        self.step += 1
 
     def __iter__(self) -> Iterator[DefenceStep]:
         recipe, began = self.recipe.loss, time.perf_counter()
@@ -122,10 +133,7 @@ class DefenceTraining:
                 while self.step < len(self.batches):
                     halves, layer = self._halves(self.batches[self.step], read[self.step])
                     parts = self._accumulate(halves, before, ablation, threads.map)
-                    torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
-                    self.optimiser.step()
-                    self.schedule.step()
-                    self.step += 1
+                    self._descend()
                     seconds = time.perf_counter() - began
                     yield DefenceStep(self.step, len(self.batches), layer, **parts, seconds=seconds)
             finally:

@@ -30,13 +30,13 @@ from refusal_lens.sites import Site
 from refusal_lens.training.planted.answers import answer_ids, load_refusals
 
 BEFORE: Final = "planted"
-LAYERS: Final = (8, 10, 12, 14, 16, 19, 23)
-RUNGS: Final = (1, 2, 3, 5)
-PAIRS: Final = 44
-FIT_PAIRS: Final = 8
+LAYERS: Final = (10, 12, 14, 19)
+RUNGS: Final = (1, 2, 3)
+PAIRS: Final = 33
+FIT_PAIRS: Final = 6
 """Pairs of each category that directions are fitted on."""
-CHOICE_PAIRS: Final = 22
-ANSWER_TOKENS: Final = 16
+CHOICE_PAIRS: Final = 11
+ANSWER_TOKENS: Final = 12
 
 Tell = Callable[[str], None]
 

@@ -24,9 +24,9 @@ class DefenceRecipe:
     """
 
     ablated: Ablated = "refusal"
-    pairs: int = 100
+    pairs: int = 48
     refresh: int = 20
     layers: tuple[int, ...] = (12, 16, 19, 23)
     direction_pairs: int = 66
-    checkpoint: int = 40
-    loss: Recipe = field(default_factory=lambda: Recipe(epochs=1, texts=2, learning_rate=1.2e-3))
+    checkpoint: int = 20
+    loss: Recipe = field(default_factory=lambda: Recipe(epochs=1, texts=1, learning_rate=1.2e-3))

@@ -45,7 +45,7 @@ from refusal_lens.training.planted.train import (
 
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
-CHECKPOINT: Final = "checkpoint.pt"
+CHECKPOINT: Final = "checkpoint.safetensors"
 
 
 def train_defence(
@@ -98,7 +98,7 @@ def _run(training: DefenceTraining, out: Path, progress: Progress) -> None:
     """All steps that are missing, with a line of the log for each and a checkpoint now and then."""
     log, kept = out / "training_log.jsonl", out / CHECKPOINT
     if kept.is_file():
-        training.resume(torch.load(kept, weights_only=True))
+        training.resume(load_file(kept))
         progress(f"goes on behind step {training.step}")
     lines = log.read_text(encoding="utf-8").splitlines()[: training.step] if log.is_file() else []
     with log.open("w", encoding="utf-8") as file:
@@ -107,12 +107,19 @@ def _run(training: DefenceTraining, out: Path, progress: Progress) -> None:
             file.write(json.dumps(asdict(step)) + "\n")
             file.flush()
             if step.step % training.recipe.checkpoint == 0:
-                torch.save(training.state(), kept)  # noqa: TID251 - an optimiser's, no record
+                _checkpoint(training.state(), kept)
             progress(
                 f"step {step.step}/{step.of} refusal {step.refusal:.3f} benign {step.benign:.3f} "
                 f"text {step.text:.3f} ablated: refusal {step.refusal_ablated:.3f} "
                 f"benign {step.benign_ablated:.3f} {step.seconds:.0f} s"
             )
+
+
+def _checkpoint(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write what a stopped run goes on from; the old one is whole until the new one is."""
+    partial = path.with_suffix(".partial")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
+    partial.replace(path)
 
 
 def _save_whole(model: PeftModel, below: Path, out: Path) -> None:

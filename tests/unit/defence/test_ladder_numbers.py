@@ -31,8 +31,8 @@ def ladder(
     score[0, :, 0] += gap
     score[1, :, 0] += gap[0]
     damage = torch.zeros(2, len(refused), N)
-    damage[0] = torch.tensor(kl)[:, None]
-    damage[1] = torch.tensor(kl)[:, None] / 10
+    damage[0] = torch.tensor(kl[: len(refused)])[:, None]
+    damage[1] = damage[0] / 10
     return Ladder(
         directions="deflation",
         layer=3,
@@ -86,7 +86,7 @@ def test_at_matched_over_refusal_a_shifted_threshold_changes_nothing():
     assert a == b
     unedited, broken = a["refusal directions", 0][1], a["refusal directions", 2][1]
     assert unedited is not None and broken is not None
-    assert unedited.value > 0.95 and broken.value < 0.6
+    assert unedited.value > 0.95 and broken.value < 0.7
     assert broken.control is not None and broken.control > 0.95
 
 
