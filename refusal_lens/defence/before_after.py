@@ -66,6 +66,13 @@ def compare_ladders(
 ) -> BeforeAfter:
     """The ladders side by side; the first is the reference of every difference.
 
+    >>> few = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
+    >>> material = rl.defence.LadderMaterial(few, rl.make_judge("substring"), rl.Decoding(4))
+    >>> ladder = rl.defence.measure_ladder(model, [direction], material)
+    >>> both = rl.defence.compare_ladders({"before": ladder, "after": ladder}, draws=50)
+    >>> both.change("after", 1).refusal.value  # the same model twice
+    0.0
+
     Raises:
         InputError: fewer than two, or ladders of other prompts, rungs or judges.
     """

@@ -109,11 +109,11 @@ def deflate(
 ) -> tuple[Direction, ...]:
     """Directions of fixed residuals: each fitted where those before it are projected out.
 
-    For estimators that find more than the mean difference, such as a logistic probe: that one has
-    nothing left after the first step. Fewer than `most` come back where `fit` finds nothing.
+    For estimators such as a logistic probe; the mean difference has nothing left after one step.
+    Fewer than `most` come back where `fit` finds nothing.
 
     >>> def probe(left):
-    ...     fitted = rl.make_estimator("logistic_probe").pooled(left)
+    ...     fitted = rl.directions.make_estimator("logistic_probe").pooled(left)
     ...     return fitted.at_site("pooled", left.sites[0], -1)
     >>> resid = model.residuals(prompts, sites=[rl.Site(2)])
     >>> len(deflate(resid, 2, probe))
