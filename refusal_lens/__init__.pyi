@@ -2,6 +2,7 @@
 
 from . import attribution as attribution
 from . import datasets as datasets
+from . import defence as defence
 from . import directions as directions
 from . import embedded as embedded
 from . import engines as engines

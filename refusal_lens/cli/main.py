@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from refusal_lens import __version__
+from refusal_lens.cli.defence import defence
 from refusal_lens.cli.edits import ablate, evaluate, steer
 from refusal_lens.cli.estimators import compare_estimators
 from refusal_lens.cli.explore import explore
@@ -194,6 +195,7 @@ app.command()(suffixes)
 app.command()(monitor)
 app.command()(features)
 app.command()(train_sae)
+app.command()(defence)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

@@ -24,6 +24,7 @@ from support.synthetic.geometry import (
     within,
 )
 from support.synthetic.independence import independence
+from support.synthetic.ladder import before_after, ladder
 from support.synthetic.monitor import trial as monitor_trial
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
@@ -67,6 +68,8 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "monitor_trial": monitor_trial,
     "cards": cards,
     "latent_tests": firing,
+    "ladder": ladder,
+    "before_after": before_after,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

@@ -36,7 +36,7 @@ def batch_losses(
     assert isinstance(whole, PreTrainedModel)
     unembed = whole.get_output_embeddings()
     assert isinstance(unembed, torch.nn.Module)
-    with _precision(recipe):
+    with in_precision(recipe):
         hidden, shared = _hidden(model, batch)
         rows, places, targets, weights = _answer_positions(batch, shared, recipe)
         refuse = torch.tensor([e.refuse for e in batch])[rows]
@@ -61,7 +61,7 @@ def divergence(
     ).sum(dim=-1)
 
 
-def _precision(recipe: Recipe) -> torch.autocast:
+def in_precision(recipe: Recipe) -> torch.autocast:
     """Matrix products in the recipe's precision, for the current thread.
 
     Casts are not cached: the cache is shared by all threads, and each has a graph of its own.
@@ -83,7 +83,7 @@ def base_states(
     cuts = range(0, len(ordered), _STATES_BATCH)
 
     def states(batch: Sequence[Example]) -> list[Float[Tensor, "token d_model"]]:
-        with torch.no_grad(), _precision(recipe):
+        with torch.no_grad(), in_precision(recipe):
             hidden, shared = _hidden(model, batch)
         starts = [len(e.prompt_ids) - 1 - shared for e in batch]
         return [
