@@ -24,7 +24,7 @@ from refusal_lens.study.sizes import StageSizes
 
 T = TypeVar("T")
 Records = dict[Key[Any], Record]
-Plan = Literal["study", "attribution", "full evaluation", "estimators"]
+Plan = Literal["study", "attribution", "full evaluation", "estimators", "languages"]
 TOKEN: Final = 0.1  # a generated token costs about this share of a forward pass over one prompt
 
 
