@@ -11,6 +11,7 @@ from . import explorer as explorer
 from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
+from . import languages as languages
 from . import model as model
 from . import optimised as optimised
 from . import plots as plots

@@ -23,6 +23,7 @@ from refusal_lens.cli.judge_options import (
     chosen_judge,
     settings_of,
 )
+from refusal_lens.cli.languages import languages
 from refusal_lens.cli.launched import one_of_several
 from refusal_lens.cli.lists import datasets, models
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
@@ -187,6 +188,7 @@ for command in (plan, report, directions, geometry, findings, steer, ablate, eva
 for command in (explore, datasets, models):
     app.command()(command)
 app.command()(compare_estimators)
+app.command()(languages)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

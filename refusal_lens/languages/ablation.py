@@ -102,9 +102,14 @@ def _give(
 
 
 def refused_prompts(prompts: PromptSet, read: Answers, most: int) -> PromptSet:
-    """At most so many prompts of each language which the model refused, refuse side first.
+    """At most so many refuse-side prompts of each language which the model refused.
 
     Spread over the pairs, so that no category of prompts fills them.
+
+    >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
+    >>> read = rl.evaluate(model, parallel, rl.make_judge("opening"), decoding=rl.Decoding(2))
+    >>> len(rl.languages.refused_prompts(parallel, read, most=3)) <= 6
+    True
     """
     refused = read.refused()
     chosen: list[str] = []
@@ -124,7 +129,15 @@ def ablation_answers(
     decoding: Decoding,
     progress: Progress = NO_PROGRESS,
 ) -> Answers:
-    """The answers to refused prompts, unedited and with each direction ablated; not yet judged."""
+    """The answers to refused prompts, unedited and with each direction ablated; not yet judged.
+
+    >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
+    >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
+    >>> few = parallel.only(category="es", label="refuse")
+    >>> answers = rl.languages.ablation_answers(model, few, made, decoding=rl.Decoding(2))
+    >>> answers.conditions[:3]
+    ('none', 'en', 'es')
+    """
     conditions = [
         (name, [Ablate(by_pair[p.pair or ""]) for p in prompts])
         for name, by_pair in directions.items()
@@ -135,7 +148,16 @@ def ablation_answers(
 
 
 def ablation_transfer(read: Answers, languages: Sequence[str], layer: int) -> AblationTransfer:
-    """Refusal rates from judged answers of `ablation_answers`."""
+    """Refusal rates from judged answers of `ablation_answers`.
+
+    >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
+    >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
+    >>> few = parallel.only(category="es", label="refuse")
+    >>> answers = rl.languages.ablation_answers(model, few, made, decoding=rl.Decoding(2))
+    >>> read = answers.judge(rl.make_judge("opening"))
+    >>> rl.languages.ablation_transfer(read, ("en", "es"), layer=2).rate("en", "en").n
+    0
+    """
     rows = tuple(name for name in read.conditions if name != UNEDITED)
     rates = tuple(tuple(_rate(read, row, language) for language in languages) for row in rows)
     return AblationTransfer(

@@ -22,6 +22,7 @@ from support.synthetic.geometry import (
     structure,
     within,
 )
+from support.synthetic.languages import ablation, cosines, language_areas, language_curves
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
 
@@ -58,6 +59,10 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "effects": effects,
     "estimators": estimators,
     "transfer": transfer,
+    "language_cosines": cosines,
+    "language_transfer": language_areas,
+    "language_layers": language_curves,
+    "language_ablation": ablation,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

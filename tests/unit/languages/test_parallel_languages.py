@@ -3,9 +3,10 @@
 import pytest
 import torch
 from support.paired_residuals import SITE, prompts_of, residuals_of
+from support.parallel_residuals import D, N, parallel_prompts, parallel_residuals, unit
 from support.simulated import generator
 
-from refusal_lens import InputError, PromptSet
+from refusal_lens import InputError
 from refusal_lens.languages import (
     Parallel,
     fold_directions,
@@ -15,45 +16,6 @@ from refusal_lens.languages import (
     language_transfer,
 )
 from refusal_lens.languages.cosines import jackknife
-from refusal_lens.prompts import Prompt
-
-D, N = 24, 30
-
-
-def parallel_prompts(languages=("en", "de"), n=N):
-    """The same pairs in every language."""
-    return PromptSet(
-        tuple(
-            Prompt(f"{c}/{i}{side}", "text", c, side, "test", "test", f"p{i}", c)
-            for c in languages
-            for i in range(n)
-            for side in ("refuse", "comply")
-        )
-    )
-
-
-def parallel_residuals(directions, offsets=None, *, shared=0.0, noise=1.0, n=N, seed=0):
-    """Languages with given true directions and offsets; `shared` content comes back in each.
-
-    The content of a pair's refuse side, the same in every language, is `shared` times noise.
-    """
-    languages = tuple("abcdefgh"[: len(directions)])
-    random = generator(seed)
-    content = shared * torch.randn(n, D, generator=random)
-    rows = []
-    for k, direction in enumerate(directions):
-        offset = torch.zeros(D) if offsets is None else offsets[k]
-        own = noise * torch.randn(n, 2, D, generator=random)
-        x = own + offset
-        x[:, 0] += direction + content
-        rows.append(x.flatten(0, 1))
-    return residuals_of(torch.cat(rows)[:, None], parallel_prompts(languages, n))
-
-
-def unit(i, length=4.0):
-    vector = torch.zeros(D)
-    vector[i] = length
-    return vector
 
 
 def test_identical_directions_give_a_corrected_cosine_of_one_and_distinct_ones_of_zero():
