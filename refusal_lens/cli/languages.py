@@ -59,7 +59,8 @@ def languages(
     from refusal_lens.report.page import write_report
     from refusal_lens.study import Study
     from refusal_lens.study.follow_up_languages import run_languages
-    from refusal_lens.study.stages.language_answers import ANSWERS, TRUST
+    from refusal_lens.study.stages.language_answers import ANSWERS
+    from refusal_lens.study.stages.language_score import TRUST
     from refusal_lens.tables.languages import refusals_table
 
     run = Path(Study().default_folder()) if run is None else run

@@ -194,7 +194,7 @@ def plot_language_layers(
     own = square.diagonal(dim1=1, dim2=2).mean(1)
     other = (square.sum((1, 2)) - square.diagonal(dim1=1, dim2=2).sum(1)) / max(k * (k - 1), 1)
     upper = cosines.corrected.clone()
-    upper[:, range(k), range(k)] = float("nan")
+    upper[:, [*range(k)], [*range(k)]] = float("nan")
     curves = (
         ("AUROC, own language", plain(own), REFUSE, "solid"),
         ("AUROC, other languages", plain(other), BENIGN, "solid"),

@@ -4,7 +4,7 @@ from collections import Counter
 
 from refusal_lens.evaluation import Answers
 from refusal_lens.judges import ScoreTrust
-from refusal_lens.judges.language import FLAG
+from refusal_lens.judges.language import foreign_language
 from refusal_lens.languages import LanguageCosines, LanguageTransfer
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.text import estimate_text, percent_interval, visible
@@ -29,7 +29,7 @@ def refusals_table(read: Answers, trust: ScoreTrust | None) -> Table:
         "prompts in",
         "refuse side refused",
         "benign side refused",
-        "answers in",
+        "answers in (four most frequent)",
         "score against readings, held-out half",
     )
     caption = (
@@ -79,13 +79,9 @@ def means_table(transfer: LanguageTransfer, cosines: LanguageCosines) -> Table:
 
 
 def _answered_in(read: Answers, language: str) -> str:
-    verdicts = zip(read.verdicts(), read.categories, strict=True)
-    found = Counter(
-        next((f.partition(": ")[2] for f in v.flags if f.startswith(FLAG)), "en")
-        for v, c in verdicts
-        if c == language
-    )
-    return ", ".join(f"{visible(code)} {n}" for code, n in found.most_common(4))
+    (answers,) = read.only(category=language).answers
+    codes = Counter(foreign_language(answer) or "en" for answer in answers)
+    return ", ".join(f"{visible(code)} {n}" for code, n in codes.most_common(4))
 
 
 def _score(trust: ScoreTrust | None, language: str) -> str:

@@ -14,7 +14,7 @@ from refusal_lens.study.stages.language_answers import ANSWERS
 from refusal_lens.study.stages.language_geometry import COSINES, LAYERS, TRANSFER
 
 FEW = {"languages": ("en", "es"), "language_pairs": 5, "language_tokens": 4, "language_ablated": 2}
-STAGES = ["language_answers", "language_geometry", "language_ablation"]
+STAGES = ["language_answers", "language_geometry", "language_ablation", "language_score"]
 
 
 @dataclass(frozen=True)

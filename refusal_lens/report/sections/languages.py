@@ -3,14 +3,15 @@
 from typing import Final
 
 from refusal_lens.plots.languages import plot_language_layers, plot_language_means, plot_languages
-from refusal_lens.plots.text import estimate_text, number
+from refusal_lens.plots.text import estimate_text
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
-from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.language_ablation import ABLATION
-from refusal_lens.study.stages.language_answers import ANSWERS, TRUST
+from refusal_lens.study.stages.language_answers import ANSWERS
 from refusal_lens.study.stages.language_geometry import COSINES, LAYERS, TRANSFER
+from refusal_lens.study.stages.language_score import TRUST
 from refusal_lens.tables.languages import means_table, refusals_table
 
 _NAMES: Final = (
@@ -79,13 +80,6 @@ def _methods(run: Run) -> tuple[Method, ...]:
     )
 
 
-def _other(run: Run) -> str:
-    transfer = run.get(TRANSFER)
-    if transfer is None:
-        return "not measured"
-    return f"own {number(transfer.own.value)}, other {estimate_text(transfer.other)}"
-
-
 def _shown(run: Run) -> bool:
     stages = ("language_answers", "language_geometry", "language_ablation")
     return any(run.results.digest(stage) is not None for stage in stages)
@@ -99,5 +93,4 @@ SECTION: Final = Section(
     parts=_parts,
     methods=_methods,
     shown=_shown,
-    findings=(Finding(95, "Does one language's direction separate another's prompts?", _other),),
 )

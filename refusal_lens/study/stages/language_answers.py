@@ -1,15 +1,12 @@
 """In which languages a model refuses: answers to the same pairs in each of them."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, final
 
 from refusal_lens.datasets import load_languages
-from refusal_lens.errors import InputError
-from refusal_lens.evaluation import UNEDITED, Answers, answer_under, fit_score
-from refusal_lens.judges import ScoreTrust
-from refusal_lens.languages import by_language, check_any_language, halves
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
+from refusal_lens.languages import by_language, check_any_language
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -18,7 +15,6 @@ from refusal_lens.study.sizes import ALL, StageSizes, size
 from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 
 ANSWERS: Final = Key("language_answers", "answers", Answers)
-TRUST: Final = Key("language_answers", "trust", ScoreTrust)
 
 
 @final
@@ -55,25 +51,14 @@ def _prompts(languages: tuple[str, ...], folder: str, split: str, n_pairs: int) 
 
 
 def answers(bench: Bench, tick: Progress) -> Records:
-    """The unedited model's answers, and whether a score agrees with what was read of them."""
+    """The unedited model's answers, read by a judge that may read any language."""
     sizes = bench.size(LanguageSizes)
     check_any_language(bench.judge)
     prompts = sizes.prompts
     unread = answer_under(
         bench.model, prompts, [(UNEDITED, None)], decoding=sizes.decoding, progress=tick
     )
-    read = unread.judge(bench.judge)
-    records: Records = {ANSWERS: read}
-    fitting, held_out = halves(prompts)
-    with suppress(InputError):  # nothing was refused, or nothing answered: there is no score
-        records[TRUST] = fit_score(
-            bench.model,
-            fitting,
-            read.only(ids=fitting.ids),
-            held_out,
-            read.only(ids=held_out.ids),
-        )
-    return records
+    return {ANSWERS: unread.judge(bench.judge)}
 
 
 def _work(bench: Outline) -> Work:
@@ -86,7 +71,7 @@ STAGE: Final = Stage(
     "in which languages it refuses",
     run=answers,
     work=_work,
-    writes=(ANSWERS, TRUST),
+    writes=(ANSWERS,),
     uses=(LanguageSizes,),
     plan="languages",
     place=500,

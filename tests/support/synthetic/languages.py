@@ -1,4 +1,4 @@
-"""Languages of simulated residuals: b shares the direction of a and lies far along it, c has its own."""
+"""Languages of simulated residuals: b has the direction of a and lies far along it, c another."""
 
 from functools import cache
 
