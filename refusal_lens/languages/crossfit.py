@@ -47,7 +47,7 @@ class CrossFit:
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
-    folds: tuple[Int64[Tensor, " pair"], ...]
+    folds: tuple[Int64[Tensor, " _"], ...]
     products: Float64[Tensor, "direction fitted language pair side"]
 
     @classmethod

@@ -23,7 +23,7 @@ def test_three_matrices_with_rows_of_directions(shown):
     assert [len(h.z) for h in heat] == [3, 4, 6]
     assert heat[0].z[0][1] == pytest.approx(1, abs=0.1)
     assert abs(heat[0].z[0][2]) < 0.4
-    assert heat[2].z[0] == (0.125, 0.25, None) and heat[2].text[0][2] == ""
+    assert list(heat[2].z[0]) == [0.125, 0.25, None] and heat[2].text[0][2] == ""
     assert figure.layout.yaxis3.ticktext[-2:] == ("shuffled labels", "random")
 
 
