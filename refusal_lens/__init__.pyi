@@ -12,6 +12,7 @@ from . import explorer as explorer
 from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
+from . import languages as languages
 from . import model as model
 from . import monitor as monitor
 from . import optimised as optimised
@@ -28,6 +29,7 @@ from .attribution import decompose as decompose
 from .attribution import patch as patch
 from .attribution import token_map as token_map
 from .datasets import load_dataset as load_dataset
+from .datasets import load_languages as load_languages
 from .directions import Direction as Direction
 from .directions import DirectionSet as DirectionSet
 from .directions import fit_mean_difference as fit_mean_difference

@@ -25,6 +25,7 @@ from refusal_lens.cli.judge_options import (
     chosen_judge,
     settings_of,
 )
+from refusal_lens.cli.languages import languages
 from refusal_lens.cli.launched import one_of_several
 from refusal_lens.cli.lists import datasets, models
 from refusal_lens.cli.monitor import monitor
@@ -196,6 +197,7 @@ app.command()(monitor)
 app.command()(features)
 app.command()(train_sae)
 app.command()(defence)
+app.command()(languages)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

@@ -6,6 +6,7 @@ from refusal_lens.study.follow_up import run_comparison as run_comparison
 from refusal_lens.study.follow_up import run_full_evaluation as run_full_evaluation
 from refusal_lens.study.follow_up_defence import run_defence as run_defence
 from refusal_lens.study.follow_up_features import run_features as run_features
+from refusal_lens.study.follow_up_languages import run_languages as run_languages
 from refusal_lens.study.follow_up_monitor import run_monitor as run_monitor
 from refusal_lens.study.follow_up_suffixes import run_suffixes as run_suffixes
 from refusal_lens.study.planning import StudyPlan as StudyPlan

@@ -25,6 +25,7 @@ from support.synthetic.geometry import (
 )
 from support.synthetic.independence import independence
 from support.synthetic.ladder import before_after, ladder
+from support.synthetic.languages import ablation, cosines, language_areas, language_curves
 from support.synthetic.monitor import trial as monitor_trial
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
@@ -70,6 +71,10 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "latent_tests": firing,
     "ladder": ladder,
     "before_after": before_after,
+    "language_cosines": cosines,
+    "language_transfer": language_areas,
+    "language_layers": language_curves,
+    "language_ablation": ablation,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

@@ -18,6 +18,7 @@ NO_EXAMPLE = {
     "run_defence": "needs a finished study",
     "run_full_evaluation": "needs a finished study",
     "run_monitor": "needs a finished study",
+    "run_languages": "needs a finished study",
     "run_study": "takes minutes",
     "run_suffixes": "needs a finished study",
 }
