@@ -29,6 +29,7 @@ from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dty
 from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
+from refusal_lens.cli.refusal_tokens import refusal_tokens
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.vectors import export_vectors, import_vectors
 from refusal_lens.errors import InputError
@@ -187,6 +188,7 @@ for command in (plan, report, directions, geometry, findings, steer, ablate, eva
 for command in (explore, datasets, models):
     app.command()(command)
 app.command()(compare_estimators)
+app.command()(refusal_tokens)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

@@ -71,6 +71,7 @@ class Carved(Record):
     categories: tuple[str, ...]
     sites: tuple[Site, ...]
     n: tuple[int, ...]
+    d_model: int
     corrected: Float[Tensor, "place site category category"]
     reliability: Float[Tensor, "place site category"]
     mean: Float[Tensor, "place site 3"]
@@ -174,6 +175,7 @@ def _record(
         categories=first.categories,
         sites=first.sites,
         n=first.n,
+        d_model=rows.shape[1],
         corrected=torch.stack([*matrices.values()]),
         reliability=torch.stack([g.reliability for g in geometries.values()]),
         mean=torch.stack([triples(g, None) for g in geometries.values()]),

@@ -4,8 +4,8 @@ Two answers to a prompt, behind its most probable refusal token and behind respo
 threshold or a bias can lead to; so every point of their curves follows from one reading.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, final
 
 import torch
@@ -57,6 +57,15 @@ class TokenReadings(Record):
     def step_zero(self) -> StepZero:
         """The first token's log-probabilities."""
         return StepZero(self.tokens, self.respond, self.refuse, self.other)
+
+    def only(self, ids: Collection[str]) -> "TokenReadings":
+        """Those of some of the prompts, in the same order."""
+        rows = [i for i, key in enumerate(self.ids) if key in ids]
+        tensors = ("harmful", "respond", "refuse", "other", "refused", "answered")
+        names = ("ids", "pairs", "categories")
+        chosen = {name: getattr(self, name)[rows] for name in tensors}
+        chosen |= {name: tuple(getattr(self, name)[i] for i in rows) for name in names}
+        return replace(self, **chosen)
 
     def read_as(self, emitted: Int64[Tensor, " prompt"]) -> Int8[Tensor, " prompt"]:
         """How the answers are read when these are the first tokens: 1 refused, 0 not, -1 unclear.
