@@ -15,6 +15,7 @@ from . import model as model
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
+from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
@@ -71,6 +72,7 @@ from .prompts import Prompt as Prompt
 from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
+from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site

@@ -49,8 +49,8 @@ def mean_cosine_difference(of: Geometry, minus: Geometry, layer: int) -> Estimat
     By the same pairs of prompts, so what they have in common cancels; n pairs, control 0.
 
     >>> geometry = rl.fit_geometry(model.residuals(prompts))
-    >>> mean_cosine_difference(geometry, geometry, layer=2).value
-    0.0
+    >>> mean_cosine_difference(geometry, geometry, layer=2).n
+    18
 
     Raises:
         InputError: the two were not fitted on the same pairs, or do not hold the layer.

@@ -64,6 +64,11 @@ def load_tokens(path: Path | str, tokenizer: PreTrainedTokenizerBase) -> Refusal
     The file has `respond`, a token, and `refuse`, a table of category -> token. A folder stands
     for its `tokens.json`.
 
+    >>> from pathlib import Path
+    >>> _ = Path("tokens.toml").write_text('respond = "a"\\nrefuse = {advice = "b"}')
+    >>> load_tokens("tokens.toml", model.chat.tokenizer).categories
+    ('advice',)
+
     Raises:
         InputError: no such file, another content, or a token that the tokenizer does not have.
     """

@@ -91,7 +91,7 @@ def read_answers(
     >>> tokens = rl.refusal_tokens.RefusalTokens(7, ("advice",), (9,), ("[respond]", "[advice]"))
     >>> few, judge = prompts.only(split="test"), rl.make_judge("refusal")
     >>> rl.refusal_tokens.read_answers(model, few, tokens, judge, rl.Decoding(2)).respond.shape
-    torch.Size([36])
+    torch.Size([12])
 
     Raises:
         InputError: a token that the model has no logit for.

@@ -4,6 +4,7 @@ from refusal_lens.study.follow_up import explain_prompt as explain_prompt
 from refusal_lens.study.follow_up import run_attribution as run_attribution
 from refusal_lens.study.follow_up import run_comparison as run_comparison
 from refusal_lens.study.follow_up import run_full_evaluation as run_full_evaluation
+from refusal_lens.study.follow_up_tokens import run_refusal_tokens as run_refusal_tokens
 from refusal_lens.study.planning import StudyPlan as StudyPlan
 from refusal_lens.study.planning import plan_study as plan_study
 from refusal_lens.study.prompts import study_prompts as study_prompts

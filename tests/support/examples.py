@@ -23,6 +23,7 @@ from support.synthetic.geometry import (
     within,
 )
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
+from support.synthetic.refusal_tokens import carved, roc
 from support.synthetic.run import run
 
 FEW: Final = CATEGORIES[:4]
@@ -58,6 +59,8 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "effects": effects,
     "estimators": estimators,
     "transfer": transfer,
+    "roc": roc,
+    "carved": carved,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

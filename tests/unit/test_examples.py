@@ -15,6 +15,7 @@ NO_EXAMPLE = {
     "run_attribution": "needs a finished study",
     "run_comparison": "needs a finished study",
     "run_full_evaluation": "needs a finished study",
+    "run_refusal_tokens": "takes minutes",
     "run_study": "takes minutes",
 }
 

@@ -4,37 +4,9 @@ import math
 
 import pytest
 import torch
+from support.synthetic.refusal_tokens import CATEGORIES, readings
 
-from refusal_lens.records import Provenance
-from refusal_lens.refusal_tokens import RefusalTokens, TokenReadings, measure_roc
-
-TOKENS = RefusalTokens(1, ("advice", "safety"), (2, 3), ("[respond]", "[advice]", "[safety]"))
-P = torch.tensor([0.9, 0.8, 0.4, 0.1, 0.7, 0.2, 0.05, 0.02])  # of the category's own token
-CATEGORIES = ("advice", "safety") * 4
-PROVENANCE = Provenance("m", "d", "t", "", "p", "float32", "cpu", 0)
-
-
-def readings(**changes: object) -> TokenReadings:
-    """All mass on respond and the category's own token; refusal tokens are followed by refusals."""
-    refuse = torch.full((8, 2), -60.0)
-    for i, category in enumerate(CATEGORIES):
-        refuse[i, int(category == "safety")] = math.log(float(P[i]))
-    fields: dict[str, object] = {
-        "tokens": TOKENS,
-        "ids": tuple(map(str, range(8))),
-        "pairs": tuple(f"{c}/{i % 4}" for i, c in enumerate(CATEGORIES)),
-        "categories": CATEGORIES,
-        "harmful": torch.tensor([True] * 4 + [False] * 4),
-        "respond": (1 - P).log(),
-        "refuse": refuse,
-        "other": torch.full((8,), -60.0),
-        "refused": torch.ones(8, dtype=torch.int8),
-        "answered": torch.zeros(8, dtype=torch.int8),
-        "judge": "hand",
-        "decoding": "",
-        "provenance": PROVENANCE,
-    }
-    return TokenReadings(**(fields | changes))  # pyright: ignore[reportArgumentType]
+from refusal_lens.refusal_tokens import measure_roc
 
 
 def rates(points, kind: str = "token") -> list[tuple[float, float]]:
