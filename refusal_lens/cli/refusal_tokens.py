@@ -69,7 +69,7 @@ def refusal_tokens(
     from refusal_lens.refusal_tokens.names import load_tokens
     from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
     from refusal_lens.resources import data_path
-    from refusal_lens.study.follow_up_tokens import Asked, TokenSizes, run_refusal_tokens
+    from refusal_lens.study.follow_up_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
     from refusal_lens.tables.refusal_tokens import summary_table
 
     placement = placement_of(device, dtype, batch_size)
@@ -86,7 +86,7 @@ def refusal_tokens(
         loaded = load_model(model, placement=placement)
         named = load_tokens(tokens, loaded.chat.tokenizer)
     asked = Asked(
-        TokenSizes(**_FEW) if quick else TokenSizes(),
+        QUICK if quick else TokenSizes(),
         _others(model, control, loaded, placement),
         lambda line: err.print(line, markup=False, highlight=False),
     )
@@ -95,18 +95,6 @@ def refusal_tokens(
     for sentence in in_words(run):
         out.print(sentence, markup=False, highlight=False)
     out.print(f"page: {escape(str(write_tokens_page(run)))}", highlight=False)
-
-
-_FEW = {
-    "fit_pairs": 8,
-    "choose_pairs": 1,
-    "layers": 3,
-    "test_pairs": 6,
-    "curve_pairs": 22,
-    "effect_pairs": 2,
-    "answer_tokens": 16,
-    "strengths": (-1.0, 0.0, 1.0),
-}
 
 
 def _others(

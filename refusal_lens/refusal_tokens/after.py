@@ -53,6 +53,7 @@ def unembedding_of(model: LensModel) -> Float[Tensor, "d_vocab d_model"]:
     torch.Size([300, 32])
     """
     hf = hugging_face_of(model.backend)
-    backend: Any = model.backend
-    weight = backend.model.W_U.T if hf is None else hf.get_output_embeddings().weight
+    lens: Any = model.backend
+    head: Any = None if hf is None else hf.get_output_embeddings()
+    weight = lens.model.W_U.T if head is None else head.weight
     return weight.detach().float().cpu()

@@ -10,8 +10,10 @@ from refusal_lens.directions import Direction
 from refusal_lens.directions.registry import make_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Reading, measure_grid
+from refusal_lens.evaluation.grid import Kind
 from refusal_lens.interventions import Ablate
 from refusal_lens.judges import Judge, ScoreTrust
+from refusal_lens.judges.first_token import Mode
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
@@ -96,7 +98,7 @@ def choose_direction(
             f"{list(eligible_layers(model.n_layers))}"
         )
     directions = [pooled.at(pooled.categories[0], layer) for layer in usable]
-    mode = dict.fromkeys(choose.categories, "first token")
+    mode: dict[str, Mode] = dict.fromkeys(choose.categories, "first token")
     trust = ScoreTrust(tokens.refuse, tokens.pieces[1:], {}, mode, {}, {}, {})
     sides = {
         "harmful": choose.only(label="refuse"),
@@ -121,10 +123,13 @@ def measure_trade_offs(
     `pairs` must be among the prompts of `readings`.
     """
     random = direction.random_like(how.seed)
-    cases = [(replace(direction, category=ADDED), "direction"), (random, "control")]
+    cases: list[tuple[Direction, Kind]] = [
+        (replace(direction, category=ADDED), "direction"),
+        (random, "control"),
+    ]
     grid = measure_grid(
         model,
-        cases,  # pyright: ignore[reportArgumentType]
+        cases,
         pairs,
         Reading(None, how.judge, how.decoding),
         strengths=how.strengths,

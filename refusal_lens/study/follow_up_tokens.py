@@ -54,6 +54,19 @@ class TokenSizes:
     seed: int = 0
 
 
+QUICK: Final = TokenSizes(
+    fit_pairs=8,
+    choose_pairs=1,
+    layers=3,
+    test_pairs=6,
+    curve_pairs=22,
+    effect_pairs=2,
+    answer_tokens=16,
+    strengths=(-1.0, 0.0, 1.0),
+)
+"""A try, no result."""
+
+
 @final
 @dataclass(frozen=True)
 class TokenRun:

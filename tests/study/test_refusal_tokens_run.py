@@ -8,16 +8,17 @@ import torch
 from support.tiny_models import ARCHITECTURES, write_tiny
 from typer.testing import CliRunner
 
-from refusal_lens.cli import refusal_tokens as command
 from refusal_lens.cli.main import app
 from refusal_lens.errors import InputError
+from refusal_lens.judges.registry import make_judge
 from refusal_lens.model import load_model
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.prompts.files import write_jsonl
+from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.refusal_tokens import load_tokens
 from refusal_lens.report.refusal_tokens import write_tokens_page
-from refusal_lens.study.follow_up_tokens import TokenRun, TokenSizes, run_refusal_tokens
+from refusal_lens.study import follow_up_tokens
+from refusal_lens.study.follow_up_tokens import Asked, TokenRun, TokenSizes, run_refusal_tokens
 
 CATEGORIES = ("advice", "humanizing", "safety", "unsupported")
 PIECES = ("a", "b", "c", "d", "e")
@@ -78,7 +79,7 @@ def invoke(folder: Path, *more: str):
 @pytest.fixture(scope="module")
 def run(folder):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(command, "_FEW", FEW)
+        patched.setattr(follow_up_tokens, "QUICK", TokenSizes(**FEW))
         done = invoke(folder, "--out", str(folder / "run"), "--control", str(folder / "model"))
     assert done.exception is None, done.exception
     return TokenRun.open(folder / "run"), done
@@ -114,10 +115,6 @@ def test_the_same_question_goes_on_and_another_one_is_refused(run, folder, monke
 
 
 def measure(folder: Path, sizes: TokenSizes) -> TokenRun:
-    from refusal_lens.judges.registry import make_judge
-    from refusal_lens.prompts.files import load_prompts
-    from refusal_lens.study.follow_up_tokens import Asked
-
     model = load_model(folder / "model", placement=Placement(device="cpu"))
     tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
     asked = Asked(sizes, {"control": lambda: model})
@@ -135,8 +132,6 @@ def test_what_a_user_gets_wrong_is_one_line(folder, tmp_path):
     assert isinstance(done.exception, InputError) and "needs --tokens" in str(done.exception)
     one = PromptSet((Prompt("x", "Why?", "advice", "refuse", "test", "t", "x"),))
     with pytest.raises(InputError, match="split 'train'"):
-        from refusal_lens.judges.registry import make_judge
-
         model = load_model(folder / "model", placement=Placement(device="cpu"))
         tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
         run_refusal_tokens(model, tokens, one, make_judge("refusal"), tmp_path / "run")

@@ -60,7 +60,8 @@ class TokenRows:
     @classmethod
     def of(cls, adapted: PeftModel, precision: torch.dtype = torch.float32) -> "TokenRows":
         """Those of an adapter that `with_tokens` made."""
-        layer: Any = adapted.get_base_model().get_input_embeddings()
+        base: Any = adapted.get_base_model()
+        layer = base.get_input_embeddings()
         tokens = layer.token_adapter
         return cls(
             tokens.get_base_layer().weight.detach(),

@@ -87,7 +87,7 @@ def train_adapter(
     )
     with (out / "training_log.jsonl").open("a", encoding="utf-8") as log:
 
-        def record(step: TrainingStep) -> bool:
+        def report(step: TrainingStep) -> bool:
             log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
             progress(
@@ -96,7 +96,7 @@ def train_adapter(
             )
             return step.seconds < seconds
 
-        if not train(adapted, taught, read, recipe, out, record):
+        if not train(adapted, taught, read, recipe, out, report):
             return False
     save_adapter(adapted, out)
     write_json(out / "tokens.json", names)
