@@ -18,6 +18,7 @@ from . import monitor as monitor
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
+from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
@@ -81,6 +82,7 @@ from .prompts import Prompt as Prompt
 from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
+from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site

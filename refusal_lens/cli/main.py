@@ -33,6 +33,7 @@ from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dty
 from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
+from refusal_lens.cli.refusal_tokens import refusal_tokens
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.suffixes import suffixes
 from refusal_lens.cli.vectors import export_vectors, import_vectors
@@ -198,6 +199,7 @@ app.command()(features)
 app.command()(train_sae)
 app.command()(defence)
 app.command()(languages)
+app.command()(refusal_tokens)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)
 

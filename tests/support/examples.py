@@ -28,6 +28,7 @@ from support.synthetic.ladder import before_after, ladder
 from support.synthetic.languages import ablation, cosines, language_areas, language_curves
 from support.synthetic.monitor import trial as monitor_trial
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
+from support.synthetic.refusal_tokens import carved, roc
 from support.synthetic.run import run
 from support.synthetic.suffixes import analysis as suffixes
 
@@ -75,6 +76,8 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "language_transfer": language_areas,
     "language_layers": language_curves,
     "language_ablation": ablation,
+    "roc": roc,
+    "carved": carved,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),

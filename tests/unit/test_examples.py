@@ -19,6 +19,7 @@ NO_EXAMPLE = {
     "run_full_evaluation": "needs a finished study",
     "run_monitor": "needs a finished study",
     "run_languages": "needs a finished study",
+    "run_refusal_tokens": "takes minutes",
     "run_study": "takes minutes",
     "run_suffixes": "needs a finished study",
 }

@@ -189,8 +189,9 @@ def train_adapter(
 
 
 def training_record(
-    recipe: Recipe, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
+    recipe: Any, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
 ) -> dict[str, Any]:
+    """What ``training.json`` says; ``recipe`` is a dataclass with a ``seed``."""
     return {
         "schema_version": SCHEMA_VERSION,
         "seed": recipe.seed,
