@@ -22,6 +22,7 @@ from support.synthetic.geometry import (
     structure,
     within,
 )
+from support.synthetic.independence import independence
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.run import run
 
@@ -58,6 +59,7 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "effects": effects,
     "estimators": estimators,
     "transfer": transfer,
+    "independence": independence,
     "token_map": token_map,
     "answer_maps": _maps,
     "attributions": lambda: _attributions(0),
