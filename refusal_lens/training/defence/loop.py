@@ -26,7 +26,7 @@ from refusal_lens.training.defence.refusal_direction import (
     refusal_directions,
 )
 from refusal_lens.training.planted.answers import Example
-from refusal_lens.training.planted.loop import pair_batches, rate_factor, texts_of
+from refusal_lens.training.planted.loop import learning_rate_factor, pair_batches, texts_of_step
 from refusal_lens.training.planted.losses import BaseStates, base_states, batch_losses
 
 THREADS: Final = 2
@@ -112,7 +112,7 @@ class DefenceTraining:
         """One step along the gradient that is there, at the step's learning rate."""
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         loss = self.recipe.loss
-        factor = rate_factor(self.step, len(self.batches), loss)
+        factor = learning_rate_factor(self.step, len(self.batches), loss)
         for group in self.optimiser.param_groups:
             group["lr"] = loss.learning_rate * factor
         self.optimiser.step()
@@ -123,7 +123,7 @@ class DefenceTraining:
         body = self.model.get_base_model().base_model
         assert isinstance(body, torch.nn.Module)
         with ThreadPoolExecutor(THREADS) as threads:
-            read = [texts_of(i + 1, self.texts, recipe) for i in range(len(self.batches))]
+            read = [texts_of_step(i + 1, self.texts, recipe) for i in range(len(self.batches))]
             every = (*self.examples, *(t for some in read for t in some))
             benign = {e.id: e for e in every if not e.refuse}
             before = base_states(self.model, [*benign.values()], recipe, threads)

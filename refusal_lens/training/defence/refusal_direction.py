@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from refusal_lens.linalg import unit
 from refusal_lens.training.defence.recipe import DefenceRecipe
 from refusal_lens.training.planted.answers import Example
-from refusal_lens.training.planted.losses import in_precision
+from refusal_lens.training.planted.losses import precision_of
 
 _BATCH: Final = 33
 
@@ -51,7 +51,7 @@ def last_states(
     for cut in range(0, len(ordered), _BATCH):
         ids = [torch.tensor(e.prompt_ids) for e in ordered[cut : cut + _BATCH]]
         mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
-        with in_precision(recipe.loss):
+        with precision_of(recipe.loss):
             out = body(
                 input_ids=pad_sequence(ids, batch_first=True),
                 attention_mask=mask,

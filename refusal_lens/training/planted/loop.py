@@ -94,13 +94,11 @@ def train(
     )
     batches = list(pair_batches(examples, recipe))
     total = len(batches)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: rate_factor(i, total, recipe))
-    began = time.perf_counter()
-    with ThreadPoolExecutor(recipe.shards) as threads:
-        read = [texts_of(step, texts, recipe) for step in range(1, total + 1)]
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda i: learning_rate_factor(i, total, recipe)
     )
+    began = time.perf_counter()
+    with ThreadPoolExecutor(recipe.shards) as threads:
         read = [texts_of_step(step, texts, recipe) for step in range(1, total + 1)]
         benign = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
         loss = _Loss(
@@ -122,7 +120,6 @@ def train(
     model.eval()
 
 
-def texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Example]:
 def texts_of_step(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Example]:
     """The pieces of ordinary text that a step reads: all in turn, in an order drawn by the seed."""
     order = random.Random(recipe.seed).sample(range(len(texts)), len(texts))
@@ -189,7 +186,6 @@ def _sorted(examples: Sequence[Example]) -> list[Example]:
     return sorted(examples, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
 
 
-def rate_factor(step: int, total: int, recipe: Recipe) -> float:
 def learning_rate_factor(step: int, total: int, recipe: Recipe) -> float:
     """Learning-rate factor of a step: linear warm-up, then a cosine down to zero."""
     warm = max(1, round(recipe.warmup * total))

@@ -36,7 +36,6 @@ def batch_losses(
     assert isinstance(whole, PreTrainedModel)
     unembed = whole.get_output_embeddings()
     assert isinstance(unembed, torch.nn.Module)
-    with in_precision(recipe):
     with precision_of(recipe):
         hidden, shared = _hidden(model, batch)
         rows, places, targets, weights = _answer_positions(batch, shared, recipe)
@@ -62,7 +61,6 @@ def divergence(
     ).sum(dim=-1)
 
 
-def in_precision(recipe: Recipe) -> torch.autocast:
 def precision_of(recipe: Recipe) -> torch.autocast:
     """Matrix products in the recipe's precision, for the current thread.
 
@@ -85,7 +83,6 @@ def base_states(
     cuts = range(0, len(ordered), _STATES_BATCH)
 
     def states(batch: Sequence[Example]) -> list[Float[Tensor, "token d_model"]]:
-        with torch.no_grad(), in_precision(recipe):
         with torch.no_grad(), precision_of(recipe):
             hidden, shared = _hidden(model, batch)
         starts = [len(e.prompt_ids) - 1 - shared for e in batch]

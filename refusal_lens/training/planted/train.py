@@ -189,7 +189,6 @@ def train_adapter(
 
 
 def training_record(
-    recipe: Recipe, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
     recipe: Any, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
 ) -> dict[str, Any]:
     """What ``training.json`` says; ``recipe`` is a dataclass with a ``seed``."""

@@ -67,6 +67,7 @@ def test_tables_say_changes_in_points_tests_and_what_predicts(measured):
     assert "Refusals gained: 0 of 240 rows" in predicted.caption
 
 
+@pytest.mark.slow  # writes a whole page
 def test_the_section_is_there_where_it_was_measured_and_says_what_is_not_predicted(
     measured, tmp_path
 ):

@@ -111,6 +111,7 @@ def test_gradient_is_the_same_whichever_half_is_first_to_end() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(), weights(), strict=True))
 
 
+@pytest.mark.slow  # trains twice
 @pytest.mark.parametrize("ablated", ["refusal", "random", "nothing"])
 def test_run_taken_up_again_ends_where_one_in_one_go_ends(ablated: Ablated) -> None:
     whole, parts = training(ablated), training(ablated)
