@@ -98,7 +98,7 @@ class LanguageCosines(Record):
                 raise InputError(f"language {name!r} is not in {list(self.languages)}")
         if Site(layer) not in self.sites:
             raise InputError(f"layer {layer} is not in {[str(s) for s in self.sites]}")
-        return (self.sites.index(Site(layer)), *map(self.languages.index, (a, b)))
+        return self.sites.index(Site(layer)), self.languages.index(a), self.languages.index(b)
 
 
 def language_cosines(residuals: Residuals, *, offset: int = -1) -> LanguageCosines:
