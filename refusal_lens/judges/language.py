@@ -15,6 +15,7 @@ from typing import Final
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 FLAG: Final = "not English"
+OTHER_SCRIPT: Final = "other script"
 _ENGLISH: Final = frozenset({"en", "pcm"})  # Nigerian Pidgin is what odd English is taken for
 # Words of English that no other language writes so: where they abound, nothing need be identified.
 _ENGLISH_WORDS: Final = frozenset(
@@ -84,7 +85,7 @@ def foreign_language(text: str) -> str | None:
     language, probability = ranked[0]
     english = sum(p for name, p in ranked if name in _ENGLISH)
     if 2 * sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) < len(letters):
-        return language if probability >= _OTHER_AT_LEAST else "other script"
+        return language if probability >= _OTHER_AT_LEAST else OTHER_SCRIPT
     sure = language not in _ENGLISH and probability >= _OTHER_AT_LEAST
     return language if sure and english <= _ENGLISH_AT_MOST else None
 

@@ -9,18 +9,20 @@ file does not list it says `unclear`, and which.
 
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, final
 
 from refusal_lens.judges.base import Verdict
-from refusal_lens.judges.language import FLAG, foreign_language
+from refusal_lens.judges.language import FLAG, OTHER_SCRIPT, foreign_language
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.resources import data_path
 
 # Short Spanish is often taken for its neighbours.
 _TAKEN_FOR: Final[Mapping[str, str]] = {"an": "es", "gl": "es"}
+_SCRIPTS: Final[Mapping[str, str]] = {"ARABIC": "ar", "DEVANAGARI": "hi", "CJK": "zh"}
 
 
 @final
@@ -73,7 +75,11 @@ class OpeningJudge:
 
 
 def _language_of(answer: str) -> str | None:
+    """The language of an answer; of an uncertain one in a listed script, that script's."""
     language = foreign_language(answer)
+    if language == OTHER_SCRIPT:
+        scripts = Counter(unicodedata.name(c, "").split(" ")[0] for c in answer if c.isalpha())
+        return _SCRIPTS.get(scripts.most_common(1)[0][0], language)
     return None if language is None else _TAKEN_FOR.get(language, language)
 
 

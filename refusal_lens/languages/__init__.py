@@ -14,6 +14,7 @@ from refusal_lens.languages.cosines import LanguageCosines as LanguageCosines
 from refusal_lens.languages.cosines import language_cosines as language_cosines
 from refusal_lens.languages.parallel import Parallel as Parallel
 from refusal_lens.languages.prompts import by_language as by_language
+from refusal_lens.languages.prompts import language_name as language_name
 from refusal_lens.languages.reading import check_any_language as check_any_language
 from refusal_lens.languages.reading import halves as halves
 from refusal_lens.languages.transfer import LanguageLayers as LanguageLayers

@@ -84,7 +84,7 @@ def fold_directions(
         means = torch.einsum("i,aid->ad", fits, d) / fits.sum()
         shuffled = torch.einsum("i,aid->d", fits * signs, d) / fits.sum() / len(d)
         rows = [*zip(parallel.languages, means, strict=True), (ALL, means.mean(0))]
-        for name, difference in [*rows, (SHUFFLED, shuffled)]:
+        for name, difference in (*rows, (SHUFFLED, shuffled)):
             direction = Direction.from_difference(
                 difference, category=name, site=site, offset=offset, provenance=residuals.provenance
             )
@@ -92,7 +92,7 @@ def fold_directions(
             if name == ALL:
                 random = direction.random_like(seed + int(fold[0]), name=RANDOM)
                 _give(made, RANDOM, random, [parallel.pairs[i] for i in fold.tolist()])
-    return {name: made[name] for name in (*dict(rows), SHUFFLED, RANDOM)}
+    return {name: made[name] for name in (*parallel.languages, ALL, SHUFFLED, RANDOM)}
 
 
 def _give(

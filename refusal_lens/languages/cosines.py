@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from scipy.stats import t as student
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.intervals import LEVEL
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
@@ -74,6 +75,10 @@ class LanguageCosines(Record):
         value, low, high = (_number(x[s, i]) for x in parts)
         return Estimate(value, low, high, self.n, "reliability, jackknife over pairs", 0.0)
 
+    def measurable(self) -> Bool[Tensor, "site language"]:
+        """Where the lower 95% bound of a direction's reliability is at least .5."""
+        return self.reliability_low >= MEASURABLE
+
     def excluding(self, value: float, layer: int) -> tuple[int, int]:
         """How many language pairs' simultaneous 95% intervals exclude a value, and of how many.
 
@@ -93,7 +98,7 @@ class LanguageCosines(Record):
                 raise InputError(f"language {name!r} is not in {list(self.languages)}")
         if Site(layer) not in self.sites:
             raise InputError(f"layer {layer} is not in {[str(s) for s in self.sites]}")
-        return (self.sites.index(Site(layer)), *map(self.languages.index, (a, b)))
+        return self.sites.index(Site(layer)), self.languages.index(a), self.languages.index(b)
 
 
 def language_cosines(residuals: Residuals, *, offset: int = -1) -> LanguageCosines:

@@ -2,9 +2,39 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
+
+_NAMES: Final[Mapping[str, str]] = {
+    "ar": "Arabic",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fr": "French",
+    "hi": "Hindi",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "ru": "Russian",
+    "sw": "Swahili",
+    "th": "Thai",
+    "yi": "Yiddish",
+    "yo": "Yoruba",
+    "zh": "Chinese",
+}
+
+
+def language_name(code: str) -> str:
+    """The name of a language of the built-in set or of PolyRefuse's; what is no code stays.
+
+    >>> language_name("sw"), language_name("all languages")
+    ('Swahili (sw)', 'all languages')
+    """
+    return f"{_NAMES[code]} ({code})" if code in _NAMES else code
 
 
 def by_language(sets: Mapping[str, PromptSet]) -> PromptSet:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import plotly.graph_objects as go
+import torch
 from plotly.subplots import make_subplots
 
 from refusal_lens.languages import (
@@ -193,12 +194,13 @@ def plot_language_layers(
     square = layers.auroc[:, :k]
     own = square.diagonal(dim1=1, dim2=2).mean(1)
     other = (square.sum((1, 2)) - square.diagonal(dim1=1, dim2=2).sum(1)) / max(k * (k - 1), 1)
-    upper = cosines.corrected.clone()
-    upper[:, [*range(k)], [*range(k)]] = float("nan")
+    sure = cosines.measurable()
+    counted = sure[:, :, None] & sure[:, None] & ~torch.eye(k, dtype=torch.bool)
+    between = cosines.corrected.where(counted, float("nan"))
     curves = (
         ("AUROC, own language", plain(own), REFUSE, "solid"),
         ("AUROC, other languages", plain(other), BENIGN, "solid"),
-        ("corrected cosine, other languages", plain(upper.nanmean((1, 2))), QUIET, "dash"),
+        ("corrected cosine, measurable languages", plain(between.nanmean((1, 2))), QUIET, "dash"),
     )
     figure = go.Figure(
         [

@@ -5,7 +5,7 @@ from collections import Counter
 from refusal_lens.evaluation import Answers
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.language import foreign_language
-from refusal_lens.languages import LanguageCosines, LanguageTransfer
+from refusal_lens.languages import LanguageCosines, LanguageTransfer, language_name
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.text import estimate_text, percent_interval, visible
 from refusal_lens.records import Estimate
@@ -17,7 +17,7 @@ def refusals_table(read: Answers, trust: ScoreTrust | None) -> Table:
     languages = tuple(dict.fromkeys(read.categories))
     rows = tuple(
         (
-            Cell(visible(language)),
+            Cell(visible(language_name(language))),
             rate_cell(read.rate(category=language, label="refuse"), REFUSE),
             rate_cell(read.rate(category=language, label="comply"), BENIGN),
             Cell(_answered_in(read, language)),
@@ -47,12 +47,8 @@ def means_table(transfer: LanguageTransfer, cosines: LanguageCosines) -> Table:
     layer = transfer.site.layer
     rows = tuple(
         (
-            Cell(visible(name)),
-            Cell(
-                estimate_text(cosines.of_language(name, layer))
-                if name in cosines.languages
-                else "–"
-            ),
+            Cell(visible(language_name(name))),
+            Cell(_short(cosines.of_language(name, layer)) if name in cosines.languages else "–"),
             Cell(_short(transfer.before[i])),
             Cell(_short(transfer.after[i])),
             Cell(percent_interval(transfer.accuracy_before[i])),
@@ -99,5 +95,5 @@ def _short(e: Estimate) -> str:
 def _points(e: Estimate) -> str:
     if e.value is None or e.low is None or e.high is None:
         return "undefined"
-    ends = f"{100 * e.value:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]"
-    return ends.replace("-", "−")
+    value, low, high = (round(100 * x) for x in (e.value, e.low, e.high))
+    return f"{value} [{low}, {high}]".replace("-", "−")

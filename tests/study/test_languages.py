@@ -45,12 +45,10 @@ def test_every_stage_writes_what_it_measures(run):
 
 def test_ablation_is_of_refused_prompts_with_both_controls(run):
     results, watch = run
-    if "language_ablation" in watch.gaps:
-        assert "no refuse-side prompt was refused" in watch.gaps["language_ablation"]
-        return
+    assert "language_ablation" not in watch.gaps
     ablation = results.get(ABLATION)
     assert ablation.rows[-2:] == ("control: shuffled labels", "control: random")
-    assert all(rate.n + rate.missing <= 2 for row in ablation.rates for rate in row)
+    assert {rate.n + rate.missing for row in ablation.rates for rate in row} == {2}
 
 
 def test_the_same_call_goes_on_and_another_judge_reads_anew(run, tmp_path):

@@ -58,6 +58,11 @@ def test_an_answer_in_a_language_without_openings_is_unclear():
     assert make_judge("opening").judge("?", " ... ").reason == "empty: no words"
 
 
+@pytest.mark.parametrize("answer", ["灰色衬衫和黑色相配。", "العدد الناقص هو 1."])
+def test_a_short_answer_in_a_listed_script_is_read(answer):
+    assert make_judge("opening").judge("?", answer).outcome == "complied"
+
+
 @pytest.mark.parametrize("name", ["refusal", "phrase", "substring", "xstest", "refusal+sense"])
 def test_judges_of_english_words_may_not_read_other_languages(name):
     with pytest.raises(InputError, match="means nothing off English; use 'opening', or 'llm'"):

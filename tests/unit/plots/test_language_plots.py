@@ -64,7 +64,7 @@ def test_refusals_by_language_with_the_language_of_the_answers():
     english = ["I'm sorry, but I can't assist with that.", "Here is what you asked for."]
     read = answers({"en": english, "de": german, "sw": english}).judge(make_judge("opening"))
     table = refusals_table(read, None)
-    assert [row[0].text for row in table.rows] == ["en", "de", "sw"]
+    assert [row[0].text for row in table.rows] == ["English (en)", "German (de)", "Swahili (sw)"]
     assert [row[1].text.startswith("100%") for row in table.rows] == [True] * 3
     assert [row[2].text.startswith("0%") for row in table.rows] == [True] * 3
     assert [row[3].text for row in table.rows] == ["en 2", "de 2", "en 2"]
