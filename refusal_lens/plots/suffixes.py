@@ -89,9 +89,8 @@ def plot_suffix_layers(analysis: SuffixAnalysis) -> go.Figure:
         for name in (NEUTRAL, family):
             value, low, high = (plain(analysis.curves[names.index(name), k]) for k in range(3))
             mark, shown = of[name], escape(name)
-            where = {"row": row, "col": column}
-            figure.add_trace(band(layers, low, high, mark.colour, shown), **where)
-            figure.add_trace(_curve(layers, value, mark, shown), **where)
+            figure.add_trace(band(layers, low, high, mark.colour, shown), row=row, col=column)
+            figure.add_trace(_curve(layers, value, mark, shown), row=row, col=column)
         _guides(figure, 0.0, analysis.layer, {"row": row, "col": column})
     figure.update_layout(showlegend=False)
     return figure
@@ -234,11 +233,11 @@ def _curve(layers: list[int], value: list[float | None], mark: Mark, name: str) 
 
 def _areas(layers: list[int], group: FlipGroup) -> go.Scatter:
     colour, estimates = _KIND_COLOURS[group.kind], list(group.by_site)
-    bars = error_bars(list(estimates), faded(colour, 0.45))
+    bars = error_bars(list(estimates), faded(colour, 0.6))
     return go.Scatter(
         x=layers,
         y=[e.value for e in estimates],
-        error_y=bars | {"thickness": 1.1, "width": 0},
+        error_y=bars | {"width": 3},
         mode="lines+markers",
         name=f"{KINDS[group.kind]} ({group.n_flips} of {group.n_rows})",
         line={"color": colour, "width": 1.6},

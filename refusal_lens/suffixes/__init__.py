@@ -5,6 +5,8 @@ Given suffixes are analysed; nothing here searches for suffixes or changes them.
 
 from refusal_lens.suffixes.analysis import analyse as analyse
 from refusal_lens.suffixes.files import load_suffixes as load_suffixes
+from refusal_lens.suffixes.flips import FlipRows as FlipRows
+from refusal_lens.suffixes.flips import predict_flips as predict_flips
 from refusal_lens.suffixes.measure import Along as Along
 from refusal_lens.suffixes.measure import Answering as Answering
 from refusal_lens.suffixes.measure import compare_suffixes as compare_suffixes

@@ -158,7 +158,7 @@ def _family_texts(basis: SuffixBasis) -> dict[str, list[int]]:
 def _crossed(table: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
     """The defined cells of a table of texts and prompts, with the unit and the text of each."""
     text, prompt = np.nonzero(~np.isnan(table))
-    return table[text, prompt], [units[p] for p in prompt], text.tolist()
+    return table[text, prompt], [units[p] for p in prompt.tolist()], text.tolist()
 
 
 def _curves(basis: SuffixBasis, whole: _Whole, draws: int, seed: int) -> tuple[int, torch.Tensor]:
@@ -167,7 +167,7 @@ def _curves(basis: SuffixBasis, whole: _Whole, draws: int, seed: int) -> tuple[i
     curves = torch.full((len(every), 3, len(basis.sites)), torch.nan)
     for f, texts in enumerate(every.values()):
         for s in range(len(basis.sites)):
-            table = whole.by_site[np.ix_(texts, refused)][:, :, s]
+            table = whole.by_site[texts][:, refused, s]
             values, units, of = _crossed(table, [whole.flags.units[p] for p in refused])
             mean = weighted_mean(values, crossed_weights(units, of, draws, seed))
             for k, value in enumerate((mean.value, mean.low, mean.high)):

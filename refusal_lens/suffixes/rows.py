@@ -52,7 +52,8 @@ def _tokens(basis: SuffixBasis) -> list[tuple[int, int]]:
     """Each text's number of tokens, and that of its neutral text."""
     of_neutral = dict(zip(basis.neutral, basis.neutral_tokens, strict=True))
     suffixes = list(zip(basis.tokens, basis.neutral_tokens, strict=True))
-    return suffixes + [(of_neutral[text],) * 2 for text in basis.texts[len(suffixes) :]]
+    neutral = [of_neutral[text] for text in basis.texts[len(suffixes) :]]
+    return suffixes + [(n, n) for n in neutral]
 
 
 def _row(

@@ -2,7 +2,7 @@
 
 import pytest
 from support.synthetic.geometry import PAYLOADS
-from support.synthetic.run import Page, run, stages
+from support.synthetic.run import Page, run
 from support.synthetic.suffixes import FAMILIES, PER_FAMILY, analysis
 
 from refusal_lens.plots.suffixes import (
@@ -12,6 +12,9 @@ from refusal_lens.plots.suffixes import (
     plot_suffix_shifts,
 )
 from refusal_lens.report.page import write_report
+from refusal_lens.report.run import Run
+from refusal_lens.report.sections.suffixes import SECTION
+from refusal_lens.study.results import Results
 from refusal_lens.suffixes.records import SuffixAnalysis
 from refusal_lens.tables.suffixes import families_table, predictions_table, suffixes_table
 
@@ -75,8 +78,8 @@ def test_the_section_is_there_where_it_was_measured_and_says_what_is_not_predict
     text = " ".join(Page(page.read_text(encoding="utf-8")).text)
     assert "4 of 8 suffixes change how often" in text and "4 lower it, 0 raise it" in text
     assert "Not predicted: refusals gained (0 of 240 rows flipped" in text
-    few = {"tokens": stages()["tokens"]}
-    assert 'id="suffixes"' not in write_report(run(tmp_path / "plain", few)).read_text()
+    assert SECTION.shown(Run(Results.open(tmp_path / "run")))
+    assert not SECTION.shown(Run(run(tmp_path / "plain", {})))
 
 
 def test_hostile_suffixes_and_families_are_text(tmp_path):
