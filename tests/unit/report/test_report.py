@@ -179,6 +179,7 @@ def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
     assert "not reached" in text
 
 
+@pytest.mark.slow  # writes a whole page
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["control"]
@@ -189,6 +190,7 @@ def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path)
     assert "share, control" not in text and "q, beyond control" not in text
 
 
+@pytest.mark.slow  # writes a whole page
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
