@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_RTOL: Final = 1e-3  # float32, by whatever order of operations
+_RTOL: Final = 1e-3  # float32, by whatever order of operations; ids and counts are exact
 _ATOL: Final = 1e-5
 
 
@@ -30,7 +30,8 @@ def mismatch(value: Any, expected: Any) -> str | None:
         same = type(value) is type(expected) and value == expected
         return None if same else f"is {_shown(value)}, expected {_shown(expected)}"
     if isinstance(expected, int | float):
-        return _number_mismatch(value, float(expected))
+        rtol = 0.0 if isinstance(expected, int) else _RTOL
+        return _number_mismatch(value, float(expected), rtol)
     if isinstance(expected, Mapping):
         return _mapping_mismatch(value, cast(Mapping[str, Any], expected))
     return _sequence_mismatch(value, cast(Sequence[Any], expected))
@@ -62,16 +63,17 @@ def _tensor_mismatch(value: Any, expected: Tensor) -> str | None:
     if value.is_complex():
         return "has complex numbers, expected real ones"
     ours, theirs = expected.detach().double(), value.detach().double()
-    if torch.allclose(theirs, ours, rtol=_RTOL, atol=_ATOL, equal_nan=True):
+    rtol = _RTOL if expected.is_floating_point() else 0.0
+    if torch.allclose(theirs, ours, rtol=rtol, atol=_ATOL, equal_nan=True):
         return None
     gap = (theirs - ours).abs()
     gap = torch.where(gap.isnan(), torch.inf, gap)
     at = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
     where = f" at index {at}" if shape else ""
-    return f"is {float(theirs[at]):.4g}{where}, expected {float(ours[at]):.4g}"
+    return f"is {in_digits(float(theirs[at]))}{where}, expected {in_digits(float(ours[at]))}"
 
 
-def _number_mismatch(value: Any, expected: float) -> str | None:
+def _number_mismatch(value: Any, expected: float, rtol: float) -> str | None:
     if isinstance(value, Tensor):
         return f"is a tensor of shape {tuple(value.shape)}, expected a number"
     if isinstance(value, str | bytes | bool):  # `float` would take them
@@ -81,8 +83,17 @@ def _number_mismatch(value: Any, expected: float) -> str | None:
     except (TypeError, ValueError, OverflowError):
         return f"is {_kind(value)}, expected a number"
     both_nan = math.isnan(number) and math.isnan(expected)
-    same = both_nan or math.isclose(number, expected, rel_tol=_RTOL, abs_tol=_ATOL)
-    return None if same else f"is {number:.4g}, expected {expected:.4g}"
+    same = both_nan or math.isclose(number, expected, rel_tol=rtol, abs_tol=_ATOL)
+    return None if same else f"is {in_digits(number)}, expected {in_digits(expected)}"
+
+
+def in_digits(number: float) -> str:
+    """Four digits of a number; a whole one, as an id is, with all of them.
+
+    >>> in_digits(33214.0), in_digits(0.123456)
+    ('33214', '0.1235')
+    """
+    return f"{number:.4g}" if number % 1 or abs(number) > 1e9 else str(int(number))
 
 
 def _mapping_mismatch(value: Any, expected: Mapping[str, Any]) -> str | None:
@@ -104,7 +115,8 @@ def _sequence_mismatch(value: Any, expected: Sequence[Any]) -> str | None:
         return f"has {len(items)} value{'s' * (len(items) != 1)}, expected {len(expected)}"
     for i, (item, part) in enumerate(zip(items, expected, strict=True)):
         if words := mismatch(item, part):
-            return f"at index {i} {words}"
+            deeper = words.startswith("at index ")
+            return f"at index {i}, {words[9:]}" if deeper else f"at index {i} {words}"
     return None
 
 

@@ -92,11 +92,14 @@ class Exercise:
         first = next((i for i, a in enumerate(tried) if a.error or wrong[i]), None)
         if first is not None:
             about = self.cases[first].about
-            if words := self._recognised(tried, first, about):
-                return words
+            words, whole = self._recognised(tried, first)
+            constant = _constant(tried)
+            if words and not constant:
+                return words if whole else f"On {about}: {words}"
             if error := tried[first].error:
                 return f"On {about} the function stops with {error}."
             how = relation([(a.value, expected) for a, expected in zip(tried, right, strict=True)])
+            how = "It is the same whatever the inputs are." if constant else how
             words = f"On {about} the result {wrong[first]}. {how}".rstrip()
             return f"{words} Expected is {self.gives}."
         if any(a.changed_input for a in tried):
@@ -106,21 +109,20 @@ class Exercise:
             )
         return next((words for a in tried if (words := self.afterwards(*a.args))), None)
 
-    def _recognised(self, tried: list[Attempt], first: int, about: str) -> str | None:
-        """The words of the mistake that gives what the function gave, on most of the inputs.
+    def _recognised(self, tried: list[Attempt], first: int) -> tuple[str, bool]:
+        """The words of the mistake that gives what the function gave, on most of the inputs or all.
 
         Errors of one kind are no more than a hint at the same mistake: on another input both have
-        to give the same value. Where the mistake explains some inputs only, the words name one.
+        to give the same value.
         """
-        most, words = 0, None
+        most, words = 0, ""
         for mistake in self.mistakes:
             made = [attempt(mistake.function, case.args) for case in self.cases]
             same = [_same(a, m) for a, m in zip(tried, made, strict=True)]
             valued = any(s and not m.error for s, m in zip(same, made, strict=True))
             if same[first] and valued and sum(same) > most:
-                most = sum(same)
-                words = mistake.words if most == len(same) else f"On {about}: {mistake.words}"
-        return words
+                most, words = sum(same), mistake.words
+        return words, most == len(tried)
 
 
 def _same(tried: Attempt, made: Attempt) -> bool:
@@ -128,6 +130,14 @@ def _same(tried: Attempt, made: Attempt) -> bool:
     if made.error or tried.error:
         return bool(made.error and tried.error) and _kind(made) == _kind(tried)
     return mismatch(tried.value, made.value) is None
+
+
+def _constant(tried: list[Attempt]) -> bool:
+    """Whether every attempt gave one and the same number or word."""
+    first = tried[0].value
+    if len(tried) < 2 or not isinstance(first, int | float | str):
+        return False
+    return all(type(a.value) is type(first) and a.value == first for a in tried)
 
 
 def _kind(tried: Attempt) -> str:

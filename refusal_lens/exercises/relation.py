@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refusal_lens.exercises.compare import mismatch, plain
+from refusal_lens.exercises.compare import in_digits, mismatch, plain
 
 
 def relation(pairs: Sequence[tuple[Any, Any]]) -> str:
@@ -21,13 +21,23 @@ def relation(pairs: Sequence[tuple[Any, Any]]) -> str:
     known = [row for row in rows if row is not None]
     if len(known) < len(rows) or not known:
         return ""
-    ours, theirs = (torch.cat(side) for side in zip(*known, strict=True))
-    factor = float(ours @ theirs / (theirs @ theirs).clamp(min=1e-30))
-    if int((theirs != 0).sum()) < 2 or mismatch(ours, factor * theirs) or abs(factor) < 1e-6:
+    factor = _factor(*(torch.cat(side) for side in zip(*known, strict=True)))
+    if factor is None:
+        each = [_factor(*row) for row in known]
+        shown = ", ".join("" if f is None else in_digits(f) for f in each)
+        return "" if None in each else f"In every case it is a multiple of the right one: {shown}."
+    if abs(factor - 1) < 1e-3:
         return ""
     if abs(factor + 1) < 1e-3:
         return "In every case its sign is turned."
-    return f"In every case it is {factor:.4g} times what it should be."
+    return f"In every case it is {in_digits(factor)} times what it should be."
+
+
+def _factor(ours: Tensor, theirs: Tensor) -> float | None:
+    """By how much to multiply `theirs` to get `ours`; None if nothing does, or anything may."""
+    factor = float(ours @ theirs / (theirs @ theirs).clamp(min=1e-30))
+    unclear = int((theirs != 0).sum()) < 2 or abs(factor) < 1e-6
+    return None if unclear or mismatch(ours, factor * theirs) else factor
 
 
 def _transposed(value: Any, expected: Any) -> bool:

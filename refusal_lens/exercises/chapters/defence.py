@@ -210,6 +210,14 @@ DETECTED = Exercise(
             lambda b, h, d, rate: (_above(h, _kth(h, rate)), _above(d, _kth(h, rate))),
         ),
         Mistake(
+            "The threshold lies between two benign scores, as `quantile` interpolates. Take the "
+            "one of exercise 1.",
+            lambda b, h, d, rate: (
+                _above(h, b.quantile(1 - rate)),
+                _above(d, b.quantile(1 - rate)),
+            ),
+        ),
+        Mistake(
             "These are the shares that are missed. Detected are those above the threshold.",
             lambda b, h, d, rate: tuple(1 - x for x in _detected(b, h, d, rate)),
         ),

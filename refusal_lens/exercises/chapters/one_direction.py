@@ -120,6 +120,11 @@ ABLATE = Exercise(
             lambda x, r: 2 * _ablate(x, r) - x,
         ),
         Mistake(
+            "This multiplies component by component. How much a token has of the direction is one "
+            "number, a dot product: a sum over components.",
+            lambda x, r: x - x * r,
+        ),
+        Mistake(
             "This is the part that has to be removed. Subtract it from the stream.",
             lambda x, r: x - _ablate(x, r),
         ),

@@ -66,6 +66,17 @@ PROMPT_IDS = Exercise(
             lambda tokenizer, text: _template(tokenizer, text),
         ),
         Mistake(
+            "This is a dict, as real tokenizers of transformers 5 give by default. The ids are its "
+            "`['input_ids']`; `return_dict=False` gives them alone.",
+            lambda tokenizer, text: {"input_ids": _prompt_ids(tokenizer, text)},
+        ),
+        Mistake(
+            'The prompt is not in the user\'s turn: its message needs `"role": "user"`.',
+            lambda tokenizer, text: tokenizer.apply_chat_template(
+                [{"role": "system", "content": text}], add_generation_prompt=True
+            ),
+        ),
+        Mistake(
             "This is a batch of one prompt, `[[...]]`. The ids of a prompt are a list of numbers.",
             lambda tokenizer, text: [_prompt_ids(tokenizer, text)],
         ),
@@ -243,6 +254,10 @@ COORDINATES = Exercise(
             lambda s, d: (s * (d / d.norm(dim=-1, keepdim=True))).sum(-1),
         ),
         Mistake("The sign is turned.", lambda s, d: -_coordinates(s, d)),
+        Mistake(
+            "The sign is lost. It says on which side a token is.",
+            lambda s, d: _coordinates(s, d).abs(),
+        ),
         Mistake("This is [pos, layer]. Layers come first.", lambda s, d: _coordinates(s, d).T),
     ),
 )

@@ -142,6 +142,32 @@ def patch_outputs(blocks, benign, refused, layer, pos):
         ("prompt_ids", lambda t, x: [ids(t, x)], "a batch of one prompt"),
         ("prompt_ids", lambda t, x: torch.tensor([ids(t, x)]), "a batch of one prompt"),
         ("prompt_ids", lambda t, x: ids(t, x)[0], "is an int, expected"),
+        ("prompt_ids", lambda t, x: ids(t, x, return_dict=True), "This is a dict"),
+        ("prompt_ids", lambda t, x: ids(t, x, role="system"), "not in the user's turn"),
+        ("prompt_ids", lambda t, x: [i + 1 for i in ids(t, x)], "at index 0 is "),
+        (
+            "coordinates",
+            lambda s, d: (s @ F.normalize(d, dim=1)[..., None])[..., 0].abs(),
+            "The sign is lost",
+        ),
+        ("ablate", lambda x, r: x - x * F.normalize(r, dim=0), "component by component"),
+        (
+            "mean_difference",
+            lambda r, a: F.normalize(r.mean(0) - a.mean(0), p=1, dim=0),
+            "a multiple of the right one: 0.",
+        ),
+        ("four_cells", lambda h, r: [[0, 0], [0, 0]], "at index 0, 0 is 0, expected 4"),
+        ("corrected_cosine", lambda a, b: 1.0, ". It is the same whatever"),
+        (
+            "knob_answer",
+            lambda low, high, m: "equal",
+            "'equal', expected 'unresolved'. It is the same whatever",
+        ),
+        (
+            "detected",
+            lambda b, h, d, rate: tuple((x > b.quantile(1 - rate)).float().mean() for x in (h, d)),
+            "as `quantile` interpolates",
+        ),
         (
             "last_real_token",
             lambda x, n: torch.stack([r[:k].mean(0) for r, k in zip(x, n, strict=True)]),
@@ -180,7 +206,11 @@ def patch_outputs(blocks, benign, refused, layer, pos):
             lambda x, h, r: F.normalize(x[~h & r].mean(0) - x[~h & ~r].mean(0), dim=0),
             "Only benign prompts",
         ),
-        ("mean_difference", lambda r, a: (r.mean(0) - a.mean(0)).numpy(), "is a NumPy array"),
+        (
+            "mean_difference",
+            lambda r, a: F.normalize(r.mean(0) - a.mean(0), dim=0).numpy(),
+            "is a NumPy array, expected a tensor of shape (5,) (`torch.as_tensor` makes one). E",
+        ),
         ("add", lambda x, u, scale, k: 10 * (x + k * scale * u), "10 times what it should be"),
         ("ablate", lambda x, r: -(x - (x @ r)[..., None] * r / (r @ r)), "its sign is turned"),
         ("recovery", lambda x, b, r: (x.T - b) / (r - b), "axes are in the wrong order"),
@@ -191,9 +221,9 @@ def test_more_answers_get_a_message_that_fits(name, wrong, phrase):
     assert feedback.state == "not yet" and phrase in feedback.message, feedback
 
 
-def ids(tokenizer, text):
-    messages = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+def ids(tokenizer, text, role="user", **options):
+    messages = [{"role": role, "content": text}]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
 
 
 @pytest.mark.parametrize("name", ["between_means", "recovery", "direct_shares", "mean_difference"])
@@ -210,5 +240,7 @@ def test_what_is_related_and_what_is_not():
     one, other = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
     assert relation([(-one, one)]) == "In every case its sign is turned."
     assert "0.5 times" in relation([(1.0, 2.0), (1.5, 3.0)])
+    assert "multiple of the right one: 2, 3." in relation([(2 * one, one), (3 * other, other)])
+    assert relation([(one, one)]) == ""
     assert relation([(other, one)]) == relation([(1.0, 2.0)]) == relation([("x", one)]) == ""
     assert relation([(one.repeat(2, 1).T, one.repeat(2, 1))]).endswith("wrong order.")
