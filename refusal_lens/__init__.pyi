@@ -2,6 +2,7 @@
 
 from . import attribution as attribution
 from . import datasets as datasets
+from . import defence as defence
 from . import directions as directions
 from . import embedded as embedded
 from . import engines as engines
@@ -11,20 +12,25 @@ from . import explorer as explorer
 from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
+from . import languages as languages
 from . import model as model
+from . import monitor as monitor
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
+from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
 from . import sparse as sparse
 from . import study as study
+from . import suffixes as suffixes
 from . import tables as tables
 from .attribution import decompose as decompose
 from .attribution import patch as patch
 from .attribution import token_map as token_map
 from .datasets import load_dataset as load_dataset
+from .datasets import load_languages as load_languages
 from .directions import Direction as Direction
 from .directions import DirectionSet as DirectionSet
 from .directions import fit_mean_difference as fit_mean_difference
@@ -56,6 +62,9 @@ from .model import allow_transfer as allow_transfer
 from .model import load_control as load_control
 from .model import load_model as load_model
 from .model import wrap_model as wrap_model
+from .monitor import Monitor as Monitor
+from .monitor import MonitorSettings as MonitorSettings
+from .monitor import fit_monitor as fit_monitor
 from .optimised import fit_combination as fit_combination
 from .optimised import fit_cone as fit_cone
 from .optimised import fit_rdo as fit_rdo
@@ -73,6 +82,7 @@ from .prompts import Prompt as Prompt
 from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
+from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site
@@ -80,5 +90,8 @@ from .sparse import load_sae as load_sae
 from .study import Results as Results
 from .study import Study as Study
 from .study import run_study as run_study
+from .suffixes import Suffix as Suffix
+from .suffixes import append_suffix as append_suffix
+from .suffixes import load_suffixes as load_suffixes
 
 __version__: str

@@ -89,6 +89,7 @@ def test_the_figure_marks_lists_and_leaves_untested_cells_grey():
     assert "not tested" not in heat.customdata[0][0] and "24 refused" in heat.customdata[0][0]
 
 
+@pytest.mark.slow  # writes a whole page
 def test_the_page_shows_the_section_only_where_it_was_measured(few, shown, tmp_path):
     page = write_report(run(tmp_path / "without", few)).read_text(encoding="utf-8")
     assert 'h3 id="features"' not in page
@@ -105,6 +106,7 @@ def test_a_run_without_a_listed_latent_says_so(few, tmp_path):
     assert "Not shown: no latent is in a list." in page and 'id="plot-features"' not in page
 
 
+@pytest.mark.slow  # writes a whole page
 def test_hostile_text_stays_text(few, shown, tmp_path):
     hostile = synthetic.cards((*PAYLOADS[:3], PAYLOADS[3]))
     summary = replace(synthetic.summary(), sae=PAYLOADS[0])
