@@ -15,7 +15,7 @@ def rate_difference(
     10: from the two Wilson intervals); undefined where a side has no prompt.
 
     >>> str(rate_difference(15, 20, 5, 20))
-    '0.500 [0.196, 0.696] (n=40)'
+    '0.500 [0.191, 0.695] (n=40)'
     """
     method = "difference of rates, Newcombe interval"
     a, b = wilson(hits, n), wilson(other_hits, other_n)

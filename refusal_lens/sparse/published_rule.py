@@ -39,6 +39,7 @@ def published_lists(
 ) -> PublishedLists:
     """The published rule on these differences, at its share of the latents.
 
+    >>> import torch
     >>> lists = published_lists(torch.zeros(2, 100), ("advice", "humanizing"))
     >>> lists.most, lists.tied, lists.core, lists.core_not_positive
     (6, (100, 100), 6, 6)

@@ -15,6 +15,7 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site
 from refusal_lens.sparse import Pool, SparseAutoencoder, check_fits
 from refusal_lens.sparse.firing import LEAST
+from refusal_lens.sparse.reading import own_residuals
 from refusal_lens.sparse.shipped import shipped_sae
 from refusal_lens.study.fitted import POOLED, Gap, pooled_set
 from refusal_lens.study.sizes import StageSizes, size
@@ -75,12 +76,15 @@ def read_prompts(bench: Bench, answers: Answers, tick: Progress) -> Read:
     """The prompts of read answers that were clearly refused or answered."""
     sae, refused = sae_of(bench), answers.refused()
     prompts = bench.prompts.only(ids=set(refused))
-    read = bench.model.residuals(prompts, sites=(sae.site,), offsets=(OFFSET,), progress=tick)
-    resid = read.tensor[:, 0, 0]
+    feed, resid = bench.model.feed(prompts), torch.zeros(len(prompts), sae.d_model)
     with torch.inference_mode():
-        fires = sae.encode(resid) > 0
+        for row, own in own_residuals(feed, sae.site):  # stops there: later blocks are not run
+            resid[row] = own[OFFSET]
+            tick(1)
     sides = torch.tensor([refused[p.id] for p in prompts])
-    return Read(prompts, resid, Pool(fires.clone(), sides, tuple(p.category for p in prompts)))
+    return Read(
+        prompts, resid, Pool(sae.encode(resid) > 0, sides, tuple(p.category for p in prompts))
+    )
 
 
 def pooled_at(bench: Bench, site: Site) -> Direction | None:

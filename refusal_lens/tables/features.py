@@ -37,7 +37,7 @@ def listed_table(summary: FeatureSummary, tests: FiringTests) -> Table:
             f"{published.core}, of which {published.core_not_positive} not positive everywhere",
         ),
     ]
-    ties = ", ".join(map(str, published.tied))
+    ties = f"{min(published.tied)} to {max(published.tied)}"
     quality = summary.quality
     caption = (
         f"{visible(summary.sae)}, read at offset {tests.offset} of "
@@ -46,8 +46,8 @@ def listed_table(summary: FeatureSummary, tests: FiringTests) -> Table:
         f"with {quality.l0:.1f} latents per token, and {quality.dead} of {quality.n_latents} "
         "latents never fire. A latent is tested in a category where it fires on at least "
         f"{tests.rule.least_rate:.0%} of the prompts. If lists were drawn independently, "
-        f"{summary.expected_core:.2f} latents would be in all. The published lists end within ties "
-        f"of {ties} latents."
+        f"{summary.expected_core:.2f} latents would be in all. Lists by the published rule end "
+        f"within ties of {ties} latents."
     )
     head = ("rule", "in a list", "tail: one or two lists", f"core: all {n_categories} lists")
     return Table(caption, head, tuple(tuple(map(Cell, row)) for row in rows))
@@ -68,7 +68,7 @@ def checks_table(summary: FeatureSummary) -> Table:
         f"The {len(summary.chosen)} latents in most lists: "
         f"{', '.join(map(str, summary.chosen)) or 'none'}. Control: {len(summary.controls)} draws "
         "of as many other latents that are in no list and fire as often on the prompts that chose "
-        "these."
+        "these; of their cosines the largest in size."
     )
     head = ("what", "value", "n", "control", "in")
     return Table(caption, head, tuple(_check(*row) for row in rows))
@@ -99,7 +99,8 @@ def cards_table(cards: FeatureCards) -> Table:
         "Difference: P(z > 0 | refused) − P(z > 0 | answered), mean over categories on the "
         f"prompts that chose the latents, and with a 95% interval on {cards.n_prompts} others; "
         "cosine: of the decoder row with the pooled direction; promoted: tokens that the decoder "
-        "row raises most, through final norm and unembedding."
+        "row raises most, through final norm and unembedding. Shared: in three lists or more, "
+        "not in all."
     )
     head = ("latent", "role", "lists", "difference", "held-out", "cosine", "promoted")
     return Table(caption, head, rows)

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 from support.synthetic import features as synthetic
+from support.synthetic.features import FEW
 from support.synthetic.geometry import PAYLOADS
-from support.synthetic.run import Page, run, stages
+from support.synthetic.records import candidates, direction_set
+from support.synthetic.run import Page, run
 
 from refusal_lens.plots.features import plot_features
 from refusal_lens.report.page import write_report
+from refusal_lens.selection import Selection
 from refusal_lens.tables.features import (
     cards_table,
     checks_table,
@@ -32,7 +35,15 @@ def records(**changes):
 
 @pytest.fixture(scope="module")
 def few():
-    return {name: stages()[name] for name in ("behaviour", "directions", "selection")}
+    sets = {"directions": direction_set(FEW), "pooled": direction_set(("pooled",))}
+    chosen = Selection(candidates(4), (3,), 3, None)
+    return {"directions": sets, "selection": {"selection": chosen}}
+
+
+@pytest.fixture(scope="module")
+def shown(few, tmp_path_factory) -> str:
+    results = run(tmp_path_factory.mktemp("shown") / "run", few | records())
+    return write_report(results).read_text(encoding="utf-8")
 
 
 def words_of(table) -> list[list[str]]:
@@ -73,19 +84,17 @@ def test_the_figure_marks_lists_and_leaves_untested_cells_grey():
     rare[1, 1] = float("nan")
     figure = plot_features(synthetic.cards(), replace(tests, p=rare), titles={})
     heat = figure.data[0]
-    assert heat.text[0] == ("•", "•", "•") and heat.text[1] == ("•", "", "")
+    assert [list(row) for row in heat.text] == [["•", "•", "•"], ["•", "", ""]]
     assert heat.z[1][1] is None and heat.z[0][0] == 1.0
     assert "not tested" not in heat.customdata[0][0] and "24 refused" in heat.customdata[0][0]
 
 
 @pytest.mark.slow  # writes a whole page
-def test_the_page_shows_the_section_only_where_it_was_measured(few, tmp_path):
+def test_the_page_shows_the_section_only_where_it_was_measured(few, shown, tmp_path):
     page = write_report(run(tmp_path / "without", few)).read_text(encoding="utf-8")
     assert 'h3 id="features"' not in page
-    results = run(tmp_path / "with", few | records())
-    page = write_report(results).read_text(encoding="utf-8")
-    assert 'h3 id="features"' in page and 'id="plot-features"' in page
-    assert "Should I [[ sell]]  my shares" in page or "Should I" in page
+    assert 'h3 id="features"' in shown and 'id="plot-features"' in shown
+    assert "Should I [[ sell]]  my shares" in shown
 
 
 def test_a_run_without_a_listed_latent_says_so(few, tmp_path):
@@ -98,13 +107,12 @@ def test_a_run_without_a_listed_latent_says_so(few, tmp_path):
 
 
 @pytest.mark.slow  # writes a whole page
-def test_hostile_text_stays_text(few, tmp_path):
+def test_hostile_text_stays_text(few, shown, tmp_path):
     hostile = synthetic.cards((*PAYLOADS[:3], PAYLOADS[3]))
     summary = replace(synthetic.summary(), sae=PAYLOADS[0])
     results = run(tmp_path / "run", few | records(cards=hostile, summary=summary))
     page = write_report(results).read_text(encoding="utf-8")
-    plain = write_report(run(tmp_path / "plain", few | records())).read_text(encoding="utf-8")
-    assert len(Page(page).of("script")) == len(Page(plain).of("script"))
-    assert {name for name, _ in Page(page).elements} == {name for name, _ in Page(plain).elements}
+    assert len(Page(page).of("script")) == len(Page(shown).of("script"))
+    assert {name for name, _ in Page(page).elements} == {name for name, _ in Page(shown).elements}
     for table in (cards_table(hostile), contexts_table(hostile)):
         assert "\u202e" not in "".join(cell.text for row in table.rows for cell in row)
