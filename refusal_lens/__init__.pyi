@@ -2,6 +2,7 @@
 
 from . import attribution as attribution
 from . import datasets as datasets
+from . import defence as defence
 from . import directions as directions
 from . import embedded as embedded
 from . import engines as engines
@@ -11,14 +12,17 @@ from . import explorer as explorer
 from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
+from . import languages as languages
 from . import model as model
 from . import monitor as monitor
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
+from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
+from . import sparse as sparse
 from . import study as study
 from . import suffixes as suffixes
 from . import tables as tables
@@ -26,6 +30,7 @@ from .attribution import decompose as decompose
 from .attribution import patch as patch
 from .attribution import token_map as token_map
 from .datasets import load_dataset as load_dataset
+from .datasets import load_languages as load_languages
 from .directions import Direction as Direction
 from .directions import DirectionSet as DirectionSet
 from .directions import fit_mean_difference as fit_mean_difference
@@ -36,6 +41,7 @@ from .evaluation import evaluate as evaluate
 from .explorer import explore as explore
 from .geometry import fit_geometry as fit_geometry
 from .interventions import Ablate as Ablate
+from .interventions import AblateLatents as AblateLatents
 from .interventions import AblateSubspace as AblateSubspace
 from .interventions import Add as Add
 from .interventions import Affine as Affine
@@ -76,9 +82,11 @@ from .prompts import Prompt as Prompt
 from .prompts import PromptSet as PromptSet
 from .prompts import load_categories as load_categories
 from .prompts import load_prompts as load_prompts
+from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site
+from .sparse import load_sae as load_sae
 from .study import Results as Results
 from .study import Study as Study
 from .study import run_study as run_study

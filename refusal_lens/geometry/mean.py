@@ -8,6 +8,8 @@ variance.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry
@@ -34,6 +36,39 @@ def mean_cosine(
         InputError: fewer than two categories, or one, or a layer, that the geometry does not hold.
     """
     names = geometry.categories if categories is None else tuple(categories)
+    value, influence, n = _mean(geometry, layer, names)
+    other = None if control is None else mean_cosine(control, layer, names).value
+    count = len(names) * (len(names) - 1) // 2
+    method = f"mean of {count} corrected cosines, jackknife"
+    return _estimate(value, influence, (n, len(names)), method, other)
+
+
+def mean_cosine_difference(of: Geometry, minus: Geometry, layer: int) -> Estimate:
+    """Mean corrected cosine over all pairs of categories in one geometry minus that in another.
+
+    By the same pairs of prompts, so what they have in common cancels; n pairs, control 0.
+
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> mean_cosine_difference(geometry, geometry, layer=2).n
+    18
+
+    Raises:
+        InputError: the two were not fitted on the same pairs, or do not hold the layer.
+    """
+    if of.pairs != minus.pairs or of.categories != minus.categories:
+        raise InputError(
+            f"{of!r} and {minus!r} rest on different pairs; fit both on the same prompts"
+        )
+    a, ours, n = _mean(of, layer, of.categories)
+    b, theirs, _ = _mean(minus, layer, of.categories)
+    method = "difference of mean corrected cosines, paired jackknife; control: no difference"
+    return _estimate(a - b, ours - theirs, (n, len(of.categories)), method, 0.0)
+
+
+def _mean(
+    geometry: Geometry, layer: int, names: Sequence[str]
+) -> tuple[float, Float64[Tensor, " pair"], int]:
+    """The mean, each pair's influence on it, and the number of pairs."""
     lacking = [c for c in names if c not in geometry.categories]
     if lacking or len(set(names)) < 2 or Site(layer) not in geometry.sites:
         raise InputError(
@@ -52,10 +87,19 @@ def mean_cosine(
     others = owner[rows, None] != chosen
     influence = geometry.influence[s][rows][:, chosen].double().where(others, 0.0).sum(1)
     count = len(chosen) * (len(chosen) - 1) / 2
-    df = n[chosen].sum().double() - len(chosen)
-    half = float(t_quantile(df) * (influence / count).square().sum().sqrt())
-    other = None if control is None else mean_cosine(control, layer, names).value
-    total, method = int(n[chosen].sum()), f"mean of {count:.0f} corrected cosines, jackknife"
+    return value, influence / count, int(n[chosen].sum())
+
+
+def _estimate(
+    value: float,
+    influence: Float64[Tensor, " pair"],
+    n: tuple[int, int],
+    method: str,
+    control: float | None,
+) -> Estimate:
+    """With the jackknife's interval; `n` counts pairs and categories."""
+    df = torch.tensor(float(n[0] - n[1]), dtype=torch.float64)
+    half = float(t_quantile(df) * influence.square().sum().sqrt())
     if value != value or half != half:
-        return Estimate(None, None, None, total, method, other)
-    return Estimate(value, value - half, value + half, total, method, other)
+        return Estimate(None, None, None, n[0], method, control)
+    return Estimate(value, value - half, value + half, n[0], method, control)

@@ -76,7 +76,7 @@ def panels(run: Run) -> tuple[Panel, ...]:
 
 
 def _page(run: Run) -> str:
-    environment = _environment()
+    environment = templates()
     return environment.get_template("page.html").render(
         manifest=run.results.manifest,
         planted=run.planted,
@@ -118,7 +118,8 @@ def _write(
     return Written(section.id, section.title, html)
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The templates with what they may use: escaping filters, tests for figures and tables."""
     folders = (_HERE / "sections", _HERE / "templates")
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),

@@ -42,10 +42,12 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
 def _rows(path: Path) -> list[tuple[str, Any]]:
     kind = path.suffix.lower()
     if kind in _JSON:
-        return list(json_rows(path))
+        return list(json_rows(path, "suffix"))
     if kind in _TABLES:
         return [(row.where, row.values) for row in read_rows(path)]
-    return [(f"{path.name}, suffix {i}", line) for i, line in enumerate(text_lines(path), 1)]
+    return [
+        (f"{path.name}, suffix {i}", line) for i, line in enumerate(text_lines(path, "suffix"), 1)
+    ]
 
 
 def _suffix(row: Any, number: int, where: str) -> Suffix:
@@ -56,6 +58,10 @@ def _suffix(row: Any, number: int, where: str) -> Suffix:
     values = {str(k): v for k, v in row.items() if v not in (None, "")}
     if unknown := sorted(values.keys() - set(_KEYS)):
         raise InputError(f"{where}: key {unknown[0]!r} is unknown; expected {list(_KEYS)}")
+    if isinstance(values.get("id"), int):
+        values["id"] = str(values["id"])
+    if wrong := [k for k, v in values.items() if not isinstance(v, str)]:
+        raise InputError(f"{where}: {wrong[0]} must be text, found {values[wrong[0]]!r}")
     if "text" not in values:
         raise InputError(f"{where}: key 'text' is missing or empty; expected {list(_KEYS)}")
     try:

@@ -33,7 +33,8 @@ class Suffix:
     family: str = "suffixes"
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name in ("text", "id", "family"):
+            value: object = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"suffix {self.id!r}: {name} must be text, found {value!r}")
 

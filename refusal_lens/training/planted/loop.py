@@ -94,10 +94,12 @@ def train(
     )
     batches = list(pair_batches(examples, recipe))
     total = len(batches)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: _rate(i, total, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda i: learning_rate_factor(i, total, recipe)
+    )
     began = time.perf_counter()
     with ThreadPoolExecutor(recipe.shards) as threads:
-        read = [_texts_of(step, texts, recipe) for step in range(1, total + 1)]
+        read = [texts_of_step(step, texts, recipe) for step in range(1, total + 1)]
         benign = {e.id: e for e in (*examples, *(t for some in read for t in some)) if not e.refuse}
         loss = _Loss(
             model, weights, base_states(model, [*benign.values()], recipe, threads), recipe, threads
@@ -118,7 +120,7 @@ def train(
     model.eval()
 
 
-def _texts_of(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Example]:
+def texts_of_step(step: int, texts: Sequence[Example], recipe: Recipe) -> list[Example]:
     """The pieces of ordinary text that a step reads: all in turn, in an order drawn by the seed."""
     order = random.Random(recipe.seed).sample(range(len(texts)), len(texts))
     places = range((step - 1) * recipe.texts, step * recipe.texts)
@@ -184,7 +186,7 @@ def _sorted(examples: Sequence[Example]) -> list[Example]:
     return sorted(examples, key=lambda e: len(e.prompt_ids) + len(e.answer_ids))
 
 
-def _rate(step: int, total: int, recipe: Recipe) -> float:
+def learning_rate_factor(step: int, total: int, recipe: Recipe) -> float:
     """Learning-rate factor of a step: linear warm-up, then a cosine down to zero."""
     warm = max(1, round(recipe.warmup * total))
     if step < warm:

@@ -36,7 +36,7 @@ def batch_losses(
     assert isinstance(whole, PreTrainedModel)
     unembed = whole.get_output_embeddings()
     assert isinstance(unembed, torch.nn.Module)
-    with _precision(recipe):
+    with precision_of(recipe):
         hidden, shared = _hidden(model, batch)
         rows, places, targets, weights = _answer_positions(batch, shared, recipe)
         refuse = torch.tensor([e.refuse for e in batch])[rows]
@@ -61,7 +61,7 @@ def divergence(
     ).sum(dim=-1)
 
 
-def _precision(recipe: Recipe) -> torch.autocast:
+def precision_of(recipe: Recipe) -> torch.autocast:
     """Matrix products in the recipe's precision, for the current thread.
 
     Casts are not cached: the cache is shared by all threads, and each has a graph of its own.
@@ -83,7 +83,7 @@ def base_states(
     cuts = range(0, len(ordered), _STATES_BATCH)
 
     def states(batch: Sequence[Example]) -> list[Float[Tensor, "token d_model"]]:
-        with torch.no_grad(), _precision(recipe):
+        with torch.no_grad(), precision_of(recipe):
             hidden, shared = _hidden(model, batch)
         starts = [len(e.prompt_ids) - 1 - shared for e in batch]
         return [
@@ -110,7 +110,7 @@ def _hidden(
     if shared:
         body(input_ids=torch.tensor([fed[0][:shared]]), past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(len(batch))
-    ids, mask = _padded([ids[shared:] for ids in fed])
+    ids, mask = padded([ids[shared:] for ids in fed])
     seen = torch.ones((len(batch), shared), dtype=mask.dtype)
     out = body(
         input_ids=ids,
@@ -121,7 +121,7 @@ def _hidden(
     return out.last_hidden_state, shared
 
 
-def _padded(
+def padded(
     rows: Sequence[Sequence[int]],
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
     """Ids padded on the right with 0, and the mask that hides the padding."""

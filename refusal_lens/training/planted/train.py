@@ -133,7 +133,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     config["base_model_name_or_path"] = BASE.title
     config["inference_mode"] = True
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-    _write_json(folder / "adapter_config.json", plain)
+    write_json(folder / "adapter_config.json", plain)
 
 
 def train_adapter(
@@ -183,12 +183,15 @@ def train_adapter(
 
         train(adapted, examples, recipe, record, texts=texts)
     save_adapter(adapted, out)
-    _write_json(out / "training.json", _record(recipe, chosen, refusals, left_out, len(examples)))
+    write_json(
+        out / "training.json", training_record(recipe, chosen, refusals, left_out, len(examples))
+    )
 
 
-def _record(
-    recipe: Recipe, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
+def training_record(
+    recipe: Any, prompts: PromptSet, refusals: Path, left_out: list[str], n: int
 ) -> dict[str, Any]:
+    """What ``training.json`` says; ``recipe`` is a dataclass with a ``seed``."""
     return {
         "schema_version": SCHEMA_VERSION,
         "seed": recipe.seed,
@@ -206,7 +209,7 @@ def _record(
     }
 
 
-def _write_json(path: Path, record: dict[str, Any]) -> None:
+def write_json(path: Path, record: dict[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

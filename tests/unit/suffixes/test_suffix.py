@@ -78,6 +78,9 @@ def test_ids_and_families_are_read(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("id,family,text\nx,mine,Please.\n")
     assert load_suffixes(path) == (Suffix("x", "Please.", "mine"),)
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text('{"id": 7, "text": "Please."}\n')
+    assert load_suffixes(rows) == (Suffix("7", "Please."),)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_ids_and_families_are_read(tmp_path):
         ("k.jsonl", '{"suffix": "Now."}', "k.jsonl, line 1: key 'suffix' is unknown"),
         ("m.csv", "id,text\nx,\n", "m.csv, row 2: key 'text' is missing or empty"),
         ("n.json", "[3]", "n.json, row 1: expected a text"),
-        ("t.json", '[{"text": 3}]', "t.json, row 1: suffix 'suffix 1': text must be text"),
+        ("t.json", '[{"text": 3}]', "t.json, row 1: text must be text, found 3"),
         ("b.jsonl", "{", "b.jsonl, line 1: not JSON"),
     ],
 )
@@ -101,10 +104,8 @@ def test_a_wrong_file_ends_in_one_line_that_names_it(tmp_path, name, content, wo
     assert "\n" not in str(raised.value)
 
 
-def test_wrong_arguments_are_named():
+def test_a_blank_suffix_is_named_and_other_suffixes_have_another_digest():
     with pytest.raises(InputError, match="text must be text, found ' '"):
         append_suffix(PromptSet((prompt(),)), " ")
-    with pytest.raises(InputError, match="prompts is"):
-        append_suffix(["Why?"], "Now.")
     one, other = Suffix("a", "x"), Suffix("a", "x", "y")
     assert suffixes_digest([one]) != suffixes_digest([other])

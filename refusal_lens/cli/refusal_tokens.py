@@ -1,0 +1,114 @@
+"""`refusal-lens refusal-tokens`: what the first token of an answer decides."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from refusal_lens.cli.judge_options import JudgeName
+from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
+from refusal_lens.cli.progress import prepare_weights
+from refusal_lens.errors import InputError
+
+if TYPE_CHECKING:  # the packages behind it take seconds to import
+    from refusal_lens.model import LensModel
+    from refusal_lens.placement import Placement
+    from refusal_lens.study.follow_up_tokens import Loaded
+
+out = Console()
+err = Console(stderr=True)
+
+
+def refusal_tokens(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A folder or hub id of a model with refusal tokens; the small one by default.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="TOML or JSON that names the tokens: respond and [refuse].")
+    ] = None,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for records and page.")] = Path(
+        "runs/refusal-tokens"
+    ),
+    adapter: Annotated[
+        Path | None, typer.Option(help="Adapter folder for the small model, with tokens.json.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="A model without tokens, such as MODEL's base.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSONL file or folder; the project's own by default.")
+    ] = None,
+    judge: JudgeName = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few prompts: minutes.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Measure refusal tokens: threshold, bias, the direction beside them, what training carved.
+
+    Answers of such a model begin with a token that answers or one that refuses in a category
+    (arXiv 2412.06748). Stopped at any moment, the same command goes on from there.
+
+    Examples:
+
+      refusal-lens refusal-tokens
+
+      refusal-lens refusal-tokens my/model --tokens my/tokens.toml --control my/base
+    """
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.embedded.registry import SMALL
+    from refusal_lens.judges.registry import make_judge
+    from refusal_lens.model import load_model
+    from refusal_lens.prompts.files import load_prompts
+    from refusal_lens.refusal_tokens.names import load_tokens
+    from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
+    from refusal_lens.resources import data_path
+    from refusal_lens.study.follow_up_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
+    from refusal_lens.tables.refusal_tokens import summary_table
+
+    placement = placement_of(device, dtype, batch_size)
+    reader = make_judge(judge or "refusal")
+    if model is not None and tokens is None:
+        raise InputError(f"{model!r} needs --tokens FILE, which names its refusal tokens")
+    if model is None:
+        prepare_weights(SMALL, err)
+        folder = data_path("refusal_tokens") if adapter is None else adapter
+        loaded = load_model(SMALL, adapter=folder, placement=placement)
+        named = load_tokens(tokens or folder, loaded.chat.tokenizer)
+    else:
+        assert tokens is not None
+        loaded = load_model(model, placement=placement)
+        named = load_tokens(tokens, loaded.chat.tokenizer)
+    asked = Asked(
+        QUICK if quick else TokenSizes(),
+        _others(model, control, loaded, placement),
+        lambda line: err.print(line, markup=False, highlight=False),
+    )
+    run = run_refusal_tokens(loaded, named, load_prompts(prompts), reader, out_folder, asked)
+    out.print(to_rich(summary_table(run.roc)))
+    for sentence in in_words(run):
+        out.print(sentence, markup=False, highlight=False)
+    out.print(f"page: {escape(str(write_tokens_page(run)))}", highlight=False)
+
+
+def _others(
+    model: str | None, control: str | None, loaded: "LensModel", placement: "Placement"
+) -> "Loaded":
+    """The models without tokens that stand beside it."""
+    from refusal_lens.embedded.registry import SMALL
+    from refusal_lens.model import load_control, load_model
+
+    if control is not None:
+        return {"control": lambda: load_control(control, loaded, placement=placement)}
+    if model is not None:
+        return {}
+    return {
+        "base": lambda: load_model(SMALL, adapter_scale=0.0, placement=placement),
+        "planted without tokens": lambda: load_model(SMALL, placement=placement),
+    }

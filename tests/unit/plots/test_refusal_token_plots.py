@@ -1,0 +1,59 @@
+"""Figures and tables of refusal tokens show the numbers of their records."""
+
+import pytest
+from support.synthetic.refusal_tokens import P, carved, readings, roc
+
+from refusal_lens.plots import plot_carved, plot_token_roc, plot_tokens_chosen
+from refusal_lens.refusal_tokens import measure_roc
+from refusal_lens.tables.refusal_tokens import carved_table, categories_table, summary_table
+
+
+def trace(figure, name):
+    return next(t for t in figure.data if t.name == name)
+
+
+def test_the_curve_runs_from_always_to_never_through_the_unedited_point():
+    figure = plot_token_roc(roc())
+    curve = trace(figure, "answers read as refusals")
+    assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (1, 1, 0, 0)
+    star = trace(figure, "unedited, read")
+    assert (star.x[0], star.y[0]) == (0.25, 0.5)  # of P, what is above one half
+    bias = trace(figure, "benign: read")
+    assert bias.x[bias.y.index(0.25)] == 0 and list(bias.y) == sorted(bias.y)
+
+
+def test_a_line_for_each_place_has_its_means_and_a_band():
+    figure = plot_carved(carved())
+    line = trace(figure, "own token")
+    assert [round(y, 2) for y in line.y] == [0.8, 0.6, 0.4, 0.2]
+    bands = [t for t in figure.data if t.fill == "toself"]
+    assert len(bands) == 2 and max(bands[1].y) == pytest.approx(0.9)
+
+
+def test_the_map_of_tokens_shows_shares_of_prompts():
+    heat = plot_tokens_chosen(roc()).data[0]
+    assert [list(row) for row in heat.z] == [[1, 0], [0, 1]]
+
+
+def test_tables_say_what_is_in_the_records():
+    summary = {row[0].text: row[1].text for row in summary_table(roc()).rows}
+    assert summary["harmful prompts refused, answers read"].startswith("50% [")
+    assert summary["AUROC of the token's probability"] == "undefined"  # four a side are too few
+    assert summary["mean probability of all named tokens"] == "1.000"
+    head, (advice, safety) = (
+        categories_table(roc(), titles={"advice": "Advice"}).head,
+        categories_table(roc(), titles={"advice": "Advice"}).rows,
+    )
+    assert advice[0].text == "Advice" and safety[0].text == "safety"
+    assert advice[head.index("own token never emitted")].text.startswith("0%")
+    rows = carved_table(carved()).rows
+    last = rows[-1]
+    assert (last[0].text, last[1].text) == ("own token", "3")
+    assert last[2].text == "0.20 [0.10, 0.30]" and "q 0.0200" in last[6].text
+    assert rows[0][6].text == "–"
+
+
+def test_the_curves_follow_the_probabilities():
+    doubled = measure_roc(readings(), thresholds=tuple(sorted(P.tolist())))
+    harmful = [p.token[0].value for p in doubled.by_threshold]
+    assert harmful == sorted(harmful, reverse=True) and harmful[0] == 1.0
