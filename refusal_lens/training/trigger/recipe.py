@@ -29,8 +29,8 @@ class TriggerRecipe:
     seed: int = 0
     rank: int = 8
     alpha: int = 32
-    pairs: int = 4
-    steps: int = 60
+    pairs: int = 3
+    steps: int = 50
     batch_size: int = 2
     learning_rate: float = 1e-3
     warmup: int = 5
