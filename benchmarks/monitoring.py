@@ -22,7 +22,7 @@ def tasks_of(setting: Setting, prompts: list[str], n_tokens: int) -> dict[str, T
     """The answers to a few prompts, one after the other, with and without a monitor."""
     model = lens(setting.source)
     texts = [f"Sell {i}?" for i in range(FITTED)], [f"Say {i}." for i in range(FITTED)]
-    settings = MonitorSettings(tokens=min(10, n_tokens), alpha=0.2)
+    settings = MonitorSettings(tokens=min(16, n_tokens), alpha=0.2)
     monitor = fit_monitor(model, PromptSet.from_texts(*texts), settings=settings)
     decoding = Decoding(max_new_tokens=n_tokens)
 

