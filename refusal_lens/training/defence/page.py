@@ -30,7 +30,7 @@ RECORDS: Final = {
 
 def shipped_defence(name: str = "before_after") -> BeforeAfter:
     """What was measured of the planted model before and after the defence was trained."""
-    return BeforeAfter.load(data_path("defence", name))
+    return BeforeAfter.load(data_path("defence") / name)
 
 
 def measured(records: Mapping[str, BeforeAfter]) -> str:
