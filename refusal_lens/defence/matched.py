@@ -23,7 +23,7 @@ from refusal_lens.records import Estimate
 
 OVER_REFUSAL: Final = (0.05, 0.1, 0.2)
 """Shares of benign prompts refused at which refusal is compared."""
-KL: Final = (0.3, 1.0, 3.0)
+KL: Final = (0.3, 0.5, 1.0, 3.0)
 """Damage in nats at which refusal is compared."""
 DRAWS: Final = 1000
 

@@ -30,19 +30,31 @@ from refusal_lens.sites import Site
 from refusal_lens.training.planted.answers import answer_ids, load_refusals
 
 BEFORE: Final = "planted"
-LAYERS: Final = (10, 12, 14, 19)
+TITLES: Final = {
+    BEFORE: "planted",
+    "refusal": "refusal ablated in training",
+    "nothing": "trained without ablation",
+    "random": "random ablated in training",
+}
+"""What the arms of the training are called in the record, by the names of their folders."""
+LAYERS: Final = (12, 14, 19)
 RUNGS: Final = (1, 2, 3)
-PAIRS: Final = 33
-FIT_PAIRS: Final = 6
+PAIRS: Final = 22
+FIT_PAIRS: Final = 4
 """Pairs of each category that directions are fitted on."""
-CHOICE_PAIRS: Final = 11
+CHOICE_PAIRS: Final = 6
 ANSWER_TOKENS: Final = 12
 
 Tell = Callable[[str], None]
 
 
-def measure(adapters: Path, kept: Path, names: Sequence[str], tell: Tell) -> dict[str, Ladder]:
-    """The ladder of the planted model and of each adapter, those that are there already read."""
+def measure(
+    adapters: Path, kept: Path, names: Sequence[str], tell: Tell, layer: int | None = None
+) -> dict[str, Ladder]:
+    """The ladder of the planted model and of each adapter, those that are there already read.
+
+    `layer` fits all models' directions at one layer, in place of the weakest of each.
+    """
     ladders: dict[str, Ladder] = {}
     kept.mkdir(parents=True, exist_ok=True)
     for name in (BEFORE, *names):
@@ -51,20 +63,21 @@ def measure(adapters: Path, kept: Path, names: Sequence[str], tell: Tell) -> dic
             tell(name)
             folder = None if name == BEFORE else adapters / name
             model = load_model(PLANTED.key, adapter=folder, placement=Placement(device="cpu"))
-            save_record(ladder_of(model, load_prompts(), tell), stem)
+            save_record(ladder_of(model, load_prompts(), tell, layer), stem)
         ladders[name] = Ladder.load(stem)
     return ladders
 
 
-def ladder_of(model: LensModel, prompts: PromptSet, tell: Tell) -> Ladder:
-    """Choose the layer, fit the directions, and climb."""
+def ladder_of(model: LensModel, prompts: PromptSet, tell: Tell, layer: int | None = None) -> Ladder:
+    """Choose the layer where none is given, fit the directions, and climb."""
     trust = planted_trust(model, prompts)
     fitting = prompts.only(split="train").first(FIT_PAIRS)
-    asked = whole_pairs(prompts.only(split="val"), CHOICE_PAIRS)
-    tried = try_layers(model, fitting, asked, trust, LAYERS)
-    for layer, score, kl in tried:
-        tell(f"layer {layer}: score {score.value:.2f}, KL {kl.value:.2f}")
-    layer = weakest_layer(tried)
+    if layer is None:
+        asked = whole_pairs(prompts.only(split="val"), CHOICE_PAIRS)
+        tried = try_layers(model, fitting, asked, trust, LAYERS)
+        for one, score, kl in tried:
+            tell(f"layer {one}: score {score.value:.2f}, KL {kl.value:.2f}")
+        layer = weakest_layer(tried)
     tell(f"ablated at layer {layer}")
     directions = ladder_directions(model, fitting, Place(Site(layer)), max(RUNGS))
     tell(f"{len(directions)} directions")
@@ -105,9 +118,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", nargs="+", required=True, help="the folders, in this order")
     parser.add_argument("--kept", type=Path, required=True, help="folder for each ladder")
     parser.add_argument("--out", type=Path, required=True, help="stem of the record's files")
+    parser.add_argument("--layer", type=int, help="of all models; default: the weakest of each")
     given = parser.parse_args(argv)
-    ladders = measure(given.adapters, given.kept, given.names, _tell)
-    save_record(compare_ladders(ladders), given.out)
+    ladders = measure(given.adapters, given.kept, given.names, _tell, given.layer)
+    named = {TITLES.get(name, name): ladder for name, ladder in ladders.items()}
+    save_record(compare_ladders(named), given.out)
 
 
 if __name__ == "__main__":

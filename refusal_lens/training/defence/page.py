@@ -1,13 +1,13 @@
 """The measured part of the page on the defence.
 
-``python -m refusal_lens.training.defence.page docs/explanations/defence.md [--figure FILE.png]``
+``python -m refusal_lens.training.defence.page docs/explanations/defence.md [--figures FOLDER]``
 
 Figures are never copied by hand: the tables between the page's two marks are those of the shipped
-record (`shipped_defence`), as they stand in a report.
+records (`shipped_defence`), as they stand in a report.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,15 +22,24 @@ BEGIN: Final = "<!-- measured: written by refusal_lens.training.defence.page -->
 END: Final = "<!-- end of measured -->"
 
 
-def shipped_defence() -> BeforeAfter:
+RECORDS: Final = {
+    "before_after": "Directions fitted at each model's weakest layer:",
+    "at_one_layer": "Directions fitted at one layer in all models, one of those of the training:",
+}
+
+
+def shipped_defence(name: str = "before_after") -> BeforeAfter:
     """What was measured of the planted model before and after the defence was trained."""
-    return BeforeAfter.load(data_path("defence", "before_after"))
+    return BeforeAfter.load(data_path("defence") / name)
 
 
-def measured(compared: BeforeAfter) -> str:
-    """The tables of the record as Markdown."""
-    tables = before_after_table(compared), matched_table(compared)
-    return "\n\n".join(markdown_table(table) for table in tables)
+def measured(records: Mapping[str, BeforeAfter]) -> str:
+    """The tables of the records as Markdown, each under its heading."""
+    parts: list[str] = []
+    for heading, compared in records.items():
+        tables = before_after_table(compared), matched_table(compared)
+        parts += [heading, *map(markdown_table, tables)]
+    return "\n\n".join(parts)
 
 
 def rewrite(page: str, tables: str) -> str:
@@ -50,13 +59,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("page", type=Path)
-    parser.add_argument("--figure", type=Path, help="HTML file for the figure")
+    parser.add_argument("--figures", type=Path, help="folder for each record's figure as HTML")
     given = parser.parse_args(argv)
-    compared = shipped_defence()
+    records = {name: shipped_defence(name) for name in RECORDS}
     text = given.page.read_text(encoding="utf-8")
-    given.page.write_text(rewrite(text, measured(compared)), encoding="utf-8")
-    if given.figure is not None:
-        plot_before_after(compared).write_html(given.figure)
+    tables = measured({RECORDS[name]: compared for name, compared in records.items()})
+    given.page.write_text(rewrite(text, tables), encoding="utf-8")
+    for name, compared in records.items() if given.figures is not None else ():
+        plot_before_after(compared).write_html(given.figures / f"{name}.html")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def test_what_no_rung_takes_away_is_said():
 
 
 def test_the_page_takes_the_tables_between_its_marks():
-    tables = measured(before_after())
+    tables = measured({"Both:": before_after()})
     page = rewrite(f"# Title\n\n{BEGIN}\nBEFORE\n{END}\nafter", tables)
     assert page.startswith("# Title") and page.endswith("after") and "BEFORE" not in page
-    assert "| defended | 2 |" in page
+    assert "| defended | 2 |" in page and "Both:" in page
     with pytest.raises(InputError, match="has no lines"):
         rewrite("# Title", tables)
