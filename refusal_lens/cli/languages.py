@@ -58,7 +58,7 @@ def languages(
     from refusal_lens.judges import make_judge
     from refusal_lens.report.page import write_report
     from refusal_lens.study import Study
-    from refusal_lens.study.follow_up_languages import run_languages
+    from refusal_lens.study.follow_ups.languages import run_languages
     from refusal_lens.study.stages.language_answers import ANSWERS
     from refusal_lens.study.stages.language_score import TRUST
     from refusal_lens.tables.languages import refusals_table

@@ -169,7 +169,9 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     results, _ = finished
     server.respond = lambda handler, body: reply(handler, 401, f"wrong key {KEY}".encode())
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
-    monkeypatch.setattr("refusal_lens.study.follow_up.begin", lambda *run: pytest.fail("generates"))
+    monkeypatch.setattr(
+        "refusal_lens.study.follow_ups.full_evaluation.begin", lambda *run: pytest.fail("generates")
+    )
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception

@@ -1,4 +1,4 @@
-"""What follows in the folder of a finished study: suffixes behind its test prompts."""
+"""Suffixes behind the test prompts of a finished study, in its folder."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What follows in the folder of a finished study: refusal across languages."""
+"""Refusal across languages, in the folder of a finished study."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""What follows in the folder of a finished study, a file per command."""

@@ -1,0 +1,51 @@
+"""A full evaluation in the folder of a finished study: answers generated and judged."""
+
+from pathlib import Path
+
+from refusal_lens.errors import InputError
+from refusal_lens.judges import Judge, try_judge
+from refusal_lens.judges.coherence import sense_checked
+from refusal_lens.placement import Placement
+from refusal_lens.study.order import stages_of
+from refusal_lens.study.question import Study
+from refusal_lens.study.results import Results
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.stages.full_rates import RATES
+
+
+def run_full_evaluation(
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    judge: Judge | None = None,
+) -> Results:
+    """Generate and judge what is missing of a run's full evaluation and return its results.
+
+    `judge` reads, by default the study's own; what another one has read is read anew. Stops at
+    any moment lose at most the stage in flight.
+
+    Raises:
+        InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
+            tried before anything is generated).
+    """
+    study = Study.of(Results.open(folder).manifest.get("question"))
+    judge = study.make_judge(placement) if judge is None else judge
+    try_judge(judge)
+    bench = begin(study, folder, placement)
+    bench.judge = judge
+    stages = stages_of("full evaluation", bench.prompts.categories)
+    check_finished(bench, stages)
+    if not _read_by(bench.results, judge):
+        for stage in stages:
+            bench.results.drop(stage.name)
+    return run_stages(bench, stages, watcher)
+
+
+def _read_by(results: Results, judge: Judge) -> bool:
+    """Whether the run's full evaluation is there and this judge has read it."""
+    try:
+        shown = results.find(RATES)
+    except InputError:  # damaged
+        return False
+    return shown is not None and shown.judge_name == sense_checked(judge).name
