@@ -6,7 +6,7 @@ forward pass that gradients flow through.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -41,7 +41,7 @@ class Ablation:
         self._handles = [writer.register_forward_hook(self._without) for writer in writers]
 
     @contextmanager
-    def of(self, direction: Float[Tensor, " d_model"] | None) -> Iterator[None]:
+    def of(self, direction: Float[Tensor, " d_model"] | None) -> Generator[None]:
         """Ablate a unit direction in this thread; None ablates nothing."""
         self._thread.direction = direction
         try:

@@ -178,7 +178,11 @@ class DefenceTraining:
     ) -> dict[str, float]:
         """Set each weight's gradient to that of the loss, and return the loss's parts."""
         size = sum(len(half.batch) for half in halves)
-        shares = list(each(lambda half: self._share(half, size, before, ablation), halves))
+
+        def share(half: Half) -> tuple[tuple[float, float, float], tuple[Tensor, ...]]:
+            return self._share(half, size, before, ablation)
+
+        shares = list(each(share, halves))
         for weight, *gradients in zip(self.weights, *(s[1] for s in shares), strict=True):
             weight.grad = torch.stack(gradients).sum(dim=0)
         (refusal, benign, text), (refusal_ablated, benign_ablated, _) = (s[0] for s in shares)

@@ -65,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = given.page.read_text(encoding="utf-8")
     tables = measured({RECORDS[name]: compared for name, compared in records.items()})
     given.page.write_text(rewrite(text, tables), encoding="utf-8")
-    for name, compared in records.items() if given.figures is not None else ():
-        plot_before_after(compared).write_html(given.figures / f"{name}.html")
+    if given.figures is not None:
+        for name, compared in records.items():
+            plot_before_after(compared).write_html(given.figures / f"{name}.html")
 
 
 if __name__ == "__main__":
