@@ -47,7 +47,7 @@ def variants_table(trial: MonitorTrial) -> Table:
     first = trial.rows[0]
     plain = trial.false_alarms
     caption = (
-        f"{visible(trial.provenance.model)}; the direction of the run's layer is edited. n = "
+        f"{visible(trial.provenance.model)}. n = "
         f"{first.flagged.n} harmful test prompts that the unedited model refuses and "
         f"{first.benign.n} benign ones that it answers; unedited, {_rate(first.flagged.control)} "
         f"and {_rate(first.benign.control)} of these are flagged, of all "
