@@ -6,6 +6,8 @@
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
     results      a run folder with directions and a chosen layer, as a study leaves it
+    monitor      a monitor of that model, fitted on texts without meaning
+    sae          a top-k sparse autoencoder of 64 latents at the input of layer 2, not trained
 
 The examples of figures also use records such as a study writes, `tests/support/examples.py` lists
 them. Each is made when an example first names it. An example runs in an empty folder of its own.
@@ -52,6 +54,7 @@ TEXTS = {
     ),
 }
 N_TRAIN = 4
+EXAMPLES = {"rl", "model", "prompts", "directions", "direction", "results", "monitor", "sae"}
 
 
 def pytest_collect_file(file_path: Path) -> None:
@@ -73,7 +76,7 @@ def _what_examples_may_use(request: pytest.FixtureRequest):  # pyright: ignore
     namespace = request.getfixturevalue("doctest_namespace")
     code = "".join(example.source for example in request.node.dtest.examples)
     named = {*re.findall(r"\w+", code)}
-    for name in named & {"rl", "model", "prompts", "directions", "direction", "results"}:
+    for name in named & EXAMPLES:
         namespace[name] = request.getfixturevalue(f"example_{name}")
     if ".plots" in request.node.dtest.name:
         from support.examples import RECORDS, record
@@ -135,3 +138,18 @@ def example_results(tmp_path_factory: pytest.TempPathFactory):
     from support.examples import write_run
 
     return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def example_monitor(example_rl, example_model):
+    rl = example_rl
+    texts = [f"Sell {i}?" for i in range(40)], [f"Say {i}." for i in range(40)]
+    settings = rl.MonitorSettings(tokens=2, alpha=0.2, early=(1,), late=(2,))
+    return rl.fit_monitor(example_model, rl.PromptSet.from_texts(*texts), settings=settings)
+
+
+@pytest.fixture(scope="session")
+def example_sae(example_model):
+    from support.sparse import random_sae
+
+    return random_sae(example_model.d_model)

@@ -172,9 +172,9 @@ def trust_of(model: LensModel, prompts: PromptSet) -> ScoreTrust:
 @contextmanager
 def unending(model: LensModel) -> Generator[None]:
     """Let answers go on to the last token allowed: every way then makes as many."""
-    stops = model._stops
-    model._stops = frozenset()
+    stops = model.stops
+    model.stops = frozenset()
     try:
         yield
     finally:
-        model._stops = stops
+        model.stops = stops

@@ -2,6 +2,7 @@
 
 from . import attribution as attribution
 from . import datasets as datasets
+from . import defence as defence
 from . import directions as directions
 from . import embedded as embedded
 from . import engines as engines
@@ -11,7 +12,9 @@ from . import explorer as explorer
 from . import geometry as geometry
 from . import interventions as interventions
 from . import judges as judges
+from . import languages as languages
 from . import model as model
+from . import monitor as monitor
 from . import optimised as optimised
 from . import plots as plots
 from . import prompts as prompts
@@ -19,12 +22,15 @@ from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
 from . import selection as selection
+from . import sparse as sparse
 from . import study as study
+from . import suffixes as suffixes
 from . import tables as tables
 from .attribution import decompose as decompose
 from .attribution import patch as patch
 from .attribution import token_map as token_map
 from .datasets import load_dataset as load_dataset
+from .datasets import load_languages as load_languages
 from .directions import Direction as Direction
 from .directions import DirectionSet as DirectionSet
 from .directions import fit_mean_difference as fit_mean_difference
@@ -35,6 +41,7 @@ from .evaluation import evaluate as evaluate
 from .explorer import explore as explore
 from .geometry import fit_geometry as fit_geometry
 from .interventions import Ablate as Ablate
+from .interventions import AblateLatents as AblateLatents
 from .interventions import AblateSubspace as AblateSubspace
 from .interventions import Add as Add
 from .interventions import Affine as Affine
@@ -55,6 +62,9 @@ from .model import allow_transfer as allow_transfer
 from .model import load_control as load_control
 from .model import load_model as load_model
 from .model import wrap_model as wrap_model
+from .monitor import Monitor as Monitor
+from .monitor import MonitorSettings as MonitorSettings
+from .monitor import fit_monitor as fit_monitor
 from .optimised import fit_combination as fit_combination
 from .optimised import fit_cone as fit_cone
 from .optimised import fit_rdo as fit_rdo
@@ -76,8 +86,12 @@ from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
 from .sites import Site as Site
+from .sparse import load_sae as load_sae
 from .study import Results as Results
 from .study import Study as Study
 from .study import run_study as run_study
+from .suffixes import Suffix as Suffix
+from .suffixes import append_suffix as append_suffix
+from .suffixes import load_suffixes as load_suffixes
 
 __version__: str

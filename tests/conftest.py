@@ -1,5 +1,6 @@
 """Fixtures: tiny random chat models, small prompt sets, an endpoint, public samples."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test reaches a hub
@@ -30,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # a worker beside others
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: later collections of garbage need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

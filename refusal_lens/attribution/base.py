@@ -77,6 +77,14 @@ class Attribution(Record):
         """One component's contribution."""
         return float(self.scores[self.components.index(component)])
 
+    def __repr__(self) -> str:
+        where = f"{self.target.category} at {self.target.site}, offset {self.target.offset}"
+        size = f"{len(self.components)} components"
+        return (
+            f"Attribution({self.of}, {self.category}, on {where}: {size}, "
+            f"total {self.total:.4g}, residual {self.residual:.1e}, n = {self.n})"
+        )
+
     def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
         return attribution_html(self)
 

@@ -17,7 +17,7 @@ JudgeName = Annotated[
     typer.Option(
         "--judge",
         help="Who reads answers: refusal (the default), phrase, manner, substring, xstest, llm, "
-        "wildguard; each also with '+sense' behind it.",
+        "opening, wildguard; each also with '+sense' behind it.",
     ),
 ]
 JudgeEndpoint = Annotated[

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from refusal_lens import __version__
+from refusal_lens.cli.defence import defence
 from refusal_lens.cli.edits import ablate, evaluate, steer
 from refusal_lens.cli.estimators import compare_estimators
 from refusal_lens.cli.explore import explore
+from refusal_lens.cli.features import features, train_sae
 from refusal_lens.cli.judge_options import (
     EndpointModel,
     JudgeEndpoint,
@@ -23,14 +25,17 @@ from refusal_lens.cli.judge_options import (
     chosen_judge,
     settings_of,
 )
+from refusal_lens.cli.languages import languages
 from refusal_lens.cli.launched import one_of_several
 from refusal_lens.cli.lists import datasets, models
+from refusal_lens.cli.monitor import monitor
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
 from refusal_lens.cli.refusal_tokens import refusal_tokens
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
+from refusal_lens.cli.suffixes import suffixes
 from refusal_lens.cli.vectors import export_vectors, import_vectors
 from refusal_lens.errors import InputError
 
@@ -188,6 +193,12 @@ for command in (plan, report, directions, geometry, findings, steer, ablate, eva
 for command in (explore, datasets, models):
     app.command()(command)
 app.command()(compare_estimators)
+app.command()(suffixes)
+app.command()(monitor)
+app.command()(features)
+app.command()(train_sae)
+app.command()(defence)
+app.command()(languages)
 app.command()(refusal_tokens)
 app.command("export")(export_vectors)
 app.command("import")(import_vectors)

@@ -29,12 +29,13 @@ from refusal_lens.datasets import (
 )
 from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Request, collect
 from refusal_lens.datasets.filename import split_in
+from refusal_lens.datasets.languages import load_languages
 from refusal_lens.datasets.reader import read_hub, read_rows
 from refusal_lens.datasets.table import load_table
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
 
-__all__ = ["DatasetInfo", "available", "load_dataset", "load_table"]
+__all__ = ["DatasetInfo", "available", "load_dataset", "load_languages", "load_table"]
 
 _FAMILIES: Final = (
     coconot.BENCHMARKS

@@ -28,7 +28,7 @@ def _read(side: str, label: Label) -> Reading:
 
 
 def _text(row: Row, split: str, language: str) -> str:
-    if _TRANSLATED in row.values:
+    if _TRANSLATED in row.values and language != "en":
         return row.text(_TRANSLATED)
     if split == "test" and language != "en":
         raise InputError(

@@ -30,7 +30,7 @@ def attempt(function: Callable[..., Any], args: tuple[Any, ...]) -> Attempt:
     value, error = None, None
     try:
         value = function(*given)
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:  # `exit()` would end the notebook's kernel
         error = _line_about(raised)
     changed = any(_is_data(x) and mismatch(y, x) for x, y in zip(args, given, strict=True))
     return Attempt(value, error, given, changed)
@@ -46,7 +46,7 @@ def is_stub(function: Callable[..., Any]) -> bool:
     return {s.opname for s in steps} <= _EMPTY_BODY and returned in ([None], [...])
 
 
-def _line_about(raised: Exception) -> str:
+def _line_about(raised: BaseException) -> str:
     """`IndexError: index 7 is out of bounds, at "resid[7]"`, with the line of the function."""
     line = ""
     for frame in traceback.extract_tb(raised.__traceback__)[1:2]:

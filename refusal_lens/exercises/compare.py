@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,15 @@ _ATOL: Final = 1e-5
 def mismatch(value: Any, expected: Any) -> str | None:
     """What is wrong with a value, as the end of a sentence on it; None if it is as expected.
 
-    A tensor with one number counts as a number, and a list as a tuple.
+    A tensor with one number counts as a number, and a list or an array as a tuple.
     """
     if isinstance(expected, Tensor) and not expected.ndim:
         expected = expected.item()
+    if isinstance(value, Tensor) and (value := plain(value)) is None:
+        return "is a tensor without numbers in rows (meta or nested), expected plain ones"
     if isinstance(expected, Tensor):
         return _tensor_mismatch(value, expected)
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
+    value = _without_library(value)
     if expected is None or value is None:
         return None if value is expected else f"is {_shown(value)}, expected {_shown(expected)}"
     if isinstance(expected, bool | str):
@@ -34,12 +36,31 @@ def mismatch(value: Any, expected: Any) -> str | None:
     return _sequence_mismatch(value, cast(Sequence[Any], expected))
 
 
+def plain(value: Tensor) -> Tensor | None:
+    """The same numbers on the CPU, dense and without a graph; None where there are none."""
+    if value.is_meta or value.is_nested:
+        return None
+    value = value.detach()
+    return (value if value.layout == torch.strided else value.to_dense()).cpu()
+
+
+def _without_library(value: Any) -> Any:
+    """A tensor of one number as that number, NumPy's values as Python's."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def _tensor_mismatch(value: Any, expected: Tensor) -> str | None:
     shape = tuple(expected.shape)
+    if isinstance(value, np.ndarray):
+        return f"is a NumPy array, expected a tensor of shape {shape} (`torch.as_tensor` makes one)"
     if not isinstance(value, Tensor):
         return f"is {_kind(value)}, expected a tensor of shape {shape}"
     if tuple(value.shape) != shape:
         return f"has shape {tuple(value.shape)}, expected {shape}"
+    if value.is_complex():
+        return "has complex numbers, expected real ones"
     ours, theirs = expected.detach().double(), value.detach().double()
     if torch.allclose(theirs, ours, rtol=_RTOL, atol=_ATOL, equal_nan=True):
         return None
@@ -53,9 +74,11 @@ def _tensor_mismatch(value: Any, expected: Tensor) -> str | None:
 def _number_mismatch(value: Any, expected: float) -> str | None:
     if isinstance(value, Tensor):
         return f"is a tensor of shape {tuple(value.shape)}, expected a number"
+    if isinstance(value, str | bytes | bool):  # `float` would take them
+        return f"is {_shown(value)}, expected a number"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return f"is {_kind(value)}, expected a number"
     both_nan = math.isnan(number) and math.isnan(expected)
     same = both_nan or math.isclose(number, expected, rel_tol=_RTOL, abs_tol=_ATOL)
@@ -78,7 +101,7 @@ def _sequence_mismatch(value: Any, expected: Sequence[Any]) -> str | None:
         return f"is {_kind(value)}, expected {len(expected)} values"
     items = cast(Sequence[Any], value)
     if len(items) != len(expected):
-        return f"has {len(items)} values, expected {len(expected)}"
+        return f"has {len(items)} value{'s' * (len(items) != 1)}, expected {len(expected)}"
     for i, (item, part) in enumerate(zip(items, expected, strict=True)):
         if words := mismatch(item, part):
             return f"at index {i} {words}"

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
+
 from refusal_lens.exercises.attempt import Attempt, attempt, is_stub
 from refusal_lens.exercises.compare import mismatch
 from refusal_lens.exercises.feedback import Feedback
+from refusal_lens.exercises.relation import relation
 
 
 @final
@@ -72,28 +75,30 @@ class Exercise:
         if is_stub(function):
             words = f"Replace the `...` by code that returns {self.gives}."
             return Feedback(self.name, "not written yet", words)
-        tried = [attempt(function, case.args) for case in self.cases]
+        with torch.device("cpu"):  # inputs are there, whatever a notebook's default is
+            tried = [attempt(function, case.args) for case in self.cases]
+            complaint = self._complaint(tried)
         if unwritten := next((a for a in tried if (a.error or "").startswith("NotImplem")), None):
             return Feedback(self.name, "not written yet", f"It raises {unwritten.error}.")
-        if complaint := self._complaint(tried):
+        if complaint:
             return Feedback(self.name, "not yet", complaint)
         checked = "; ".join(case.about for case in self.cases)
         return Feedback(self.name, "right", f"Checked on {checked}.")
 
     def _complaint(self, tried: list[Attempt]) -> str | None:
         """The first thing that is wrong, in the order in which a reader would mend it."""
-        wrong = [
-            mismatch(a.value, self.solution(*fresh_args(case)))
-            for a, case in zip(tried, self.cases, strict=True)
-        ]
+        right = [self.solution(*fresh_args(case)) for case in self.cases]
+        wrong = [mismatch(a.value, expected) for a, expected in zip(tried, right, strict=True)]
         first = next((i for i, a in enumerate(tried) if a.error or wrong[i]), None)
         if first is not None:
-            if words := self._recognised(tried, first):
-                return words
             about = self.cases[first].about
+            if words := self._recognised(tried, first, about):
+                return words
             if error := tried[first].error:
                 return f"On {about} the function stops with {error}."
-            return f"On {about} the result {wrong[first]}. Expected is {self.gives}."
+            how = relation([(a.value, expected) for a, expected in zip(tried, right, strict=True)])
+            words = f"On {about} the result {wrong[first]}. {how}".rstrip()
+            return f"{words} Expected is {self.gives}."
         if any(a.changed_input for a in tried):
             return (
                 "The result is right, but the function changes its input in place (`x -= ...`, "
@@ -101,20 +106,28 @@ class Exercise:
             )
         return next((words for a in tried if (words := self.afterwards(*a.args))), None)
 
-    def _recognised(self, tried: list[Attempt], first: int) -> str | None:
-        """The words of the mistake that gives what the function gave, on most of the inputs."""
+    def _recognised(self, tried: list[Attempt], first: int, about: str) -> str | None:
+        """The words of the mistake that gives what the function gave, on most of the inputs.
+
+        Errors of one kind are no more than a hint at the same mistake: on another input both have
+        to give the same value. Where the mistake explains some inputs only, the words name one.
+        """
         most, words = 0, None
         for mistake in self.mistakes:
-            same = [self._same(mistake, a, c) for a, c in zip(tried, self.cases, strict=True)]
-            if same[first] and sum(same) > most:
-                most, words = sum(same), mistake.words
+            made = [attempt(mistake.function, case.args) for case in self.cases]
+            same = [_same(a, m) for a, m in zip(tried, made, strict=True)]
+            valued = any(s and not m.error for s, m in zip(same, made, strict=True))
+            if same[first] and valued and sum(same) > most:
+                most = sum(same)
+                words = mistake.words if most == len(same) else f"On {about}: {mistake.words}"
         return words
 
-    def _same(self, mistake: Mistake, tried: Attempt, case: Case) -> bool:
-        made = attempt(mistake.function, case.args)
-        if made.error or tried.error:
-            return bool(made.error and tried.error) and _kind(made) == _kind(tried)
-        return mismatch(tried.value, made.value) is None
+
+def _same(tried: Attempt, made: Attempt) -> bool:
+    """Whether two attempts gave the same value, or an error of the same kind."""
+    if made.error or tried.error:
+        return bool(made.error and tried.error) and _kind(made) == _kind(tried)
+    return mismatch(tried.value, made.value) is None
 
 
 def _kind(tried: Attempt) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, final
 
+import torch
+
 from refusal_lens.discovery import modules_of
 from refusal_lens.errors import InputError
 from refusal_lens.exercises.exercise import Exercise
@@ -28,7 +30,8 @@ def all_chapters() -> tuple[Chapter, ...]:
     >>> [chapter.title for chapter in rl.exercises.all_chapters()][:2]
     ['The residual stream', 'One direction']
     """
-    modules = modules_of("refusal_lens.exercises.chapters")
+    with torch.device("cpu"):  # their inputs, whatever a notebook's default is
+        modules = modules_of("refusal_lens.exercises.chapters")
     chapters: list[Chapter] = [module.CHAPTER for module in modules]
     return tuple(sorted(chapters, key=lambda chapter: chapter.number))
 

@@ -2,11 +2,12 @@
 
 import re
 import zlib
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 BOS: Final = "<bos>"
 
@@ -18,15 +19,29 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 @final
 class Block(nn.Module):
-    """A block of a residual network: each position adds a map of the mean up to it."""
+    """A block of a residual network: each position adds a map of the mean up to it.
+
+    `hooks_set` counts the hooks that were registered, also those that were removed.
+    """
 
     def __init__(self, d_model: int, seed: int) -> None:
         super().__init__()
+        self.hooks_set = 0
         self.weight = nn.Parameter(numbers(d_model, d_model, seed=seed), requires_grad=False)
 
     def forward(self, stream: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
         seen = stream.cumsum(0) / torch.arange(1, len(stream) + 1)[:, None]
         return stream + torch.tanh(seen @ self.weight)
+
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """Count it, and register it as every module does."""
+        self.hooks_set += 1
+        return super().register_forward_hook(*args, **kwargs)
+
+    def register_forward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """Count it, and register it as every module does."""
+        self.hooks_set += 1
+        return super().register_forward_pre_hook(*args, **kwargs)
 
 
 def blocks(n: int = 4, d_model: int = 5) -> nn.ModuleList:
@@ -39,7 +54,7 @@ class Tokenizer:
     """A tokenizer of words with the surface of Hugging Face's: `encode` and a chat template.
 
     As many real ones do, it writes `<bos>` in both: in the template, and by `encode` unless
-    `add_special_tokens=False`.
+    `add_special_tokens=False`. Ids of a template are a list, as with `return_dict=False`.
     """
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
@@ -53,11 +68,13 @@ class Tokenizer:
         *,
         tokenize: bool = True,
         add_generation_prompt: bool = False,
-    ) -> str | list[int]:
+        return_dict: bool = False,
+    ) -> str | list[int] | dict[str, list[int]]:
         """Messages in the marks of the chat template, as ids or as text."""
         text = BOS + "".join(f"<{m['role']}>{m['content']}<end>" for m in messages)
         text += "<assistant>" if add_generation_prompt else ""
-        return self.encode(text, add_special_tokens=False) if tokenize else text
+        ids = self.encode(text, add_special_tokens=False)
+        return ({"input_ids": ids} if return_dict else ids) if tokenize else text
 
     @staticmethod
     def _id(word: str) -> int:

@@ -106,7 +106,9 @@ def choices_of_run(results: Results) -> tuple[Choice, ...]:
         name = results.get(FIT.of(stage)).name
         if name != study.estimator:
             sets += [(name, results.find(key.of(stage))) for key in (POOLED_SET, CATEGORY_SET)]
-    choices = [Choice(n, c, s) for n, s in sets if s is not None for c in s.categories]
+    choices = [
+        Choice(n.replace("_", " "), c, s) for n, s in sets if s is not None for c in s.categories
+    ]
     usable = tuple(choice for choice in choices if choice.layers)
     if not usable:
         directions_of(results, POOLED)  # says why there is none

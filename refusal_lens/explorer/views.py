@@ -22,6 +22,7 @@ from refusal_lens.interventions.base import PHASES
 from refusal_lens.judges.refusal_styles import MANNERS
 from refusal_lens.plots.text import number, visible
 from refusal_lens.plots.titles import titles_of
+from refusal_lens.study.fitted import POOLED
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _SHADES: Final = 10
@@ -38,13 +39,11 @@ def page_html(
     >>> "<b>me" in page, "&lt;b&gt;me" in page
     (False, True)
     """
-    titles = titles_of(None, [choice.category for choice in choices])
     groups: dict[str, list[dict[str, Any]]] = {}
     for place, choice in enumerate(choices):
-        title = "all categories, pooled" if choice.category == "pooled" else None
         option = {
             "place": place,
-            "title": title or titles.get(choice.category, choice.category),
+            "title": title(choice.category),
             "layers": " ".join(map(str, choice.layers)),
         }
         groups.setdefault(choice.estimator, []).append(option)
@@ -77,6 +76,17 @@ def readings_html(readings: Readings) -> str:
     )
 
 
+def title(category: str) -> str:
+    """What the page calls a category.
+
+    >>> title("over_refusal"), title("pooled"), title("mine")
+    ('look-alike safety', 'all categories, pooled', 'mine')
+    """
+    if category == POOLED:
+        return "all categories, pooled"
+    return titles_of(None, [category]).get(category, category)
+
+
 def answer_text(text: str) -> str:
     """A model's text with its line breaks, and what hides or turns text written out.
 
@@ -98,6 +108,7 @@ def _template(name: str) -> Any:
     environment.filters["visible"] = visible
     environment.filters["number"] = number
     environment.filters["token"] = _token
+    environment.filters["called"] = title
     return environment.get_template(name)
 
 

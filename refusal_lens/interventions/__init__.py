@@ -20,4 +20,6 @@ from refusal_lens.interventions.conditions import Probe as Probe
 from refusal_lens.interventions.leace import Leace as Leace
 from refusal_lens.interventions.per_row import PerRow as PerRow
 from refusal_lens.interventions.rotate import Rotate as Rotate
+from refusal_lens.interventions.sparse import AblateLatents as AblateLatents
+from refusal_lens.interventions.sparse import Reconstruct as Reconstruct
 from refusal_lens.interventions.subspace import AblateSubspace as AblateSubspace

@@ -107,12 +107,10 @@ def generate(
     mine = share_of(feed)
 
     def decode(batch: Batch) -> list[Ids]:
-        # Each prompt draws from a stream of its own: companions don't change a sample.
-        seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generators = row_generators(batch, decoding)
         return _decode(feed.prefix, batch, _Answers(batch.rows, stops, watch), decoding, generators)
 
-    for group in _groups(feed.ids, gap_free):
+    for group in length_groups(feed.ids, gap_free):
         units = [[row] for row in group]
         for batch, rows in mine.batches(decode, units):
             for row, answer in zip(batch.rows, rows, strict=True):
@@ -121,7 +119,18 @@ def generate(
     return merged_ids(mine, answers, decoding.max_new_tokens)
 
 
-def _groups(ids: Sequence[Ids], by_length: bool) -> list[list[int]]:
+def row_generators(batch: Batch, decoding: Decoding) -> list[torch.Generator]:
+    """Each prompt draws from a stream of its own: companions don't change a sample."""
+    seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def length_groups(ids: Sequence[Ids], by_length: bool) -> list[list[int]]:
+    """Rows that may share batches: all of them, or with `by_length` those of one length.
+
+    >>> length_groups([(1, 2), (3,), (4, 5)], True)
+    [[0, 2], [1]]
+    """
     groups: dict[int, list[int]] = {}
     for row, x in enumerate(ids):
         groups.setdefault(len(x) if by_length else 0, []).append(row)
@@ -176,7 +185,9 @@ def _decode(
     whole = batch
     logits, cache = last_token_logits(prefix, batch, use_cache=decoding.use_cache)
     for place in range(decoding.max_new_tokens):
-        going = answers.add(_choose(logits, decoding, [generators[row] for row in answers.rows]))
+        going = answers.add(
+            choose_tokens(logits, decoding, [generators[row] for row in answers.rows])
+        )
         if not going or place == decoding.max_new_tokens - 1:
             break
         if not prefix.backend.recurrent:
@@ -193,9 +204,14 @@ def _decode(
     return [tuple(row) for row in answers.tokens]
 
 
-def _choose(
+def choose_tokens(
     logits: Float[Tensor, "batch d_vocab"], decoding: Decoding, generators: list[torch.Generator]
 ) -> list[int]:
+    """The next token of each row: the best one, or one drawn from the row's own generator.
+
+    >>> choose_tokens(torch.tensor([[0.0, 2.0, 1.0]]), Decoding(), [])
+    [1]
+    """
     if decoding.temperature == 0:
         return logits.argmax(-1).tolist()
     p = (logits.double().cpu() / decoding.temperature).softmax(-1)

@@ -64,7 +64,7 @@ class LensModel:
         self._active = ActiveEdits(backend)
         self._prefix = SharedPrefix(self._active, chat.prefix_ids)
         settings = getattr(hugging_face_of(backend), "generation_config", None)
-        self._stops = stop_ids(chat.tokenizer, settings)
+        self.stops = stop_ids(chat.tokenizer, settings)
 
     def __repr__(self) -> str:
         b = self.backend
@@ -300,7 +300,7 @@ class LensModel:
         >>> len(model.generate_ids(["Why?"], rl.Decoding(max_new_tokens=3))[0]) <= 3
         True
         """
-        return generate(self.feed(prompts, progress), self._stops, decoding, watch)
+        return generate(self.feed(prompts, progress), self.stops, decoding, watch)
 
     @torch.inference_mode()
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -84,3 +84,19 @@ def warn_of_transfer(
                 TransferWarning,
                 stacklevel=_LEVEL,
             )
+
+
+def warn_of_other_weights(what: str, there: Provenance, here: Provenance) -> None:
+    """Warn where something that was calibrated on one model is used on another, if not allowed.
+
+    >>> warn_of_other_weights("monitor", model.provenance(), model.provenance())  # the same model
+    """
+    if _ALLOWED.get() or not there.model_digest or there.model_digest == here.model_digest:
+        return
+    warnings.warn(
+        f"the {what} was calibrated on {there.model} (weights {there.model_digest[:12]}) and is "
+        f"used on {here.model} (weights {here.model_digest[:12]}), where its rates of error are "
+        "not known; if that is meant, enter allow_transfer()",
+        TransferWarning,
+        stacklevel=_LEVEL,
+    )

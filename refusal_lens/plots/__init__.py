@@ -28,9 +28,13 @@ from refusal_lens.plots.front import plot_front_scores as plot_front_scores
 from refusal_lens.plots.front import plot_front_writers as plot_front_writers
 from refusal_lens.plots.front_geometry import plot_front_cosines as plot_front_cosines
 from refusal_lens.plots.front_geometry import plot_front_directions as plot_front_directions
+from refusal_lens.plots.ladder import plot_before_after as plot_before_after
+from refusal_lens.plots.ladder import plot_ladder as plot_ladder
 from refusal_lens.plots.layers import plot_layers as plot_layers
 from refusal_lens.plots.lengths import plot_lengths as plot_lengths
 from refusal_lens.plots.lengths import plot_separation as plot_separation
+from refusal_lens.plots.monitor import plot_monitor as plot_monitor
+from refusal_lens.plots.monitor import plot_monitor_curves as plot_monitor_curves
 from refusal_lens.plots.refusal_tokens import plot_carved as plot_carved
 from refusal_lens.plots.refusal_tokens import plot_token_roc as plot_token_roc
 from refusal_lens.plots.refusal_tokens import plot_tokens_chosen as plot_tokens_chosen

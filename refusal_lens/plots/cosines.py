@@ -181,7 +181,8 @@ def _difference(comparison: Comparison, panels: list[Panel], s: int) -> Cells:
 
 
 def _reliabilities(panels: list[Panel], sites: tuple[Site, ...]) -> Side:
-    keyed = [f"{dot} {panel.name}" for dot, panel in zip("●○", panels, strict=False)]
+    names = [panel.name.replace(" (", "<br>(") for panel in panels]  # the column is narrow
+    keyed = [f"{dot} {name}" for dot, name in zip("●○", names, strict=False)]
 
     def traces(step: int, whole: bool) -> list[go.Scatter]:
         return [

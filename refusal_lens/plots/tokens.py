@@ -62,7 +62,8 @@ def plot_tokens(token_map: TokenMap, *, titles: Titles = None) -> go.Figure:
     )
     figure.update_yaxes(title="layer", showgrid=False)
     figure.update_layout(margin={"l": 56, "r": 100, "t": 36, "b": 110}, plot_bgcolor=UNDEFINED)
-    figure.update_xaxes(title={"text": "token (␣ space, ↵ newline)", "font": {"color": QUIET}})
+    title = {"text": "token (␣ space, ↵ newline)", "font": {"color": QUIET}, "standoff": 6}
+    figure.update_xaxes(title=title, automargin=True)  # below the longest token
     return figure
 
 

@@ -23,6 +23,7 @@ _TICKS: Final[dict[str, Any]] = {
     "tickformat": ".0%",
     "range": [-0.03, 1.03],
 }
+_FEW: Final = 4  # curves whose error bars can be told apart; of more they are a shadow
 
 
 def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
@@ -44,11 +45,13 @@ def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
         subplot_titles=("refusal over over-refusal", *(s for s in _SIDES.values())),
     )
     controls = [c.name for c in trade_off.curves if c.name not in titles and c.name != "pooled"]
+    shade = 0.5 if len(trade_off.curves) <= _FEW else 0.16
     for curve in trade_off.curves:
         heavy = curve.name == "pooled"
-        figure.add_trace(_against(curve, titles, controls, heavy), row=1, col=1)
+        figure.add_trace(_against(curve, titles, controls, heavy, shade), row=1, col=1)
         for row, side in enumerate(_SIDES, 1):
-            figure.add_trace(_by_strength(curve, side, titles, controls), row=row, col=2)
+            by_strength = _by_strength(curve, side, titles, controls, shade)
+            figure.add_trace(by_strength, row=row, col=2)
     dress(figure, 560)
     figure.update_yaxes(**_TICKS)
     figure.update_xaxes(**_TICKS, title="benign side refused", row=1, col=1)
@@ -60,14 +63,14 @@ def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
 
 
 def _against(
-    curve: Curve, titles: Mapping[str, str], controls: list[str], named: bool
+    curve: Curve, titles: Mapping[str, str], controls: list[str], named: bool, shade: float
 ) -> go.Scatter:
     mark, name = mark_of(curve.name, titles, controls), _name(curve, titles)
     return go.Scatter(
         x=[e.value for e in curve.over_refusal],
         y=[e.value for e in curve.refusal],
-        error_x=_bars(curve.over_refusal, mark.colour),
-        error_y=_bars(curve.refusal, mark.colour),
+        error_x=_bars(curve.over_refusal, mark.colour, shade),
+        error_y=_bars(curve.refusal, mark.colour, shade),
         mode="lines+markers+text" if named else "lines+markers",
         text=[f"{s:+g}" for s in curve.strengths] if named else None,
         textposition="bottom right",
@@ -82,14 +85,14 @@ def _against(
 
 
 def _by_strength(
-    curve: Curve, side: Side, titles: Mapping[str, str], controls: list[str]
+    curve: Curve, side: Side, titles: Mapping[str, str], controls: list[str], shade: float
 ) -> go.Scatter:
     mark, name = mark_of(curve.name, titles, controls), _name(curve, titles)
     estimates: tuple[Estimate, ...] = getattr(curve, side)
     return go.Scatter(
         x=list(curve.strengths),
         y=[e.value for e in estimates],
-        error_y=_bars(estimates, mark.colour),
+        error_y=_bars(estimates, mark.colour, shade),
         mode="lines+markers",
         name=name,
         legendgroup=name,
@@ -119,13 +122,13 @@ def _hovers(curve: Curve, name: str) -> list[str]:
     ]
 
 
-def _bars(estimates: tuple[Estimate, ...], colour: str) -> dict[str, object]:
+def _bars(estimates: tuple[Estimate, ...], colour: str, shade: float) -> dict[str, object]:
     return {
         "type": "data",
         "symmetric": False,
         "array": [_gap(e.high, e.value) for e in estimates],
         "arrayminus": [_gap(e.value, e.low) for e in estimates],
-        "color": faded(colour, 0.16),
+        "color": faded(colour, shade),
         "thickness": 1,
         "width": 0,
     }

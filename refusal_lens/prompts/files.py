@@ -103,10 +103,18 @@ def _lines(path: Path) -> list[Any]:
     if not path.is_file():
         raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
     if path.suffix in {".json", ".jsonl"}:
-        return [_request(row, where) for where, row in _json_rows(path)]
+        return [_request(row, where) for where, row in json_rows(path)]
+    return text_lines(path)
+
+
+def text_lines(path: Path, what: str = "request") -> list[str]:
+    """The lines of a UTF-8 text file without outer blanks; blank lines are passed over.
+
+    `what` each line holds, for errors.
+    """
     lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
     if not any(lines):
-        raise InputError(f"{path.name} is empty; expected one request a line")
+        raise InputError(f"{path.name} is empty; expected one {what} a line")
     return [line for line in lines if line]
 
 
@@ -119,8 +127,8 @@ def _utf8(path: Path) -> str:
         ) from None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Where each row of a JSON list or a JSONL file stands, and the row."""
+def json_rows(path: Path, what: str = "request") -> Iterator[tuple[str, Any]]:
+    """Where each row of a JSON list or a JSONL file is, and the row; errors call it `what`."""
     text = _utf8(path)
     lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows: list[tuple[str, Any]] = []
@@ -137,10 +145,10 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
                 if isinstance(content, dict)
                 else repr(content)
             )
-            raise InputError(f"{path.name} holds {keys}; expected a list of requests")
+            raise InputError(f"{path.name} holds {keys}; expected a list, a {what} per row")
         rows = [(f"{path.name}, row {i}", row) for i, row in enumerate(content, 1)]
     if not rows:
-        raise InputError(f"{path.name} is empty; expected one request a row")
+        raise InputError(f"{path.name} is empty; expected one {what} a row")
     yield from rows
 
 

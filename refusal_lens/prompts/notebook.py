@@ -19,16 +19,23 @@ def prompts_html(prompts: "PromptSet") -> str:
     (True, True)
     """
     sides = Counter((p.category, p.split, p.label) for p in prompts)
-    counts = [(*key, str(n)) for key, n in sides.items()]
+    splits = prompts.splits
+    counts = [(c, *(_both_sides(sides, c, split) for split in splits)) for c in prompts.categories]
     first = [(p.id, p.label, p.text) for p in prompts.prompts[:_SHOWN]]
     parts = [
-        f"<p>{escape(repr(prompts))}</p>",
-        _table(("category", "split", "label", "prompts"), counts),
+        f"<p>{escape(repr(prompts))}; refuse side + comply side:</p>",
+        _table(("category", *map(escape, splits)), counts),
         _table(("id", "label", "text"), first),
     ]
     if (left := len(prompts) - _SHOWN) > 0:
         parts.append(f"<p>{left} more prompts</p>")
     return "".join(parts)
+
+
+def _both_sides(sides: Counter[tuple[str, str, str]], category: str, split: str) -> str:
+    """`32 + 32`, or a dash where the split has none of the category."""
+    n = [sides[category, split, label] for label in ("refuse", "comply")]
+    return f"{n[0]} + {n[1]}" if any(n) else "\u2013"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

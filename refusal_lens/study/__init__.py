@@ -4,6 +4,11 @@ from refusal_lens.study.follow_up import explain_prompt as explain_prompt
 from refusal_lens.study.follow_up import run_attribution as run_attribution
 from refusal_lens.study.follow_up import run_comparison as run_comparison
 from refusal_lens.study.follow_up import run_full_evaluation as run_full_evaluation
+from refusal_lens.study.follow_up_defence import run_defence as run_defence
+from refusal_lens.study.follow_up_features import run_features as run_features
+from refusal_lens.study.follow_up_languages import run_languages as run_languages
+from refusal_lens.study.follow_up_monitor import run_monitor as run_monitor
+from refusal_lens.study.follow_up_suffixes import run_suffixes as run_suffixes
 from refusal_lens.study.follow_up_tokens import run_refusal_tokens as run_refusal_tokens
 from refusal_lens.study.planning import StudyPlan as StudyPlan
 from refusal_lens.study.planning import plan_study as plan_study

@@ -142,7 +142,7 @@ def run_comparison(
     kept = [name for name in fitted if name in asked or results.has(FIT.of(name))]
     stages = [s for s in every if s.name in kept or not s.family]
     check_finished(bench, stages)
-    missing = [s.name for s in stale(bench, stages)]
+    missing = [s.name for s in stale(bench, stages) if s.family]
     shown = results.find(COMPARISON)
     listed = set() if shown is None else {row.name for row in shown.rows}
     if missing or listed != {one.name for one in compared() if stage_of(one) in kept}:

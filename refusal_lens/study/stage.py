@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal, TypeVar, cast, final
+from typing import Any, Final, TypeVar, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.judges import Judge
@@ -24,7 +24,7 @@ from refusal_lens.study.sizes import StageSizes
 
 T = TypeVar("T")
 Records = dict[Key[Any], Record]
-Plan = Literal["study", "attribution", "full evaluation", "estimators"]
+Plan = str  # the command whose plan a stage belongs to
 TOKEN: Final = 0.1  # a generated token costs about this share of a forward pass over one prompt
 
 

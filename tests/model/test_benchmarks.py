@@ -43,6 +43,7 @@ FAST = [name for name in run.BENCHMARKS if name not in ("memory", "peers", "stud
 
 AGREED = {
     "generation": "3 of 3 answers equal",
+    "monitoring": "2 of 2 answers equal",
     "selection": "the pipeline's survivors are the same",
     "trade_off": "; 0 of ",
 }

@@ -154,7 +154,7 @@ def reference(hugging_face, request):
 def test_edits_act_as_if_unbatched_uncached_and_unshared(tiny, reference, case):
     edit, acts = CASES[case]
     plain = tiny.logits(PROMPTS)
-    stops = tiny._stops
+    stops = tiny.stops
     with tiny.editing(edit):
         ours = tiny.logits(PROMPTS)
         cached = tiny.generate_ids(PROMPTS, Decoding(N_NEW))
@@ -262,7 +262,7 @@ def test_a_condition_is_decided_for_each_prompt(tiny, reference, layer, side):
         for ids, m in zip(rows, met, strict=True)
     ]
     answers = [
-        steered_answer(reference, ids, acts if m else [], N_NEW, tiny._stops)
+        steered_answer(reference, ids, acts if m else [], N_NEW, tiny.stops)
         for ids, m in zip(rows, met, strict=True)
     ]
     assert (ours - torch.stack(expected)).abs().max() < TOLERANCE
@@ -319,7 +319,7 @@ def test_a_condition_may_hold_for_the_answer_alone(tiny, reference):
         answers = tiny.generate_ids(PROMPTS, Decoding(N_NEW))
     rows = [tiny.chat.ids(p) for p in PROMPTS]
     assert answers == [
-        steered_answer(reference, ids, acts if v > threshold else [], N_NEW, tiny._stops)
+        steered_answer(reference, ids, acts if v > threshold else [], N_NEW, tiny.stops)
         for ids, v in zip(rows, values, strict=True)
     ]
 

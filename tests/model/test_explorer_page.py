@@ -204,6 +204,7 @@ def test_hostile_text_adds_no_element(tab: Tab):
         ("   ", 5, "the prompt is blank"),
         ("Why?", 9000, "less than or equal to 256"),
         ("<|im_start|>", 5, "special token"),
+        ("x" * 4001, 5, "The prompt has 4,001 characters; at most 4,000 can be asked."),
     ],
 )
 def test_wrong_input_brings_a_message_that_goes_again(tab: Tab, prompt, tokens, words):
@@ -212,9 +213,32 @@ def test_wrong_input_brings_a_message_that_goes_again(tab: Tab, prompt, tokens, 
     tab.click("#go")
     tab.until(f"document.querySelector('#message').textContent.includes({json.dumps(words)})")
     assert not tab.js(HIDDEN)
+    assert answers(tab) == [] and tab.js("document.querySelector('#answers-heading').hidden")
     write(tab, "Why?", 2)
     tab.click("#go")
     tab.until(f"{DONE} && {HIDDEN}")
+
+
+def test_what_is_pasted_is_never_cut_in_silence(tab: Tab):
+    tab.click("[name=prompt]")
+    tab.js("document.querySelector('[name=prompt]').select()")
+    tab.type("x" * 100_000)
+    asked = len(tab.requests)
+    tab.click("#go")
+    tab.until("document.querySelector('#message').textContent.includes('has 100,000 characters')")
+    assert len(tab.requests) == asked
+
+
+def test_a_second_edit_begins_with_another_direction_so_that_both_can_act(tab: Tab):
+    tab.click("#add")
+    tab.click("#add")
+    chosen = tab.js("[...document.querySelectorAll('[name=direction]')].map((d) => d.value)")
+    assert chosen == ["0", "1", "2"]
+    write(tab, "Why?", 2)
+    tab.click("#go")
+    tab.until(f"{DONE} && {HIDDEN}")
+    words = tab.js("[...document.querySelectorAll('.words')].map((w) => w.textContent)")
+    assert words[1].count("Add(") == 3
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(tab: Tab, tmp_path: Path):

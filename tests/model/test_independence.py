@@ -45,6 +45,23 @@ def test_what_is_written_from_another_goes_with_it(measured):
     assert pair == measured.of_pair("mark", "a")
 
 
+def test_geometry_alone_is_no_downstream_dependence(tmp_path):
+    """A direction between two others loses with each of them, but nothing is written anew."""
+    model = planted_plane(tmp_path)
+    refused = planted_prompts(4).only(label="refuse")
+    between = in_the_stream(model, axis(model, A, SPARE), "between")
+    named = {"a": axis(model, A), "mark": axis(model, MARK)}
+    others = [in_the_stream(model, vector, name) for name, vector in named.items()]
+    measured = representational_independence(model, refused, [between, *others])
+    assert measured.of_reading("between", "a").low > 0.05
+    for pair in (("between", "a"), ("a", "between")):
+        assert measured.of_reading(*pair, downstream=True).value < 1e-6
+    written = measured.of_reading("mark", "a", downstream=True)
+    assert written.value == pytest.approx(measured.of_reading("mark", "a").value, rel=1e-3)
+    q = measured.q_downstream()
+    assert q[2, 1] < 0.01 < 0.05 < q[0, 1] and q.diagonal().isnan().all()
+
+
 def test_changes_are_those_of_passes_by_hand(tiny_llama, three_categories):
     a = a_direction(tiny_llama)
     b = replace(a_direction(tiny_llama, seed=1), category="other")

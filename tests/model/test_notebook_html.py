@@ -47,6 +47,10 @@ def test_prompts_show_their_counts_and_the_first_few(three_categories):
     html = prompts._repr_html_()
     assert tags(html) == {"p", "table", "tr", "th", "td"}
     assert "&lt;img src=x" in html and f"{len(prompts) - 5} more prompts" in html
+    once = replace(hostile, id="once", split="<i>", category="alone", pair=None)
+    table = PromptSet((once, *prompts.prompts))._repr_html_().split("<table>")[1]
+    assert table.count("<tr>") == 1 + 5 and "&lt;i&gt;" in table  # a head, a row per category
+    assert ">1 + 0<" in table and ">\u2013<" in table
     assert "more prompts" not in three_categories.only(category="red", label="refuse")._repr_html_()
 
 
@@ -54,6 +58,8 @@ def test_an_attribution_shows_its_largest_components_and_they_add_up(tiny_llama,
     attribution = decompose_prompt(tiny_llama, "Tell me", direction)
     html = attribution._repr_html_()
     assert tags(html) == {"p", "table", "tr", "th", "td"} and "&lt;script&gt;" in html
+    plain = repr(attribution)
+    assert len(plain) < 300 and f"{len(attribution.components)} components" in plain
     largest = max(attribution.components, key=lambda c: abs(attribution.score_of(c)))
     assert f">{largest.name}</th><td>{attribution.score_of(largest):.4g}</td>" in html
     assert f"<td>{attribution.total:.4g}</td>" in html

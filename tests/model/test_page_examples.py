@@ -3,7 +3,7 @@
 import pytest
 from support.pages import NOT_RUN, ROOT, WRITTEN, blocks
 
-NAMES = ("rl", "model", "prompts", "directions", "direction", "results")
+NAMES = ("rl", "model", "prompts", "directions", "direction", "results", "sae")
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))

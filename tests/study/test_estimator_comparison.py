@@ -43,7 +43,7 @@ def test_every_row_has_its_controls_beside_it(run):
     assert tuple(row.name for row in comparison.rows) == (*NAMES, *CONTROLS)
     assert watch.started_stages == ["estimator_prompts"] + [
         stage_of(one) for one in chosen(NAMES)
-    ] + ["estimator_comparison"]
+    ] + ["independence", "estimator_comparison"]
     plain, median = comparison.rows[:2]
     assert plain.naive == pytest.approx(1.0) and plain.cosine is None
     assert median.naive < 1 and median.cosine is not None and median.cosine.n > 0
@@ -118,7 +118,7 @@ def test_what_is_there_stays_and_what_is_asked_for_joins_it(run, tmp_path):
 def test_the_report_shows_it_where_it_was_measured(run, finished, tmp_path):
     page = write_report(run[0]).read_text(encoding="utf-8")
     assert 'id="plot-estimators"' in page and "median difference" in page
-    assert 'id="plot-transfer"' in page
+    assert 'id="plot-transfer"' in page and 'id="plot-independence"' in page
     other = write_report(copied(finished[0], tmp_path / "run")).read_text(encoding="utf-8")
     assert 'id="plot-estimators"' not in other
 

@@ -12,6 +12,7 @@ from support.synthetic.attribution import stages as attribution_stages
 from support.synthetic.estimators import comparison as estimators
 from support.synthetic.estimators import transfer
 from support.synthetic.evaluation import effects, manners, matched
+from support.synthetic.features import cards, firing
 from support.synthetic.geometry import (
     CATEGORIES,
     comparison,
@@ -22,9 +23,14 @@ from support.synthetic.geometry import (
     structure,
     within,
 )
+from support.synthetic.independence import independence
+from support.synthetic.ladder import before_after, ladder
+from support.synthetic.languages import ablation, cosines, language_areas, language_curves
+from support.synthetic.monitor import trial as monitor_trial
 from support.synthetic.records import candidates, direction_set, token_map, trade_off
 from support.synthetic.refusal_tokens import carved, roc
 from support.synthetic.run import run
+from support.synthetic.suffixes import analysis as suffixes
 
 FEW: Final = CATEGORIES[:4]
 
@@ -59,6 +65,17 @@ RECORDS: Final[dict[str, Callable[[], Any]]] = {
     "effects": effects,
     "estimators": estimators,
     "transfer": transfer,
+    "independence": independence,
+    "suffixes": suffixes,
+    "monitor_trial": monitor_trial,
+    "cards": cards,
+    "latent_tests": firing,
+    "ladder": ladder,
+    "before_after": before_after,
+    "language_cosines": cosines,
+    "language_transfer": language_areas,
+    "language_layers": language_curves,
+    "language_ablation": ablation,
     "roc": roc,
     "carved": carved,
     "token_map": token_map,

@@ -14,9 +14,14 @@ NO_EXAMPLE = {
     "explore_run": "serves a page until it is stopped",
     "run_attribution": "needs a finished study",
     "run_comparison": "needs a finished study",
+    "run_features": "needs a finished study",
+    "run_defence": "needs a finished study",
     "run_full_evaluation": "needs a finished study",
+    "run_monitor": "needs a finished study",
+    "run_languages": "needs a finished study",
     "run_refusal_tokens": "takes minutes",
     "run_study": "takes minutes",
+    "run_suffixes": "needs a finished study",
 }
 
 

@@ -158,6 +158,7 @@ PATCH_STREAM = Exercise(
     cases=(
         Case("layer 2 of four, the second token", (blocks(), _BENIGN, _REFUSED, 2, 1)),
         Case("layer 1 of four, the last token", (blocks(), _BENIGN, _REFUSED, 1, 3)),
+        Case("layer 0, the first token", (blocks(), _BENIGN, _REFUSED, 0, 0)),
     ),
     mistakes=(
         Mistake(

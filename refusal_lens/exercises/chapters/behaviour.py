@@ -24,16 +24,20 @@ _RESID = numbers(10, 6) + 2 * _HARMFUL[:, None] + 3 * _REFUSED[:, None] * number
 _SAFE = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]).bool()
 
 
-def _four_cells(harmful: Tensor, refused: Tensor) -> Tensor:
+def _cells(harmful: Tensor, refused: Tensor) -> Tensor:
     return torch.stack(
         [torch.stack([(h & r).sum() for r in (refused, ~refused)]) for h in (harmful, ~harmful)]
     )
 
 
+def _four_cells(harmful: Tensor, refused: Tensor) -> list[list[int]]:
+    return _cells(harmful, refused).tolist()
+
+
 FOUR_CELLS = Exercise(
     name="four_cells",
     solution=_four_cells,
-    gives="a tensor [[harmful refused, harmful answered], [benign refused, benign answered]]",
+    gives="the counts [[harmful refused, harmful answered], [benign refused, benign answered]]",
     cases=(
         Case("ten prompts", (_HARMFUL, _REFUSED)),
         Case("a model that refuses nothing", (_HARMFUL, torch.zeros(10).bool())),
@@ -42,21 +46,21 @@ FOUR_CELLS = Exercise(
     mistakes=(
         Mistake(
             "The table is transposed: rows are harmful and benign, columns refused and answered.",
-            lambda harmful, refused: _four_cells(harmful, refused).T,
+            lambda harmful, refused: _cells(harmful, refused).T,
         ),
         Mistake(
             "The order is turned: False sorts before True, so that benign comes first and answered "
             "comes first.",
-            lambda harmful, refused: _four_cells(harmful, refused).flip(0, 1),
+            lambda harmful, refused: _cells(harmful, refused).flip(0, 1),
         ),
         Mistake(
             "These are shares. Counts say whether a cell has enough prompts to fit anything.",
-            lambda h, r: _four_cells(h, r) / len(h),
+            lambda h, r: _cells(h, r) / len(h),
         ),
         Mistake(
             "These are shares of each row. Counts say whether a cell has enough prompts to fit "
             "anything.",
-            lambda h, r: _four_cells(h, r) / _four_cells(h, r).sum(1, keepdim=True),
+            lambda h, r: _cells(h, r) / _cells(h, r).sum(1, keepdim=True),
         ),
         Mistake(
             "These are the margins: how many were harmful and benign, refused and answered. Count "
@@ -162,6 +166,11 @@ WITHIN_DIRECTION = Exercise(
         Mistake(
             "The length is not 1: normalise the mean of the two differences.",
             lambda x, h, r: (_between(x, h & r, h & ~r) + _between(x, ~h & r, ~h & ~r)) / 2,
+        ),
+        Mistake(
+            "Only benign prompts are used. The harmful ones that were answered say as much about "
+            "refusing.",
+            lambda x, h, r: _unit(_between(x, ~h & r, ~h & ~r)),
         ),
         Mistake(
             "The sign is turned: refused minus answered.",

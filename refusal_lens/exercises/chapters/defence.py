@@ -31,8 +31,13 @@ THRESHOLD = Exercise(
     mistakes=(
         Mistake(
             "`quantile` interpolates: its value lies between two scores and was never observed. "
-            "Take one of the scores (`interpolation='higher'` comes near; count to be sure).",
+            "Take one of the scores: sort them, and count from the top.",
             lambda benign, rate: benign.quantile(1 - rate),
+        ),
+        Mistake(
+            "One benign score fewer than allowed lies above this. `quantile` with 'higher' gives "
+            "that, and so does a rounding error in `rate * n` or in a mean of float32: count.",
+            lambda benign, rate: benign.quantile(1 - rate, interpolation="higher"),
         ),
         Mistake(
             "Wrong tail: nearly all benign prompts lie above this threshold and would raise an "
@@ -80,6 +85,7 @@ PROMPT_SCORE = Exercise(
     cases=(
         Case("prompts of 3, 4 and 5 tokens, padded on the right", (_COORDINATE, _LENGTHS)),
         Case("one prompt of two tokens", (torch.tensor([[-2.0, -1.0, 7.0]]), torch.tensor([2]))),
+        Case("large coordinates", (torch.tensor([[-3e4, -2e4, 7.0, 0.0]]), torch.tensor([2]))),
     ),
     mistakes=(
         Mistake(
@@ -91,6 +97,11 @@ PROMPT_SCORE = Exercise(
             "Padding was set to 0, which is larger than the coordinates of a prompt that points "
             "away from refusal. Fill with minus infinity.",
             lambda x, lengths: (x * _real(x, lengths)).amax(1),
+        ),
+        Mistake(
+            "The value put in place of padding is larger than some coordinates. Nothing is larger "
+            "than minus infinity.",
+            lambda x, lengths: x.masked_fill(~_real(x, lengths), -1e4).amax(1),
         ),
         Mistake(
             "This is the mean. A long harmless text around one request brings a mean down; the "

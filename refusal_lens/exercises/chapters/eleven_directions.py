@@ -53,6 +53,11 @@ COSINE_MATRIX = Exercise(
             lambda d: _rows(d).T @ _rows(d),
         ),
         Mistake("These are squared cosines.", lambda d: _cosine_matrix(d).square()),
+        Mistake(
+            "All directions are divided by one number, the length of the whole tensor. Each has a "
+            "length of its own: `norm(dim=-1, keepdim=True)`.",
+            lambda d: (d / d.norm()) @ (d / d.norm()).T,
+        ),
     ),
 )
 
@@ -88,6 +93,11 @@ RELIABILITY = Exercise(
             "The products of a pair with itself are left out of the sum, but not out of the count: "
             "there are n (n - 1) products of different pairs, not n * n.",
             lambda d: _reliability(d) * (len(d) - 1) / len(d),
+        ),
+        Mistake(
+            "Each two pairs are counted once (i < j) in the sum, but twice in the count: there are "
+            "n (n - 1) / 2 products with i < j.",
+            lambda d: _reliability(d) / 2,
         ),
         Mistake(
             "This is U itself, a squared length. Divide it by the squared length of the mean "
@@ -201,6 +211,10 @@ SIGN_FLIP_P = Exercise(
             "b / B can be 0, and no number of draws proves that. The observed assignment is one of "
             "the possible ones: (b + 1) / (B + 1).",
             lambda d, signs: _at_least(d, signs)[0] / len(signs),
+        ),
+        Mistake(
+            "The observed mean is added above, but not below: (b + 1) / (B + 1).",
+            lambda d, signs: (_at_least(d, signs)[0] + 1) / len(signs),
         ),
         Mistake(
             "This is 1 - p: it counts the flipped means that are shorter.",

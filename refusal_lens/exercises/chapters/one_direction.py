@@ -272,6 +272,11 @@ MEAN_KL = Exercise(
             lambda before, after: _kl(before, after).mean() / before.shape[-1],
         ),
         Mistake(
+            "The two are swapped, and the mean was taken over the vocabulary, too: give "
+            "`F.kl_div` first the log-probabilities *after* the edit, and `'batchmean'`.",
+            lambda before, after: _mean_kl(after, before) / before.shape[-1],
+        ),
+        Mistake(
             "The softmax runs over prompts. The vocabulary is the last axis: `dim=-1`.",
             lambda before, after: (
                 ((p := before.softmax(0)) * (before.log_softmax(0) - after.log_softmax(0)))

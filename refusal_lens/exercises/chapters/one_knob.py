@@ -102,6 +102,8 @@ OVER_REFUSAL_AT = Exercise(
         Case("a target that was measured", (0.5, *_CURVE)),
         Case("a target above the curve", (0.95, *_CURVE)),
         Case("a target below the curve", (0.1, *_CURVE)),
+        Case("a target at the lower end", (0.2, *_CURVE)),
+        Case("a target at the upper end", (0.9, *_CURVE)),
     ),
     mistakes=(
         Mistake(
@@ -123,6 +125,10 @@ OVER_REFUSAL_AT = Exercise(
                 if x[0] <= target <= x[-1]
                 else None
             ),
+        ),
+        Mistake(
+            "The ends of the curve were measured, too: None is for what lies beyond them.",
+            lambda target, x, y: _line(target, x, y) if x[0] < target < x[-1] else None,
         ),
         Mistake(
             "The axes are swapped: this is refusal where over-refusal equals the target.",
@@ -184,6 +190,16 @@ DIFFERENCE_INTERVAL = Exercise(
             lambda a, b, draws: _quantiles(_drawn(a, draws) - _drawn(b, draws), 0.05),
         ),
         Mistake(
+            "`np.percentile` counts in percent: 2.5 and 97.5. These are its .025th and .975th "
+            "percentile, near the smallest of all draws.",
+            lambda a, b, draws: tuple(
+                (_drawn(a, draws) - _drawn(b, draws))
+                .quantile(torch.tensor([0.025, 0.975]) / 100)
+                .tolist()
+            ),
+        ),
+        Mistake("This is (high, low).", lambda a, b, d: _difference_interval(a, b, d)[::-1]),
+        Mistake(
             "The sign is turned: this is b minus a.", lambda a, b, d: _difference_interval(b, a, d)
         ),
         Mistake(
@@ -222,6 +238,8 @@ KNOB_ANSWER = Exercise(
         Case("a band beyond the margin", (0.08, 0.3, 0.05)),
         Case("a band beyond the margin, below 0", (-0.3, -0.08, 0.05)),
         Case("a narrow band across the margin", (0.04, 0.07, 0.05)),
+        Case("a band that fills the margin", (-0.05, 0.05, 0.05)),
+        Case("a band that begins at the margin", (0.05, 0.3, 0.05)),
     ),
     mistakes=(
         Mistake(
@@ -252,6 +270,17 @@ KNOB_ANSWER = Exercise(
             "part in the answer.",
             lambda low, high, margin: (
                 "equivalent" if abs(low + high) / 2 <= margin else "different"
+            ),
+        ),
+        Mistake(
+            "A difference of exactly the margin does not matter either: `<=` for "
+            '"equivalent", `>` for "different".',
+            lambda low, high, margin: (
+                "equivalent"
+                if -margin < low and high < margin
+                else "different"
+                if low >= margin or high <= -margin
+                else "unresolved"
             ),
         ),
         Mistake(

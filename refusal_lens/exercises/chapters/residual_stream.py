@@ -65,6 +65,10 @@ PROMPT_IDS = Exercise(
             "This is the text of the template. The model needs token ids.",
             lambda tokenizer, text: _template(tokenizer, text),
         ),
+        Mistake(
+            "This is a batch of one prompt, `[[...]]`. The ids of a prompt are a list of numbers.",
+            lambda tokenizer, text: [_prompt_ids(tokenizer, text)],
+        ),
     ),
 )
 
@@ -80,6 +84,7 @@ LAST_REAL_TOKEN = Exercise(
     cases=(
         Case("three prompts of 4, 6 and 2 tokens", (numbers(3, 6, 5), torch.tensor([4, 6, 2]))),
         Case("two prompts of equal length", (numbers(2, 4, 5, seed=1), torch.tensor([4, 4]))),
+        Case("padding behind all prompts", (numbers(3, 7, 5, seed=2), torch.tensor([3, 5, 2]))),
     ),
     mistakes=(
         Mistake(
@@ -100,6 +105,12 @@ LAST_REAL_TOKEN = Exercise(
         Mistake(
             "This is the mean over all positions, padding included. Read one position.",
             lambda resid, lengths: resid.mean(1),
+        ),
+        Mistake(
+            "This is the mean over the real tokens. Read one position, the last of them.",
+            lambda resid, lengths: torch.stack(
+                [x[:n].mean(0) for x, n in zip(resid, lengths, strict=True)]
+            ),
         ),
         Mistake(
             "`resid[:, lengths - 1]` takes every position of `lengths` from every prompt: it gives "
@@ -135,10 +146,15 @@ def _stream_before_each_block(network: nn.ModuleList, embedded: Tensor) -> Tenso
     return torch.stack(streams)
 
 
-def _no_hook_left(network: nn.ModuleList, embedded: Tensor) -> str:
+def _complaint_about_hooks(network: nn.ModuleList, embedded: Tensor) -> str:
     left = sum(len(b._forward_hooks) + len(b._forward_pre_hooks) for b in network)  # pyright: ignore
-    if not left:
+    if not left and any(b.hooks_set for b in network):
         return ""
+    if not left:
+        return (
+            "The values are right, but no hook read them. Of a real model you do not write the "
+            "loop over the blocks yourself: read each input by `register_forward_pre_hook`."
+        )
     return (
         f"The values are right, but {left} hooks are still on the blocks: they would fire in every "
         "later run. Keep the handles, and call `handle.remove()` on each."
@@ -178,7 +194,7 @@ STREAM_BEFORE_EACH_BLOCK = Exercise(
             lambda network, x: list(_streams(network, x)[:-1]),
         ),
     ),
-    afterwards=_no_hook_left,
+    afterwards=_complaint_about_hooks,
 )
 
 

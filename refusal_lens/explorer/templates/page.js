@@ -48,6 +48,13 @@ function number() {
   }
 }
 
+function takeFreeDirection(row) {
+  // The same addition twice is one edit of twice the strength, and the model refuses it.
+  const used = [...edits.children].filter((other) => other !== row).map((other) => other.elements.direction.value);
+  const free = [...row.elements.direction.options].find((option) => !used.includes(option.value));
+  if (free) row.elements.direction.value = free.value;
+}
+
 function addEdit() {
   const row = at("edit").content.firstElementChild.cloneNode(true);
   if (edits.children.length >= Number(row.dataset.most)) {
@@ -55,6 +62,7 @@ function addEdit() {
     return null;
   }
   edits.append(row);
+  takeFreeDirection(row);
   fitLayers(row, Number(row.elements.layer.dataset.layer));
   row.addEventListener("input", (event) => {
     if (event.target.name === "direction") fitLayers(row, Number(row.elements.layer.dataset.layer));
@@ -121,8 +129,22 @@ const take = {
   error(event) {
     say("");
     complain(event.message);
+    if (![...at("answers").querySelectorAll(".answer")].some((place) => place.textContent)) clear();
   },
 };
+
+function clear() {
+  at("answers-heading").hidden = true;
+  at("answers").replaceChildren();
+  at("readings").replaceChildren();
+}
+
+function tooLong() {
+  const prompt = form.elements.prompt, most = Number(prompt.dataset.longest);
+  const n = [...prompt.value].length; // characters as the server counts them
+  const words = (number) => number.toLocaleString("en");
+  return n > most ? `The prompt has ${words(n)} characters; at most ${words(most)} can be asked.` : "";
+}
 
 async function read(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -147,10 +169,10 @@ function post(address, body) {
 
 async function ask(control) {
   if (running) { say("An answer is being generated; stop it first."); return; }
-  complain("");
+  complain(tooLong());
+  if (!alertLine.hidden) { say(""); return; }
   running = { ticket: null, stopping: false };
-  at("answers").replaceChildren();
-  at("readings").replaceChildren();
+  clear();
   say("Asked.");
   try {
     const response = await post("ask", question(control));

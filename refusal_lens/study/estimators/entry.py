@@ -50,8 +50,9 @@ class Compared:
     """One way of finding directions: its name, kind, and how it is fitted.
 
     `estimator` is the registered one, whose agreement between halves can be measured; None for
-    what is not fitted on residuals alone. `slow` ones run only where they are named. `place`
-    orders the rows of the table.
+    what is not fitted on residuals alone. `slow` ones run only where they are named. `counts` is
+    what fitting adds to the stage's work, in units of a prompt that is read twice and answered.
+    `place` orders the rows of the table.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Compared:
     fit: Callable[[Bench, Residuals, Progress], Fitted]
     estimator: Estimator | None = None
     slow: bool = False
+    counts: int = 2
     place: int = 100
 
 

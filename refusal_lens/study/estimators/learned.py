@@ -9,7 +9,14 @@ from refusal_lens.directions import fit_whitened_orthonormal, make_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Ids, LensModel
-from refusal_lens.optimised import Learned, Objective, fit_combination, fit_cone, fit_rdo
+from refusal_lens.optimised import (
+    Learned,
+    Objective,
+    Settings,
+    fit_combination,
+    fit_cone,
+    fit_rdo,
+)
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.estimators.entry import REFERENCE, Compared, Fitted, pooled_direction
@@ -19,7 +26,11 @@ from refusal_lens.study.stage import Bench
 
 CONE: Final = 3
 
-Learn = Callable[[LensModel, Objective, Residuals, Path], Learned]
+PROMPTS: Final = 128  # of each side; their answers and unedited logits are held in memory
+STEP: Final = 18  # counts of the stage's work per step: its prompts, forwards and back
+COUNTS: Final = Settings().steps * STEP + 2 * PROMPTS
+
+Learn = Callable[[LensModel, Objective, Residuals, Path, Progress], Learned]
 
 
 def _fit(name: str, learn: Learn, bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
@@ -27,37 +38,40 @@ def _fit(name: str, learn: Learn, bench: Bench, residuals: Residuals, tick: Prog
     start = pooled_direction(make_estimator(REFERENCE).within_categories(residuals))
     prompts = residuals.labelled
     objective = Objective(
-        prompts.only(label="comply"),
+        bench.spread(prompts, "comply", PROMPTS),
         start,
-        refused=prompts.only(label="refuse"),
+        refused=bench.spread(prompts, "refuse", PROMPTS),
         refusal_openings=_openings(trust_of(bench)),
     )
     stem = bench.results.folder / "checkpoints" / name
     try:
-        learned = learn(bench.model, objective, residuals, stem)
+        learned = learn(bench.model, objective, residuals, stem, lambda n: tick(n * STEP))
     except InputError as error:
         raise Gap(str(error)) from None
-    tick(1)
     basis = learned.directions if len(learned.basis) > 1 else ()
     return Fitted((learned.directions[0],), basis=basis, method=learned.method)
 
 
-def _rdo(model: LensModel, objective: Objective, residuals: Residuals, stem: Path) -> Learned:
+def _rdo(
+    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
+) -> Learned:
     del residuals
-    return fit_rdo(model, objective, checkpoint=stem)
+    return fit_rdo(model, objective, checkpoint=stem, progress=progress)
 
 
-def _cone(model: LensModel, objective: Objective, residuals: Residuals, stem: Path) -> Learned:
+def _cone(
+    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
+) -> Learned:
     del residuals
-    return fit_cone(model, objective, dimension=CONE, checkpoint=stem)
+    return fit_cone(model, objective, dimension=CONE, checkpoint=stem, progress=progress)
 
 
 def _combination(
-    model: LensModel, objective: Objective, residuals: Residuals, stem: Path
+    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
 ) -> Learned:
     """Of the categories' whitened directions."""
     basis = fit_whitened_orthonormal(residuals)
-    return fit_combination(model, objective, basis, checkpoint=stem)
+    return fit_combination(model, objective, basis, checkpoint=stem, progress=progress)
 
 
 def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
@@ -69,7 +83,9 @@ def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
 
 
 def _compared(name: str, learn: Learn, place: int) -> Compared:
-    return Compared(name, "estimator", partial(_fit, name, learn), slow=True, place=place)
+    return Compared(
+        name, "estimator", partial(_fit, name, learn), slow=True, counts=COUNTS, place=place
+    )
 
 
 COMPARED: Final = (

@@ -184,11 +184,11 @@ def _most_pairs(bench: Outline) -> int:
     return min(sizes.estimator_pairs, sizes.estimator_held_out)
 
 
-def _work(bench: Outline) -> Work:
+def _work(bench: Outline, *, one: Compared) -> Work:
     n = len(compared_prompts(bench, _most_pairs(bench))) // 2
     tokens = bench.size(EstimatorSizes).estimator_tokens
-    beside = 2 + len(bench.prompts.categories) + 2  # fits, calibration, agreement, costs
-    return Work(5 * n + beside, 2, tokens)
+    beside = len(bench.prompts.categories) + 2  # calibration, agreement, costs
+    return Work(5 * n + beside + one.counts, 2, tokens)
 
 
 def stage_of(one: Compared) -> str:
@@ -201,7 +201,7 @@ def _stage(one: Compared) -> Stage:
         stage_of(one),
         f"{one.kind}: {one.name.removeprefix('control: ').replace('_', ' ')}",
         run=partial(estimate, one=one),
-        work=_work,
+        work=partial(_work, one=one),
         writes=WRITES,
         needs=("behaviour", "directions", "geometry", "estimator_prompts"),
         after=("contrasts", "selection"),

@@ -59,14 +59,14 @@ def manners(
             side,
             clusters={name: 1 + (i > 1) for i, name in enumerate(names)},
             taught=taught,
-            draws=99,
+            draws=29,
         )
     other = Provenance("embedded (adapter deranged, scale 1)", "", "", "", "", "float32", "cpu")
     moved = replace(answers, answers=replace(answers.answers, provenance=other))
     records["control_steered"] = moved
     for side in ("refuse", "comply"):
         records[f"control_{side}"] = manner_matrix(
-            moved, side, taught=Taught(taught.other, taught.this), draws=99
+            moved, side, taught=Taught(taught.other, taught.this), draws=29
         )
     return records
 

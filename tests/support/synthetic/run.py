@@ -1,6 +1,7 @@
 """A run folder with every record of a study, synthetic, whole or with hostile text in it."""
 
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def trust() -> ScoreTrust:
 
 def stages(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Record]]:
     """Every record of a study, synthetic; the figures of few categories are quicker."""
+    return {stage: dict(records) for stage, records in _stages(categories).items()}
+
+
+@cache
+def _stages(categories: tuple[str, ...]) -> dict[str, dict[str, Record]]:
     picked = Selection(
         candidates(4), (3,), 3, "no candidate kept KL within 0.1 and induced refusal"
     )
@@ -130,13 +136,13 @@ def run(folder: Path, records_of: dict[str, dict[str, Record]], **manifest: Any)
     return results
 
 
-def hostile() -> dict[str, dict[str, Record]]:
+def hostile(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Record]]:
     """The same records with markup in every text that a user or a model writes."""
     whole, names = (
-        stages(),
+        stages(categories),
         {c: f"{p} {i}" for i, (c, p) in enumerate(zip(CATEGORIES, PAYLOADS * 3, strict=False))},
     )
-    keys = tuple(names.values())
+    keys = tuple(names[c] for c in categories)
     behaviour = read(pairs=3)
     behaviour = replace(
         behaviour,

@@ -237,6 +237,7 @@ def test_tensor_digest_sees_values_and_names_only(tmp_path: Path) -> None:
     assert folder_module.tensors_digest(tmp_path / "nothing") is None
 
 
+@pytest.mark.slow  # a process of its own
 def test_a_file_that_is_no_model_is_told_by_its_last_line(tmp_path: Path) -> None:
     """Conversion runs in a process of its own, whose failure must not pass for success."""
     (tmp_path / "x.gguf").write_bytes(b"not a model" * 9)

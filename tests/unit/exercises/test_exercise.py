@@ -102,5 +102,6 @@ def test_an_exercise_of_ones_own():
     assert third(lambda x: x * (1 / 3))
     assert third(lambda x: int(x / 3)).message == "This rounds down."
     assert third(lambda x: 2 * x).message == (
-        "On nine the result is 18, expected 3. Expected is a third of the number."
+        "On nine the result is 18, expected 3. In every case it is 6 times what it should be. "
+        "Expected is a third of the number."
     )

@@ -122,6 +122,6 @@ def test_a_run_offers_what_it_has_and_says_where_there_is_nothing(tmp_path):
     results = run(tmp_path / "run", {"directions": sets})
     offered = [(c.estimator, c.category) for c in choices_of_run(results)]
     assert {category for _, category in offered} == {"pooled", "advice", "red"}
-    assert all(name.startswith("mean_difference, by ") for name, _ in offered)
+    assert all(name.startswith("mean difference, by ") for name, _ in offered)
     with pytest.raises(InputError, match="holds"):
         choices_of_run(run(tmp_path / "empty", {}))

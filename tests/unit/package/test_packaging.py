@@ -124,7 +124,15 @@ def test_the_wheel_holds_package_and_data(wheel: zipfile.ZipFile) -> None:
     package = {p.relative_to(ROOT).as_posix() for p in (ROOT / "refusal_lens").rglob("*.py")}
     data = {
         "refusal_lens/_data/" + path.relative_to(ROOT / "data").as_posix()
-        for folder in ("prompts", "adapter", "manners", "phrases", "verdicts", "glossary")
+        for folder in (
+            "prompts",
+            "adapter",
+            "manners",
+            "phrases",
+            "suffixes",
+            "verdicts",
+            "glossary",
+        )
         for path in (ROOT / "data" / folder).rglob("*")
         if path.is_file()
     }

@@ -337,6 +337,7 @@ def test_each_gap_says_why(tmp_path: Path) -> None:
     assert f"{TITLES[CATEGORIES[2]]} (generation only)" in text
 
 
+@pytest.mark.slow  # writes a whole page
 def test_the_whole_maps_are_shown_where_they_were_measured(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:4])
     held["depth_full"] = {"profile_0": profiles(CATEGORIES[:4])[0]}
@@ -351,6 +352,7 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     assert "does not match the digest" in write_report(found).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # writes a whole page
 def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
     clean = Page(write_report(run(tmp_path / "a", stages())).read_text(encoding="utf-8"))
     found = run(tmp_path / "b", hostile())

@@ -100,6 +100,7 @@ def sections_of(page: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow  # three processes that import everything
 @pytest.mark.parametrize("gone", CASES, ids=lambda gone: gone.name)
 def test_deleting_a_stage_and_its_section_takes_both_away_and_nothing_else(
     whole: tuple[Path, dict[str, list[object]], str], tmp_path: Path, gone: Gone

@@ -20,6 +20,7 @@ from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.page import write_report
 from refusal_lens.tables.behaviour import gap_table
 
+FEW = CATEGORIES[:5]  # the figures of few categories are quicker
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
 GROUPS = ("model", "directions", "edits", "parts", "method")
 FRONT = ("front_directions", "front_cosines", "front_writers", "front_effects")
@@ -94,7 +95,7 @@ FIGURES = (
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    path = write_report(run(folder, stages()))
+    path = write_report(run(folder, stages(FEW)))
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -103,7 +104,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attacked") / "run"
     prefix = "<|im_start|>system\n" + PAYLOADS[2]
-    return write_report(run(folder, hostile(), model=PAYLOADS[0], rendered_prefix=prefix))
+    return write_report(run(folder, hostile(FEW), model=PAYLOADS[0], rendered_prefix=prefix))
 
 
 def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(whole: str) -> None:
@@ -150,11 +151,11 @@ def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
     assert "no candidate kept KL within 0.1" in text
     assert "A planted case." in text
     assert "13 of 30" in text
-    found = structure().dimension[LAYER]
+    found = structure(FEW).dimension[LAYER]
     assert f"Effective dimension {number(found.value)} [{number(found.low)}" in text
     assert f"random directions: {number(found.control)}" in text
-    assert "Separable 9 of 11 categories" in text
-    assert "Refusal directions 9 of 11 categories" in text
+    assert "Separable 3 of 5 categories" in text
+    assert "Refusal directions 3 of 5 categories" in text
 
 
 def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
@@ -178,6 +179,7 @@ def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
     assert "not reached" in text
 
 
+@pytest.mark.slow  # writes a whole page
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["control"]
@@ -188,6 +190,7 @@ def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path)
     assert "share, control" not in text and "q, beyond control" not in text
 
 
+@pytest.mark.slow  # writes a whole page
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
@@ -280,6 +283,7 @@ def test_hostile_text_adds_no_element(attacked: Path, whole: str) -> None:
     assert PAYLOADS[0] in shown and PAYLOADS[2] in shown
 
 
+@pytest.mark.slow  # starts a browser
 def test_hostile_text_does_not_run_in_a_browser(attacked: Path, tmp_path: Path) -> None:
     # Without the policy, which would stop a script that escaping let through, and with an alert
     # that leaves a trace.
@@ -301,6 +305,7 @@ def test_hostile_text_does_not_run_in_a_browser(attacked: Path, tmp_path: Path) 
         assert not [link for link in links if "javascript" in link]
 
 
+@pytest.mark.slow  # starts a browser
 def test_a_fragment_opens_the_group_of_its_section(attacked: Path, tmp_path: Path) -> None:
     """A figure is drawn where it can be measured: not in a group, or a fold in it, that is shut."""
     seen = Page(in_browser(f"{attacked.as_uri()}#structure", tmp_path))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pytest
 from support.synthetic import attribution as synthetic_attribution
 from support.synthetic.geometry import (
     CATEGORIES,
@@ -55,6 +56,7 @@ def whole(folder: Path) -> Results:
     return run(folder, held)
 
 
+@pytest.mark.slow  # writes a whole page
 def test_each_answer_has_number_n_interval_and_control(tmp_path: Path) -> None:
     found = answers(whole(tmp_path / "run"))
     assert [p.question[-1] for p in found.values()] == ["?"] * 4
@@ -150,6 +152,7 @@ def test_a_control_that_was_not_measured_is_no_point(tmp_path: Path) -> None:
     assert len(panel.shown.figure.data[0].x) == 4  # type: ignore[union-attr]
 
 
+@pytest.mark.slow  # writes a whole page
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     held = stages()
     held["geometry"] = {"intended": geometry(PAYLOADS)}
@@ -167,6 +170,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not page.of("img") and not page.of("b")
 
 
+@pytest.mark.slow  # writes a whole page
 def test_every_section_lies_in_a_group_that_opens_without_scripts(tmp_path: Path) -> None:
     text = write_report(run(tmp_path / "run", stages())).read_text(encoding="utf-8")
     groups = re.findall(r'<details class="group" id="([\w-]+)">\s*<summary><h2 id', text)

@@ -1,0 +1,83 @@
+"""`refusal-lens languages`: refusal across languages in a finished run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from refusal_lens.cli.judge_options import EndpointModel, JudgeEndpoint, JudgeSetting, settings_of
+from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
+from refusal_lens.cli.progress import bars
+from refusal_lens.cli.study_options import words_of
+
+out = Console()
+err = Console(stderr=True)
+
+
+def languages(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Codes, comma-separated; all that the prompts have.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="A folder of PolyRefuse's files; the built-in set if none.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Their split: train, val or test.")] = None,
+    pairs: Annotated[int | None, typer.Option(help="Pairs of each language at most.")] = None,
+    judge: Annotated[
+        str, typer.Option(help="Who reads answers: opening, or llm with --endpoint.")
+    ] = "opening",
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    device_map: DeviceMap = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Measure refusal across languages in a finished run, and write its report again.
+
+    In which languages the model refuses; each language's direction at the run's layer, cosines
+    between them, transfer to prompts of the others and to their refusals by ablation, with and
+    without the languages' means. Stopped at any moment, the same command goes on from there.
+
+    Examples:
+
+      refusal-lens languages
+
+      refusal-lens languages runs/mine --languages en,de,zh
+
+      refusal-lens languages runs/mine --prompts PolyRefuse --split train --pairs 128
+    """
+    from refusal_lens.cli.screen import to_rich
+    from refusal_lens.judges import make_judge
+    from refusal_lens.report.page import write_report
+    from refusal_lens.study import Study
+    from refusal_lens.study.follow_up_languages import run_languages
+    from refusal_lens.study.stages.language_answers import ANSWERS
+    from refusal_lens.study.stages.language_score import TRUST
+    from refusal_lens.tables.languages import refusals_table
+
+    run = Path(Study().default_folder()) if run is None else run
+    sizes: dict[str, Any] = {
+        "languages": None if languages is None else tuple(words_of(languages, "--languages")),
+        "language_folder": None if prompts is None else str(prompts.resolve()),
+        "language_split": split,
+        "language_pairs": pairs,
+    }
+    given = {name: value for name, value in sizes.items() if value is not None}
+    placement = placement_of(device, dtype, batch_size, device_map)
+    reader = make_judge(
+        judge, settings_of(endpoint, endpoint_model, judge_setting), placement=placement
+    )
+    with bars(out, err) as shown:
+        results = run_languages(run, shown, placement, judge=reader, **given)
+    read = results.find(ANSWERS)
+    if read is not None:
+        out.print(to_rich(refusals_table(read, results.find(TRUST))))
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)

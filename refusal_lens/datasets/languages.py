@@ -1,0 +1,118 @@
+"""Parallel prompts: the same pairs in several languages, the project's own or PolyRefuse's."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from refusal_lens.arguments import several
+from refusal_lens.datasets.benchmark import Request, collect
+from refusal_lens.datasets.filename import words
+from refusal_lens.datasets.polyrefuse import BENCHMARKS
+from refusal_lens.datasets.reader import read_rows
+from refusal_lens.errors import InputError
+from refusal_lens.prompts import PromptSet, load_prompts
+from refusal_lens.resources import data_path
+
+ENGLISH: Final = "en"
+_SIDES: Final = ("harmful", "harmless")
+
+
+def load_languages(
+    folder: Path | str | None = None,
+    *,
+    languages: Collection[str] | None = None,
+    split: str = "train",
+    n_pairs: int | None = None,
+) -> dict[str, PromptSet]:
+    """A prompt set per language, each with the same pairs in the same order.
+
+    Without a folder the set that comes with the project: 40 matched pairs of all categories in
+    English and seven translations. A folder is PolyRefuse's, whose files keep their names
+    (`harmful_train_translated_de.json`); its harmful and harmless rows of one number become a pair,
+    which differs in content too, and is the same pair in every language. English is there in
+    `split="test"` alone, beside each translation. By default every language that has both sides.
+    Wang et al. 2025, arXiv 2505.17306.
+
+    >>> sets = rl.load_languages(languages=("en", "zh"))
+    >>> {language: len(prompts.pairs()) for language, prompts in sets.items()}
+    {'en': 40, 'zh': 40}
+    >>> sets["zh"].prompts[0].id, sets["zh"].prompts[0].pair
+    ('zh/advice-010-refuse', 'advice-010')
+
+    Raises:
+        InputError: a language that is not there (the message lists those that are), fewer than two
+            pairs, a folder without PolyRefuse's files, or a file that can't be read.
+    """
+    if languages is not None:
+        languages = several(languages, str, what="language", write='languages=("en", "de")')
+    if n_pairs is not None and n_pairs < 2:
+        raise InputError(f"n_pairs is {n_pairs}; expected at least 2 pairs of each language")
+    sets = _built_in(languages) if folder is None else _polyrefuse(Path(folder), languages, split)
+    return _parallel(sets, n_pairs)
+
+
+def _built_in(languages: Sequence[str] | None) -> dict[str, PromptSet]:
+    place = data_path("languages")
+    there = sorted((p.stem for p in place.glob("*.jsonl")), key=lambda c: (c != ENGLISH, c))
+    chosen = _chosen(languages, there, "the built-in set")
+    return {code: load_prompts(place / f"{code}.jsonl") for code in chosen}
+
+
+def _polyrefuse(folder: Path, languages: Sequence[str] | None, split: str) -> dict[str, PromptSet]:
+    if not folder.is_dir():
+        raise InputError(
+            f"{str(folder)!r} is not a folder; give PolyRefuse's, with its .json files"
+        )
+    files: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.glob("*.json")):
+        parts = words(path.name)
+        side = next((s for s in _SIDES if s in parts), None)
+        if side is not None and split in parts and "back" not in parts and len(parts[-1]) == 2:
+            files[parts[-1], side] = path
+    there = sorted({code for code, _ in files if all((code, s) in files for s in _SIDES)})
+    if not there:
+        raise InputError(
+            f"{str(folder)!r} holds no language with both sides of split {split!r}; expected files "
+            f"named like harmful_{split}_translated_de.json and harmless_{split}_translated_de.json"
+        )
+    beside_english = there[0]
+    if split == "test" and ENGLISH not in there:
+        there = [ENGLISH, *there]
+    sets: dict[str, PromptSet] = {}
+    for code in _chosen(languages, there, f"split {split!r} of {str(folder)!r}"):
+        file = code if (code, "harmful") in files else beside_english
+        sides = [_side(files[file, side], side, code, split) for side in _SIDES]
+        rows = enumerate(zip(*(side.prompts for side in sides), strict=False), 1)
+        sets[code] = PromptSet(tuple(replace(p, pair=f"row {i}") for i, pair in rows for p in pair))
+    return sets
+
+
+def _side(path: Path, side: str, language: str, split: str) -> PromptSet:
+    benchmark = next(b for b in BENCHMARKS if b.info.name.endswith(side))
+    (category,) = benchmark.info.categories
+    request = Request(benchmark.info.name, category, split, language, path.name)
+    return collect(benchmark.read(read_rows(path), request), path.name)
+
+
+def _chosen(languages: Sequence[str] | None, there: Sequence[str], where: str) -> list[str]:
+    if languages is None:
+        return list(there)
+    chosen = list(dict.fromkeys(languages))
+    if missing := [code for code in chosen if code not in there]:
+        raise InputError(f"language {missing[0]!r} is not in {where}, which has {list(there)}")
+    return chosen
+
+
+def _parallel(sets: dict[str, PromptSet], n_pairs: int | None) -> dict[str, PromptSet]:
+    """Each language's pairs that all of them have, in the order of the first."""
+    by_key = [{(p.category, p.pair): (p, q) for p, q in s.pairs()} for s in sets.values()]
+    common = [key for key in by_key[0] if all(key in pairs for pairs in by_key)][:n_pairs]
+    if len(common) < 2:
+        raise InputError(
+            f"languages {list(sets)} have {len(common)} pairs in common; expected at least 2"
+        )
+    return {
+        code: PromptSet(tuple(p for key in common for p in pairs[key]))
+        for code, pairs in zip(sets, by_key, strict=True)
+    }

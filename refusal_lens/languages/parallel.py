@@ -1,0 +1,69 @@
+"""Residuals of parallel pairs as one tensor: language x pair x side."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.prompts import LABELS
+from refusal_lens.residuals import Residuals
+from refusal_lens.sites import Site
+
+LEAST_PAIRS: Final = 4
+N_FOLDS: Final = 5
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Parallel:
+    """Residuals of the same pairs in several languages, at one site and offset.
+
+    Axis `side` is (refuse, comply). `pairs` names the pairs, the same ones in every language.
+
+    >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
+    >>> rl.languages.Parallel.of(model.residuals(parallel), rl.Site(2)).x.shape
+    torch.Size([2, 4, 2, 32])
+    """
+
+    languages: tuple[str, ...]
+    pairs: tuple[str, ...]
+    x: Float64[Tensor, "language pair side d_model"]
+
+    @classmethod
+    def of(cls, residuals: Residuals, site: Site, offset: int = -1) -> "Parallel":
+        """The residuals of `by_language` prompts at a site.
+
+        Raises:
+            InputError: categories with different pairs (they are no parallel languages), prompts
+                without a pair, or fewer than four pairs.
+        """
+        prompts = residuals.labelled
+        row = {(p.category, p.pair, p.label): i for i, p in enumerate(prompts)}
+        pairs = tuple(dict.fromkeys(p.pair or "" for p in prompts))
+        languages = prompts.categories
+        keys = [(c, pair, side) for c in languages for pair in pairs for side in LABELS]
+        if missing := [key for key in keys if key not in row]:
+            language, pair, side = missing[0]
+            raise InputError(
+                f"pair {pair!r} of language {language!r} has no prompt labelled {side!r}; give "
+                "the same pairs in every language: rl.languages.by_language(rl.load_languages())"
+            )
+        if len(pairs) < LEAST_PAIRS:
+            raise InputError(f"{len(pairs)} parallel pairs; expected at least {LEAST_PAIRS}")
+        x = residuals.at(site, offset).double()[[row[key] for key in keys]]
+        return cls(languages, pairs, x.reshape(len(languages), len(pairs), 2, -1))
+
+    @property
+    def difference(self) -> Float64[Tensor, "language pair d_model"]:
+        """Refuse minus comply within each pair."""
+        return self.x[:, :, 0] - self.x[:, :, 1]
+
+    @property
+    def folds(self) -> tuple[Tensor, ...]:
+        """The places of the pairs of each fold, dealt out in turn; a fold has two pairs or more."""
+        n = len(self.pairs)
+        n_folds = min(N_FOLDS, n // 2)
+        return tuple(torch.arange(f, n, n_folds) for f in range(n_folds))

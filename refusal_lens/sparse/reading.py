@@ -1,0 +1,114 @@
+"""The residuals of running text and of chats, on disk in parts, for training an autoencoder."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from refusal_lens.errors import InputError
+from refusal_lens.model import LensModel
+from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.feed import Feed
+from refusal_lens.model.reading import EnoughRead, HookReader
+from refusal_lens.progress import NO_PROGRESS, Progress
+from refusal_lens.records import digest_of
+from refusal_lens.sites import Site
+
+PART_ROWS: Final = 64
+"""Rows whose residuals share a file: what a stop at any moment can lose."""
+
+
+@final
+@dataclass(frozen=True)
+class TrainingText:
+    """Rows of token ids of one source, of which the first `left_out` tokens are not read.
+
+    Those are the template's own opening, which is the same in every row, or the first token of
+    running text, whose residual is many times as long as any other in most models.
+    """
+
+    source: str
+    rows: tuple[Ids, ...]
+    left_out: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that are read."""
+        return sum(len(row) - self.left_out for row in self.rows)
+
+
+def read_text(
+    model: LensModel,
+    texts: Sequence[TrainingText],
+    site: Site,
+    folder: Path,
+    progress: Progress = NO_PROGRESS,
+) -> Float[Tensor, "token d_model"]:
+    """The residuals at a site of all tokens that are read, float16.
+
+    They are kept in `folder` in parts, and parts that are there already are not read again. Above
+    the site nothing is computed. Progress counts rows.
+
+    Raises:
+        InputError: no text; a row that is longer than the model takes.
+    """
+    parts = [
+        replace(text, rows=text.rows[i : i + PART_ROWS])
+        for text in texts
+        for i in range(0, len(text.rows), PART_ROWS)
+    ]
+    if not parts:
+        raise InputError("no text to read; give text files, or prompts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return torch.cat([_part(model, part, site, folder, progress) for part in parts])
+
+
+def _part(
+    model: LensModel, part: TrainingText, site: Site, folder: Path, progress: Progress
+) -> Float[Tensor, "token d_model"]:
+    key = digest_of([model.digest, str(site), part.left_out, list(part.rows)])
+    path = folder / f"{key[:16]}.safetensors"
+    if not path.is_file():
+        resid = _read(model, part, site)
+        partial = path.with_suffix(".partial")
+        save_file({"resid": resid.half()}, partial)
+        partial.rename(path)
+    progress(len(part.rows))
+    return load_file(path)["resid"]
+
+
+@torch.inference_mode()
+def _read(model: LensModel, part: TrainingText, site: Site) -> Float[Tensor, "token d_model"]:
+    feed = model.feed_ids(part.rows, [f"{part.source} {i}" for i in range(len(part.rows))])
+    shared = len(feed.prefix.ids)  # the prefix that rows share isn't part of a batch
+    read = {row: resid[part.left_out - shared :] for row, resid in own_residuals(feed, site)}
+    return torch.cat([read[row] for row in sorted(read)])
+
+
+def own_residuals(feed: Feed, site: Site) -> Iterator[tuple[int, Float[Tensor, "pos d_model"]]]:
+    """Each row's place in the feed with the residuals of its tokens, those of the prefix that all
+    rows share left out. Above the site nothing is computed.
+
+    >>> feed = model.feed(["Why?"])
+    >>> with torch.inference_mode():
+    ...     ((row, resid),) = own_residuals(feed, rl.Site(1))
+    >>> len(resid) == len(feed.ids[row]) - len(feed.prefix.ids)
+    True
+    """
+    for batch, rows in feed.batches(lambda batch: _rows_of(feed, batch, site)):
+        yield from zip(batch.rows, rows, strict=True)
+
+
+def _rows_of(feed: Feed, batch: Batch, site: Site) -> list[Float[Tensor, "pos d_model"]]:
+    n = batch.ids.shape[1]
+    reader = HookReader([site.hook_name], torch.arange(n).expand(len(batch.rows), n))
+    with feed.hooks(reader.hooks_until_read()), suppress(EnoughRead):
+        feed.run(batch)
+    values = reader.values[site.hook_name]
+    return [values[i, : int(length)] for i, length in enumerate(batch.length)]

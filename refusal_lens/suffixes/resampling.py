@@ -1,0 +1,116 @@
+"""Intervals over rows that are crossed: each is of a prompt and of a suffix.
+
+Prompts and suffixes are drawn anew independently, and a row weighs as often as its prompt times as
+often as its suffix was drawn (the pigeonhole bootstrap, Owen 2007), which covers the dependence of
+rows that share either and is somewhat wide.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from refusal_lens.intervals import LEVEL
+from refusal_lens.records import Estimate
+
+DRAWS: Final = 1000
+METHOD: Final = "percentile bootstrap over prompts and over suffixes"
+Numbers = Float[np.ndarray, " row"]
+Weights = Float[np.ndarray, "draw row"]
+
+
+def crossed_weights(
+    units: Sequence[Hashable], suffixes: Sequence[Hashable], draws: int = DRAWS, seed: int = 0
+) -> Weights:
+    """How often each row is drawn, in each draw of prompt units and of suffixes.
+
+    >>> crossed_weights(["a", "a", "b"], [0, 1, 0], draws=4).shape
+    (4, 3)
+    """
+    rng = np.random.default_rng(seed)
+    return _drawn(units, draws, rng) * _drawn(suffixes, draws, rng)
+
+
+def weighted_mean(values: Numbers, weights: Weights, control: float | None = None) -> Estimate:
+    """The mean over rows, with the interval of the draws; undefined without rows."""
+    if not len(values):
+        return Estimate(None, None, None, 0, METHOD, control)
+    total = weights.sum(1)
+    drawn = (weights @ values)[total > 0] / total[total > 0]
+    return _estimate(float(values.mean()), drawn, len(values), METHOD, control)
+
+
+def auroc_estimate(
+    score: Numbers, flipped: Bool[np.ndarray, " row"], weights: Weights, control: float = 0.5
+) -> Estimate:
+    """Chance that a flipped row scores higher than another one; ties count half.
+
+    Undefined where all rows or none are flipped.
+    """
+    n, method = len(score), f"AUROC, {METHOD}"
+    wins = _wins(score, flipped)
+    if not wins.size:
+        return Estimate(None, None, None, n, method, control)
+    drawn = _weighted_share(wins, np.ones_like(wins), weights, flipped)
+    return _estimate(float(wins.mean()), drawn, n, method, control)
+
+
+def within_auroc_estimate(
+    score: Numbers,
+    flipped: Bool[np.ndarray, " row"],
+    groups: Sequence[Hashable],
+    weights: Weights,
+    control: float = 0.5,
+) -> Estimate:
+    """The same over comparisons of rows of one group alone, for example of one prompt.
+
+    `n` counts the rows of groups that have flipped rows and others.
+    """
+    wins, names = _wins(score, flipped), _codes(groups)
+    same = (names[flipped][:, None] == names[~flipped][None, :]).astype(float)
+    method = f"AUROC within prompts, {METHOD}"
+    if not same.any():
+        return Estimate(None, None, None, 0, method, control)
+    mixed = {*names[flipped].tolist()} & {*names[~flipped].tolist()}
+    drawn = _weighted_share(wins, same, weights, flipped)
+    value = float((wins * same).sum() / same.sum())
+    return _estimate(value, drawn, int(np.isin(names, list(mixed)).sum()), method, control)
+
+
+def _wins(score: Numbers, flipped: Bool[np.ndarray, " row"]) -> Float[np.ndarray, "flip other"]:
+    a, b = score[flipped][:, None], score[~flipped][None, :]
+    return (a > b) + 0.5 * (a == b)
+
+
+def _weighted_share(
+    wins: Float[np.ndarray, "flip other"],
+    counted: Float[np.ndarray, "flip other"],
+    weights: Weights,
+    flipped: Bool[np.ndarray, " row"],
+) -> Float[np.ndarray, " defined"]:
+    of_a, of_b = weights[:, flipped], weights[:, ~flipped]
+    total = ((of_a @ counted) * of_b).sum(1)
+    won = ((of_a @ (wins * counted)) * of_b).sum(1)
+    return won[total > 0] / total[total > 0]
+
+
+def _drawn(names: Sequence[Hashable], draws: int, rng: np.random.Generator) -> Weights:
+    codes = _codes(names)
+    n = int(codes.max()) + 1 if len(codes) else 0
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))
+    return counts[:, codes].astype(float)
+
+
+def _codes(names: Sequence[Hashable]) -> np.ndarray:
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(name, len(number)) for name in names], dtype=int)
+
+
+def _estimate(
+    value: float, drawn: np.ndarray, n: int, method: str, control: float | None
+) -> Estimate:
+    if not len(drawn):
+        return Estimate(value, None, None, n, method, control)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high), n, method, control)
