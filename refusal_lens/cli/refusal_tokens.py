@@ -26,7 +26,7 @@ def refusal_tokens(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A folder or hub id of a model with refusal tokens; the small one by default.",
+            help="A folder or hub id of a model with refusal tokens.",
         ),
     ] = None,
     tokens: Annotated[
@@ -36,7 +36,8 @@ def refusal_tokens(
         "runs/refusal-tokens"
     ),
     adapter: Annotated[
-        Path | None, typer.Option(help="Adapter folder for the small model, with tokens.json.")
+        Path | None,
+        typer.Option(help="Instead of MODEL: an adapter of the small model, with tokens.json."),
     ] = None,
     control: Annotated[
         str | None, typer.Option(help="A model without tokens, such as MODEL's base.")
@@ -57,9 +58,9 @@ def refusal_tokens(
 
     Examples:
 
-      refusal-lens refusal-tokens
-
       refusal-lens refusal-tokens my/model --tokens my/tokens.toml --control my/base
+
+      refusal-lens refusal-tokens --adapter my/adapter --quick
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.embedded.registry import SMALL
@@ -68,23 +69,24 @@ def refusal_tokens(
     from refusal_lens.prompts.files import load_prompts
     from refusal_lens.refusal_tokens.names import load_tokens
     from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
-    from refusal_lens.resources import data_path
     from refusal_lens.study.follow_up_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
     from refusal_lens.tables.refusal_tokens import summary_table
 
     placement = placement_of(device, dtype, batch_size)
     reader = make_judge(judge or "refusal")
+    if (model is None) == (adapter is None):
+        raise InputError(
+            "give a MODEL with --tokens, or --adapter FOLDER, as `python -m "
+            "refusal_lens.training.refusal_tokens.train --out FOLDER` makes one"
+        )
     if model is not None and tokens is None:
         raise InputError(f"{model!r} needs --tokens FILE, which names its refusal tokens")
     if model is None:
         prepare_weights(SMALL, err)
-        folder = data_path("refusal_tokens") if adapter is None else adapter
-        loaded = load_model(SMALL, adapter=folder, placement=placement)
-        named = load_tokens(tokens or folder, loaded.chat.tokenizer)
+        loaded = load_model(SMALL, adapter=adapter, placement=placement)
     else:
-        assert tokens is not None
         loaded = load_model(model, placement=placement)
-        named = load_tokens(tokens, loaded.chat.tokenizer)
+    named = load_tokens(tokens or adapter or "", loaded.chat.tokenizer)
     asked = Asked(
         QUICK if quick else TokenSizes(),
         _others(model, control, loaded, placement),

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, faded, marks
-from refusal_lens.plots.panels import dress, layer_names, plain
+from refusal_lens.plots.panels import dress, plain
 from refusal_lens.plots.text import escape, percent, tick
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
@@ -70,7 +70,7 @@ def plot_carved(carved: Carved) -> go.Figure:
 
     >>> plot_carved(carved).write_html("carved.html")
     """
-    figure, layers = go.Figure(), layer_names(carved.sites)
+    figure, layers = go.Figure(), [site.layer for site in carved.sites]
     for k, (place, mark) in enumerate(marks(carved.places).items()):
         value, low, high = (plain(column) for column in carved.mean[k].unbind(-1))
         name = escape(place)
@@ -103,7 +103,7 @@ def plot_carved(carved: Carved) -> go.Figure:
             )
         )
     dress(figure, 400, 980)
-    figure.update_xaxes(title="layer (block input)", type="category")
+    figure.update_xaxes(title="layer (block input)")
     figure.update_yaxes(title="mean corrected cosine", range=[-0.25, 1.05])
     figure.add_hline(y=0, line={"color": QUIET, "width": 1, "dash": "dash"})
     figure.update_layout(margin={"l": 64, "r": 190, "t": 16, "b": 50}, legend_x=1.01)
@@ -129,7 +129,7 @@ def plot_tokens_chosen(roc: Roc, *, titles: Titles = None) -> go.Figure:
             zmax=1,
             xgap=1,
             ygap=1,
-            colorbar={"title": {"text": "share"}, "thickness": 11, "outlinewidth": 0},
+            colorbar={"thickness": 11, "outlinewidth": 0, "tickformat": ".0%"},
             hovertemplate="%{y} prompts, token %{x}: %{z:.0%}<extra></extra>",
         )
     )
@@ -138,7 +138,7 @@ def plot_tokens_chosen(roc: Roc, *, titles: Titles = None) -> go.Figure:
         texts_of = [tick(named.get(c, c)) for c in keys]
         figure.update_layout({axis: {"tickvals": [*range(len(keys))], "ticktext": texts_of}})
     figure.update_xaxes(tickangle=-35, showgrid=False, title="token")
-    figure.update_yaxes(autorange="reversed", showgrid=False, title="prompts")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(margin={"l": 160, "r": 20, "t": 16, "b": 120})
     return figure
 

@@ -91,8 +91,7 @@ def measure_carved(
 ) -> Carved:
     """The directions at each place; `others` are models without tokens, read "before", by name.
 
-    Only categories with a token and at least three pairs are read. All models need the same layers
-    and chat template.
+    Only categories with a token are read; each needs at least three pairs.
 
     >>> tokens = rl.refusal_tokens.RefusalTokens(
     ...     7, prompts.categories, (9, 10, 11), ("[r]", "[a]", "[h]", "[u]"))
@@ -101,8 +100,15 @@ def measure_carved(
     (('before', 'own token', 'one token'), torch.Size([3, 3, 3]))
 
     Raises:
-        InputError: no two categories with a token.
+        InputError: no two categories with a token, or another model of another size.
     """
+    for name, other in others.items():
+        ours, theirs = ((m.n_layers, m.d_model) for m in (model, other))
+        if ours != theirs:
+            raise InputError(
+                f"{name!r} has {theirs[0]} layers of width {theirs[1]}, the model with tokens "
+                f"{ours[0]} of {ours[1]}; name the model that it was trained from"
+            )
     used = [c for c in prompts.categories if c in tokens.categories]
     if len(used) < 2:
         raise InputError(

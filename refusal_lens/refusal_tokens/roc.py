@@ -59,7 +59,8 @@ class CategoryRow:
 class Roc(Record):
     """The two curves, what the areas under them are, and each category's row.
 
-    `area` is of p(c*), `margin_area` of log p(c*) - log p(respond). `neither` is the share of
+    `area` is the AUROC of p(c*), `any_area` of the probability of any refusal token, `margin_area`
+    of log p(c*) - log p(respond). `neither` is the share of
     prompts whose most probable first token is none of the named ones, `mass` the mean probability
     of the named ones. `confusion[i][k]` counts harmful prompts of category i by their most probable
     refusal token.
@@ -70,6 +71,7 @@ class Roc(Record):
     by_threshold: tuple[Point, ...]
     by_bias: tuple[Point, ...]
     area: Estimate
+    any_area: Estimate
     margin_area: Estimate
     unedited: Point
     neither: Estimate
@@ -100,6 +102,7 @@ def measure_roc(
         by_threshold=tuple(_point(readings, t, step.by_threshold(t)) for t in thresholds),
         by_bias=tuple(_point(readings, b, step.by_bias(b)) for b in biases),
         area=auroc(step.p, harmful),
+        any_area=auroc(step.p_any, harmful),
         margin_area=auroc(step.margin, harmful),
         unedited=_point(readings, 0.0, plain),
         neither=wilson(int((plain == OTHER).sum()), len(plain)),

@@ -30,6 +30,8 @@ from refusal_lens.refusal_tokens.roc import Roc, measure_roc
 from refusal_lens.selection import Selection
 
 QUESTION: Final = "question.json"
+MATCHED_AT: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of harmful prompts refused at which the token and the direction are compared."""
 R = TypeVar("R", bound=Record)
 Loaded = Mapping[str, Callable[[], LensModel]]
 """Models without tokens to compare with, by name, loaded when they are needed."""
@@ -182,7 +184,8 @@ class _Run:
             self._edit(readings, test, how)
         grid = Grid.load(self.folder / "grid")
         try:
-            self._part("matched", Matched, lambda: match_refusal(grid, seed=sizes.seed))
+            rates, seed = MATCHED_AT, sizes.seed
+            self._part("matched", Matched, lambda: match_refusal(grid, rates=rates, seed=seed))
         except InputError as error:  # fewer than two pairs with a verdict everywhere
             self.asked.tell(f"not compared at matched refusal: {error}")
 

@@ -16,7 +16,8 @@ def summary_table(roc: Roc) -> Table:
     token_harmful, token_benign = roc.unedited.token
     rows = (
         ("AUROC of the token's probability", _plain(roc.area)),
-        ("AUROC of its log-odds against respond", _plain(roc.margin_area)),
+        ("AUROC of the probability of any refusal token", _plain(roc.any_area)),
+        ("AUROC of the token's log-odds against respond", _plain(roc.margin_area)),
         ("harmful prompts refused, answers read", percent_interval(harmful)),
         ("benign prompts refused, answers read", percent_interval(benign)),
         ("harmful prompts that begin with a refusal token", percent_interval(token_harmful)),

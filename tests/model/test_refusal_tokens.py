@@ -4,6 +4,9 @@ import math
 
 import pytest
 import torch
+from support.tiny_architectures import SIZES
+from support.tiny_models import write_tiny
+from transformers import LlamaConfig
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -11,7 +14,8 @@ from refusal_lens.evaluation import whole_pairs
 from refusal_lens.interventions import Ablate
 from refusal_lens.judges import Verdict
 from refusal_lens.judges.registry import make_judge
-from refusal_lens.model import Decoding
+from refusal_lens.model import Decoding, load_model
+from refusal_lens.placement import Placement
 from refusal_lens.refusal_tokens import (
     RefusalTokens,
     measure_carved,
@@ -148,10 +152,14 @@ def test_token_rows_are_what_raises_a_token_over_respond(tiny_llama, three_categ
     assert torch.allclose(carved.token_rows, cosines, atol=1e-4)
 
 
-def test_prompts_without_tokens_are_one_line(tiny_llama, three_categories):
+def test_prompts_without_tokens_are_one_line(tiny_llama, three_categories, tmp_path):
     one = RefusalTokens(7, ("red",), (9,), ("r", "a"))
     with pytest.raises(InputError, match="two or more need a token"):
         measure_carved(tiny_llama, three_categories, one, {})
+    config = LlamaConfig(**(SIZES | {"num_hidden_layers": 4}))
+    deep = load_model(write_tiny(tmp_path / "deep", config), placement=Placement(device="cpu"))
+    with pytest.raises(InputError, match="'deep' has 4 layers of width 32"):
+        measure_carved(tiny_llama, three_categories, TOKENS, {"deep": deep})
     beyond = RefusalTokens(7, ("red",), (3000,), ("r", "a"))
     with pytest.raises(InputError, match="token id 3000 is beyond"):
         read_step_zero(tiny_llama.logits(["Why?"]), beyond)

@@ -25,7 +25,7 @@ class Recipe:
     alpha: int = 24
     epochs: int = 1
     batch_size: int = 8
-    learning_rate: float = 2.0e-3
+    learning_rate: float = 1.6e-3
     weight_decay: float = 0.0
     warmup: float = 0.05
     answer_weight: float = 1.0

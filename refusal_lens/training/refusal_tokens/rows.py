@@ -5,7 +5,7 @@ pass. Training reads its parameter directly instead; the numbers are the same.
 """
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from jaxtyping import Float, Int
@@ -13,19 +13,25 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from refusal_lens.training.refusal_tokens.recipe import Recipe
+
+NOISE: Final = 0.3
+"""Of the rows at the beginning, in standard deviations of all rows, so that no two are one."""
+
 
 def with_tokens(
-    model: PreTrainedModel, token_ids: Sequence[int], *, rank: int, alpha: int, seed: int
+    model: PreTrainedModel, token_ids: Sequence[int], like: int, recipe: Recipe
 ) -> PeftModel:
     """The model with a fresh LoRA on every linear layer, and trainable rows for the tokens.
 
-    Rows begin at the mean of all rows plus noise of their spread (``seed``): the reserved tokens
-    of a tokenizer are hardly trained, and nearly one vector.
+    Rows begin as that of the token ``like`` plus noise: the reserved tokens of a tokenizer are
+    hardly trained, and nearly one vector. With the last token of the template, an answer behind a
+    new token begins almost as one without it.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
         trainable_token_indices=[*token_ids],
@@ -33,8 +39,8 @@ def with_tokens(
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     rows = TokenRows.of(adapted)
-    mean, spread = rows.matrix.mean(dim=0), rows.matrix.std(dim=0)
-    rows.trained.data = mean + spread * torch.randn(rows.trained.shape)
+    noise = rows.matrix.std(dim=0) * torch.randn(rows.trained.shape)
+    rows.trained.data = rows.matrix[like] + NOISE * noise
     return adapted
 
 

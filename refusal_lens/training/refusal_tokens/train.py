@@ -82,9 +82,7 @@ def train_adapter(
     taught = marked([e for e in examples if e.id not in left_out], ids, respond, recipe)
     opening = chat_ids(tokenizer, "a"), chat_ids(tokenizer, "Who")
     read = marked_texts(texts, respond, opening[0][: shared_opening(opening)], recipe)
-    adapted = with_tokens(
-        model, [respond, *ids.values()], rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed
-    )
+    adapted = with_tokens(model, [respond, *ids.values()], opening[0][-1], recipe)
     with (out / "training_log.jsonl").open("a", encoding="utf-8") as log:
 
         def report(step: TrainingStep) -> bool:

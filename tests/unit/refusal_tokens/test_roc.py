@@ -37,6 +37,7 @@ def test_the_area_is_the_share_of_pairs_in_order():
     roc = measure_roc(readings(**twice, **names, categories=CATEGORIES * 2))
     assert roc.area.value == pytest.approx(13 / 16)
     assert roc.margin_area.value == pytest.approx(13 / 16)
+    assert roc.any_area.value == pytest.approx(13 / 16)
     assert roc.area.low is not None and roc.area.low < 13 / 16 < roc.area.high
 
 

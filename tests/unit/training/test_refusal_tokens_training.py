@@ -29,7 +29,7 @@ def tied():
 
 
 def fresh(recipe: Recipe = RECIPE) -> PeftModel:
-    return with_tokens(tied(), [RESPOND, REFUSE], rank=recipe.rank, alpha=recipe.alpha, seed=0)
+    return with_tokens(tied(), [RESPOND, REFUSE], 5, recipe)
 
 
 def taught(recipe: Recipe = RECIPE) -> tuple[list[Marked], list[Marked]]:
