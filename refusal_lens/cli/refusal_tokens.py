@@ -15,7 +15,7 @@ from refusal_lens.errors import InputError
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.model import LensModel
     from refusal_lens.placement import Placement
-    from refusal_lens.study.follow_up_tokens import Loaded
+    from refusal_lens.study.refusal_tokens import Loaded
 
 out = Console()
 err = Console(stderr=True)
@@ -69,7 +69,7 @@ def refusal_tokens(
     from refusal_lens.prompts.files import load_prompts
     from refusal_lens.refusal_tokens.names import load_tokens
     from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
-    from refusal_lens.study.follow_up_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
+    from refusal_lens.study.refusal_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
     from refusal_lens.tables.refusal_tokens import summary_table
 
     placement = placement_of(device, dtype, batch_size)

@@ -17,7 +17,7 @@ from refusal_lens.refusal_tokens.measure import NATS, Effects
 from refusal_lens.report.page import templates
 from refusal_lens.report.part import Figure
 from refusal_lens.report.section import Parts
-from refusal_lens.study.follow_up_tokens import TokenRun
+from refusal_lens.study.refusal_tokens import TokenRun
 from refusal_lens.tables.matched import knob_in_words, matched_table
 from refusal_lens.tables.refusal_tokens import (
     carved_table,

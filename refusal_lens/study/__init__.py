@@ -1,6 +1,5 @@
 """The study: a frozen question, its stages, and the run folder that they fill."""
 
-from refusal_lens.study.follow_up_tokens import run_refusal_tokens as run_refusal_tokens
 from refusal_lens.study.follow_ups.attribution import explain_prompt as explain_prompt
 from refusal_lens.study.follow_ups.attribution import run_attribution as run_attribution
 from refusal_lens.study.follow_ups.comparison import run_comparison as run_comparison
@@ -15,5 +14,6 @@ from refusal_lens.study.planning import plan_study as plan_study
 from refusal_lens.study.prompts import study_prompts as study_prompts
 from refusal_lens.study.question import Sizes as Sizes
 from refusal_lens.study.question import Study as Study
+from refusal_lens.study.refusal_tokens import run_refusal_tokens as run_refusal_tokens
 from refusal_lens.study.results import Results as Results
 from refusal_lens.study.run import run_study as run_study

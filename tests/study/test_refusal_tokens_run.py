@@ -17,8 +17,8 @@ from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.refusal_tokens import load_tokens
 from refusal_lens.report.refusal_tokens import write_tokens_page
-from refusal_lens.study import follow_up_tokens
-from refusal_lens.study.follow_up_tokens import Asked, TokenRun, TokenSizes, run_refusal_tokens
+from refusal_lens.study import refusal_tokens as token_run
+from refusal_lens.study.refusal_tokens import Asked, TokenRun, TokenSizes, run_refusal_tokens
 
 CATEGORIES = ("advice", "humanizing", "safety", "unsupported")
 PIECES = ("a", "b", "c", "d", "e")
@@ -79,7 +79,7 @@ def invoke(folder: Path, *more: str):
 @pytest.fixture(scope="module")
 def run(folder):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(follow_up_tokens, "QUICK", TokenSizes(**FEW))
+        patched.setattr(token_run, "QUICK", TokenSizes(**FEW))
         done = invoke(folder, "--out", str(folder / "run"), "--control", str(folder / "model"))
     assert done.exception is None, done.exception
     return TokenRun.open(folder / "run"), done
