@@ -45,7 +45,7 @@ def plot_suffix_rates(analysis: SuffixAnalysis) -> go.Figure:
     """
     rows = analysis.rows
     figure = make_subplots(
-        rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=_HEADS
+        rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_HEADS
     )
     dress(figure, 130 + _ROW * len(rows), WIDTH)
     for shift, colour, side in ((-0.16, REFUSE, "harmful"), (0.16, BENIGN, "benign")):
@@ -170,7 +170,7 @@ def _name_rows(figure: go.Figure, rows: Sequence[SuffixRow]) -> None:
     figure.update_yaxes(
         range=[len(rows) - 0.4, -0.6],
         tickvals=list(range(len(rows))),
-        ticktext=[tick(row.suffix.text, 34) for row in rows],
+        ticktext=[tick(row.suffix.text, 30) for row in rows],
     )
     figure.update_layout(margin={"l": _LEFT, "r": 14, "t": 74, "b": 34}, showlegend=False)
 
