@@ -21,6 +21,7 @@ from . import prompts as prompts
 from . import refusal_tokens as refusal_tokens
 from . import report as report
 from . import residuals as residuals
+from . import resources as resources
 from . import selection as selection
 from . import sparse as sparse
 from . import study as study
