@@ -58,4 +58,4 @@ def defence(
     measured = [reading for reading in readings if reading is not None]
     if measured:
         out.print(to_rich(summary_table(measured)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)

@@ -56,4 +56,4 @@ def compare_estimators(
     comparison = results.find(COMPARISON)
     if comparison is not None:
         out.print(to_rich(summary_table(comparison)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)

@@ -59,7 +59,7 @@ def features(
         out.print(to_rich(cards_table(cards)))
     if (effects := results.find(EFFECTS)) is not None:
         out.print(to_rich(effects_table(effects)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
 
 
 def train_sae(
@@ -114,7 +114,9 @@ def train_sae(
     prepare_weights(model, err)
     loaded = load_model(model, placement=placement_of(device, dtype, batch_size))
     sae = train_sae(loaded, asked, job, out_folder, progress=_lines("rows"), record=_steps)
-    out.print(f"{escape(sae.name)}: {escape(str(out_folder / MEASURES))}", highlight=False)
+    out.print(
+        f"{escape(sae.name)}: {escape(str(out_folder / MEASURES))}", highlight=False, soft_wrap=True
+    )
 
 
 def _lines(what: str) -> Callable[[int], None]:

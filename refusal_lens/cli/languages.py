@@ -80,4 +80,4 @@ def languages(
     read = results.find(ANSWERS)
     if read is not None:
         out.print(to_rich(refusals_table(read, results.find(TRUST))))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)

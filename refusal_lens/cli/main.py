@@ -179,13 +179,15 @@ def study(
         sizes=sizes_of(model, full=full, quick=quick),
     )
     folder = out_folder or Path(question.default_folder())
-    out.print(f"model {escape(model)}, results in {escape(str(folder))}", highlight=False)
+    out.print(
+        f"model {escape(model)}, results in {escape(str(folder))}", highlight=False, soft_wrap=True
+    )
     if note := drawn_note(study_prompts(question)):
         out.print(note, highlight=False)
     prepare_weights(model, err)
     with bars(out, err) as shown:
         path = write_report(run_study(question, folder, shown, placement))
-    out.print(f"report: {escape(str(path))}", highlight=False)
+    out.print(f"report: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 for command in (plan, report, directions, geometry, findings, steer, ablate, evaluate):
@@ -250,7 +252,7 @@ def attribute(
     with bars(out, err) as shown:
         results = run_attribution(run, shown, placement, category=category, full=full)
     _print_attribution(results, category)
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
 
 
 def _print_attribution(results: "Results", category: str | None) -> None:

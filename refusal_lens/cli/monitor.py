@@ -52,5 +52,5 @@ def monitor(
         out.print(to_rich(summary_table(trial)))
     if results.has(MONITOR):
         stem = results.folder / "stages" / MONITOR.stage / MONITOR.name
-        out.print(f"monitor: {escape(str(stem))}", highlight=False)
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+        out.print(f"monitor: {escape(str(stem))}", highlight=False, soft_wrap=True)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)

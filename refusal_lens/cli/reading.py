@@ -21,7 +21,7 @@ def report(run: RunFolder) -> None:
     from refusal_lens.study import Results
 
     path = write_report(Results.open(run))
-    out.print(f"report: {escape(str(path))}", highlight=False)
+    out.print(f"report: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 def directions(
@@ -91,4 +91,4 @@ def findings(
         out.print(findings_of(opened, short=short), markup=False, highlight=False, soft_wrap=True)
         return
     write_findings(opened, into, short=short)
-    out.print(f"written: {escape(str(into))}", highlight=False)
+    out.print(f"written: {escape(str(into))}", highlight=False, soft_wrap=True)

@@ -54,9 +54,12 @@ def refusal_tokens(
     """Measure refusal tokens: threshold, bias, the direction beside them, what training carved.
 
     Answers of such a model begin with a token that answers or one that refuses in a category
-    (arXiv 2412.06748). Stopped at any moment, the same command goes on from there.
+    (arXiv 2412.06748). Without MODEL and --adapter it is the small model with the adapter that
+    comes with the project. Stopped at any moment, the same command goes on from there.
 
     Examples:
+
+      refusal-lens refusal-tokens
 
       refusal-lens refusal-tokens my/model --tokens my/tokens.toml --control my/base
 
@@ -69,19 +72,21 @@ def refusal_tokens(
     from refusal_lens.prompts.files import load_prompts
     from refusal_lens.refusal_tokens.names import load_tokens
     from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
+    from refusal_lens.resources import data_path
     from refusal_lens.study.refusal_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
     from refusal_lens.tables.refusal_tokens import summary_table
 
     placement = placement_of(device, dtype, batch_size)
     reader = make_judge(judge or "refusal")
-    if (model is None) == (adapter is None):
+    if model is not None and adapter is not None:
         raise InputError(
-            "give a MODEL with --tokens, or --adapter FOLDER, as `python -m "
-            "refusal_lens.training.refusal_tokens.train --out FOLDER` makes one"
+            f"found both MODEL {model!r} and --adapter {str(adapter)!r}: give a MODEL with "
+            "--tokens, or an adapter of the small model"
         )
     if model is not None and tokens is None:
         raise InputError(f"{model!r} needs --tokens FILE, which names its refusal tokens")
     if model is None:
+        adapter = adapter or data_path("refusal_tokens")
         prepare_weights(SMALL, err)
         loaded = load_model(SMALL, adapter=adapter, placement=placement)
     else:
@@ -96,7 +101,7 @@ def refusal_tokens(
     out.print(to_rich(summary_table(run.roc)))
     for sentence in in_words(run):
         out.print(sentence, markup=False, highlight=False)
-    out.print(f"page: {escape(str(write_tokens_page(run)))}", highlight=False)
+    out.print(f"page: {escape(str(write_tokens_page(run)))}", highlight=False, soft_wrap=True)
 
 
 def _others(

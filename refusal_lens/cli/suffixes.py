@@ -61,4 +61,4 @@ def suffixes(
     if analysis is not None:
         out.print(to_rich(families_table(analysis)))
         out.print(to_rich(predictions_table(analysis)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False)
+    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)

@@ -130,8 +130,8 @@ def test_what_a_user_gets_wrong_is_one_line(folder, tmp_path):
     assert isinstance(done.exception, InputError) and "'[none]' is no token" in str(done.exception)
     done = CliRunner().invoke(app, ["refusal-tokens", str(folder / "model")])
     assert isinstance(done.exception, InputError) and "needs --tokens" in str(done.exception)
-    done = CliRunner().invoke(app, ["refusal-tokens"])
-    assert isinstance(done.exception, InputError) and "give a MODEL" in str(done.exception)
+    done = CliRunner().invoke(app, ["refusal-tokens", "a/model", "--adapter", str(tmp_path)])
+    assert isinstance(done.exception, InputError) and "found both MODEL" in str(done.exception)
     one = PromptSet((Prompt("x", "Why?", "advice", "refuse", "test", "t", "x"),))
     with pytest.raises(InputError, match="split 'train'"):
         model = load_model(folder / "model", placement=Placement(device="cpu"))
