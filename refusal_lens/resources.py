@@ -8,7 +8,10 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_path(*parts: str) -> Path:
-    """Path of a shipped file or folder, for example `data_path("prompts")`.
+    """Path of a shipped file or folder.
+
+    >>> rl.resources.data_path("prompts").name
+    'prompts'
 
     Raises:
         InputError: neither the wheel nor the checkout holds it.
