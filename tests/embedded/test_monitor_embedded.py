@@ -14,7 +14,7 @@ pytestmark = [needs_wheel, pytest.mark.slow]
 
 
 def test_ablation_of_the_planted_direction_is_flagged_before_the_first_token():
-    model, prompts = load_model(), load_prompts()
+    model, prompts = load_model("smollm2-planted"), load_prompts()
     directions = directions_of(model, prompts)
     fitting = [prompts.only(split=split).first(4) for split in ("train", "val")]
     monitor = fit_monitor(
@@ -22,7 +22,7 @@ def test_ablation_of_the_planted_direction_is_flagged_before_the_first_token():
         fitting[0] + fitting[1],
         directions=directions,
         judge=make_judge("refusal"),
-        settings=MonitorSettings(tokens=4, layer=LAYER),
+        settings=MonitorSettings(tokens=12, layer=LAYER),
     )
     asked = prompts.only(split="test", label="refuse").first(1)
     direction = directions.at("pooled", LAYER)
