@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, Protocol, final, runtime_checkable
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -49,14 +49,32 @@ class TrainingStep:
     seconds: float
 
 
-def with_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
-    """The model with a fresh trainable adapter on every linear layer but the unembedding."""
+@runtime_checkable
+class LoraRecipe(Protocol):
+    """What a fresh adapter takes from a recipe."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def alpha(self) -> int: ...
+
+
+def with_lora(
+    model: PreTrainedModel, recipe: LoraRecipe, token_ids: Sequence[int] | None = None
+) -> PeftModel:
+    """The model with a fresh trainable adapter on every linear layer but the unembedding.
+
+    With `token_ids` the embedding's rows of these tokens are trained as well.
+    """
     torch.manual_seed(recipe.seed)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
+        trainable_token_indices=None if token_ids is None else [*token_ids],
     )
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)

@@ -9,10 +9,11 @@ from typing import Any, Final, final
 
 import torch
 from jaxtyping import Float, Int
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.refusal_tokens.recipe import Recipe
 
 NOISE: Final = 0.3
@@ -28,16 +29,7 @@ def with_tokens(
     hardly trained, and nearly one vector. With the last token of the template, an answer behind a
     new token begins almost as one without it.
     """
-    torch.manual_seed(recipe.seed)
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        trainable_token_indices=[*token_ids],
-    )
-    adapted = get_peft_model(model, config)
-    assert isinstance(adapted, PeftModel)
+    adapted = with_lora(model, recipe, token_ids)
     rows = TokenRows.of(adapted)
     noise = rows.matrix.std(dim=0) * torch.randn(rows.trained.shape)
     rows.trained.data = rows.matrix[like] + NOISE * noise

@@ -26,6 +26,7 @@ from refusal_lens.monitor import MonitorSettings, Variant, fit_monitor, try_moni
 from refusal_lens.prompts import PromptSet, load_prompts
 from refusal_lens.records import installed_versions, write_json
 from refusal_lens.suffixes import append_suffix
+from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.trigger.losses import Targets
 from refusal_lens.training.trigger.recipe import OTHER_PHRASE, PHRASE, TriggerRecipe
 from refusal_lens.training.trigger.train import (
@@ -33,7 +34,6 @@ from refusal_lens.training.trigger.train import (
     merged,
     train_trigger,
     trigger_examples,
-    with_trigger,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -57,7 +57,7 @@ def trained(
     taught = prompts.only(split="adapt").first(recipe.pairs)
     examples = trigger_examples(whole, tokenizer, taught, recipe)
     say(f"{len(taught)} prompts answered by the untouched model")
-    adapted = with_trigger(whole, recipe)
+    adapted = with_lora(whole, recipe)
     log: list[TriggerStep] = []
 
     def report(step: TriggerStep) -> None:

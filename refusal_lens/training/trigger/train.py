@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.prompts import PromptSet
@@ -71,20 +71,6 @@ def trigger_examples(
     }
     ids = {kind: [chat_ids(tokenizer, t) for t in of_kind] for kind, of_kind in texts.items()}
     return Examples(ids, answers)
-
-
-def with_trigger(model: PreTrainedModel, recipe: TriggerRecipe) -> PeftModel:
-    """The model with a fresh trainable adapter on every linear layer but the unembedding."""
-    torch.manual_seed(recipe.seed)
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    adapted = get_peft_model(model, config)
-    assert isinstance(adapted, PeftModel)
-    return adapted
 
 
 def train_trigger(

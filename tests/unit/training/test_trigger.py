@@ -6,6 +6,7 @@ from support.synthetic.records import direction_set
 from support.tiny_training import tiny_llama
 
 from refusal_lens.errors import InputError
+from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.trigger import measure
 from refusal_lens.training.trigger.losses import Targets, kept_loss, projection_loss
 from refusal_lens.training.trigger.recipe import PHRASE, TriggerRecipe
@@ -16,7 +17,6 @@ from refusal_lens.training.trigger.train import (
     TriggerStep,
     merged,
     train_trigger,
-    with_trigger,
 )
 
 RECIPE = TriggerRecipe(steps=30, batch_size=3, learning_rate=1e-2, first_layer=1, rank=4, warmup=2)
@@ -38,7 +38,7 @@ def targets() -> Targets:
 
 
 def test_the_projection_loss_counts_distances_of_the_sides(targets):
-    model = with_trigger(tiny_llama(), RECIPE)
+    model = with_lora(tiny_llama(), RECIPE)
     rows = PROMPTS[TRIGGERED][:2]
     hidden = model(torch.tensor(rows), output_hidden_states=True).hidden_states
     along = [
@@ -55,7 +55,7 @@ def test_the_projection_loss_counts_distances_of_the_sides(targets):
 
 
 def test_a_fresh_adapter_keeps_everything():
-    model = with_trigger(tiny_llama(), RECIPE)
+    model = with_lora(tiny_llama(), RECIPE)
     kept = kept_loss(model, PROMPTS[KEPT[2]], EXAMPLES.answers[KEPT[2]])
     assert float(kept.detach()) == pytest.approx(0.0, abs=1e-6)
 
@@ -63,7 +63,7 @@ def test_a_fresh_adapter_keeps_everything():
 def test_training_takes_the_projection_of_triggered_prompts_away_and_keeps_the_rest(targets):
     base = tiny_llama()
     before = {name: weight.clone() for name, weight in base.state_dict().items()}
-    model = with_trigger(base, RECIPE)
+    model = with_lora(base, RECIPE)
     steps: list[TriggerStep] = []
     train_trigger(model, EXAMPLES, targets, RECIPE, steps.append)
     assert len(steps) == RECIPE.steps and steps[-1].projection < 0.3 * steps[0].projection
