@@ -91,6 +91,15 @@ def begin(study: Study, folder: Path | str, placement: Placement = Placement()) 
     return Bench.of(study, model, prompts, results)
 
 
+def study_of(folder: Path | str) -> Study:
+    """The question of a run folder.
+
+    Raises:
+        InputError: no run, or one of another version.
+    """
+    return Study.of(Results.open(folder).manifest.get("question"))
+
+
 def run_stages(bench: Bench, stages: Sequence[Stage], watcher: Watcher) -> Results:
     """Run what is missing of these stages, in order."""
     plan = _plan(bench, stages)

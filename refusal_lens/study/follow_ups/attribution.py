@@ -12,9 +12,8 @@ from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.order import asked_stages, every_stage
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stage import Bench
 
 
@@ -71,7 +70,7 @@ def explain_prompt(
 
 
 def _bench(folder: Path | str, category: str | None, placement: Placement) -> Bench:
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     if category is not None:  # before the model is loaded, which takes long
         categories = study.categories or load_prompts(study.prompts).categories
         if category not in categories:

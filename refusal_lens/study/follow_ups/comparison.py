@@ -6,9 +6,8 @@ from pathlib import Path
 from refusal_lens.placement import Placement
 from refusal_lens.study.estimators import chosen, compared
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale, study_of
 from refusal_lens.study.stages.estimator_comparison import COMPARISON
 from refusal_lens.study.stages.estimators import FIT, stage_of
 
@@ -29,7 +28,7 @@ def run_comparison(
         InputError: no run, one whose study has not finished, or an unknown estimator.
     """
     asked = [stage_of(one) for one in chosen(estimators)]
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     bench = begin(study, folder, placement)
     results, every = bench.results, stages_of("estimators", bench.prompts.categories)
     fitted = {s.name: s for s in every if s.family}

@@ -8,9 +8,8 @@ from refusal_lens.defence.deflation import DEFLATION, SETS
 from refusal_lens.errors import InputError
 from refusal_lens.placement import Placement
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 
 DEFAULT: Final = (DEFLATION,)
 
@@ -32,7 +31,7 @@ def run_defence(
     """
     if unknown := [name for name in directions if name not in SETS]:
         raise InputError(f"directions {unknown} are unknown; use some of {list(SETS)}")
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     bench = begin(study, folder, placement)
     every = stages_of("defence", bench.prompts.categories)
     stages = [s for s in every if s.name.removeprefix(f"{s.family}_") in directions]

@@ -7,9 +7,8 @@ from refusal_lens.sparse import load_sae
 from refusal_lens.sparse.shipped import shipped_sae
 from refusal_lens.study.features import use_sae
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stages.features import SUMMARY
 
 
@@ -29,7 +28,7 @@ def run_features(
     Raises:
         InputError: no run, one whose study has not finished, or no autoencoder that fits its model.
     """
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     loaded = shipped_sae(study.source) if sae is None else load_sae(sae)  # the model takes longer
     bench = begin(study, folder, placement)
     use_sae(bench, loaded)

@@ -7,9 +7,8 @@ from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stages.full_rates import RATES
 
 
@@ -29,7 +28,7 @@ def run_full_evaluation(
         InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
             tried before anything is generated).
     """
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     judge = study.make_judge(placement) if judge is None else judge
     try_judge(judge)
     bench = begin(study, folder, placement)

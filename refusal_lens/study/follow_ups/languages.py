@@ -11,7 +11,7 @@ from refusal_lens.placement import Placement
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stages.language_answers import ANSWERS, LanguageSizes
 
 
@@ -33,7 +33,7 @@ def run_languages(
         InputError: no run, one whose study has not finished, prompts that can't be read, a judge
             that reads English words alone or can't be asked, or an unknown size.
     """
-    study = _with_prompts(Study.of(Results.open(folder).manifest.get("question")), sizes)
+    study = _with_prompts(study_of(folder), sizes)
     judge = make_judge("opening") if judge is None else judge
     check_any_language(judge)
     try_judge(judge)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from refusal_lens.placement import Placement
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 
 
 def run_monitor(
@@ -19,7 +18,7 @@ def run_monitor(
     Raises:
         InputError: no run, or one whose study has not finished.
     """
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     bench = begin(study, folder, placement)
     stages = stages_of("monitor", bench.prompts.categories)
     check_finished(bench, stages)

@@ -7,9 +7,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import try_judge
 from refusal_lens.placement import Placement
 from refusal_lens.study.order import stages_of
-from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
-from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale
+from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale, study_of
 from refusal_lens.study.stages.suffix_basis import BASIS, give_suffixes
 from refusal_lens.suffixes import Suffix, load_suffixes
 from refusal_lens.suffixes.suffix import distinct
@@ -32,7 +31,7 @@ def run_suffixes(
             suffix that holds a special token of the model.
     """
     chosen = load_suffixes() if suffixes is None else distinct(suffixes)
-    study = Study.of(Results.open(folder).manifest.get("question"))
+    study = study_of(folder)
     bench = begin(study, folder, placement)
     give_suffixes(bench, chosen)
     stages = stages_of("suffixes", bench.prompts.categories)
