@@ -1,14 +1,13 @@
 """`refusal-lens defence`: how much refusal is left as ever more directions are ablated."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import words_of
 
 out = Console()
@@ -16,10 +15,7 @@ err = Console(stderr=True)
 
 
 def defence(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     directions: Annotated[
         str,
         typer.Option(help="Which are ablated, comma-separated: deflation, som, whitened."),
@@ -45,11 +41,11 @@ def defence(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, run_defence
+    from refusal_lens.study import run_defence
     from refusal_lens.study.stages.ladder import READING, stage_name
     from refusal_lens.tables.ladder import summary_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     names = words_of(directions, "--directions")
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
@@ -58,4 +54,4 @@ def defence(
     measured = [reading for reading in readings if reading is not None]
     if measured:
         out.print(to_rich(summary_table(measured)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))

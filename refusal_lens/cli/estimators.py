@@ -1,14 +1,13 @@
 """`refusal-lens compare-estimators`: ways of finding directions side by side."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import words_of
 
 out = Console()
@@ -16,10 +15,7 @@ err = Console(stderr=True)
 
 
 def compare_estimators(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     estimators: Annotated[
         str | None,
         typer.Option(help="Names, comma-separated; all but the slow ones by default."),
@@ -44,11 +40,11 @@ def compare_estimators(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, run_comparison
+    from refusal_lens.study import run_comparison
     from refusal_lens.study.stages.estimator_comparison import COMPARISON
     from refusal_lens.tables.estimators import summary_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     names = None if estimators is None else words_of(estimators, "--estimators")
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
@@ -56,4 +52,4 @@ def compare_estimators(
     comparison = results.find(COMPARISON)
     if comparison is not None:
         out.print(to_rich(summary_table(comparison)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))

@@ -1,7 +1,6 @@
 """The command that opens a page to play with a model. Argument handling only."""
 
 import webbrowser
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,13 +8,11 @@ from rich.console import Console
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import prepare_weights
+from refusal_lens.cli.run_options import DefaultRun
 
 
 def explore(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     model: Annotated[
         str | None,
         typer.Option(

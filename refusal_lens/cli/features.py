@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.sparse import TopKStep
@@ -19,10 +20,7 @@ err = Console(stderr=True)
 
 
 def features(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     sae: Annotated[
         Path | None,
         typer.Option(help="Folder in SAELens' format; by default the one shipped for the model."),
@@ -46,12 +44,12 @@ def features(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, run_features
+    from refusal_lens.study import run_features
     from refusal_lens.study.stages.feature_effects import EFFECTS
     from refusal_lens.study.stages.features import CARDS
     from refusal_lens.tables.features import cards_table, effects_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
         results = run_features(run, shown, placement, sae=sae)
@@ -59,7 +57,7 @@ def features(
         out.print(to_rich(cards_table(cards)))
     if (effects := results.find(EFFECTS)) is not None:
         out.print(to_rich(effects_table(effects)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))
 
 
 def train_sae(

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.judge_options import EndpointModel, JudgeEndpoint, JudgeSetting, settings_of
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import words_of
 
 out = Console()
@@ -17,10 +17,7 @@ err = Console(stderr=True)
 
 
 def languages(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     languages: Annotated[
         str | None, typer.Option(help="Codes, comma-separated; all that the prompts have.")
     ] = None,
@@ -57,13 +54,12 @@ def languages(
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.judges import make_judge
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study
     from refusal_lens.study.follow_ups.languages import run_languages
     from refusal_lens.study.stages.language_answers import ANSWERS
     from refusal_lens.study.stages.language_score import TRUST
     from refusal_lens.tables.languages import refusals_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     sizes: dict[str, Any] = {
         "languages": None if languages is None else tuple(words_of(languages, "--languages")),
         "language_folder": None if prompts is None else str(prompts.resolve()),
@@ -80,4 +76,4 @@ def languages(
     read = results.find(ANSWERS)
     if read is not None:
         out.print(to_rich(refusals_table(read, results.find(TRUST))))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))

@@ -34,6 +34,7 @@ from refusal_lens.cli.plan import plan
 from refusal_lens.cli.progress import bars, prepare_weights
 from refusal_lens.cli.reading import directions, findings, geometry, report
 from refusal_lens.cli.refusal_tokens import refusal_tokens
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.suffixes import suffixes
 from refusal_lens.cli.vectors import export_vectors, import_vectors
@@ -54,11 +55,6 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
-
-DefaultRun = Annotated[
-    Path | None,
-    typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -187,7 +183,7 @@ def study(
     prepare_weights(model, err)
     with bars(out, err) as shown:
         path = write_report(run_study(question, folder, shown, placement))
-    out.print(f"report: {escape(str(path))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", path)
 
 
 for command in (plan, report, directions, geometry, findings, steer, ablate, evaluate):
@@ -237,10 +233,10 @@ def attribute(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, explain_prompt, run_attribution
+    from refusal_lens.study import explain_prompt, run_attribution
     from refusal_lens.tables.parts import parts_table, sources_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
     if prompt is not None:
         if full or not prompt.strip():
@@ -252,7 +248,7 @@ def attribute(
     with bars(out, err) as shown:
         results = run_attribution(run, shown, placement, category=category, full=full)
     _print_attribution(results, category)
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))
 
 
 def _print_attribution(results: "Results", category: str | None) -> None:

@@ -1,24 +1,17 @@
 """`refusal-lens monitor`: a detector of suppressed refusal, and what fools it."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 
 out = Console()
 err = Console(stderr=True)
 
 
 def monitor(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     device: Device = None,
     dtype: Dtype = None,
     device_map: DeviceMap = None,
@@ -39,11 +32,11 @@ def monitor(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, run_monitor
+    from refusal_lens.study import run_monitor
     from refusal_lens.study.stages.monitor import MONITOR, TRIAL
     from refusal_lens.tables.monitor import summary_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
         results = run_monitor(run, shown, placement)
@@ -52,5 +45,5 @@ def monitor(
         out.print(to_rich(summary_table(trial)))
     if results.has(MONITOR):
         stem = results.folder / "stages" / MONITOR.stage / MONITOR.name
-        out.print(f"monitor: {escape(str(stem))}", highlight=False, soft_wrap=True)
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+        print_path(out, "monitor", stem)
+    print_path(out, "report", write_report(results))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+
+from refusal_lens.cli.run_options import print_path
 
 out = Console()
 
@@ -21,7 +22,7 @@ def report(run: RunFolder) -> None:
     from refusal_lens.study import Results
 
     path = write_report(Results.open(run))
-    out.print(f"report: {escape(str(path))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", path)
 
 
 def directions(
@@ -67,7 +68,7 @@ def geometry(
     shown = chosen_layer(results) if layer is None else layer
     out.print(to_rich(tables.of_pairs(shown)), to_rich(tables.of_categories(shown)))
     path = tables.write_csv(run / "geometry.csv" if csv is None else csv)
-    out.print(f"every layer: {escape(str(path))}", highlight=False, soft_wrap=True)
+    print_path(out, "every layer", path)
 
 
 def findings(
@@ -91,4 +92,4 @@ def findings(
         out.print(findings_of(opened, short=short), markup=False, highlight=False, soft_wrap=True)
         return
     write_findings(opened, into, short=short)
-    out.print(f"written: {escape(str(into))}", highlight=False, soft_wrap=True)
+    print_path(out, "written", into)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.judge_options import JudgeName
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import prepare_weights
+from refusal_lens.cli.run_options import print_path
 from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
@@ -101,7 +101,7 @@ def refusal_tokens(
     out.print(to_rich(summary_table(run.roc)))
     for sentence in in_words(run):
         out.print(sentence, markup=False, highlight=False)
-    out.print(f"page: {escape(str(write_tokens_page(run)))}", highlight=False, soft_wrap=True)
+    print_path(out, "page", write_tokens_page(run))
 
 
 def _others(

@@ -5,20 +5,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 
 out = Console()
 err = Console(stderr=True)
 
 
 def suffixes(
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder; that of the default study if none."),
-    ] = None,
+    run: DefaultRun = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -47,12 +44,12 @@ def suffixes(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
-    from refusal_lens.study import Study, run_suffixes
+    from refusal_lens.study import run_suffixes
     from refusal_lens.study.stages.suffixes import SUFFIXES
     from refusal_lens.suffixes import load_suffixes
     from refusal_lens.tables.suffixes import families_table, predictions_table
 
-    run = Path(Study().default_folder()) if run is None else run
+    run = run_folder(run)
     chosen = None if file is None else load_suffixes(file)
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
@@ -61,4 +58,4 @@ def suffixes(
     if analysis is not None:
         out.print(to_rich(families_table(analysis)))
         out.print(to_rich(predictions_table(analysis)))
-    out.print(f"report: {escape(str(write_report(results)))}", highlight=False, soft_wrap=True)
+    print_path(out, "report", write_report(results))

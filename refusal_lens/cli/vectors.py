@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+
+from refusal_lens.cli.run_options import print_path
 
 out = Console()
 
@@ -35,7 +36,7 @@ def export_vectors(
 
     results = Results.open(run or Study().default_folder())
     export_directions(directions_of(results, category), path, category)
-    out.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)
+    print_path(out, "written", path)
 
 
 def import_vectors(
@@ -62,4 +63,4 @@ def import_vectors(
     directions.save(stem)
     sites = ", ".join(str(site) for site in directions.sites)
     out.print(f"{directions.categories[0]}: {sites}", markup=False, highlight=False)
-    out.print(f"written: {escape(str(stem))}.json", highlight=False, soft_wrap=True)
+    print_path(out, "written", f"{stem}.json")
