@@ -20,10 +20,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no example reaches a hub
 
 ROOT = Path(__file__).parent
+SHAPED = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "refusal_lens").rglob("*.py")
+    if "from jaxtyping import" in path.read_text(encoding="utf-8")
+]
+# Shapes are checked where they stand. Whatever has none is pyright's: at each call of a small
+# function of strings, the check takes several times the function's own time.
+install_import_hook(SHAPED, "beartype.beartype")
 if not all(map(find_spec, ("starlette", "uvicorn"))):  # the extra of the explorer
     collect_ignore = [f"refusal_lens/explorer/{name}.py" for name in ("app", "serve")]
 PLACE = {"device": "cpu", "dtype": "float32"}

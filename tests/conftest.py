@@ -8,17 +8,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test r
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from support.judge_server import Server
-from support.tiny_models import PLAIN, TinyFolders
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from refusal_lens.model import LensModel, load_model
-from refusal_lens.placement import Placement
-from refusal_lens.prompts import Prompt, PromptSet
+if TYPE_CHECKING:  # the process that only hands tests to workers needs none of these
+    from support.judge_server import Server
+    from support.tiny_models import TinyFolders
+
+    from refusal_lens.model import LensModel
+    from refusal_lens.prompts import PromptSet
 
 LONGEST_FIRST = ("embedded", "study", "gpu", "model", "unit")
 """Folders in the order in which several workers take them, so that they end together."""
@@ -30,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # a worker beside others
+        import torch
+
         torch.set_num_threads(1)
 
 
@@ -86,17 +87,21 @@ def _group(nodeid: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> TinyFolders:
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> "TinyFolders":
     """The folder of each tiny model by name, written when first asked for."""
+    from support.tiny_models import TinyFolders
+
     return TinyFolders(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
-def load_tiny(tiny_folders: TinyFolders) -> Callable[..., LensModel]:
+def load_tiny(tiny_folders: "TinyFolders") -> "Callable[..., LensModel]":
     """A `LensModel` by name and implementation, booted once; a test must leave it as it was."""
+    from refusal_lens.model import load_model
+    from refusal_lens.placement import Placement
 
     @cache
-    def load(name: str, implementation: str = "bridge") -> LensModel:
+    def load(name: str, implementation: str = "bridge") -> "LensModel":
         placement = Placement(dtype="float32", device="cpu")
         return load_model(
             str(tiny_folders[name]), placement=placement, implementation=implementation
@@ -105,21 +110,17 @@ def load_tiny(tiny_folders: TinyFolders) -> Callable[..., LensModel]:
     return load
 
 
-@pytest.fixture(scope="session", params=PLAIN, ids="-".join)
-def tiny(request: pytest.FixtureRequest, load_tiny: Callable[..., LensModel]) -> LensModel:
-    """A `LensModel` on each architecture and implementation."""
-    return load_tiny(*request.param)
-
-
 @pytest.fixture(scope="session")
-def tiny_llama(load_tiny: Callable[..., LensModel]) -> LensModel:
+def tiny_llama(load_tiny: "Callable[..., LensModel]") -> "LensModel":
     """A `LensModel` on a random tiny Llama, for tests that need any model at all."""
     return load_tiny("llama")
 
 
 @pytest.fixture(scope="session")
-def hugging_face(tiny_folders: TinyFolders) -> Callable[[str], Any]:
+def hugging_face(tiny_folders: "TinyFolders") -> Callable[[str], Any]:
     """Hugging Face's own model and tokenizer by architecture, with eager attention."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     def load(name: str) -> Any:
         folder = tiny_folders[name]
@@ -132,8 +133,10 @@ def hugging_face(tiny_folders: TinyFolders) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def three_categories() -> PromptSet:
+def three_categories() -> "PromptSet":
     """Five pairs in each of three categories, of mixed lengths."""
+    from refusal_lens.prompts import Prompt, PromptSet
+
     texts = [
         "Tell me",
         "How does a very long question about tides end?",
@@ -160,8 +163,10 @@ def reference_data() -> Path:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> "Iterator[Server]":
     """An endpoint of a language model on this machine."""
+    from support.judge_server import Server
+
     found = Server()
     yield found
     found.http.shutdown()
