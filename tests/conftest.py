@@ -2,6 +2,7 @@
 
 import gc
 import os
+import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test reaches a hub
 
@@ -19,12 +20,19 @@ if TYPE_CHECKING:  # the process that only hands tests to workers needs none of 
     from refusal_lens.model import LensModel
     from refusal_lens.prompts import PromptSet
 
+_STARTED = time.monotonic()
 LONGEST_FIRST = ("embedded", "study", "gpu", "model", "unit")
 """Folders in the order in which several workers take them, so that they end together."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--architecture", help="run tests on this tiny architecture and on no other")
+    parser.addoption(
+        "--slow-within",
+        type=float,
+        metavar="SECONDS",
+        help="skip tests marked slow that would begin later than this after the start",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +40,15 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """On a slow machine a round that must end in time leaves out slow tests, and counts them."""
+    within: float | None = item.config.getoption("--slow-within")
+    if within is not None and item.get_closest_marker("slow") is not None:
+        if time.monotonic() - _STARTED > within:
+            pytest.skip(f"marked slow, and the {within:.0f} s of --slow-within are over")
 
 
 def pytest_collection_finish() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
+from scipy.stats import entropy
 from sklearn.metrics.cluster import expected_mutual_information
 
 from refusal_lens.records import Estimate
@@ -36,16 +36,15 @@ def dependence_of(
     prompts = np.unique(cells[:, 0])
     if len(np.unique(cells[:, 1])) < 2 or len(np.unique(cells[:, 2])) < 2 or len(prompts) < 2:
         return Estimate(None, None, None, len(prompts), _METHOD), None
-    direction, manner = cells[:, 1], cells[:, 2]
-    value = float(adjusted_mutual_info_score(direction, manner))
+    shape = (int(cells[:, 1].max()) + 1, int(cells[:, 2].max()) + 1)
+    of_prompt = np.stack([table(*cells[cells[:, 0] == q, 1:].T, shape) for q in prompts])
+    whole = of_prompt.sum(0)
+    value = float(adjusted(whole, information(whole)))
     p, permuted = permutation_test(cells, draws, rng)
-    rows = [np.flatnonzero(cells[:, 0] == q) for q in prompts]
-    drawn: list[float] = []
-    for picks in rng.integers(len(rows), size=(BOOTSTRAPS, len(rows))):
-        chosen = np.concatenate([rows[i] for i in picks])
-        drawn.append(float(adjusted_mutual_info_score(direction[chosen], manner[chosen])))
+    picks = rng.integers(len(prompts), size=(BOOTSTRAPS, len(prompts)))
+    drawn = [float(adjusted(counts := of_prompt[x].sum(0), information(counts))) for x in picks]
     half = 1.96 * float(np.std(drawn, ddof=1))
-    control = float(_adjusted(direction, manner, permuted).mean())
+    control = float(adjusted(whole, permuted).mean())
     return Estimate(value, value - half, value + half, len(prompts), _METHOD, control), p
 
 
@@ -91,17 +90,20 @@ def _permuted(
     return np.concatenate(permuted)
 
 
-def _adjusted(
-    direction: Int64[np.ndarray, " cell"],
-    manner: Int64[np.ndarray, " cell"],
-    values: Float64[np.ndarray, " draw"],
-) -> Float64[np.ndarray, " draw"]:
-    """Information adjusted for chance as scikit-learn does, for tables with the same margins."""
-    counts = table(direction, manner, (int(direction.max()) + 1, int(manner.max()) + 1))
+def adjusted(
+    counts: Float64[np.ndarray, "row manner"], values: Float64[np.ndarray, "*draw"]
+) -> Float64[np.ndarray, "*draw"]:
+    """Information (nats) adjusted for chance as scikit-learn does, for tables with these margins.
+
+    Zero where rows and columns are independent, one where each says the other.
+    """
     counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
-    chance = float(expected_mutual_information(counts.astype(np.int64), len(direction)))
-    most = (mutual_info_score(direction, direction) + mutual_info_score(manner, manner)) / 2
-    return (values - chance) / (most - chance)
+    if counts.shape == (1, 1):
+        return np.ones_like(values)
+    n = int(counts.sum())
+    chance = float(expected_mutual_information(counts.astype(np.int64), n))
+    most = sum(float(entropy(counts.sum(axis))) for axis in (0, 1)) / 2
+    return np.asarray((values - chance) / (most - chance))
 
 
 def share_of_clusters(

@@ -8,7 +8,7 @@ from support.synthetic.answers import steered
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.dependence import (
-    _adjusted,
+    adjusted,
     dependence_of,
     information,
     permutation_test,
@@ -43,7 +43,7 @@ def test_values_are_those_of_scikit_learn():
     counts = table(c[:, 1], c[:, 2], (5, 3))
     seen = information(counts)
     assert float(seen) == pytest.approx(mutual_info_score(c[:, 1], c[:, 2]))
-    assert float(_adjusted(c[:, 1], c[:, 2], seen[None])[0]) == pytest.approx(found.value)
+    assert float(adjusted(counts, seen)) == pytest.approx(found.value)
     assert found.low < found.value < found.high and found.n == 40
     assert found.control < found.low and p < 0.05
 
@@ -135,3 +135,12 @@ def test_the_interval_of_a_taught_share_resamples_prompts():
         hits += e.low <= 0.6 <= e.high
     # Nominal 95%, normal with 20 prompts. An interval of 80 refusals would cover about 68%.
     assert 0.88 <= hits / 300 <= 0.98
+
+
+def test_adjusted_information_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        rows, columns = (rng.integers(rng.integers(1, 5), size=30) for _ in range(2))
+        counts = table(rows, columns, (5, 5))
+        expected = adjusted_mutual_info_score(rows, columns)
+        assert adjusted(counts, information(counts)) == pytest.approx(expected, abs=1e-9)
