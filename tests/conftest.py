@@ -46,9 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """On a slow machine a round that must end in time leaves out slow tests, and counts them."""
     within: float | None = item.config.getoption("--slow-within")
-    if within is not None and item.get_closest_marker("slow") is not None:
-        if time.monotonic() - _STARTED > within:
-            pytest.skip(f"marked slow, and the {within:.0f} s of --slow-within are over")
+    slow = item.get_closest_marker("slow") is not None
+    if within is not None and slow and time.monotonic() - _STARTED > within:
+        pytest.skip(f"marked slow, and the {within:.0f} s of --slow-within are over")
 
 
 def pytest_collection_finish() -> None:
