@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.stats import entropy
+from scipy.special import entr
 from sklearn.metrics.cluster import expected_mutual_information
 
 from refusal_lens.records import Estimate
@@ -102,7 +102,7 @@ def adjusted(
         return np.ones_like(values)
     n = int(counts.sum())
     chance = float(expected_mutual_information(counts.astype(np.int64), n))
-    most = sum(float(entropy(counts.sum(axis))) for axis in (0, 1)) / 2
+    most = sum(float(entr(counts.sum(axis) / n).sum()) for axis in (0, 1)) / 2
     return np.asarray((values - chance) / (most - chance))
 
 

@@ -7,6 +7,7 @@ UTF-8. Keys of a JSONL line: `id`, `text`, `category`, `label` ("refuse" or "com
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,16 @@ def load_prompts(path: Path | str | None = None) -> PromptSet:
         InputError: a missing or empty file, bad JSON, wrong encoding, a missing or unknown key,
             a duplicate id; the message names file and line.
     """
-    root = data_path("prompts") if path is None else Path(path)
+    return _shipped() if path is None else _read(Path(path))
+
+
+@cache
+def _shipped() -> PromptSet:
+    """The project's own prompts, which many stages and sections ask for and nothing changes."""
+    return _read(data_path("prompts"))
+
+
+def _read(root: Path) -> PromptSet:
     if not root.exists():
         raise InputError(f"prompt file {str(root)!r} does not exist; give a JSONL file or a folder")
     files = sorted(root.glob("*.jsonl")) if root.is_dir() else [root]
