@@ -40,11 +40,12 @@ def directions_table(comparison: EstimatorComparison) -> Table:
         for row in comparison.rows
     )
     first = comparison.rows[0]
-    units = 0 if first.reliability is None else first.reliability.n
+    units = sorted({row.reliability.n for row in comparison.rows if row.reliability is not None})
+    groups = " to ".join(map(str, units[:1] + units[1:][-1:]))
     caption = (
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}, last token; sides: "
         f"{LABELS.get(comparison.labels, comparison.labels)}. Reliability and corrected cosine by "
-        f"random halves, jackknife over groups of {units} pairs and unpaired prompts (control: 0); "
+        f"random halves, jackknife over groups of {groups} pairs and unpaired prompts (control: 0); "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
         "(control: .5). Seconds and memory are of the machine that made "
         "this page, with one fit for each category left out."

@@ -90,6 +90,8 @@ def test_every_way_gives_a_row_or_says_why_not(run, tmp_path):
     gaps = {one.name for one in compared() if whole.gap(stage_of(one))}
     assert rows.isdisjoint(gaps) and rows | gaps == {*names, *CONTROLS}
     assert {"linear_discriminant", "som", "erm", "ib_irm"} <= rows
+    weighted = next(r for r in whole.get(COMPARISON).rows if r.name.startswith("weighted_ridge"))
+    assert weighted.reliability is not None and weighted.cosine is not None
     assert "on intended labels already" in watch.gaps[_stage("mean_difference_intended")]
     page = write_report(whole).read_text(encoding="utf-8")
     assert "mean difference intended (" in page

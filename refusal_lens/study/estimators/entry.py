@@ -34,7 +34,9 @@ class Fitted:
 
     `pooled` is the direction over all categories; a control's draws. `categories` are each
     category's, where there are any, and `without[c]` the pooled one fitted on all categories but
-    c. Where `basis` is not empty its span is what is ablated, in place of `pooled`.
+    c. Where `basis` is not empty its span is what is ablated, in place of `pooled`. `refit` is the
+    estimator with the residuals it was fitted on, where halves of these can be fitted as quickly;
+    None where they can't, and reliability is not measured.
     """
 
     pooled: tuple[Direction, ...]
@@ -42,6 +44,7 @@ class Fitted:
     without: Mapping[str, Direction] = field(default_factory=dict[str, Direction])
     basis: tuple[Direction, ...] = ()
     method: str = ""
+    refit: tuple[Estimator, Residuals] | None = None
 
 
 @final
@@ -49,16 +52,13 @@ class Fitted:
 class Compared:
     """One way of finding directions: its name, kind, and how it is fitted.
 
-    `estimator` is the registered one, whose agreement between halves can be measured; None for
-    what is not fitted on residuals alone. `slow` ones run only where they are named. `counts` is
-    what fitting adds to the stage's work, in units of a prompt that is read twice and answered.
-    `place` orders the rows of the table.
+    `slow` ones run only where they are named. `counts` is what fitting adds to the stage's work, in
+    units of a prompt that is read twice and answered. `place` orders the rows of the table.
     """
 
     name: str
     kind: ComparedKind
     fit: Callable[[Bench, Residuals, Progress], Fitted]
-    estimator: Estimator | None = None
     slow: bool = False
     counts: int = 2
     place: int = 100
@@ -110,7 +110,8 @@ def fit_everywhere(estimator: Estimator, residuals: Residuals, tick: Progress) -
         rest = estimator.within_categories(residuals.only(category=others))
         without[category] = replace(pooled_direction(rest), category=category)
         tick(1)
-    return Fitted((pooled_direction(pooled),), categories, without, method=pooled.method)
+    direction, refit = pooled_direction(pooled), (estimator, residuals)
+    return Fitted((direction,), categories, without, method=pooled.method, refit=refit)
 
 
 def pooled_direction(directions: DirectionSet) -> Direction:

@@ -15,7 +15,7 @@ def _of(estimator: Estimator) -> Compared:
         return fit_everywhere(estimator, residuals, tick)
 
     place = 0 if estimator.name == REFERENCE else 100
-    return Compared(estimator.name, "estimator", fit, estimator, place=place)
+    return Compared(estimator.name, "estimator", fit, place=place)
 
 
 COMPARED: Final = tuple(_of(ESTIMATORS[name]) for name in sorted(ESTIMATORS))

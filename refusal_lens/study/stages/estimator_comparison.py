@@ -14,6 +14,7 @@ from refusal_lens.evaluation.estimators import (
     with_paired_tests,
 )
 from refusal_lens.evaluation.grid import Kind
+from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.progress import Progress
 from refusal_lens.records import Estimate
 from refusal_lens.study.compared import (
@@ -136,7 +137,7 @@ def _row(results: Results, stage: str, over: Mapping[str, Estimate | None]) -> E
         seconds=fit.seconds,
         peak_mib=fit.peak_mib,
         reliability=None if agreement is None else agreement.reliability[0],
-        cosine=None if agreement is None or fit.name == REFERENCE else agreement.cosine[0],
+        cosine=_corrected(agreement),
         naive=_naive(results, stage),
         separation=transfer.of("pooled"),
         left_out_separation=transfer.left_out,
@@ -153,6 +154,13 @@ def _row(results: Results, stage: str, over: Mapping[str, Estimate | None]) -> E
         kl=costs.kl,
         text=costs.text,
     )
+
+
+def _corrected(agreement: Agreement | None) -> Estimate | None:
+    """The corrected cosine to the reference; of the reference itself, on whatever sample, none."""
+    if agreement is None or agreement.estimator == agreement.reference:
+        return None
+    return agreement.cosine[0]
 
 
 def _naive(results: Results, stage: str) -> float:

@@ -83,8 +83,9 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
         records[WITHOUT_SET] = direction_set(tuple(fitted.without.values()), fitted.method)
     if fitted.basis:
         records[BASIS_SET] = direction_set(fitted.basis, fitted.method)
-    if one.estimator is not None:
-        records[AGREEMENT] = fit_agreement(data, one.estimator, seed=bench.study.seed)
+    if fitted.refit is not None:
+        estimator, sample = fitted.refit
+        records[AGREEMENT] = fit_agreement(sample, estimator, seed=bench.study.seed)
         tick(1)
     return records | _edited(bench, fitted, tick)
 
