@@ -14,8 +14,8 @@ from support import fake_vllm
 from support.fake_vllm import LLM, Faults
 
 from refusal_lens.directions import fit_mean_difference
-from refusal_lens.engines import EngineError, VllmModel, load_vllm
-from refusal_lens.engines.on_worker import ActOn, CountTokens, KeepStream
+from refusal_lens.engines import EngineError, EngineModel, load_vllm
+from refusal_lens.engines.vllm_lens.on_worker import ActOn, CountTokens, KeepStream
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import evaluate
 from refusal_lens.interventions import (
@@ -50,10 +50,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def opened(tiny_folders, load_tiny) -> Callable[..., tuple[VllmModel, LensModel]]:
+def opened(tiny_folders, load_tiny) -> Callable[..., tuple[EngineModel, LensModel]]:
     """The same weights on the engine and as a `LensModel`."""
 
-    def both(name: str = "llama", **options) -> tuple[VllmModel, LensModel]:
+    def both(name: str = "llama", **options) -> tuple[EngineModel, LensModel]:
         return load_vllm(tiny_folders[name], dtype="float32", **options), load_tiny(name)
 
     return both
@@ -65,8 +65,8 @@ def direction(tiny_llama, three_categories):
     return fit_mean_difference(stats).at("red", layer=1)
 
 
-def fake_of(model: VllmModel) -> LLM:
-    return model.served.llm
+def fake_of(model: EngineModel) -> LLM:
+    return model.engine.llm
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma2", "mistral"])
