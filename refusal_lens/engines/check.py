@@ -1,4 +1,4 @@
-"""What an engine must do before anything is read from it: shown on two prompts when it is opened."""
+"""What an engine must show, when it is opened, before anything is read from it."""
 
 from dataclasses import dataclass
 from typing import final

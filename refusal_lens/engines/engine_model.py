@@ -40,9 +40,10 @@ _AT_ONCE: Final = 512  # prompts of one call to the engine, which batches them b
 class EngineModel:
     """A chat model on an engine, read and edited between its blocks.
 
-    Made by `load_vllm` or `load_nnsight`. Methods that `LensModel` has, too, take the same arguments and give the same results, up to the
-    rounding of vLLM's kernels; docs/engines.md says which sites and edits there are. A request
-    that fails ends the call with `EngineError`, which names the prompt and holds the other results.
+    Made by `load_vllm` or `load_nnsight`. Methods that `LensModel` has, too, take the same
+    arguments and give the same results, up to the rounding of vLLM's kernels; docs/engines.md says
+    which sites and edits there are. A request that fails ends the call with `EngineError`, which
+    names the prompt and holds the other results.
     """
 
     def __init__(
@@ -191,8 +192,8 @@ class EngineModel:
     ) -> list[Ids]:
         """Token ids of the answer to each prompt, without the token that ended it.
 
-        Samples are the engine's, each with a seed of its own: not those that a `LensModel` draws. The
-        engine keeps keys and values whatever `decoding.use_cache` says; answers are the same.
+        Samples are the engine's, each with a seed of its own: not those that a `LensModel` draws.
+        It keeps keys and values whatever `decoding.use_cache` says; answers are the same.
 
         Raises:
             InputError: as `ids`; or a prompt and its new tokens are longer than the engine takes.

@@ -17,7 +17,15 @@ _FIXED: Final = {
     "enable_chunked_prefill": False,  # nnsight must see a prompt in one pass
     "trust_remote_code": False,
 }
-_OWN: Final = {"dtype", "tensor_parallel_size", "dispatch", "mode", "taps", "enforce_eager", *_FIXED}
+_OWN: Final = {
+    "dtype",
+    "tensor_parallel_size",
+    "dispatch",
+    "mode",
+    "taps",
+    "enforce_eager",
+    *_FIXED,
+}
 
 
 def load_nnsight(  # noqa: PLR0913 - each is a choice that a user types
@@ -68,7 +76,5 @@ def load_nnsight(  # noqa: PLR0913 - each is a choice that a user types
     )
     spread = f"vLLM by nnsight, {tensor_parallel} devices (tensor parallel)"
     opened = checkpoint.opened(model.vllm_entrypoint, interface.versions, spread)
-    engine = NnsightEngine(
-        interface, model, opened, find_blocks(model, opened.n_layers, blocks)
-    )
+    engine = NnsightEngine(interface, model, opened, find_blocks(model, opened.n_layers, blocks))
     return open_model(engine, checkpoint, Chat(system, thinking, now), batch_size)
