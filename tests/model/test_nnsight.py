@@ -73,7 +73,7 @@ def test_an_engine_that_acts_otherwise_is_not_opened(tiny_folders, monkeypatch, 
         load_nnsight(tiny_folders["llama"])
 
 
-@pytest.mark.parametrize("faults", [Faults(ends_early=True), Faults(fails_at=1)])
+@pytest.mark.parametrize("faults", [Faults(ends_early=True), Faults(fails_at=0)])
 def test_an_answer_without_an_end_is_an_error(opened, edit, monkeypatch, faults):
     engine, _ = opened()
     monkeypatch.setattr(VLLM, "faults", faults)

@@ -104,7 +104,10 @@ class NnsightEngine(Engine):
         """An answer for each prompt, or why there is none."""
         pairs = zip(prompts, requests, strict=True)
         tasks = [Task(n, len(ids), self._blocks, asked) for n, (ids, asked) in enumerate(pairs)]
-        reports = {report[ROW]: report for report in self._reports(prompts, tasks)}
+        try:
+            reports = {report[ROW]: report for report in self._reports(prompts, tasks)}
+        except RuntimeError as error:  # behind the first line are frames of nnsight's own
+            raise RuntimeError(str(error).partition("\n")[0]) from error
         return [_answer(reports.get(task.row), task) for task in tasks]
 
     def _reports(self, prompts: Sequence[Ids], tasks: Sequence[Task]) -> Iterable[dict[str, Any]]:
