@@ -1,24 +1,31 @@
-"""What an engine must do before anything is read from it: shown on one prompt when it is opened."""
+"""What an engine must show, when it is opened, before anything is read from it."""
+
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
+from refusal_lens.engines.engine_model import EngineModel
 from refusal_lens.engines.failures import EngineError
-from refusal_lens.engines.vllm_model import VllmModel
-from refusal_lens.interventions import Ablate, Add
+from refusal_lens.interventions import Ablate, Add, Only, ResidualMap
 from refusal_lens.sites import Site
 
 _PROBE = "Why do tides come twice in a day?"
+_OTHER = "Name three rivers."
 _TOLERANCE = 0.05  # of the length of what was added; bfloat16 rounds to 0.004 of the stream
+_TOLERANCE_OF_LOGITS = 0.2  # of the distance between the two prompts'
 
 
-def check_engine(model: VllmModel) -> None:
-    """Read a prompt at every layer, add to one of them, ablate at another.
+def check_engine(model: EngineModel) -> None:
+    """Read a prompt at every layer, add to one of them, ablate at another, replace the last.
 
     Below an addition nothing may change, at it the stream must move by what was added, above it
-    the change must go on; after an ablation nothing may be left along the direction.
+    the change must go on; after an ablation nothing may be left along the direction. What is read
+    behind the last block must be all that decides the logits: put in place of another prompt's, it
+    must give its own logits.
 
     Raises:
         EngineError: the engine does otherwise, so that no number of it would mean anything.
@@ -49,12 +56,44 @@ def check_engine(model: VllmModel) -> None:
         left = float(_read(model, sites)[layer] @ direction.vector) / length
     if abs(left) > _TOLERANCE:
         raise _broken(f"what is ablated behind block {layer} is still there", model)
+    _check_logits(model, plain[-1], sites[-1])
 
 
-def _read(model: VllmModel, sites: list[Site]) -> Float[Tensor, "site d_model"]:
+def _check_logits(model: EngineModel, last: Float[Tensor, " d_model"], site: Site) -> None:
+    own, others = model.logits([_PROBE, _OTHER])
+    with model.editing(Only(_Put(last, site), "prompt", (-1,))):
+        (put,) = model.logits([_OTHER])
+    if float((put - own).norm()) > _TOLERANCE_OF_LOGITS * float((others - own).norm()):
+        raise _broken(f"what is read at {site} does not decide the logits", model)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Put(ResidualMap):
+    """One stream in place of every other."""
+
+    stream: Float[Tensor, " d_model"]
+    site: Site
+
+    @property
+    def repeatable(self) -> bool:
+        return True
+
+    @property
+    def width(self) -> int:
+        return len(self.stream)
+
+    def sites(self, n_layers: int) -> tuple[Site, ...]:
+        return (self.site,)
+
+    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return self.stream.to(resid).expand_as(resid)
+
+
+def _read(model: EngineModel, sites: list[Site]) -> Float[Tensor, "site d_model"]:
     return model.residuals([_PROBE], sites=sites).tensor[0, 0]
 
 
-def _broken(what: str, model: VllmModel) -> EngineError:
-    versions = ", ".join(f"{k} {v}" for k, v in model.served.interface.versions.items())
+def _broken(what: str, model: EngineModel) -> EngineError:
+    versions = ", ".join(f"{k} {v}" for k, v in model.engine.opened.versions.items())
     return EngineError({"the check on opening": f"{what} ({versions})"}, of=1)

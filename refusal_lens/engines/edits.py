@@ -1,13 +1,11 @@
-"""The edits that are on, as hooks of an engine's layers."""
+"""The edits that are on, as what an engine does at its layers."""
 
-from collections.abc import Generator, Sequence, Set
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
-from refusal_lens.engines.interface import Counts, Interface
-from refusal_lens.engines.on_worker import ActOn, CountTokens
-from refusal_lens.engines.places import EMBEDDING, place_of
+from refusal_lens.engines.interface import Act
+from refusal_lens.engines.places import place_of
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit, Part, check_sites, double_actions, refuse_double
 
@@ -16,8 +14,8 @@ from refusal_lens.interventions import Edit, Part, check_sites, double_actions, 
 class EngineEdits:
     """Checks edits as they are put on, and gives what they are for each prompt of a call."""
 
-    def __init__(self, interface: Interface, n_layers: int, d_model: int) -> None:
-        self._interface, self._n_layers, self._d_model = interface, n_layers, d_model
+    def __init__(self, n_layers: int, d_model: int) -> None:
+        self._n_layers, self._d_model = n_layers, d_model
         self._edits: list[Edit] = []
         self.parts: list[Part] = []
 
@@ -67,44 +65,20 @@ class EngineEdits:
                         f"{names[row]}, which has {n} tokens with its template; choose a later one"
                     )
 
-    def of(self, row: int, n_prompt: int, read: Set[int]) -> "Acting":
-        """What acts on the prompt at place `row`, of `n_prompt` tokens, with `read` places counted.
+    def of(self, row: int) -> tuple[Act, ...]:
+        """What acts on the prompt at place `row`, in order.
 
         At one vector `resid_post[l]` comes before `resid_pre[l + 1]`, as in a `LensModel`; where
         they share a name, edits act in the order in which they were put on.
         """
-        parts = [part for part in self.parts if part.rows is None or row in part.rows]
-        hooks: list[Any] = []
-        places: set[int] = set()
+        acts: list[Act] = []
         for point in ("resid_post", "resid_pre"):
-            for part in parts:
+            for part in self.parts:
                 sites = check_sites(part.edit, self._n_layers)
-                at = {place_of(site, "written") for site in sites if site.point == point}
-                hooks += self._hooks(ActOn(part, n_prompt), at)
-                places |= at
-        counts: dict[int, tuple[int, ...]] = {}
-        for hook in self._hooks(CountTokens(), places | read):
-            counts[len(hooks)] = tuple(hook.layer_indices)
-            hooks.append(hook)
-        return Acting(tuple(hooks), counts)
-
-    def _hooks(self, function: Any, places: Set[int]) -> list[Any]:
-        """Hooks that call a function at these places: one before block 0, one behind blocks."""
-        hooks: list[Any] = []
-        if EMBEDDING in places:
-            hooks.append(self._interface.hook(fn=function, layer_indices=[0], pre=True))
-        if blocks := sorted(places - {EMBEDDING}):
-            hooks.append(self._interface.hook(fn=function, layer_indices=blocks))
-        return hooks
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Acting:
-    """The hooks of one prompt; the last of them count on how many tokens those before have run."""
-
-    hooks: tuple[Any, ...]
-    counts: Counts
+                places = sorted(place_of(site, "written") for site in sites if site.point == point)
+                if places and (part.rows is None or row in part.rows):
+                    acts.append(Act(part, tuple(dict.fromkeys(places))))
+        return tuple(acts)
 
 
 def _check(part: Part, n_layers: int, d_model: int) -> None:

@@ -1,68 +1,36 @@
-"""The interface of vLLM and of its plugin vllm-lens that is used here, and nothing beyond it.
+"""What `EngineModel` asks of an engine: an engine is one small package that does this."""
 
-vllm-lens (UK AI Security Institute, https://github.com/UKGovernmentBEIS/vllm-lens) hooks the
-decoder layers of vLLM's workers. What is asked of a layer goes in with a request, under these keys
-of `SamplingParams.extra_args`:
-
-    output_residual_stream    [layer, ...]: return the OUTPUT of these layers, at every token
-    apply_hooks               [Hook, ...]: functions of a layer's output or, with `pre`, its input
-    skip_reading_prefix_cache compute every token anew
-
-Written from the source of vllm-lens 1.3.0, which requires vllm 0.30.0. Its steering vectors are not
-used: their position_indices count from the first token of each forward pass instead of from that of
-the sequence, so that chunks of a prompt and new tokens are taken for its beginning.
-"""
-
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, final
+from typing import final
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from refusal_lens.errors import InputError, reason_of
-
-Counts = Mapping[int, tuple[int, ...]]
-"""Hooks that count tokens, by their place in a request, with the layers at which they do."""
-
-
-@final
-@dataclass(frozen=True)
-class Interface:
-    """The three names of the two packages, and their versions."""
-
-    llm: Any
-    sampling_params: Any
-    hook: Any
-    versions: Mapping[str, str]
+from refusal_lens.interventions import Part
+from refusal_lens.model.batch import Ids
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Served:
-    """A model that vLLM has loaded, with its sizes.
+class Act:
+    """A map of the residual stream with the places at which it acts (`places.py`)."""
 
-    `spread` says over how many devices, for the provenance; `surplus` is how many tokens behind
-    the last one a pass that was already under way may compute.
-    """
-
-    interface: Interface
-    llm: Any
-    n_layers: int
-    d_model: int
-    n_ctx: int
-    dtype: torch.dtype
-    spread: str
-    surplus: int
+    part: Part
+    places: tuple[int, ...]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked for one prompt; becomes one `SamplingParams`.
+    """What is asked for a prompt, beside its tokens.
 
-    `most` is the number of new tokens. `layers` are those whose outputs come back. The hooks that
-    `counts` names report on how many tokens they have run.
+    `most` is the number of new tokens, `stops` are those that end an answer. The stream comes back
+    from the places in `reads`, at `offsets` from the end of the prompt. Of several `acts` at one
+    place, the first in the list is the first to act. Where several prompts share one request,
+    nothing in it depends on which of them it is, nor on its length.
     """
 
     most: int = 1
@@ -71,41 +39,57 @@ class Request:
     seed: int | None = None
     stops: tuple[int, ...] = ()
     logits: bool = False
-    layers: tuple[int, ...] = ()
-    hooks: tuple[Any, ...] = ()
-    counts: Counts = field(default_factory=dict[int, tuple[int, ...]])
-
-    def params(self, interface: Interface) -> Any:
-        """A new `SamplingParams`: vllm-lens takes the edits out of the one it is given."""
-        extra: dict[str, Any] = {"skip_reading_prefix_cache": True}
-        if self.layers:
-            extra["output_residual_stream"] = list(self.layers)
-        if self.hooks:
-            extra["apply_hooks"] = list(self.hooks)
-        return interface.sampling_params(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-            max_tokens=self.most,
-            stop_token_ids=list(self.stops),
-            logprobs=-1 if self.logits else None,
-            detokenize=False,
-            extra_args=extra,
-        )
+    reads: tuple[int, ...] = ()
+    offsets: tuple[int, ...] = ()
+    acts: tuple[Act, ...] = ()
 
 
-def import_vllm_lens() -> Interface:
-    """vLLM and vllm-lens, imported when they are first needed.
+@final
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What an engine did for one prompt.
 
-    Raises:
-        InputError: one of them is not installed, or can't be imported.
+    `tokens` may go on behind the first that ends an answer. `streams` holds the stream of the
+    prompt, as it is after edits, by place; `logits` those of all tokens at the first new one.
     """
-    try:
-        vllm, lens = import_module("vllm"), import_module("vllm_lens")
-        versions = {"vllm": str(vllm.__version__), "vllm_lens": str(lens.__version__)}
-        return Interface(vllm.LLM, vllm.SamplingParams, lens.Hook, versions)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"the vLLM engine needs vLLM and its plugin vllm-lens ({reason_of(error)}); install "
-            f"them with pip install 'refusal-lens[vllm]', under Python 3.12 or newer"
-        ) from None
+
+    tokens: Ids = ()
+    streams: Mapping[int, Float[Tensor, "offset d_model"]] = field(
+        default_factory=dict[int, Tensor]
+    )
+    logits: Float[Tensor, " d_vocab"] | None = None
+
+
+class RequestFailed(Exception):
+    """Why one prompt has no answer."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What is known of a model that an engine has loaded.
+
+    `spread` says on what it runs and over how many devices, for the provenance.
+    """
+
+    versions: Mapping[str, str]
+    n_layers: int
+    d_model: int
+    n_ctx: int
+    dtype: torch.dtype
+    spread: str
+
+
+class Engine(ABC):
+    """An engine with a model loaded."""
+
+    @property
+    @abstractmethod
+    def opened(self) -> Opened:
+        """Sizes, versions and devices."""
+
+    @abstractmethod
+    def run(
+        self, prompts: Sequence[Ids], requests: Sequence[Request]
+    ) -> Sequence[Answer | RequestFailed]:
+        """An answer for each prompt, or why there is none; raises what ends the engine's call."""

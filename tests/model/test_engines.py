@@ -1,21 +1,17 @@
-"""A model on the vLLM engine gives what a `LensModel` of the same weights gives.
+"""A model on an engine gives what a `LensModel` of the same weights gives.
 
-Against a fake of the interface (`support/fake_vllm.py`), on the CPU: no test here has seen vLLM.
+Against fakes of the engines' interfaces (`support/engines.py`), on the CPU: no test here has seen
+vLLM. What holds of one engine alone is in `test_vllm_lens.py` and `test_nnsight.py`.
 """
 
-import logging
-import pickle
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
-from support import fake_vllm
-from support.fake_vllm import LLM, Faults
+from support.engines import PROMPTS, SHORT
 
 from refusal_lens.directions import fit_mean_difference
-from refusal_lens.engines import EngineError, VllmModel, load_vllm
-from refusal_lens.engines.on_worker import ActOn, CountTokens, KeepStream
+from refusal_lens.engines import EngineError
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import evaluate
 from refusal_lens.interventions import (
@@ -32,41 +28,16 @@ from refusal_lens.interventions import (
     When,
 )
 from refusal_lens.judges import make_judge
-from refusal_lens.model import Decoding, LensModel, TransferWarning
+from refusal_lens.model import Decoding, TransferWarning
 from refusal_lens.sites import Site, block_inputs
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
-PROMPTS = ["Why?", "How does a very long question about tides end?", "Name two", "Go on, then"]
-SHORT = Decoding(max_new_tokens=10)
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM and vllm-lens are the fake, whole again for every test."""
-    for name, module in fake_vllm.modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(LLM, "faults", Faults())
-    monkeypatch.setattr(LLM, "opened", [])
-
-
-@pytest.fixture
-def opened(tiny_folders, load_tiny) -> Callable[..., tuple[VllmModel, LensModel]]:
-    """The same weights on the engine and as a `LensModel`."""
-
-    def both(name: str = "llama", **options) -> tuple[VllmModel, LensModel]:
-        return load_vllm(tiny_folders[name], dtype="float32", **options), load_tiny(name)
-
-    return both
 
 
 @pytest.fixture
 def direction(tiny_llama, three_categories):
     stats = tiny_llama.residual_stats(three_categories)
     return fit_mean_difference(stats).at("red", layer=1)
-
-
-def fake_of(model: VllmModel) -> LLM:
-    return model.served.llm
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma2", "mistral"])
@@ -79,16 +50,6 @@ def test_the_stream_is_that_of_a_lens_model(opened, name):
     assert (here.sites, here.offsets, here.ids) == (there.sites, there.offsets, there.ids)
     torch.testing.assert_close(here.tensor, there.tensor, **CLOSE)
     assert engine.tokens("Why?") == lens.tokens("Why?")
-
-
-def test_the_output_of_layer_l_is_the_input_of_block_l_plus_1(opened):
-    engine, lens = opened()
-    fake_of(engine).calls.clear()
-    middle = engine.residuals(PROMPTS, sites=[Site(2)]).tensor
-    ((_, params),) = fake_of(engine).calls
-    assert params.extra_args["output_residual_stream"] == [1]
-    before = lens.residuals(PROMPTS, sites=[Site(1)]).tensor
-    assert float((middle - before).norm()) > 0.1 * float(before.norm())
 
 
 def test_statistics_and_directions_are_those_of_a_lens_model(opened, three_categories):
@@ -112,8 +73,7 @@ def test_the_digest_is_that_of_load_model(opened, name):
     engine, lens = opened(name)
     made = engine.provenance()
     assert made.model_digest == lens.digest
-    assert made.versions["vllm_lens"] == "1.3.0" and made.versions["vllm"] == "0.30.0"
-    assert made.device == "vLLM, 1 x 1 devices (tensor x pipeline parallel)"
+    assert made.device.startswith("vLLM")
 
 
 def test_logits_are_those_of_a_lens_model(opened, direction):
@@ -190,25 +150,6 @@ def test_answers_depend_on_the_prompt_alone(opened):
     assert engine.generate(PROMPTS[2:3], SHORT) == turned[1:2]
 
 
-def test_samples_have_a_seed_for_each_prompt(opened):
-    engine, _ = opened()
-    hot = Decoding(max_new_tokens=8, temperature=1.0, seed=3)
-    answers = engine.generate_ids(["Why?", "Why?"], hot)
-    assert answers[0] != answers[1] and answers == engine.generate_ids(["Why?", "Why?"], hot)
-    _, params = fake_of(engine).calls[-1]
-    assert [p.seed for p in params] == [3_000_009, 3_000_010]
-
-
-def test_the_template_is_applied_once_and_ids_are_sent(opened):
-    engine, lens = opened()
-    engine.generate(PROMPTS, SHORT)
-    prompts, params = fake_of(engine).calls[-1]
-    assert prompts == [{"prompt_token_ids": list(ids)} for ids in lens.ids(PROMPTS)]
-    assert params.stop_token_ids == [257] and params.detokenize is False
-    options = fake_of(engine).options
-    assert options["enable_prefix_caching"] is False and params.skip_reading_prefix_cache
-
-
 def test_answers_are_judged_as_those_of_a_lens_model(opened, direction, three_categories):
     engine, lens = opened()
     prompts, judge = three_categories.first(1), make_judge("substring")
@@ -232,15 +173,15 @@ def refused(d):
     }
 
 
-def test_what_the_engine_can_not_do_is_one_line(opened, direction):
+def test_what_the_engine_can_not_do_is_one_line(opened, direction, tested):
     engine, _ = opened()
-    before = len(fake_of(engine).calls)
+    before = len(tested.of(engine).calls)
     for text, edit in refused(direction).items():
         with pytest.raises(InputError) as raised, engine.editing(edit):
             pass
         assert text in str(raised.value) and "\n" not in str(raised.value)
         assert engine.edits_text == "none" and not engine._edits.parts
-    assert len(fake_of(engine).calls) == before
+    assert len(tested.of(engine).calls) == before
 
 
 @pytest.mark.parametrize("site", ["attn_out[1]", "mlp_out[0]", "resid_mid[2]"])
@@ -258,7 +199,7 @@ def test_one_vector_has_one_name_while_it_is_edited(opened, direction):
         engine.residuals(PROMPTS, sites=[Site(2)])
 
 
-def test_wrong_calls_are_one_line(opened, direction, tiny_folders):
+def test_wrong_calls_are_one_line(opened, direction, tested, tiny_folders):
     engine, lens = opened(options={"max_model_len": 80})
     with pytest.raises(InputError, match="PerRow holds 2 edits, this call has 4"):  # noqa: SIM117
         with engine.editing(PerRow((Add(direction, alpha=1.0), None))):
@@ -271,9 +212,9 @@ def test_wrong_calls_are_one_line(opened, direction, tiny_folders):
     with pytest.raises(InputError, match="no prompt"):
         engine.generate([])
     with pytest.raises(InputError, match="option 'enable_prefix_caching'"):
-        load_vllm(tiny_folders["llama"], options={"enable_prefix_caching": True})
-    with pytest.raises(InputError, match="pipeline_parallel is 0"):
-        load_vllm(tiny_folders["llama"], pipeline_parallel=0)
+        tested.load(tiny_folders["llama"], options={"enable_prefix_caching": True})
+    with pytest.raises(InputError, match="tensor_parallel is 0"):
+        tested.load(tiny_folders["llama"], tensor_parallel=0)
 
 
 def test_a_direction_of_another_model_brings_a_warning(opened, direction):
@@ -282,14 +223,16 @@ def test_a_direction_of_another_model_brings_a_warning(opened, direction):
         pass
 
 
-def test_a_failed_request_is_named_and_the_others_are_kept(opened, three_categories, monkeypatch):
+def test_a_failed_request_is_named_and_the_others_are_kept(
+    opened, three_categories, tested, monkeypatch
+):
     engine, lens = opened()
     prompts = three_categories.first(2)
-    monkeypatch.setattr(LLM, "faults", Faults(aborted=(1, 4)))
+    monkeypatch.setattr(tested.fake, "faults", tested.faults(aborted=(1, 4)))
     with pytest.raises(EngineError) as raised:
         engine.generate_ids(prompts, SHORT)
     error, ids = raised.value, prompts.ids
-    assert [*error.failed.values()] == ["the engine ended the request with 'abort'"] * 2
+    assert [*error.failed.values()] == [tested.aborted] * 2
     for name, row in zip(error.failed, (1, 4), strict=True):
         assert repr(ids[row]) in name and repr(ids[row]) in str(error)
     left = [row for row in range(len(prompts)) if row not in (1, 4)]
@@ -301,9 +244,9 @@ def test_a_failed_request_is_named_and_the_others_are_kept(opened, three_categor
             read(prompts)
 
 
-def test_a_request_that_stops_a_portion_takes_no_other_with_it(opened, monkeypatch):
+def test_a_request_that_stops_a_portion_takes_no_other_with_it(opened, tested, monkeypatch):
     engine, lens = opened()
-    monkeypatch.setattr(LLM, "faults", Faults(longest=40))
+    monkeypatch.setattr(tested.fake, "faults", tested.faults(longest=40))
     with pytest.raises(EngineError) as raised:
         engine.residuals(PROMPTS)
     (name,) = raised.value.failed
@@ -313,57 +256,33 @@ def test_a_request_that_stops_a_portion_takes_no_other_with_it(opened, monkeypat
         torch.testing.assert_close(resid, there[row], **CLOSE)
 
 
-BROKEN = {
-    "the engine stopped (CUDA error)": Faults(stops="CUDA error"),
-    "that are not the": Faults(adds_token=True),
-    "returned a residual stream of shape": Faults(loses_tokens=True),
-    "showed the input of block 0 at 0 of": Faults(no_pre_hooks=True),
-    "it preempted the request": Faults(preempts=True),
-    "the engine stopped (stack expects each tensor": Faults(fails_at=1),
-}
+def test_the_packages_are_named_where_they_are_missing(tested, tiny_folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, tested.missing, None)
+    with pytest.raises(InputError, match=tested.extra):
+        tested.load(tiny_folders["llama"])
 
 
-@pytest.mark.parametrize("text", BROKEN)
-def test_what_an_engine_leaves_out_is_an_error(opened, monkeypatch, caplog, text):
+@pytest.mark.parametrize("text", ["the engine stopped (CUDA error)", "of the templated prompt"])
+def test_what_goes_wrong_in_every_request_names_each(opened, tested, monkeypatch, text):
     engine, _ = opened()
-    monkeypatch.setattr(LLM, "faults", BROKEN[text])
-    with caplog.at_level(logging.ERROR), pytest.raises(EngineError) as raised:
+    faults = {"stops": "CUDA error"} if "CUDA" in text else {"adds_token": True}
+    monkeypatch.setattr(tested.fake, "faults", tested.faults(**faults))
+    with pytest.raises(EngineError) as raised:
         engine.residuals(PROMPTS)
     assert text in str(raised.value) and len(raised.value.failed) == len(PROMPTS)
 
 
-@pytest.mark.parametrize("edit", ["add", "ablate between blocks"])
-def test_an_edit_that_failed_without_a_word_is_an_error(opened, direction, monkeypatch, edit):
+def test_a_preempted_request_is_an_error_where_an_edit_counts_tokens(
+    opened, direction, tested, monkeypatch
+):
     engine, _ = opened()
-    monkeypatch.setattr(LLM, "faults", Faults(fails_at=0))
-    engine.generate(PROMPTS, SHORT)  # without an edit nothing depends on the hooks
-    with engine.editing(EDITS[edit](direction)), pytest.raises(EngineError) as raised:
+    monkeypatch.setattr(tested.fake, "faults", tested.faults(preempts=True))
+    with engine.editing(Add(direction, strength=1.0)), pytest.raises(EngineError) as raised:
         engine.generate(PROMPTS, SHORT)
-    assert "the hooks of layer 0 ran on 7 of" in str(raised.value)
+    assert "it preempted the request" in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "faults, text",
-    [
-        (Faults(ignores_edits=True), "does not show there"),
-        (Faults(shows_inputs=True), "does not show there"),
-        (Faults(fails_at=1), "the engine stopped"),
-    ],
-)
-def test_an_engine_that_acts_otherwise_is_not_opened(tiny_folders, monkeypatch, faults, text):
-    monkeypatch.setattr(LLM, "faults", faults)
-    with pytest.raises(EngineError, match=text):
-        load_vllm(tiny_folders["llama"])
-
-
-def test_the_packages_are_named_where_they_are_missing(tiny_folders, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vllm_lens", None)
-    with pytest.raises(InputError, match=r"vllm-lens .*pip install 'refusal-lens\[vllm\]'"):
-        load_vllm(tiny_folders["llama"])
-
-
-def test_functions_for_workers_are_sent_by_reference(direction):
-    (part,) = Add(direction, alpha=1.0).parts()
-    for function in (KeepStream(), CountTokens(), ActOn(part, n_prompt=3)):
-        again = pickle.loads(pickle.dumps(function))
-        assert type(again) is type(function)
+def test_an_engine_that_ignores_edits_is_not_opened(tested, tiny_folders, monkeypatch):
+    monkeypatch.setattr(tested.fake, "faults", tested.faults(ignores_edits=True))
+    with pytest.raises(EngineError, match="does not show there"):
+        tested.load(tiny_folders["llama"])

@@ -1,20 +1,19 @@
-"""`VllmModel`: a chat model that vLLM serves, with the surface of `LensModel`."""
+"""`EngineModel`: a chat model that an engine serves, with the surface of `LensModel`."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, TypeVar, final
+from typing import Final, TypeVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.arguments import several
-from refusal_lens.engines.calls import Call, logits_of, streams_of, tokens_of
+from refusal_lens.engines.calls import Call
 from refusal_lens.engines.edits import EngineEdits
-from refusal_lens.engines.interface import Request, Served
-from refusal_lens.engines.on_worker import KeepStream
-from refusal_lens.engines.places import EMBEDDING, check_seen, places_read
+from refusal_lens.engines.interface import Answer, Engine, Request
+from refusal_lens.engines.places import check_seen, places_read
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit
 from refusal_lens.model.batch import Ids
@@ -38,17 +37,18 @@ _AT_ONCE: Final = 512  # prompts of one call to the engine, which batches them b
 
 
 @final
-class VllmModel:
-    """A chat model on vLLM, read and edited between its blocks. Made by `load_vllm`.
+class EngineModel:
+    """A chat model on an engine, read and edited between its blocks.
 
-    Methods that `LensModel` has, too, take the same arguments and give the same results, up to the
-    rounding of vLLM's kernels; docs/engines.md says which sites and edits there are. A request
-    that fails ends the call with `EngineError`, which names the prompt and holds the other results.
+    Made by `load_vllm` or `load_nnsight`. Methods that `LensModel` has, too, take the same
+    arguments and give the same results, up to the rounding of vLLM's kernels; docs/engines.md says
+    which sites and edits there are. A request that fails ends the call with `EngineError`, which
+    names the prompt and holds the other results.
     """
 
     def __init__(
         self,
-        served: Served,
+        engine: Engine,
         chat: ChatTemplate,
         *,
         name: str,
@@ -56,30 +56,30 @@ class VllmModel:
         stops: frozenset[int],
         batch_size: int,
     ) -> None:
-        self.served = served
+        self.engine = engine
         self.chat = chat
         self.name = name
         self.digest = digest
         self._stops = tuple(sorted(stops))
         self._batch_size = batch_size
-        self._edits = EngineEdits(served.interface, served.n_layers, served.d_model)
+        self._edits = EngineEdits(self.n_layers, self.d_model)
 
     def __repr__(self) -> str:
-        s = self.served
+        opened = self.engine.opened
         return (
-            f"VllmModel({self.name}, {s.n_layers} layers, d_model {s.d_model}, {s.dtype}, "
-            f"{s.spread}, edits: {self.edits_text})"
+            f"EngineModel({self.name}, {self.n_layers} layers, d_model {self.d_model}, "
+            f"{opened.dtype}, {opened.spread}, edits: {self.edits_text})"
         )
 
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return self.served.n_layers
+        return self.engine.opened.n_layers
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return self.served.d_model
+        return self.engine.opened.d_model
 
     @property
     def edits_text(self) -> str:
@@ -89,10 +89,10 @@ class VllmModel:
     def provenance(self, prompts: PromptSet | None = None, seed: int | None = None) -> Provenance:
         """What is needed to make a number of this model again, edits and engine included."""
         digest = "none" if prompts is None else prompts.digest
-        served = self.served
+        opened = self.engine.opened
         model, chat = (self.name, self.digest), (self.chat.digest, self.chat.prefix_text)
-        where = (dtype_name(served.dtype), served.spread)
-        versions = installed_versions() | dict(served.interface.versions)
+        where = (dtype_name(opened.dtype), opened.spread)
+        versions = installed_versions() | dict(opened.versions)
         return Provenance(*model, *chat, digest, *where, seed, self.edits_text, versions)
 
     def tokens(self, prompt: Prompt | str) -> list[tuple[int, str]]:
@@ -108,11 +108,11 @@ class VllmModel:
                 engine takes.
         """
         names, ids = self.chat.tokenised(prompts)
-        check_prompt_lengths(names, ids, self.served.n_ctx)
+        check_prompt_lengths(names, ids, self.engine.opened.n_ctx)
         return ids
 
     @contextmanager
-    def editing(self, *edits: Edit, transfer: bool = False) -> Generator["VllmModel"]:
+    def editing(self, *edits: Edit, transfer: bool = False) -> Generator["EngineModel"]:
         """Send edits with every request until the context ends, as `LensModel.editing`.
 
         Raises:
@@ -175,9 +175,9 @@ class VllmModel:
     ) -> Float[Tensor, "prompt d_vocab"]:
         """Logits at the last token of each templated prompt, before any sampling rule.
 
-        vLLM gives them one number at a time: slow for many prompts.
+        vllm-lens gives them one number at a time: slow for many prompts.
         """
-        return torch.stack(self._asked(prompts, Request(logits=True), logits_of, progress))
+        return torch.stack(self._asked(prompts, Request(logits=True), _logits, progress))
 
     def generate(
         self, prompts: Prompts, decoding: Decoding = GREEDY, *, progress: Progress = NO_PROGRESS
@@ -192,8 +192,8 @@ class VllmModel:
     ) -> list[Ids]:
         """Token ids of the answer to each prompt, without the token that ended it.
 
-        Samples are vLLM's, each with a seed of its own: not those that a `LensModel` draws. The
-        engine keeps keys and values whatever `decoding.use_cache` says; answers are the same.
+        Samples are the engine's, each with a seed of its own: not those that a `LensModel` draws.
+        It keeps keys and values whatever `decoding.use_cache` says; answers are the same.
 
         Raises:
             InputError: as `ids`; or a prompt and its new tokens are longer than the engine takes.
@@ -206,16 +206,21 @@ class VllmModel:
             seed=decoding.seed if decoding.temperature else None,
             stops=self._stops,
         )
-        return self._asked(prompts, request, tokens_of, progress)
+        return self._asked(prompts, request, self._answered, progress)
+
+    def _answered(self, answer: Answer) -> Ids:
+        """The new tokens, without the one that ended the answer."""
+        ends = [i for i, token in enumerate(answer.tokens) if token in self._stops]
+        return answer.tokens[: ends[0]] if ends else answer.tokens
 
     def _tokenised(self, prompts: Prompts, most: int) -> tuple[tuple[str, ...], list[Ids]]:
         """What an error calls each prompt, and its ids, with room for `most` new tokens."""
         names, ids = self.chat.tokenised(prompts)
-        check_prompt_lengths(names, ids, self.served.n_ctx)
+        check_prompt_lengths(names, ids, self.engine.opened.n_ctx)
         made_of = f"with its template and {most} new ones"
         remedy = "ask for fewer new ones, or leave it out"
         lengths = [len(row) + most for row in ids]
-        check_lengths(names, lengths, self.served.n_ctx, made_of=made_of, remedy=remedy)
+        check_lengths(names, lengths, self.engine.opened.n_ctx, made_of=made_of, remedy=remedy)
         self._edits.check_prompts([len(row) for row in ids], names)
         return names, ids
 
@@ -226,18 +231,11 @@ class VllmModel:
         check_seen(asked, self._edits.parts, self.n_layers)
         return asked, places
 
-    def _edited(self, request: Request, row: int, ids: Ids) -> Request:
-        """A request with the edits of one prompt, before the hooks that it has of its own."""
-        read = {*request.layers, *([0] if request.hooks else [])}  # its own hook keeps embeddings
-        acting = self._edits.of(row, len(ids), read)
-        hooks = (*acting.hooks, *request.hooks)
-        return replace(request, hooks=hooks, counts=acting.counts)
-
-    def _requests(self, request: Request, ids: Sequence[Ids]) -> list[Request]:
-        """The request for each prompt; one and the same where nothing tells prompts apart."""
+    def _requests(self, request: Request, n: int) -> list[Request]:
+        """The request for each of `n` prompts; one and the same where nothing tells them apart."""
         if self._edits.alike and request.seed is None:
-            return [self._edited(request, 0, ids[0])] * len(ids)
-        edited = [self._edited(request, row, x) for row, x in enumerate(ids)]
+            return [replace(request, acts=self._edits.of(0))] * n
+        edited = [replace(request, acts=self._edits.of(row)) for row in range(n)]
         if request.seed is None:
             return edited
         first = request.seed * 1_000_003
@@ -247,12 +245,12 @@ class VllmModel:
         self,
         prompts: Prompts,
         request: Request,
-        take: Callable[[Any, Request, Ids], T],
+        take: Callable[[Answer], T],
         progress: Progress,
     ) -> list[T]:
         """What `take` makes of the output for each prompt."""
         names, ids = self._tokenised(prompts, request.most)
-        requests, call = self._requests(request, ids), Call(self.served, names, ids)
+        requests, call = self._requests(request, len(ids)), Call(self.engine, names, ids)
         taken: dict[int, T] = {}
         for start in range(0, len(ids), _AT_ONCE):
             rows = range(start, min(start + _AT_ONCE, len(ids)))
@@ -268,10 +266,7 @@ class VllmModel:
         offsets: Sequence[int],
         units: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Call, Iterator[dict[int, Float[Tensor, "offset site d_model"]]]]:
-        """A call, and portion by portion the residuals of prompts, without those that failed.
-
-        vLLM returns the whole prompt's stream at the layers that are asked for.
-        """
+        """A call, and portion by portion the residuals of prompts, without those that failed."""
         names, ids = self._tokenised(prompts, 1)  # vLLM makes one new token at least
         for name, row in zip(names, ids, strict=True):
             if -min(offsets, default=-1) > len(row):
@@ -279,14 +274,11 @@ class VllmModel:
                     f"offset {min(offsets)} reaches before the beginning of {name}, which has "
                     f"{len(row)} tokens with its template; read nearer to the end"
                 )
-        layers = tuple(sorted({place for place in places if place != EMBEDDING}))
-        keep = self.served.interface.hook(fn=KeepStream(), layer_indices=[0], pre=True)
-        request = Request(layers=layers, hooks=(keep,) if EMBEDDING in places else ())
-        requests, call = self._requests(request, ids), Call(self.served, names, ids)
+        request = Request(reads=tuple(sorted(set(places))), offsets=tuple(offsets))
+        requests, call = self._requests(request, len(ids)), Call(self.engine, names, ids)
 
-        def read(output: Any, asked: Request, row: Ids) -> Float[Tensor, "offset site d_model"]:
-            streams = streams_of(output, asked, len(row), embeddings=EMBEDDING in places)
-            return torch.stack([streams[p][list(offsets)].float() for p in places], dim=1)
+        def read(answer: Answer) -> Float[Tensor, "offset site d_model"]:
+            return torch.stack([answer.streams[place].float() for place in places], dim=1)
 
         def portions() -> Iterator[dict[int, Float[Tensor, "offset site d_model"]]]:
             for rows in _portions(units or [[row] for row in range(len(ids))], self._batch_size):
@@ -305,3 +297,8 @@ def _portions(units: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
         rows.extend(unit)
     if rows:
         yield rows
+
+
+def _logits(answer: Answer) -> Float[Tensor, " d_vocab"]:
+    assert answer.logits is not None
+    return answer.logits

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.engines.acting import acted
 from refusal_lens.interventions import Part
 
 KEPT: Final = "stream"
@@ -51,13 +52,6 @@ class ActOn:
 
     A hook is not told where in the sequence its tokens are: it counts them. `n_prompt` is the
     length of the templated prompt.
-
-    >>> import torch
-    >>> from types import SimpleNamespace
-    >>> (part,) = rl.Only(rl.Ablate(direction), "prompt", (-1,)).parts()
-    >>> ctx, act = SimpleNamespace(saved={}, layer_idx=1), ActOn(part, n_prompt=3)
-    >>> [bool((act(ctx, torch.ones(2, 32)) != 1).any(1)[i]) for i in (0, 1)]  # positions 0 and 1
-    [False, False]
     """
 
     part: Part
@@ -67,22 +61,7 @@ class ActOn:
         self, ctx: Any, hidden: Float[Tensor, "pos d_model"]
     ) -> Float[Tensor, "pos d_model"]:
         """The edited stream; as it was on other tokens."""
-        first = _count(ctx, hidden)
-        if self.part.phase == "all" and self.part.offsets is None:
-            return self.part.edit(hidden)
-        place = torch.arange(first, first + len(hidden)) - self.n_prompt
-        return torch.where(
-            self._reach(place).to(hidden.device)[:, None], self.part.edit(hidden), hidden
-        )
-
-    def _reach(self, place: Tensor) -> Bool[Tensor, " pos"]:
-        """The tokens on which it acts, counted from the end of the prompt: 0 is the first new."""
-        prompt, generated = place < 0, place >= 0
-        if self.part.offsets is not None:
-            prompt = torch.isin(place, torch.tensor(self.part.offsets))
-        if self.part.phase == "prompt":
-            return prompt
-        return generated if self.part.phase == "generated" else prompt | generated
+        return acted(self.part, hidden, _count(ctx, hidden) - self.n_prompt)
 
 
 def _count(ctx: Any, hidden: Tensor) -> int:

@@ -1,0 +1,1 @@
+"""vLLM as nnsight traces it."""

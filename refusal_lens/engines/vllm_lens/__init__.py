@@ -1,0 +1,1 @@
+"""vLLM with its plugin vllm-lens."""
