@@ -116,7 +116,9 @@ class BridgeBackend:
     def joins(self, cache: Any) -> bool:
         """See `Backend.joins`."""
         layers = getattr(cache, "layers", [])
-        return bool(layers) and {*map(type, layers)} <= _REPLACING
+        return bool(layers) and all(
+            type(layer) in _REPLACING and layer.keys is not None for layer in layers
+        )
 
     def join_caches(self, first: Any, second: Any) -> Any:
         """See `Backend.join_caches`."""

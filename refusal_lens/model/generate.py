@@ -23,7 +23,8 @@ _PAD: Final = 0
 # Rows enter when this share of the places is free. A prefill of few rows costs about as much as a
 # step of all: with B places, answers of n tokens and k rows entering at a time, a row costs
 # n / (B - k / 2) + 1 / k passes, least near k = B * sqrt(2 / n): a third of B at 16 tokens, a sixth
-# at 64, and it is flat around there.
+# at 64. It is flat there: simulated for 16 and 64 places and means of 16 to 64 tokens, a quarter
+# takes at most 2% more passes than the best of 1/16, 1/8, 1/4 and 1/2.
 _FREE: Final = 0.25
 Watch = Callable[[Mapping[int, Ids]], bool]
 """Is shown a batch's answers so far, by the place of their prompt, after every token.
@@ -269,9 +270,8 @@ class _Decoder:
         for place, row in zip(running.batch.rows, running.rows, strict=True):
             if row.ended:
                 self.answers[place] = tuple(row.tokens)
-        left = running.chosen(self._backend, going) if going else None
         self._feed.progress(len(self.answers) - n_before)
-        return left
+        return running.chosen(self._backend, going) if going else None
 
 
 def choose_tokens(
