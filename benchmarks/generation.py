@@ -1,7 +1,10 @@
 """Speed of answers under an edit, against Hugging Face's `generate` without one."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Final
+
+import torch
 
 from benchmarks.baselines import (
     ablating,
@@ -24,6 +27,7 @@ from benchmarks.setting import (
 from benchmarks.timing import Task, Timing, ratio, take_turns
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
+from refusal_lens.model.generate import generate
 from refusal_lens.prompts import PromptSet
 
 PLAIN: Final = "Hugging Face `generate`, no edit"
@@ -33,7 +37,9 @@ HOOKED_ADD, HOOKED_ABLATE = (
     "TransformerLens `generate`, added",
     "TransformerLens `generate`, ablated",
 )
+ENTERING, WAITING = "rows enter a running batch", "rows wait until a batch has ended"
 SPEED: Final = Target(1.2, at_least=True)
+FASTER: Final = Target(1.0, at_least=True)
 
 
 def tasks_of(setting: Setting, prompts: PromptSet, n_tokens: int) -> dict[str, Task]:
@@ -58,25 +64,44 @@ def tasks_of(setting: Setting, prompts: PromptSet, n_tokens: int) -> dict[str, T
     }
 
 
+def places_of(setting: Setting, prompts: PromptSet, n_tokens: int) -> dict[str, Task]:
+    """Answers that end where the model ends them, a quarter of the prompts at a time."""
+    model = lens(setting.source)
+
+    @torch.inference_mode()
+    def answers(entering: bool) -> list[tuple[int, ...]]:
+        feed = replace(model.feed(prompts), at_most=max(2, len(prompts) // 4))
+        return generate(feed, model.stops, Decoding(max_new_tokens=n_tokens), entering=entering)
+
+    return {ENTERING: lambda: answers(True), WAITING: lambda: answers(False)}
+
+
 def measure(setting: Setting) -> Section:
-    """64 prompts, 32 tokens each."""
+    """64 prompts, 32 tokens each; then as many that end by themselves, 96 tokens at most."""
     model, n_tokens = lens(setting.source), setting.size(32, 4)
     prompts = setting.side("val", "refuse", setting.size(64, 3))
     timings = take_turns(tasks_of(setting, prompts, n_tokens), setting.turns)
-    same = {UNEDITED: PLAIN, ADD: HOOKED_ADD, ABLATE: HOOKED_ABLATE}
+    twins = {UNEDITED: PLAIN, ADD: HOOKED_ADD, ABLATE: HOOKED_ABLATE}
     outcomes: list[Outcome] = []
-    for name, twin in same.items():
+    for name, twin in twins.items():
         gap = f"{equal_tokens(timings[name].result, timings[twin].result)} (of: {twin})"
         outcomes.append(speed(name, timings, PLAIN, gap, None if name == UNEDITED else SPEED))
         if twin != PLAIN:
             outcomes.append(speed(name, timings, twin, gap))
+    places = take_turns(places_of(setting, prompts, 3 * n_tokens), setting.turns)
+    ended, waited = (places[name].result for name in (ENTERING, WAITING))
+    same = sum(a == b for a, b in zip(ended, waited, strict=True))
+    gap = f"{same} of {len(ended)} answers equal"
+    outcomes.append(speed(ENTERING, places, WAITING, gap, FASTER))
     return Section(
         "Generation",
         f"Greedy answers of {model.name} to {len(prompts)} prompts, {n_tokens} tokens each (no "
         f"early end, so that every way makes as many), batches of {model.rows.most}. Here the "
         "ratio is that of speeds: tokens per second of the first divided by those of the second. "
         "Where answers differ, two tokens were as likely to within rounding, or an edit acts on "
-        f"padding. {setting.turns} turns.",
+        f"padding. {setting.turns} turns. The last row: answers of at most {3 * n_tokens} tokens "
+        f"that end by themselves, after {sum(map(len, ended)) / len(prompts):.0f} on average, a "
+        "quarter of the prompts at a time.",
         outcomes,
         timings,
         len(prompts) * n_tokens,

@@ -1,6 +1,7 @@
 """Batches that fit: when memory runs out, half as many rows at a time, and the work goes on."""
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar, final
@@ -90,8 +91,48 @@ def in_batches(
             yield rows, result
             start = end
             continue
-        # Here the error is gone, and with its frames the tensors of the pass that failed.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _let_go()
         cap = max(1, len(rows) // 2)
         size.halve(-(-len(rows) // times))
+
+
+def until_empty(
+    waiting: deque[int],
+    size: BatchSize,
+    work: Callable[[int], object],
+    *,
+    cap: int | None = None,
+) -> None:
+    """Let `work` take rows off the front of `waiting` until none is left there.
+
+    It is told how many may run at a time, at most `cap`, and called again with fewer where memory
+    ran out: before it raises it must put back the rows that it has not finished.
+
+    Raises:
+        RuntimeError, MemoryError: memory ran out with a single row.
+
+    >>> waiting = deque([3, 1, 2])
+    >>> until_empty(waiting, BatchSize(2), lambda most: print([waiting.popleft()], most))
+    [3] 2
+    [1] 2
+    [2] 2
+    """
+    while waiting:
+        most = min(size.most, cap or size.most)
+        try:
+            work(most)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or min(most, len(waiting)) <= 1:
+                raise
+        else:
+            continue
+        _let_go()
+        tried = min(most, len(waiting))
+        cap = max(1, tried // 2)
+        size.halve(tried)
+
+
+def _let_go() -> None:
+    """Give back what torch holds; to be called where an error and its frames' tensors are gone."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -89,8 +89,19 @@ class Backend(Protocol):
         """Put functions onto hook points until the context ends, also by an exception."""
         ...
 
-    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
-        """A cache that holds the given rows of another, independent of it."""
+    def select_cache(self, cache: Any, rows: Sequence[int], *, start: int = 0) -> Any:
+        """A cache that holds the given rows of another, independent of it.
+
+        The first `start` places are left out; they must be padding in all of these rows.
+        """
+        ...
+
+    def joins(self, cache: Any) -> bool:
+        """Whether `join_caches` takes caches of this kind."""
+        ...
+
+    def join_caches(self, first: Any, second: Any) -> Any:
+        """A cache of the rows of both; what the shorter one holds stands at its end."""
         ...
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -46,9 +46,23 @@ class Batch:
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
         """The same rows with more tokens after each row's own."""
-        ids = [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
-        longer = padded(self.rows, [[*a, *b] for a, b in zip(ids, tokens, strict=True)])
+        longer = padded(self.rows, [[*a, *b] for a, b in zip(self._own(), tokens, strict=True)])
         return replace(longer, prompt=self.prompt, decided=self.decided)
+
+    def joined(self, other: "Batch") -> "Batch":
+        """The rows of both; their conditions must be decided.
+
+        >>> none = torch.zeros(1, 0, dtype=torch.bool)
+        >>> one, two = (replace(padded((i,), [[5] * n]), decided=none) for i, n in ((3, 1), (1, 2)))
+        >>> one.joined(two).rows, one.joined(two).ids.tolist()
+        ((3, 1), [[5, 0], [5, 5]])
+        """
+        assert self.decided is not None and other.decided is not None
+        return replace(
+            padded(self.rows + other.rows, self._own() + other._own()),
+            prompt=torch.cat([self.prompt, other.prompt]),
+            decided=torch.cat([self.decided, other.decided]),
+        )
 
     def chosen(self, at: Sequence[int]) -> "Batch":
         """Some of the rows, in this order; a row may be named several times."""
@@ -69,6 +83,10 @@ class Batch:
         if answers is None:
             return list(zip(rows, lengths, strict=True))
         return [((*row, *new), len(new)) for row, new in zip(rows, answers, strict=True)]
+
+    def _own(self) -> list[list[int]]:
+        """Each row's own tokens."""
+        return [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
 
     def _is_token(self) -> Bool[Tensor, "batch pos"]:
         return torch.arange(self.ids.shape[1])[None] < self.length[:, None]

@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -100,16 +101,32 @@ class BridgeBackend:
                 for name, functions in earlier.items():
                     self._written[name].functions = functions
 
-    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
+    def select_cache(self, cache: Any, rows: Sequence[int], *, start: int = 0) -> Any:
         """See `Backend.select_cache`."""
-        layers = getattr(cache, "layers", [])
-        if {*map(type, layers)} <= _REPLACING:
-            chosen = copy(cache)
-            chosen.layers = [copy(layer) for layer in layers]
+        if {*map(type, getattr(cache, "layers", []))} <= _REPLACING:
+            chosen = _shallow(cache)
         else:
             chosen = deepcopy(cache)
+        if start:
+            for layer in chosen.layers:
+                _set(layer, layer.keys[:, :, start:], layer.values[:, :, start:])
         chosen.batch_select_indices(torch.tensor(rows, device=self.device))
         return chosen
+
+    def joins(self, cache: Any) -> bool:
+        """See `Backend.joins`."""
+        layers = getattr(cache, "layers", [])
+        return bool(layers) and all(
+            type(layer) in _REPLACING and layer.keys is not None for layer in layers
+        )
+
+    def join_caches(self, first: Any, second: Any) -> Any:
+        """See `Backend.join_caches`."""
+        joined = _shallow(first)
+        for layer, other in zip(joined.layers, second.layers, strict=True):
+            keys, values = (layer.keys, other.keys), (layer.values, other.values)
+            _set(layer, _ending_together(*keys), _ending_together(*values))
+        return joined
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """See `Backend.final_norm`."""
@@ -132,6 +149,28 @@ def hugging_face_of(backend: Backend) -> PreTrainedModel | None:
     'LlamaForCausalLM'
     """
     return backend.model.original_model if isinstance(backend, BridgeBackend) else None
+
+
+def _shallow(cache: Any) -> Any:
+    """A cache with layers of its own that hold the tensors of another."""
+    same = copy(cache)
+    same.layers = [copy(layer) for layer in cache.layers]
+    return same
+
+
+def _set(layer: Any, keys: Tensor, values: Tensor) -> None:
+    """Let a layer of a cache hold these, as many as have been seen."""
+    layer.keys, layer.values = keys, values
+    if isinstance(layer, DynamicSlidingWindowLayer):
+        layer.cumulative_length = keys.shape[-2]
+
+
+def _ending_together(
+    first: Float[Tensor, "a head seen d_head"], second: Float[Tensor, "b head others d_head"]
+) -> Float[Tensor, "rows head longer d_head"]:
+    """The rows of both, zeros before those of the shorter one."""
+    width = max(first.shape[2], second.shape[2])
+    return torch.cat([pad(x, (0, 0, width - x.shape[2], 0)) for x in (first, second)])
 
 
 def _context(config: Any, default: int) -> int:

@@ -156,9 +156,10 @@ def _behind(
         fed = answer[:-1]
         ids[k, : len(fed)] = torch.tensor(fed, dtype=torch.int64)
     real = torch.arange(n)[None] < torch.tensor([len(a) - 1 for a in answers])[:, None]
-    caches = feed.backend.select_cache(cache, at)
+    asked = batch.chosen(at)
+    past = feed.prefix.past(asked, feed.backend.select_cache(cache, at))
     used = None if sweep is None else (sweep, [answer[:-1] for answer in answers])
-    step = feed.prefix.follow(batch.chosen(at), ids, caches, real=real, sweep=used)
+    step = feed.prefix.follow(asked, ids, past, real=real, sweep=used)
     return torch.cat([logits, step.logits], dim=1)
 
 

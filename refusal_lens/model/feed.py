@@ -6,8 +6,9 @@ read at prompt positions: prompts of similar length share a batch, padded on the
 row is read at its own last tokens. Padding can't be read: positions come from each row's length.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.memory import BatchSize, enough_for, in_batches, ran_out
+from refusal_lens.memory import BatchSize, enough_for, in_batches, ran_out, until_empty
 from refusal_lens.model.backend import Backend, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.pairing import Pairing
@@ -95,17 +96,47 @@ class Feed:
         order = self.share.part(order)
 
         def run(rows: list[int]) -> tuple[Batch, T]:
-            try:
+            with self._forgetting():
                 batch = self.batch(rows)
                 return batch, work(batch)
-            except (RuntimeError, MemoryError) as error:
-                if ran_out(error):
-                    self.prefix.forget()  # what other batches left there takes memory, too
-                raise
 
         with enough_for(f"one prompt at a time on {self.backend.device}"):
             for _, done in in_batches(order, self.size, run, cap=self.at_most):
                 yield done
+
+    def in_line(self, rows: Sequence[int], work: Callable[[deque[int], int], object]) -> None:
+        """Let `work` take rows off a line, short prompts first, until none of them is left.
+
+        It is told how many may run at a time. See `until_empty` for what it must do where memory
+        runs out.
+
+        Raises:
+            InputError: memory ran out with a single row.
+
+        >>> model.feed(["How do tides end?", "Why?"]).in_line(
+        ...     [0, 1], lambda waiting, most: print(waiting.popleft())
+        ... )
+        1
+        0
+        """
+        waiting = deque(self.share.part(sorted(rows, key=lambda row: len(self.ids[row]))))
+
+        def run(most: int) -> None:
+            with self._forgetting():
+                work(waiting, most)
+
+        with enough_for(f"one prompt at a time on {self.backend.device}"):
+            until_empty(waiting, self.size, run, cap=self.at_most)
+
+    @contextmanager
+    def _forgetting(self) -> Generator[None]:
+        """Forget the prefix where memory runs out: what other batches left there takes some."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):
+                self.prefix.forget()
+            raise
 
     def paired_batches(
         self, prompts: PromptSet, work: Callable[[Batch], T]

@@ -67,8 +67,9 @@ class HookedTransformerBackend:
         """See `Backend.hooks`."""
         return self.model.hooks(fwd_hooks=list(fwd_hooks))
 
-    def select_cache(self, cache: Any, rows: Sequence[int]) -> Any:
+    def select_cache(self, cache: Any, rows: Sequence[int], *, start: int = 0) -> Any:
         """See `Backend.select_cache`."""
+        assert start == 0, "no padding stands before the rows of caches that are not joined"
         chosen = torch.tensor(rows, device=self.device)
         copy = self._cache_class().init_cache(self.model.cfg, self.device, len(rows))
         for new, old in zip(copy.entries, cache.entries, strict=True):
@@ -76,6 +77,15 @@ class HookedTransformerBackend:
             new.past_values = old.past_values[chosen]
         copy.previous_attention_mask = cache.previous_attention_mask[chosen]
         return copy
+
+    def joins(self, cache: Any) -> bool:
+        """See `Backend.joins`."""
+        del cache
+        return False
+
+    def join_caches(self, first: Any, second: Any) -> Any:
+        """See `Backend.join_caches`."""
+        raise NotImplementedError
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """See `Backend.final_norm`."""

@@ -13,6 +13,7 @@ from refusal_lens.model.active import ActiveEdits, Variant
 from refusal_lens.model.backend import HookFunction, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.hooks import IGNORED_POSITION, Tokens
+from refusal_lens.model.past import Past
 from refusal_lens.model.reading import EnoughRead, HookReader
 from refusal_lens.model.starting import Start
 from refusal_lens.model.streams import KeptStreams, Key, Sweep
@@ -108,23 +109,22 @@ class SharedPrefix:
         self,
         batch: Batch,
         ids: Int64[Tensor, "batch new"],
-        cache: Any,
+        past: Past,
         *,
-        n_generated: int = 0,
         real: Bool[Tensor, "batch new"] | None = None,
         sweep: tuple[Sweep, Sequence[Ids]] | None = None,
     ) -> Step:
-        """The next tokens of each row's answer, after its prompt and `n_generated` answer tokens.
+        """The next tokens of each row's answer, after its prompt and what `past` holds of it.
 
-        `cache` holds the keys and values of those. `real` is False where a row is padded; logits
-        come back at every new token. `sweep` as in `run`, with each row's new tokens.
+        `real` is False where a row is padded; logits come back at every new token. `sweep` as in
+        `run`, with each row's new tokens.
         """
         assert batch.decided is not None
         n, new = ids.shape
         real = torch.ones(n, new, dtype=torch.bool) if real is None else real
-        mask = batch.mask(len(self.ids))
-        mask = torch.cat([mask, mask.new_ones(n, n_generated), real.long()], dim=1)
-        places = torch.where(real, n_generated + torch.arange(new)[None], IGNORED_POSITION)
+        mask = torch.cat([past.mask, real.long()], dim=1)
+        places = past.n_generated[:, None] + torch.arange(new)[None]
+        places = torch.where(real, places, IGNORED_POSITION)
         seeing = self.edits.seeing(Tokens(batch.rows, places, batch.decided))
         used, keys = (sweep[0], batch.keys(self.ids, sweep[1])) if sweep else (None, [])
         with seeing, self._start(used, keys, new) as start:
@@ -132,9 +132,13 @@ class SharedPrefix:
                 ids.to(self.backend.device),
                 mask.to(self.backend.device),
                 keep=range(new),
-                cache=cache,
+                cache=past.cache,
                 start=start,
             )
+
+    def past(self, batch: Batch, cache: Any) -> Past:
+        """What a pass over a batch of prompts leaves for the first tokens of the answers."""
+        return Past(cache, batch.mask(len(self.ids)), torch.zeros_like(batch.length))
 
     @contextmanager
     def keeping(self, layers: Sequence[int], reuse: bool) -> Generator[None]:

@@ -7,7 +7,7 @@ behind every edit of that site, and behind every edit below it.
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor
 from refusal_lens.model.batch import Batch
 from refusal_lens.model.feed import Feed, last_token_logits
 from refusal_lens.model.generate import Decoding, choose_tokens, row_generators
+from refusal_lens.model.past import Past
 from refusal_lens.model.reading import HookReader
 from refusal_lens.sites import Site
 
@@ -55,14 +56,14 @@ def stream_answers(
     >>> [step.resid is None for step in steps]
     [False, False, True]
     """
-    generators = row_generators(batch, decoding)
+    generators = row_generators(batch.rows, decoding)
     rows = [_Row() for _ in batch.rows]
-    cache: Any = None
+    past: Past | None = None
     for place in range(decoding.max_new_tokens):
-        reader = _reader(batch, rows, sites, cache) if place < passes else None
+        reader = _reader(batch, rows, sites, past) if place < passes else None
         with torch.inference_mode():  # not while the caller has the step
             with nullcontext() if reader is None else feed.hooks(reader.hooks()):
-                logits, cache = _forward(feed, batch, rows, cache, decoding)
+                logits, past = _forward(feed, batch, rows, past, decoding)
             resid = None if reader is None else reader.residuals(sites, feed.backend.d_model)[:, 0]
             for row, token in zip(rows, choose_tokens(logits, decoding, generators), strict=True):
                 row.add(token, stops)
@@ -88,9 +89,11 @@ class _Row:
         return None if self.ended else self.fed[-1]
 
 
-def _reader(batch: Batch, rows: Sequence[_Row], sites: Sequence[Site], cache: Any) -> HookReader:
+def _reader(
+    batch: Batch, rows: Sequence[_Row], sites: Sequence[Site], past: Past | None
+) -> HookReader:
     """Reads each row's last token: the prompt's own first, then the one token of a step."""
-    if cache is not None:
+    if past is not None:
         last = torch.zeros(len(rows), 1, dtype=torch.int64)
     else:
         last = (batch.length + len(rows[0].fed) - 1)[:, None]
@@ -98,13 +101,14 @@ def _reader(batch: Batch, rows: Sequence[_Row], sites: Sequence[Site], cache: An
 
 
 def _forward(
-    feed: Feed, batch: Batch, rows: Sequence[_Row], cache: Any, decoding: Decoding
-) -> tuple[Float[Tensor, "row d_vocab"], Any]:
-    done = len(rows[0].fed)
-    if cache is not None:
+    feed: Feed, batch: Batch, rows: Sequence[_Row], past: Past | None, decoding: Decoding
+) -> tuple[Float[Tensor, "row d_vocab"], Past | None]:
+    if past is not None:
         newest = torch.tensor([row.fed[-1:] for row in rows])
-        step = feed.prefix.follow(batch, newest, cache, n_generated=done - 1)
-        return step.logits[:, -1], step.cache
-    whole = batch.extended([row.fed for row in rows]) if done else batch
+        step = feed.prefix.follow(batch, newest, past)
+        return step.logits[:, -1], past.longer(step.cache)
+    whole = batch.extended([row.fed for row in rows]) if rows[0].fed else batch
     logits, cache = last_token_logits(feed.prefix, whole, use_cache=decoding.use_cache)
-    return logits, cache if decoding.use_cache else None  # some recurrent models give none back
+    # Some recurrent models give no cache back.
+    kept = decoding.use_cache and cache is not None
+    return logits, feed.prefix.past(batch, cache) if kept else None

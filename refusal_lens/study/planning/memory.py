@@ -10,7 +10,7 @@ _STREAMS: Final = 2.0**28  # what sweeps keep at most (model/streams.py)
 _ANSWER: Final = 48  # tokens of the longest answers
 _LOGIT_ROWS: Final = 256  # positions of running text whose logits exist at one time
 _LOGIT_COPIES: Final = 3  # logits, their float32, log-probabilities
-_CACHE_COPIES: Final = 2  # keys and values while some rows leave the batch
+_CACHE_COPIES: Final = 2  # keys and values while rows leave or enter the batch
 _FOUR: Final = 4  # bytes of a float32
 
 
