@@ -45,7 +45,8 @@ def directions_table(comparison: EstimatorComparison) -> Table:
     caption = (
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}, last token; sides: "
         f"{LABELS.get(comparison.labels, comparison.labels)}. Reliability and corrected cosine by "
-        f"random halves, jackknife over groups of {groups} pairs and unpaired prompts (control: 0); "
+        f"random halves, jackknife over groups of the {groups} pairs and unpaired prompts that it "
+        "was fitted on (control: 0); "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
         "(control: .5). Seconds and memory are of the machine that made "
         "this page, with one fit for each category left out."
