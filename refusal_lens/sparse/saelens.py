@@ -1,8 +1,9 @@
 """Folders in SAELens' format: `cfg.json` beside `sae_weights.safetensors`, read without SAELens.
 
 Both generations are read: configurations of version 6, with what belongs to the language model
-under `metadata`, and the flat ones of earlier versions (`hook_point` or `hook_name`,
-`activation_fn_str`, a top-k SAE as architecture "standard" with activation function "topk").
+under `metadata` (`meta` before its release), and the flat ones of earlier versions (`hook_point`
+or `hook_name`, `activation_fn_str`, a top-k SAE as architecture "standard" with activation function
+"topk").
 Folded in on reading, as the formulas allow exactly: decoder norms that a top-k SAE rescales by,
 a fine-tuning scale of the latents, and a scale of the input that `activation_scaler.json` names.
 """

@@ -61,7 +61,7 @@ def config_of(path: Path) -> SaeConfig:
             something that this reader does not compute.
     """
     plain = _plain(path)
-    metadata: Any = plain.get("metadata")
+    metadata: Any = plain.get("metadata") or plain.get("meta")
     flat = plain | (cast(dict[str, Any], metadata) if isinstance(metadata, dict) else {})
     values = {_RENAMED.get(name, name): value for name, value in flat.items()}
     architecture = _architecture(values, path)

@@ -113,6 +113,8 @@ def test_configurations_of_earlier_versions(tmp_path):
     np.testing.assert_allclose(sae.reconstruct(x), expected, atol=1e-5)
     hf = new("standard", metadata={"hook_name": "model.layers.4", "model_name": "x"})
     assert load_sae(write(tmp_path / "d", weights, **hf)).site == Site(4, "resid_post")
+    early = {"meta": {"hook_name": "blocks.5.hook_resid_pre"}, "architecture": "standard"}
+    assert load_sae(write(tmp_path / "e", weights, **early)).site == Site(5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
