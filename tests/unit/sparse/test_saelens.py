@@ -248,11 +248,11 @@ def test_missing_and_damaged_files(tmp_path):
     (folder / "sae_weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="is damaged"):
         load_sae(folder)
-    (folder / "sae_weights.safetensors").unlink()
-    with pytest.raises(InputError, match="sae_weights.safetensors is missing"):
-        load_sae(folder)
     (folder / "cfg.json").write_text("{")
     with pytest.raises(InputError, match="no JSON"):
+        load_sae(folder)
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(InputError, match="sae_weights.safetensors is missing"):
         load_sae(folder)
 
 
