@@ -80,8 +80,9 @@ def _area(
     n = len(score) if groups is None else int(mixed.sum())
     if not mixed.any() or np.isnan(score).any():
         return Estimate(None, None, None, n, method, control)
-    tensors = (torch.from_numpy(x) for x in (score, flipped, weights))
-    return Estimate(*with_percentiles(*tensors, groups), n, method, control)
+    scores, positive, drawn = map(torch.from_numpy, (score, flipped, weights))
+    value, low, high = with_percentiles(scores, positive, drawn, groups)
+    return Estimate(value, low, high, n, method, control)
 
 
 def _drawn(names: Sequence[Hashable], draws: int, rng: np.random.Generator) -> Weights:
