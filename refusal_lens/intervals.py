@@ -39,6 +39,18 @@ def mean_estimate(values: Sequence[float], control: float | None = None) -> Esti
     return Estimate(mean, mean - half, mean + half, n, "mean over prompts, t interval", control)
 
 
+def mcnemar_p(only_here: int, only_there: int) -> float:
+    """Exact McNemar p, two-sided, of prompts that were refused under one condition alone.
+
+    The probability that so many are split at least as unevenly by chance; 1 where there are none.
+
+    >>> mcnemar_p(9, 1)
+    0.021...
+    """
+    n = only_here + only_there
+    return float(binomtest(only_here, n).pvalue) if n else 1.0
+
+
 def kappa(
     pairs: Sequence[tuple[str, str]], seed: int = 0, prompts: Sequence[str] | None = None
 ) -> Estimate:

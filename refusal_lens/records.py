@@ -14,8 +14,9 @@ import tempfile
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast, final, get_type_hints
+from typing import Any, ClassVar, Final, TypeVar, cast, final, get_type_hints
 
+import numpy as np
 import safetensors.torch
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from torch import Tensor
@@ -27,8 +28,35 @@ _VERSIONED = ("refusal_lens", "transformer_lens", "torch", "transformers", "nump
 
 R = TypeVar("R")
 
+_SHORT: Final = 60
+"""Characters up to which a value is shown whole in the `repr` of what holds it."""
 
-class Record:
+
+class Brief:
+    """A dataclass that prints a few lines: numbers with their intervals, of what is long the size.
+
+    A class may have a `__repr__` of its own.
+
+    >>> @dataclass(frozen=True)
+    ... class Rates(Brief):
+    ...     judge: str
+    ...     each: tuple[float, ...]
+    >>> Rates("refusal", (0.25,) * 100)
+    Rates(judge='refusal', each=[100 float])
+    """
+
+    def __init_subclass__(cls) -> None:
+        # Before `@dataclass` sees the class, which writes one of all fields where there is none.
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Brief.__repr__
+
+    def __repr__(self) -> str:
+        values = {f.name: getattr(self, f.name) for f in fields(cast(Any, self))}
+        shown = [f"{name}={_shortened(value)}" for name, value in values.items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Record(Brief):
     """What can be saved: a frozen dataclass of tensors and plain values."""
 
     SCHEMA_VERSION: ClassVar[int]
@@ -100,6 +128,23 @@ class Provenance:
     seed: int | None = None
     edits: str = "none"
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+
+def _shortened(value: Any) -> str:
+    """A value whole if that is short, else its kind and size."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        return f"[{' x '.join(map(str, value.shape))} {type(value).__name__}]"
+    if isinstance(value, Estimate):
+        return str(value)
+    if isinstance(value, Provenance):
+        return value.model
+    if len(text := repr(value)) <= _SHORT:
+        return text
+    if isinstance(value, tuple | list | dict):
+        several = cast("tuple[Any, ...] | list[Any] | dict[Any, Any]", value)
+        first = next(iter(several.values() if isinstance(several, dict) else several))
+        return f"[{len(several)} {type(first).__name__}]"
+    return f"{text[:_SHORT]}..." if isinstance(value, str) else type(value).__name__
 
 
 def installed_versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Parallel prompts: the same pairs in several languages, the project's own or PolyRefuse's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,11 +11,12 @@ from refusal_lens.datasets.filename import words
 from refusal_lens.datasets.polyrefuse import BENCHMARKS
 from refusal_lens.datasets.reader import read_rows
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import PromptSet, load_prompts
+from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.resources import data_path
 
 ENGLISH: Final = "en"
 _SIDES: Final = ("harmful", "harmless")
+Key = tuple[str, str | None]  # a pair: its category and its name
 
 
 def load_languages(
@@ -34,6 +35,10 @@ def load_languages(
     `split="test"` alone, beside each translation. By default every language that has both sides.
     Wang et al. 2025, arXiv 2505.17306.
 
+    A pair with a prompt that says the same as one of an earlier pair, in any of the languages, is
+    left out of all: PolyRefuse's harmful test file has ten such rows, and a prompt that is both
+    fitted on and tested on is no held-out prompt.
+
     >>> sets = rl.load_languages(languages=("en", "zh"))
     >>> {language: len(prompts.pairs()) for language, prompts in sets.items()}
     {'en': 40, 'zh': 40}
@@ -42,7 +47,8 @@ def load_languages(
 
     Raises:
         InputError: a language that is not there (the message lists those that are), fewer than two
-            pairs, a folder without PolyRefuse's files, or a file that can't be read.
+            pairs, a folder without PolyRefuse's files, a file that can't be read, or one whose rows
+            are not those of the other languages.
     """
     if languages is not None:
         languages = several(languages, str, what="language", write='languages=("en", "de")')
@@ -79,16 +85,41 @@ def _polyrefuse(folder: Path, languages: Sequence[str] | None, split: str) -> di
     beside_english = there[0]
     if split == "test" and ENGLISH not in there:
         there = [ENGLISH, *there]
+    chosen = _chosen(languages, there, f"split {split!r} of {str(folder)!r}")
+    of = {code: code if (code, "harmful") in files else beside_english for code in chosen}
+    for side in _SIDES:
+        _check_same_rows([files[file, side] for file in of.values()], side, split)
     sets: dict[str, PromptSet] = {}
-    for code in _chosen(languages, there, f"split {split!r} of {str(folder)!r}"):
-        file = code if (code, "harmful") in files else beside_english
+    for code, file in of.items():
         sides = [_side(files[file, side], side, code, split) for side in _SIDES]
         rows = enumerate(zip(*(side.prompts for side in sides), strict=False), 1)
         sets[code] = PromptSet(tuple(replace(p, pair=f"row {i}") for i, pair in rows for p in pair))
     return sets
 
 
-def _side(path: Path, side: str, language: str, split: str) -> PromptSet:
+def _check_same_rows(paths: Sequence[Path], side: str, split: str) -> None:
+    """Rows of one number must say the same: as many everywhere, and the same English beside."""
+    code = ENGLISH if split == "test" else None  # where it is read from a file of any language
+    first, *others = ((path, _side(path, side, code, split).prompts) for path in paths)
+    for path, prompts in others:
+        if len(prompts) != len(first[1]):
+            raise InputError(
+                f"{path.name} has {len(prompts)} rows and {first[0].name} has {len(first[1])}; "
+                "rows of one number must be the same prompt in every language: take both files of "
+                "one release"
+            )
+        if code is None:
+            continue
+        pairs = enumerate(zip(prompts, first[1], strict=True), 1)
+        if apart := [row for row, (a, b) in pairs if a.text.strip() != b.text.strip()]:
+            raise InputError(
+                f"{path.name}, entry {apart[0]}: 'instruction' is another one than in "
+                f"{first[0].name}; rows of one number must be the same prompt in every language: "
+                "take both files of one release"
+            )
+
+
+def _side(path: Path, side: str, language: str | None, split: str) -> PromptSet:
     benchmark = next(b for b in BENCHMARKS if b.info.name.endswith(side))
     (category,) = benchmark.info.categories
     request = Request(benchmark.info.name, category, split, language, path.name)
@@ -105,9 +136,11 @@ def _chosen(languages: Sequence[str] | None, there: Sequence[str], where: str) -
 
 
 def _parallel(sets: dict[str, PromptSet], n_pairs: int | None) -> dict[str, PromptSet]:
-    """Each language's pairs that all of them have, in the order of the first."""
+    """Each language's pairs that all of them have, in the order of the first, none twice."""
     by_key = [{(p.category, p.pair): (p, q) for p, q in s.pairs()} for s in sets.values()]
-    common = [key for key in by_key[0] if all(key in pairs for pairs in by_key)][:n_pairs]
+    shared = [key for key in by_key[0] if all(key in pairs for pairs in by_key)]
+    repeated = {key for pairs in by_key for key in _repeated({k: pairs[k] for k in shared})}
+    common = [key for key in shared if key not in repeated][:n_pairs]
     if len(common) < 2:
         raise InputError(
             f"languages {list(sets)} have {len(common)} pairs in common; expected at least 2"
@@ -116,3 +149,13 @@ def _parallel(sets: dict[str, PromptSet], n_pairs: int | None) -> dict[str, Prom
         code: PromptSet(tuple(p for key in common for p in pairs[key]))
         for code, pairs in zip(sets, by_key, strict=True)
     }
+
+
+def _repeated(pairs: Mapping[Key, tuple[Prompt, Prompt]]) -> Iterator[Key]:
+    """The pairs with a prompt that an earlier pair has, too."""
+    seen: set[str] = set()
+    for key, prompts in pairs.items():
+        texts = {p.text.strip() for p in prompts}
+        if texts & seen:
+            yield key
+        seen |= texts

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from scipy import stats
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
 
 from refusal_lens.defence.ladder import COMPLY, REFUSE, Ladder
 from refusal_lens.defence.matched import DRAWS
 from refusal_lens.defence.reading import LadderReading, read_ladder
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import mcnemar_p
 from refusal_lens.records import Estimate, Record
 
 
@@ -106,7 +107,7 @@ def _change(name: str, ladder: Ladder, reference: Ladder, r: int) -> Change:
     answered = next(answers) - next(answers)
     a = sum(d > 0 for d in differences[0])
     b = sum(d < 0 for d in differences[0])
-    p = float(binomtest(a, a + b).pvalue) if a + b else 1.0
+    p = mcnemar_p(a, b)
     return Change(
         model=name,
         dimension=ladder.dimensions[r],

@@ -22,9 +22,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.arguments import one
+from refusal_lens.auroc import auroc_over_units, aurocs
 from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import NOISE_FLOOR
-from refusal_lens.directions.invariance.auroc import auroc_estimate, aurocs
 from refusal_lens.directions.invariance.environments import EnvironmentData, notes_on
 from refusal_lens.directions.invariance.recipe import METHODS, Config, InvarianceRecipe, Method
 from refusal_lens.directions.invariance.selection import Search, fit
@@ -205,7 +205,7 @@ class _Tested:
         training, test = search.data.without([environment]), search.data.one(environment)
         basis, w = fit(training, chosen, search.recipe.seeds, search.recipe)
         logits = w.mean(1) @ basis(test.x).mT
-        auroc = tuple(auroc_estimate(f, test.refused, test.unit) for f in logits)
+        auroc = tuple(auroc_over_units(f, test.refused, test.unit) for f in logits)
         return cls(chosen, auroc, tuple(search.oracle(environment).values()))
 
 

@@ -45,3 +45,6 @@ class EmbeddedModel:
     planting: Planting | None = None
     sizes: Sizes = field(default_factory=lambda: MappingProxyType({}))
     aliases: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"EmbeddedModel({self.key!r}: {self.title}, {self.purpose})"

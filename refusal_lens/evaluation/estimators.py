@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, final
 
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
 
+from refusal_lens.intervals import mcnemar_p
 from refusal_lens.records import Estimate, Provenance, Record
 
 Metric = Literal["removed", "left_out_removed", "damage_refusal", "damage_over_refusal"]
@@ -158,5 +159,5 @@ def _mcnemar(metric: Metric, here: Flags, there: Flags) -> PairedTest:
     both = here.keys() & there.keys()
     a = sum(here[key] and not there[key] for key in both)
     b = sum(there[key] and not here[key] for key in both)
-    p = float(binomtest(a, a + b).pvalue) if a + b else 1.0
+    p = mcnemar_p(a, b)
     return PairedTest(metric, a, b, p, p)

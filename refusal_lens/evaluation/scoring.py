@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from refusal_lens.auroc import LEAST_A_SIDE, auroc
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.answers import Answers
 from refusal_lens.judges.first_token import (
-    LEAST_A_SIDE,
     TRUSTED_AUROC,
     Mode,
     ScoreTrust,
-    auroc,
     best_threshold,
     find_refusal_tokens,
     first_token_score,

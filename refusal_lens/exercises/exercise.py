@@ -85,6 +85,9 @@ class Exercise:
         checked = "; ".join(case.about for case in self.cases)
         return Feedback(self.name, "right", f"Checked on {checked}.")
 
+    def __repr__(self) -> str:
+        return f"Exercise({self.name!r}: give a function that returns {self.gives})"
+
     def _complaint(self, tried: list[Attempt]) -> str | None:
         """The first thing that is wrong, in the order in which a reader would mend it."""
         right = [self.solution(*fresh_args(case)) for case in self.cases]

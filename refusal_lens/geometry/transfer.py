@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from refusal_lens.auroc import drawn_aurocs
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import LABELS
@@ -128,7 +129,7 @@ class _Drawn:
             rows = torch.randint(n, (DRAWS, n), generator=self._generator)
             counts = torch.zeros(DRAWS, n, dtype=torch.float64)
             counts.scatter_add_(1, rows, torch.ones_like(rows, dtype=torch.float64))
-            self._weights[column, side] = torch.cat([torch.ones(1, n).double(), counts]) / n
+            self._weights[column, side] = torch.cat([torch.ones(1, n).double(), counts])
         return self._weights[column, side]
 
 
@@ -147,10 +148,9 @@ class _Row:
             if min(len(refuse), len(comply)) < LEAST or bool(refuse.isnan().any()):
                 areas.append(torch.full((DRAWS + 1,), torch.nan).double())
                 continue
-            gap = refuse[:, None] - comply
-            wins = (gap > 0).double() + 0.5 * (gap == 0).double()
-            a, b = (drawn.weights(column, i, len(x)) for i, x in enumerate((refuse, comply)))
-            areas.append(((a @ wins) * b).sum(1))
+            weights = [drawn.weights(column, i, len(x)) for i, x in enumerate((refuse, comply))]
+            side = torch.arange(len(refuse) + len(comply)) < len(refuse)
+            areas.append(drawn_aurocs(torch.cat([refuse, comply]), side, torch.cat(weights, 1)))
         return cls(torch.stack(areas, 1))
 
     @property

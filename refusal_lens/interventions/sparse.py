@@ -1,6 +1,7 @@
 """Ablation of latents of a sparse autoencoder, its error kept; and its reconstruction alone."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
@@ -55,9 +56,49 @@ class Dictionary(Protocol):
         ...
 
 
+class _OfDictionary(ResidualMap):
+    """An edit made with a sparse autoencoder, at its site, of vectors up to a length."""
+
+    sae: Dictionary
+    longest: float
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        one(self.sae, Dictionary, what=f"the autoencoder of {name}", write="load_sae(folder)")
+
+    @property
+    def repeatable(self) -> bool:
+        """What was edited is encoded by other latents: twice is not once."""
+        return False
+
+    @property
+    def width(self) -> int:
+        """That of the autoencoder."""
+        return self.sae.d_model
+
+    def sites(self, n_layers: int) -> tuple[Site, ...]:
+        """The site of the autoencoder."""
+        del n_layers
+        return (self.sae.site,)
+
+    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        edited = self._edited(resid)
+        if math.isinf(self.longest):
+            return edited
+        return torch.where(resid.float().norm(dim=-1, keepdim=True) <= self.longest, edited, resid)
+
+    @abstractmethod
+    def _edited(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The edited vectors, however long they are."""
+
+    def _named(self, what: str) -> str:
+        limit = "" if math.isinf(self.longest) else f", vectors up to length {self.longest:.4g}"
+        return f"{type(self).__name__}({what}{limit})"
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class AblateLatents(ResidualMap):
+class AblateLatents(_OfDictionary):
     """Zero latents of a sparse autoencoder: x less what these latents contribute to it.
 
     Equal to encoding x, zeroing the latents, decoding, and adding back the error x - decode(encode
@@ -80,7 +121,7 @@ class AblateLatents(ResidualMap):
     longest: float = math.inf
 
     def __post_init__(self) -> None:
-        one(self.sae, Dictionary, what="the autoencoder of AblateLatents", write="load_sae(folder)")
+        super().__post_init__()
         several(self.latents, int, what="latent", write="AblateLatents(sae, (3, 5))")
         if not self.latents:
             raise InputError("AblateLatents takes at least one latent, got none")
@@ -92,34 +133,17 @@ class AblateLatents(ResidualMap):
                 f"latent {wrong[0]} is not in {self.sae.name}: 0 to {self.sae.n_latents - 1}"
             )
 
-    @property
-    def repeatable(self) -> bool:
-        """Once latents are gone others may show in their place: twice is not once."""
-        return False
-
-    @property
-    def width(self) -> int:
-        """That of the autoencoder."""
-        return self.sae.d_model
-
-    def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The site of the autoencoder."""
-        del n_layers
-        return (self.sae.site,)
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        edited = resid - self.sae.contribution(resid, torch.tensor(self.latents))
-        return _where_short(edited, resid, self.longest)
+    def _edited(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return resid - self.sae.contribution(resid, torch.tensor(self.latents))
 
     def __repr__(self) -> str:
         few = ", ".join(map(str, self.latents[:12])) + (", ..." if len(self.latents) > 12 else "")
-        what = f"{len(self.latents)} latents ({few}) of {self.sae.name}"
-        return f"AblateLatents({what}{_limit(self.longest)})"
+        return self._named(f"{len(self.latents)} latents ({few}) of {self.sae.name}")
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Reconstruct(ResidualMap):
+class Reconstruct(_OfDictionary):
     """Every vector as a sparse autoencoder gives it back, without its error.
 
     How much of the model's work the autoencoder keeps; as a control it says what taking the error
@@ -133,39 +157,8 @@ class Reconstruct(ResidualMap):
     sae: Dictionary
     longest: float = math.inf
 
-    def __post_init__(self) -> None:
-        one(self.sae, Dictionary, what="the autoencoder of Reconstruct", write="load_sae(folder)")
-
-    @property
-    def repeatable(self) -> bool:
-        """The reconstruction of a reconstruction is another vector."""
-        return False
-
-    @property
-    def width(self) -> int:
-        """That of the autoencoder."""
-        return self.sae.d_model
-
-    def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The site of the autoencoder."""
-        del n_layers
-        return (self.sae.site,)
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return _where_short(self.sae.reconstruct(resid), resid, self.longest)
+    def _edited(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return self.sae.reconstruct(resid)
 
     def __repr__(self) -> str:
-        return f"Reconstruct({self.sae.name}{_limit(self.longest)})"
-
-
-def _where_short(
-    edited: Float[Tensor, "*batch d_model"], resid: Float[Tensor, "*batch d_model"], longest: float
-) -> Float[Tensor, "*batch d_model"]:
-    """The edited vectors, and as they are those that are longer than the limit."""
-    if math.isinf(longest):
-        return edited
-    return torch.where(resid.float().norm(dim=-1, keepdim=True) <= longest, edited, resid)
-
-
-def _limit(longest: float) -> str:
-    return "" if math.isinf(longest) else f", vectors up to length {longest:.4g}"
+        return self._named(self.sae.name)

@@ -6,7 +6,7 @@ from typing import ClassVar, Final, Literal, final
 
 import torch
 from jaxtyping import Bool, Float
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from refusal_lens.errors import InputError
@@ -14,7 +14,6 @@ from refusal_lens.records import Estimate, Record
 
 _EPSILON: Final = 1e-8  # of the published score: it saturates at about +-18.4
 TRUSTED_AUROC: Final = 0.90
-LEAST_A_SIDE: Final = 5
 _SHARE: Final = 0.002
 _RATIO: Final = 4.0
 _ROWS: Final = 32  # prompts whose probabilities, in float64, are held at a time
@@ -126,26 +125,3 @@ def best_threshold(scores: Float[Tensor, " prompt"], refused: Bool[Tensor, " pro
     cut = float(cuts[int((tpr - fpr).argmax())])
     below = scores[scores < cut]
     return (cut + (float(below.max()) if len(below) else cut)) / 2
-
-
-def auroc(
-    scores: Float[Tensor, " prompt"], refused: Bool[Tensor, " prompt"], seed: int = 0
-) -> Estimate:
-    """Area under the ROC curve with a percentile bootstrap over prompts; control .5 is chance.
-
-    Undefined with fewer than five prompts refused or answered.
-    """
-    n = len(scores)
-    least = min(int(refused.sum()), int((~refused).sum()))
-    method = "AUROC, percentile bootstrap over prompts; control: chance"
-    if least < LEAST_A_SIDE:
-        return Estimate(None, None, None, n, method, 0.5)
-    y, s = refused.numpy(), scores.numpy()
-    generator = torch.Generator().manual_seed(seed)
-    draws: list[float] = []
-    for _ in range(500):
-        rows = torch.randint(n, (n,), generator=generator).numpy()
-        if 0 < y[rows].sum() < n:
-            draws.append(float(roc_auc_score(y[rows], s[rows])))
-    low, high = torch.tensor(draws).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return Estimate(float(roc_auc_score(y, s)), low, high, n, method, 0.5)

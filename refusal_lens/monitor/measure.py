@@ -6,13 +6,13 @@ from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
 from sklearn.metrics import roc_curve
 from torch import Tensor
 
-from refusal_lens.directions.invariance.auroc import auroc_estimate
+from refusal_lens.auroc import auroc_over_units
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import mcnemar_p, wilson
 from refusal_lens.interventions import PerRow
 from refusal_lens.judges import Judge
 from refusal_lens.judges.coherence import sense_checked
@@ -193,7 +193,7 @@ class _Trial:
         gone = [h for h, r in zip(hit[:n], refused[:n], strict=True) if r is False]
         more = sum(a and not b for a, b in zip(hit[:n], plain[:n], strict=True))
         fewer = sum(b and not a for a, b in zip(hit[:n], plain[:n], strict=True))
-        p = float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
+        p = mcnemar_p(more, fewer)
         shares = [
             sum(a is not None and a <= k for a in alarms[:n]) / n
             for k in range(self._monitor.tokens)
@@ -245,7 +245,7 @@ def _paired_aurocs(
     estimates: list[Estimate] = []
     for a, b in zip(edited.T, plain.T, strict=True):
         label, score = _against(a, b)
-        estimates.append(auroc_estimate(score, label, unit))
+        estimates.append(auroc_over_units(score, label, unit))
     return tuple(estimates)
 
 

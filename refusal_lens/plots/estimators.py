@@ -1,6 +1,6 @@
 """Ways of finding directions side by side: one row each, one panel per question."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
 
@@ -9,27 +9,15 @@ from plotly.subplots import make_subplots
 
 from refusal_lens.evaluation.estimators import EstimatorComparison, EstimatorRow
 from refusal_lens.geometry.transfer import Transfer
-from refusal_lens.plots.effects import error_bars
-from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, faded
+from refusal_lens.plots.dots import Dots
+from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import FONT, WIDTH, dress
-from refusal_lens.plots.text import escape, estimate_text, number, tick, visible
+from refusal_lens.plots.text import escape, number, tick, visible
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
-Read = Callable[[EstimatorRow], Estimate | None]
 _ROW: Final = 27
 _LEFT: Final = 214
-
-
-@final
-@dataclass(frozen=True)
-class Dots:
-    """One kind of dot in a panel: what it shows, its colour and symbol."""
-
-    name: str
-    read: Read
-    colour: str
-    symbol: str = "circle"
 
 
 @final
@@ -41,7 +29,7 @@ class Panel:
     low: float
     high: float
     ticks: tuple[float, ...]
-    dots: tuple[Dots, ...]
+    dots: tuple[Dots[EstimatorRow], ...]
     chance: float | None = None
 
 
@@ -144,10 +132,13 @@ def plot_estimators(comparison: EstimatorComparison) -> go.Figure:
     )
     dress(figure, 118 + _ROW * len(rows), WIDTH)
     figure.update_annotations(font={"size": 11, "family": FONT})
+    names = [estimator_name(row.name) for row in rows]
     for column, panel in enumerate(PANELS, 1):
         spread = (len(panel.dots) - 1) / 2
         for i, dots in enumerate(panel.dots):
-            figure.add_trace(_points(rows, dots, 0.3 * (i - spread)), row=1, col=column)
+            colours = [CONTROL if row.kind == "control" else dots.colour for row in rows]
+            trace = dots.points(rows, 0.3 * (i - spread), titles=names, colours=colours)
+            figure.add_trace(trace, row=1, col=column)
         for x in _lines(rows, panel):
             line = {"color": QUIET, "width": 1, "dash": "dash"}
             figure.add_vline(x=x, line=line, row=1, col=column)  # pyright: ignore[reportArgumentType]
@@ -156,7 +147,7 @@ def plot_estimators(comparison: EstimatorComparison) -> go.Figure:
     figure.update_yaxes(
         range=[len(rows) - 0.4, -0.6],
         tickvals=list(range(len(rows))),
-        ticktext=[escape(estimator_name(row.name)) for row in rows],
+        ticktext=[escape(name) for name in names],
         showgrid=True,
     )
     figure.update_layout(margin={"l": _LEFT, "r": 14, "t": 74, "b": 34}, showlegend=False)
@@ -225,30 +216,6 @@ def plot_transfer(transfer: Transfer, *, titles: Titles = None) -> go.Figure:
     )
     figure.update_layout(margin={"l": 150, "r": 20, "t": 16, "b": 120})
     return figure
-
-
-def _points(rows: Sequence[EstimatorRow], dots: Dots, shift: float) -> go.Scatter:
-    estimates = [dots.read(row) for row in rows]
-    colours = [CONTROL if row.kind == "control" else dots.colour for row in rows]
-    bars = error_bars(estimates, faded(dots.colour, 0.5)) | {"thickness": 1.2, "width": 0}
-    return go.Scatter(
-        x=[None if e is None else e.value for e in estimates],
-        y=[i + shift for i in range(len(rows))],
-        error_x=bars,
-        mode="markers",
-        marker={
-            "symbol": dots.symbol,
-            "size": 7.5,
-            "color": colours,
-            "line": {"width": 1.5, "color": colours},
-        },
-        customdata=[
-            f"<b>{escape(estimator_name(row.name))}</b>, {dots.name}<br>"
-            + ("not measured" if e is None else estimate_text(e))
-            for row, e in zip(rows, estimates, strict=True)
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
-    )
 
 
 def _lines(rows: Sequence[EstimatorRow], panel: Panel) -> list[float]:

@@ -13,8 +13,8 @@ from refusal_lens.languages import (
     LanguageLayers,
     LanguageTransfer,
 )
-from refusal_lens.plots.effects import error_bars
-from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, faded
+from refusal_lens.plots.dots import Dots
+from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import FONT, WIDTH, dress, plain
 from refusal_lens.plots.text import escape, estimate_text, interval, number
 from refusal_lens.records import Estimate
@@ -148,7 +148,8 @@ def plot_language_means(transfer: LanguageTransfer) -> go.Figure:
         (transfer.before, "as they are", CONTROL, -0.14),
         (transfer.after, "language means taken off", REFUSE, 0.14),
     ):
-        figure.add_trace(_dots(estimates, name, colour, shift, transfer.rows))
+        dots: Dots[Estimate] = Dots(name, lambda e: e, colour)
+        figure.add_trace(dots.points(estimates, shift, titles=transfer.rows))
     dress(figure, 110 + 26 * len(transfer.rows), 620)
     line = {"color": QUIET, "width": 1, "dash": "dash"}
     figure.add_vline(x=0.5, line=line)  # pyright: ignore[reportArgumentType]
@@ -163,24 +164,6 @@ def plot_language_means(transfer: LanguageTransfer) -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
-
-
-def _dots(
-    estimates: Sequence[Estimate], name: str, colour: str, shift: float, rows: Sequence[str]
-) -> go.Scatter:
-    return go.Scatter(
-        x=[e.value for e in estimates],
-        y=[i + shift for i in range(len(estimates))],
-        error_x=error_bars([*estimates], faded(colour, 0.6)) | {"thickness": 1.2, "width": 0},
-        mode="markers",
-        name=name,
-        marker={"size": 8, "color": colour},
-        customdata=[
-            f"<b>{escape(row)}</b>, {name}<br>{estimate_text(e)}"
-            for row, e in zip(rows, estimates, strict=True)
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
-    )
 
 
 def plot_language_layers(

@@ -1,51 +1,37 @@
 """A monitor on edited variants of its model: what it flags, how soon, and what it misses."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from collections.abc import Sequence
+from typing import Final
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.monitor.measure import GRID, MonitorTrial, VariantRow
 from refusal_lens.monitor.scoring import DETECTORS
-from refusal_lens.plots.effects import error_bars
-from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, faded, marks
+from refusal_lens.plots.dots import Dots
+from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, marks
 from refusal_lens.plots.panels import FONT, WIDTH, dress
-from refusal_lens.plots.text import escape, estimate_text
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import escape
 
-Read = Callable[[VariantRow], Estimate]
 _LEFT: Final = 322
 _ROW: Final = 30
 _EVASION: Final = "#8c6d46"
 
 
-@final
-@dataclass(frozen=True)
-class _Dots:
-    """One kind of dot in a panel."""
-
-    name: str
-    read: Read
-    colour: str
-    symbol: str = "circle"
-
-
-_PANELS: Final[tuple[tuple[str, tuple[_Dots, ...]], ...]] = (
-    ("harmful prompts<br>still refused", (_Dots("harmful", lambda r: r.refused, QUIET),)),
+_PANELS: Final[tuple[tuple[str, tuple[Dots[VariantRow], ...]], ...]] = (
+    ("harmful prompts<br>still refused", (Dots("harmful", lambda r: r.refused, QUIET),)),
     (
         "prompts flagged",
         (
-            _Dots("harmful prompts", lambda r: r.flagged, REFUSE),
-            _Dots("benign prompts", lambda r: r.benign, BENIGN, "diamond"),
+            Dots("harmful prompts", lambda r: r.flagged, REFUSE),
+            Dots("benign prompts", lambda r: r.benign, BENIGN, "diamond"),
         ),
     ),
     (
         "AUROC against the<br>same prompts unedited",
         (
-            _Dots("Mahalanobis", lambda r: r.auroc[0], POOLED),
-            _Dots("logistic", lambda r: r.auroc[1], POOLED, "circle-open"),
+            Dots("Mahalanobis", lambda r: r.auroc[0], POOLED),
+            Dots("logistic", lambda r: r.auroc[1], POOLED, "circle-open"),
         ),
     ),
 )
@@ -72,7 +58,8 @@ def plot_monitor(trial: MonitorTrial) -> go.Figure:
     for column, (_, kinds) in enumerate(_PANELS, 1):
         spread = (len(kinds) - 1) / 2
         for i, dots in enumerate(kinds):
-            figure.add_trace(_points(rows, dots, 0.28 * (i - spread)), row=1, col=column)
+            trace = dots.points(rows, 0.28 * (i - spread), titles=[row.title for row in rows])
+            figure.add_trace(trace.update(showlegend=len(kinds) > 1), row=1, col=column)
         line = {"color": QUIET, "width": 1, "dash": "dash"}
         at = {2: trial.alpha, 3: 0.5}.get(column)
         if at is not None:
@@ -147,28 +134,3 @@ def _coloured(row: VariantRow) -> str:
     colour = {"control": CONTROL, "evasion": _EVASION}.get(row.kind)
     text = escape(row.title)
     return text if colour is None else f'<span style="color:{colour}">{text}</span>'
-
-
-def _points(rows: Sequence[VariantRow], dots: _Dots, shift: float) -> go.Scatter:
-    estimates: list[Estimate | None] = [dots.read(row) for row in rows]
-    bars = error_bars(estimates, faded(dots.colour, 0.5)) | {"thickness": 1.2, "width": 0}
-    return go.Scatter(
-        x=[None if e is None else e.value for e in estimates],
-        y=[i + shift for i in range(len(rows))],
-        error_x=bars,
-        mode="markers",
-        name=dots.name,
-        showlegend=dots.name != "harmful",
-        marker={
-            "symbol": dots.symbol,
-            "size": 8,
-            "color": dots.colour,
-            "line": {"width": 1.5, "color": dots.colour},
-        },
-        customdata=[
-            f"<b>{escape(row.title)}</b>, {dots.name}<br>"
-            + ("not measured" if e is None else estimate_text(e))
-            for row, e in zip(rows, estimates, strict=True)
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
-    )

@@ -72,9 +72,14 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     return f"{number(value, digits)} {ends}"  # an end just under 0 keeps its sign
 
 
+def value_interval(estimate: Estimate, digits: int = 2) -> str:
+    """An estimate as `0.62 [0.50, 0.71]`, where its n is given elsewhere."""
+    return interval(estimate.value, estimate.low, estimate.high, digits)
+
+
 def estimate_text(estimate: Estimate, digits: int = 2) -> str:
     """An estimate with interval, n and control."""
-    text = f"{interval(estimate.value, estimate.low, estimate.high, digits)}, {counted(estimate)}"
+    text = f"{value_interval(estimate, digits)}, {counted(estimate)}"
     if estimate.control is not None:
         text += f", control {number(estimate.control, digits)}"
     return text
@@ -108,6 +113,23 @@ def percent_interval(estimate: Estimate) -> str:
     if estimate.low is not None and estimate.high is not None:
         text += f" [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
     return text
+
+
+def reached(estimate: Estimate | None) -> str:
+    """A rate at a matched refusal rate or damage, which no strength or rung may have."""
+    return "not reached" if estimate is None else percent_interval(estimate)
+
+
+def points_interval(estimate: Estimate, digits: int = 0) -> str:
+    """A difference of rates in percentage points, as `12 [3, 20]`."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (None if v is None else 100 * v for v in ends)
+    return interval(value, low, high, digits)
+
+
+def whole_percent(value: float | None) -> str:
+    """A rate alone, as `87%`, or a dash where there is none."""
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _signed(text: str) -> str:

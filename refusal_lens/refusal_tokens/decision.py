@@ -21,6 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.records import Brief
 from refusal_lens.refusal_tokens.names import RefusalTokens
 
 RESPOND: Final = -1
@@ -30,7 +31,7 @@ OTHER: Final = -2
 
 @final
 @dataclass(frozen=True, eq=False)
-class StepZero:
+class StepZero(Brief):
     """Log-probabilities (nats) of what an answer can begin with, for each prompt.
 
     `other` is that of the best token which is neither the respond nor a refusal token.

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Int8, Int64
 from torch import Tensor
 
+from refusal_lens.auroc import auroc
 from refusal_lens.intervals import wilson
-from refusal_lens.judges.first_token import auroc
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.refusal_tokens.decision import OTHER, RESPOND
 from refusal_lens.refusal_tokens.readings import TokenReadings

@@ -8,7 +8,7 @@ from plotly.offline import get_plotlyjs
 from refusal_lens.evaluation import Matched
 from refusal_lens.plots.matched import plain_name
 from refusal_lens.plots.refusal_tokens import plot_carved, plot_token_roc, plot_tokens_chosen
-from refusal_lens.plots.text import interval, percent_interval, visible
+from refusal_lens.plots.text import interval, percent_interval, value_interval, visible
 from refusal_lens.plots.titles import titles_of
 from refusal_lens.plots.trade_off import plot_trade_off
 from refusal_lens.records import write_atomic
@@ -58,7 +58,7 @@ def in_words(run: TokenRun) -> list[str]:
     words = [
         f"Unedited, {percent_interval(harmful)} of harmful prompts (n = {harmful.n}) and "
         f"{percent_interval(benign)} of benign ones (n = {benign.n}) are refused; the token's "
-        f"probability separates them with an AUROC of {interval(*_triple(run.roc.area))}."
+        f"probability separates them with an AUROC of {value_interval(run.roc.area)}."
     ]
     if run.matched is not None:
         words.append(_matched_words(run.matched))
@@ -140,7 +140,3 @@ def _parts(run: TokenRun) -> Parts:
 def _named(run: TokenRun) -> dict[str, str]:
     tokens = run.question["tokens"]
     return dict(zip(["respond", *tokens["categories"]], tokens["pieces"], strict=True))
-
-
-def _triple(e: object) -> tuple[float | None, float | None, float | None]:
-    return tuple(getattr(e, name) for name in ("value", "low", "high"))  # pyright: ignore

@@ -5,7 +5,7 @@ from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.comparison import BEYOND
 from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.geometry.within import DIFFERS
-from refusal_lens.plots.text import interval, number, percent
+from refusal_lens.plots.text import number, percent, value_interval
 from refusal_lens.records import Estimate
 from refusal_lens.report.run import Run
 from refusal_lens.sites import Site
@@ -37,7 +37,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _score(e: Estimate) -> str:
-    text = f"{interval(e.value, e.low, e.high)} nats, n = {e.n}"
+    text = f"{value_interval(e)} nats, n = {e.n}"
     return text if e.control is None else f"{text}; unedited {number(e.control)}"
 
 
@@ -109,7 +109,7 @@ def _dimension(run: Run, layer: int) -> str:
     if e.value is None:
         return f"undefined at layer {layer}: so is a category, or its noise is too large"
     return (
-        f"{interval(e.value, e.low, e.high)} of {len(structure.categories)} at layer {layer}, n = "
+        f"{value_interval(e)} of {len(structure.categories)} at layer {layer}, n = "
         f"{e.n} pairs (participation ratio of the corrected cosines; random directions: "
         f"{number(e.control)})"
     )

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-from scipy.stats import binomtest
-
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import mcnemar_p, wilson
 from refusal_lens.records import Estimate
 
 
@@ -39,4 +37,4 @@ def paired_p(here: Mapping[str, bool], there: Mapping[str, bool]) -> float:
     both = here.keys() & there.keys()
     only = sum(here[key] and not there[key] for key in both)
     other = sum(there[key] and not here[key] for key in both)
-    return float(binomtest(only, only + other).pvalue) if only + other else 1.0
+    return mcnemar_p(only, other)

@@ -19,7 +19,7 @@ from scipy import stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.records import Provenance, Record
+from refusal_lens.records import Brief, Provenance, Record
 from refusal_lens.sites import Site
 
 LEAST: Final = 20
@@ -28,7 +28,7 @@ LEAST: Final = 20
 
 @final
 @dataclass(frozen=True, eq=False)
-class Pool:
+class Pool(Brief):
     """Prompts with what a model did with them, and which latents fired at their read-out token."""
 
     fires: Bool[Tensor, "prompt latent"]

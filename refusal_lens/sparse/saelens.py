@@ -1,8 +1,9 @@
 """Folders in SAELens' format: `cfg.json` beside `sae_weights.safetensors`, read without SAELens.
 
 Both generations are read: configurations of version 6, with what belongs to the language model
-under `metadata`, and the flat ones of earlier versions (`hook_point` or `hook_name`,
-`activation_fn_str`, a top-k SAE as architecture "standard" with activation function "topk").
+under `metadata` (`meta` before its release), and the flat ones of earlier versions (`hook_point`
+or `hook_name`, `activation_fn_str`, a top-k SAE as architecture "standard" with activation function
+"topk").
 Folded in on reading, as the formulas allow exactly: decoder norms that a top-k SAE rescales by,
 a fine-tuning scale of the latents, and a scale of the input that `activation_scaler.json` names.
 """
@@ -42,6 +43,7 @@ def load_sae(folder: Path | str) -> SparseAutoencoder:
             or normalisation, or tensors that are missing or not of the size that `cfg.json` says.
     """
     folder = Path(folder)
+    _check_files(folder)
     config = config_of(folder / CONFIG)
     tensors = _tensors(folder / WEIGHTS, config)
     scale = _input_scale(folder, config)
@@ -130,9 +132,26 @@ def check_fits(sae: SparseAutoencoder, n_layers: int, d_model: int, model_name: 
         )
 
 
+def _check_files(folder: Path) -> None:
+    """Refuse a folder of another format, or one that holds several autoencoders, by what it has."""
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if not missing:
+        return
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
+    found = sorted(path.name for path in folder.glob("*"))
+    if inside:
+        where = f"this folder holds several; give one, such as {inside[0]!r}"
+    elif found:
+        where = f"found {found[:6]}: save it with SAELens, which writes both files"
+    else:
+        where = "no such folder" if not folder.exists() else "the folder is empty"
+    raise InputError(
+        f"{folder / missing[0]} is missing; expected a folder in SAELens' format, {CONFIG} beside "
+        f"{WEIGHTS}; {where}"
+    )
+
+
 def _tensors(path: Path, config: SaeConfig) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"{path} is missing; expected {WEIGHTS} beside {CONFIG}")
     try:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -57,11 +57,11 @@ def config_of(path: Path) -> SaeConfig:
     """The configuration in a file.
 
     Raises:
-        InputError: no such file, no JSON object, a value that is missing or of another kind, or
+        InputError: no JSON object, a value that is missing or of another kind, or
             something that this reader does not compute.
     """
     plain = _plain(path)
-    metadata: Any = plain.get("metadata")
+    metadata: Any = plain.get("metadata") or plain.get("meta")
     flat = plain | (cast(dict[str, Any], metadata) if isinstance(metadata, dict) else {})
     values = {_RENAMED.get(name, name): value for name, value in flat.items()}
     architecture = _architecture(values, path)
@@ -79,11 +79,6 @@ def config_of(path: Path) -> SaeConfig:
 
 
 def _plain(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing; expected a folder in SAELens' format: cfg.json beside "
-            "sae_weights.safetensors"
-        )
     try:
         plain: Any = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

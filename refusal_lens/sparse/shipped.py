@@ -24,6 +24,6 @@ def shipped_sae(model: str) -> SparseAutoencoder:
     except InputError:
         raise InputError(
             f"no sparse autoencoder comes for {model!r}; give a folder in SAELens' format by "
-            "--sae, or train one: `refusal-lens train-sae`"
+            f"--sae, or train one: `refusal-lens train-sae --model {model} --layer N --out my-sae`"
         ) from None
     return load_sae(folder)

@@ -13,6 +13,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge
 from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
 from refusal_lens.placement import Placement
+from refusal_lens.records import Brief
 from refusal_lens.study.sizes import Sizes as Sizes
 
 CONTROL_SCALE: Final = 0.0
@@ -31,7 +32,7 @@ Labels = Literal["behaviour", "intended"]
 
 @final
 @dataclass(frozen=True)
-class Study:
+class Study(Brief):
     """What is asked, fixed before anything is measured.
 
     `prompts` is a JSONL file or folder; `refuse` and `comply` are two plain lists in its place.

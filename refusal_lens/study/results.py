@@ -26,7 +26,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
-from refusal_lens.records import Record, load_record, save_record, write_json
+from refusal_lens.records import Brief, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.question import Study
 
@@ -36,7 +36,7 @@ _LATE_S: Final = 90.0  # how late a network file system may show what another ma
 
 @final
 @dataclass(eq=False)
-class Results:
+class Results(Brief):
     """The records of a run, by stage and name.
 
     >>> rl.Results.open(results.folder).direction("pooled")

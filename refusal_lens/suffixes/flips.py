@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from refusal_lens.intervals import LEVEL
-from refusal_lens.records import Estimate
+from refusal_lens.records import Brief, Estimate
 from refusal_lens.suffixes.resampling import (
     METHOD,
     auroc_estimate,
@@ -35,7 +35,7 @@ Columns = Mapping[str, Float[np.ndarray, " row"]]
 
 @final
 @dataclass(frozen=True, eq=False)
-class FlipRows:
+class FlipRows(Brief):
     """Rows of prompts under suffixes: what was measured, and whether the verdict flipped.
 
     `units` are the prompts with a pair as one, which is what is held out and drawn as a whole;

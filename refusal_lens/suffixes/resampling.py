@@ -9,8 +9,10 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
+from refusal_lens.auroc import with_percentiles
 from refusal_lens.intervals import LEVEL
 from refusal_lens.records import Estimate
 
@@ -46,14 +48,9 @@ def auroc_estimate(
 ) -> Estimate:
     """Chance that a flipped row scores higher than another one; ties count half.
 
-    Undefined where all rows or none are flipped.
+    Undefined where all rows or none are flipped, or a score is.
     """
-    n, method = len(score), f"AUROC, {METHOD}"
-    wins = _wins(score, flipped)
-    if not wins.size:
-        return Estimate(None, None, None, n, method, control)
-    drawn = _weighted_share(wins, np.ones_like(wins), weights, flipped)
-    return _estimate(float(wins.mean()), drawn, n, method, control)
+    return _area(score, flipped, weights, None, control)
 
 
 def within_auroc_estimate(
@@ -67,32 +64,25 @@ def within_auroc_estimate(
 
     `n` counts the rows of groups that have flipped rows and others.
     """
-    wins, names = _wins(score, flipped), _codes(groups)
-    same = (names[flipped][:, None] == names[~flipped][None, :]).astype(float)
-    method = f"AUROC within prompts, {METHOD}"
-    if not same.any():
-        return Estimate(None, None, None, 0, method, control)
-    mixed = {*names[flipped].tolist()} & {*names[~flipped].tolist()}
-    drawn = _weighted_share(wins, same, weights, flipped)
-    value = float((wins * same).sum() / same.sum())
-    return _estimate(value, drawn, int(np.isin(names, list(mixed)).sum()), method, control)
+    return _area(score, flipped, weights, groups, control)
 
 
-def _wins(score: Numbers, flipped: Bool[np.ndarray, " row"]) -> Float[np.ndarray, "flip other"]:
-    a, b = score[flipped][:, None], score[~flipped][None, :]
-    return (a > b) + 0.5 * (a == b)
-
-
-def _weighted_share(
-    wins: Float[np.ndarray, "flip other"],
-    counted: Float[np.ndarray, "flip other"],
-    weights: Weights,
+def _area(
+    score: Numbers,
     flipped: Bool[np.ndarray, " row"],
-) -> Float[np.ndarray, " defined"]:
-    of_a, of_b = weights[:, flipped], weights[:, ~flipped]
-    total = ((of_a @ counted) * of_b).sum(1)
-    won = ((of_a @ (wins * counted)) * of_b).sum(1)
-    return won[total > 0] / total[total > 0]
+    weights: Weights,
+    groups: Sequence[Hashable] | None,
+    control: float,
+) -> Estimate:
+    method = f"AUROC{'' if groups is None else ' within prompts'}, {METHOD}"
+    names = _codes(groups or [None] * len(score))
+    mixed = np.isin(names, np.intersect1d(names[flipped], names[~flipped]))
+    n = len(score) if groups is None else int(mixed.sum())
+    if not mixed.any() or np.isnan(score).any():
+        return Estimate(None, None, None, n, method, control)
+    scores, positive, drawn = map(torch.from_numpy, (score, flipped, weights))
+    value, low, high = with_percentiles(scores, positive, drawn, groups)
+    return Estimate(value, low, high, n, method, control)
 
 
 def _drawn(names: Sequence[Hashable], draws: int, rng: np.random.Generator) -> Weights:

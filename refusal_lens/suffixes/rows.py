@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
 
-from refusal_lens.intervals import mean_estimate, wilson
+from refusal_lens.intervals import mcnemar_p, mean_estimate, wilson
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes.records import Against, FlipTest, SuffixBasis, SuffixRow
 
@@ -114,5 +114,5 @@ def _mean_change(change: np.ndarray) -> float | None:
 
 def _mcnemar(against: Against, here: np.ndarray, there: np.ndarray) -> FlipTest:
     lost, gained = int(((here == 0) & (there == 1)).sum()), int(((here == 1) & (there == 0)).sum())
-    p = float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    p = mcnemar_p(lost, gained)
     return FlipTest(against, lost, gained, p, p)

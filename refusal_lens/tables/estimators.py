@@ -2,7 +2,15 @@
 
 from refusal_lens.evaluation.estimators import EstimatorComparison, EstimatorRow, Metric
 from refusal_lens.plots.estimators import estimator_name
-from refusal_lens.plots.text import interval, number, percent_interval, probability, visible
+from refusal_lens.plots.text import (
+    number,
+    percent_interval,
+    probability,
+    reached,
+    value_interval,
+    visible,
+    whole_percent,
+)
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -77,7 +85,7 @@ def edits_table(comparison: EstimatorComparison) -> Table:
             Cell(number(row.strength) if row.strength is not None else _none(row)),
             Cell(_rate(row, row.damage_refusal, "damage_refusal")),
             Cell(_rate(row, row.damage_over_refusal, "damage_over_refusal")),
-            Cell("not reached" if row.matched_over_refusal is None else _share(row)),
+            Cell(reached(row.matched_over_refusal)),
         )
         for row in comparison.rows
     )
@@ -85,10 +93,10 @@ def edits_table(comparison: EstimatorComparison) -> Table:
     caption = (
         f"Read answers, judge: {visible(comparison.judge)}, {visible(comparison.decoding)}; n = "
         f"{_asked(plain.removed)} harmful and {_asked(plain.added)} benign test prompts, of which "
-        "the unedited "
-        f"model refuses {_percent(plain.removed.control)} and {_percent(plain.added.control)}. "
-        f"The budget: KL of the next token is {comparison.damage_kl:g} nats at the 95th percentile "
-        "of benign prompts. q: exact McNemar test against the mean difference on the same prompts, "
+        f"the unedited model refuses {whole_percent(plain.removed.control)} and "
+        f"{whole_percent(plain.added.control)}. The budget: KL of the next "
+        f"token is {comparison.damage_kl:g} nats at the 95th percentile of benign prompts. q: "
+        "exact McNemar test against the mean difference on the same prompts, "
         "Benjamini-Hochberg over all tests of the table; * q ≤ .05. At matched refusal, strengths "
         "around the budget's, first draws of controls. Intervals: 95%."
     )
@@ -117,28 +125,23 @@ def summary_table(comparison: EstimatorComparison) -> Table:
     plain = comparison.rows[0]
     caption = (
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}; unedited: "
-        f"{_percent(plain.removed.control)} of {_asked(plain.removed)} harmful and "
-        f"{_percent(plain.added.control)} of {_asked(plain.added)} benign prompts refused; "
+        f"{whole_percent(plain.removed.control)} of {_asked(plain.removed)} harmful and "
+        f"{whole_percent(plain.added.control)} of {_asked(plain.added)} benign prompts refused; "
         "95% intervals"
     )
     return Table(caption, head, rows)
 
 
 def _short(e: Estimate | None) -> str:
-    return "–" if e is None else _percent(e.value)
+    return "–" if e is None else whole_percent(e.value)
 
 
 def _maybe(e: Estimate | None) -> str:
-    return "–" if e is None else interval(e.value, e.low, e.high)
+    return "–" if e is None else value_interval(e)
 
 
 def _none(row: EstimatorRow) -> str:
     return f"none: {visible(row.no_strength or 'not measured')}"
-
-
-def _share(row: EstimatorRow) -> str:
-    e = row.matched_over_refusal
-    return "not reached" if e is None else percent_interval(e)
 
 
 def _rate(row: EstimatorRow, e: Estimate | None, metric: Metric) -> str:
@@ -156,7 +159,3 @@ def _rate(row: EstimatorRow, e: Estimate | None, metric: Metric) -> str:
 def _asked(e: Estimate) -> int:
     """The prompts behind a rate, with those whose answers could not be read."""
     return e.n + e.missing
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"

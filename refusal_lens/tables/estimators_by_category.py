@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.plots.estimators import estimator_name
-from refusal_lens.plots.text import interval, number, visible
+from refusal_lens.plots.text import number, value_interval, visible
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -38,7 +38,7 @@ def _reliability(agreement: Agreement | None, category: str) -> str:
     if agreement is None or category not in agreement.names:
         return "–"
     e = agreement.reliability[agreement.names.index(category)]
-    return "–" if e.value is None else interval(e.value, e.low, e.high)
+    return "–" if e.value is None else value_interval(e)
 
 
 def _area(transfer: Transfer, category: str) -> str:

@@ -3,7 +3,7 @@
 from statistics import mean
 
 from refusal_lens.plots.palette import BENIGN, REFUSE
-from refusal_lens.plots.text import interval, number, probability, visible
+from refusal_lens.plots.text import number, probability, value_interval, visible
 from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate
 from refusal_lens.sparse import FeatureCards, FeatureEffects, FeatureSummary, FiringTests, Listed
@@ -77,7 +77,7 @@ def checks_table(summary: FeatureSummary) -> Table:
 def _check(what: str, e: Estimate | None, unit: str) -> tuple[Cell, ...]:
     if e is None:
         return (Cell(what), Cell("not measured"), Cell("–"), Cell("–"), Cell(unit))
-    value = interval(e.value, e.low, e.high)
+    value = value_interval(e)
     return (Cell(what), Cell(value), Cell(str(e.n)), Cell(number(e.control)), Cell(unit))
 
 
@@ -89,7 +89,7 @@ def cards_table(cards: FeatureCards) -> Table:
             Cell(card.role),
             Cell(str(card.n_lists)),
             Cell(number(card.difference)),
-            Cell(interval(card.measured.value, card.measured.low, card.measured.high)),
+            Cell(value_interval(card.measured)),
             Cell(number(card.cosine)),
             Cell(" ".join(f"“{visible(token)}”" for token in card.promoted)),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from refusal_lens.optimised import Independence
-from refusal_lens.plots.text import interval, number, visible
+from refusal_lens.plots.text import number, value_interval, visible
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -35,9 +35,9 @@ def _row(
     return (
         Cell(visible(titles.get(ablated, ablated))),
         Cell(visible(titles.get(read, read))),
-        Cell(interval(whole.value, whole.low, whole.high)),
+        Cell(value_interval(whole)),
         Cell(number(whole.control)),
-        Cell(interval(part.value, part.low, part.high)),
+        Cell(value_interval(part)),
         Cell(number(part.control)),
         Cell("–" if q != q else number(q)),
     )

@@ -1,8 +1,7 @@
 """ERM, IRM, IB-ERM and IB-IRM side by side, always all four; and each on every environment."""
 
 from refusal_lens.directions import InvariantMethod, InvariantProbe
-from refusal_lens.plots.text import interval, number, visible
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import number, value_interval, visible
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -37,7 +36,7 @@ def invariant_environments_table(probe: InvariantProbe) -> Table:
         (
             Cell(visible(name)),
             Cell(f"{counts[name][0]} + {counts[name][1]}"),
-            *(Cell(_estimate(m.auroc[i])) for m in probe.methods),
+            *(Cell(value_interval(m.auroc[i])) for m in probe.methods),
         )
         for i, name in enumerate(probe.outer)
     )
@@ -52,21 +51,17 @@ def invariant_environments_table(probe: InvariantProbe) -> Table:
 def _row(m: InvariantMethod, probe: InvariantProbe) -> tuple[Cell, ...]:
     values = [e.value for e in m.auroc if e.value is not None]
     worst = min(range(len(values)), key=values.__getitem__)
-    mean = _estimate(m.mean if len(values) > 1 else m.auroc[0])
+    mean = value_interval(m.mean if len(values) > 1 else m.auroc[0])
     texts = (
         m.method,
         mean,
-        "reference" if m.method == "ERM" else _estimate(m.gain, 3),
+        "reference" if m.method == "ERM" else value_interval(m.gain, 3),
         f"{visible(probe.outer[worst])}: {number(values[worst])}",
         number(sum(m.oracle) / len(m.oracle)),
         f"{m.config.penalty:g}, {m.config.bottleneck:g}, {m.config.decay:g}",
         *(number(x) for x in (m.to_mean_difference, m.to_erm, m.between_seeds)),
     )
     return tuple(Cell(text) for text in texts)
-
-
-def _estimate(e: Estimate, digits: int = 2) -> str:
-    return interval(e.value, e.low, e.high, digits)
 
 
 def _sentence(note: str) -> str:

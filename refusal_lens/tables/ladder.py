@@ -1,8 +1,15 @@
 """Refusal as ever more directions are ablated, in numbers."""
 
 from refusal_lens.defence import BeforeAfter, Change, LadderReading, Rung
-from refusal_lens.plots.text import interval, percent_interval, probability, visible
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import (
+    percent_interval,
+    points_interval,
+    probability,
+    reached,
+    value_interval,
+    visible,
+    whole_percent,
+)
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -27,9 +34,9 @@ def ladder_table(reading: LadderReading) -> Table:
             Cell(percent_interval(rung.answered)),
             Cell(percent_interval(rung.unclear)),
             Cell(percent_interval(rung.over_refusal)),
-            *(Cell(_share(e)) for e in rung.matched),
-            Cell(_nats(rung.kl)),
-            Cell(_nats(control.kl)),
+            *(Cell(reached(e)) for e in rung.matched),
+            Cell(value_interval(rung.kl)),
+            Cell(value_interval(control.kl)),
         )
         for rung, control in zip(reading.main, reading.random, strict=True)
     )
@@ -49,7 +56,7 @@ def damage_table(reading: LadderReading) -> Table:
     rows = tuple(
         (
             Cell(f"{budget:g} nats"),
-            Cell(_share(e)),
+            Cell(reached(e)),
             Cell("not reached" if e is None or e.control is None else f"{e.control:.0%}"),
         )
         for budget, e in zip(reading.budgets, reading.at_damage, strict=True)
@@ -105,9 +112,9 @@ def matched_table(compared: BeforeAfter) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, reading in zip(compared.names, compared.readings, strict=True):
         for rung in reading.main:
-            cells = [Cell(_share(e)) for e in rung.matched]
+            cells = [Cell(reached(e)) for e in rung.matched]
             damage = reading.at_damage if rung.dimension == 0 else (None,) * len(first.budgets)
-            texts = ["" if rung.dimension else _share(e) for e in damage]
+            texts = ["" if rung.dimension else reached(e) for e in damage]
             names = Cell(visible(name)), Cell(str(rung.dimension))
             rows.append((*names, *cells, *map(Cell, texts)))
     caption = (
@@ -127,9 +134,9 @@ def summary_table(readings: list[LadderReading]) -> Table:
             Cell(visible(reading.directions)),
             Cell(str(rung.dimension)),
             Cell(percent_interval(rung.refusal)),
-            Cell(_percent(control.refusal)),
-            Cell(_percent(rung.answered)),
-            Cell(_percent(rung.over_refusal)),
+            Cell(whole_percent(control.refusal.value)),
+            Cell(whole_percent(rung.answered.value)),
+            Cell(whole_percent(rung.over_refusal.value)),
             Cell("–" if rung.kl.value is None else f"{rung.kl.value:.2f}"),
         )
         for reading in readings
@@ -147,16 +154,16 @@ def _compared(name: str, rung: Rung, control: Rung, change: Change | None) -> tu
     more = "–"
     if change is not None and change.refusal.value is not None:
         e = change.refusal
-        more = interval(_points(e.value), _points(e.low), _points(e.high), 0)
+        more = points_interval(e)
     star = " *" if change is not None and change.q <= 0.05 else ""
     return (
         Cell(visible(name)),
         Cell(str(rung.dimension)),
         Cell(percent_interval(rung.refusal)),
-        Cell(_percent(control.refusal)),
+        Cell(whole_percent(control.refusal.value)),
         Cell(percent_interval(rung.answered)),
         Cell(percent_interval(rung.over_refusal)),
-        Cell(_nats(rung.kl)),
+        Cell(value_interval(rung.kl)),
         Cell(more),
         Cell("–" if change is None else f"{probability(change.q)}{star}"),
     )
@@ -168,19 +175,3 @@ def _ends(reading: LadderReading) -> str:
     else:
         halved = f"Half of the refusals are gone from {reading.halved} on."
     return f"{reading.available} directions could be fitted. {halved}"
-
-
-def _points(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _share(e: Estimate | None) -> str:
-    return "not reached" if e is None else percent_interval(e)
-
-
-def _nats(e: Estimate) -> str:
-    return interval(e.value, e.low, e.high)
-
-
-def _percent(e: Estimate) -> str:
-    return "–" if e.value is None else f"{e.value:.0%}"

@@ -7,8 +7,13 @@ from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.language import foreign_language
 from refusal_lens.languages import LanguageCosines, LanguageTransfer, language_name
 from refusal_lens.plots.palette import BENIGN, REFUSE
-from refusal_lens.plots.text import estimate_text, percent_interval, visible
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import (
+    estimate_text,
+    percent_interval,
+    points_interval,
+    value_interval,
+    visible,
+)
 from refusal_lens.tables.table import Cell, Table, rate_cell
 
 
@@ -45,15 +50,18 @@ def refusals_table(read: Answers, trust: ScoreTrust | None) -> Table:
 def means_table(transfer: LanguageTransfer, cosines: LanguageCosines) -> Table:
     """A row per direction: reliability, AUROC across languages, accuracy at its own threshold."""
     layer = transfer.site.layer
+    reliability = {
+        name: value_interval(cosines.of_language(name, layer)) for name in cosines.languages
+    }
     rows = tuple(
         (
             Cell(visible(language_name(name))),
-            Cell(_short(cosines.of_language(name, layer)) if name in cosines.languages else "–"),
-            Cell(_short(transfer.before[i])),
-            Cell(_short(transfer.after[i])),
+            Cell(reliability.get(name, "–")),
+            Cell(value_interval(transfer.before[i])),
+            Cell(value_interval(transfer.after[i])),
             Cell(percent_interval(transfer.accuracy_before[i])),
             Cell(percent_interval(transfer.accuracy_after[i])),
-            Cell(_points(transfer.gain[i])),
+            Cell(points_interval(transfer.gain[i])),
         )
         for i, name in enumerate(transfer.rows)
     )
@@ -86,14 +94,3 @@ def _score(trust: ScoreTrust | None, language: str) -> str:
     mode = trust.mode.get(language, "generation only")
     area = trust.opening_auroc.get(language) if mode == "opening" else trust.auroc.get(language)
     return mode if area is None else f"{mode}: {estimate_text(area)}"
-
-
-def _short(e: Estimate) -> str:
-    return estimate_text(e).partition(", n")[0]
-
-
-def _points(e: Estimate) -> str:
-    if e.value is None or e.low is None or e.high is None:
-        return "undefined"
-    value, low, high = (round(100 * x) for x in (e.value, e.low, e.high))
-    return f"{value} [{low}, {high}]".replace("-", "−")

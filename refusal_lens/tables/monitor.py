@@ -2,11 +2,12 @@
 
 from refusal_lens.monitor.measure import MonitorTrial, VariantRow
 from refusal_lens.plots.text import (
-    interval,
     percent,
     percent_interval,
     probability,
+    value_interval,
     visible,
+    whole_percent,
 )
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
@@ -49,9 +50,10 @@ def variants_table(trial: MonitorTrial) -> Table:
     caption = (
         f"{visible(trial.provenance.model)}. n = "
         f"{first.flagged.n} harmful test prompts that the unedited model refuses and "
-        f"{first.benign.n} benign ones that it answers; unedited, {_rate(first.flagged.control)} "
-        f"and {_rate(first.benign.control)} of these are flagged, of all "
-        f"{plain['all'].n} test prompts {percent_interval(plain['all'])}. q: exact McNemar test "
+        f"{first.benign.n} benign ones that it answers; unedited, "
+        f"{whole_percent(first.flagged.control)} and {whole_percent(first.benign.control)} of "
+        f"these are flagged, of all {plain['all'].n} test prompts "
+        f"{percent_interval(plain['all'])}. q: exact McNemar test "
         "against the same prompts unedited, Benjamini-Hochberg over the variants; * q ≤ .05. "
         "AUROC against the same prompts unedited, jackknife over prompts (control: .5). Tokens "
         "until half of those that are ever flagged are flagged; 0: before the first token. "
@@ -64,7 +66,7 @@ def layers_table(trial: MonitorTrial) -> Table:
     """How well each later layer alone tells a variant from the same prompts unedited."""
     head = ("variant", *(f"layer {layer}" for layer in trial.late))
     rows = tuple(
-        (Cell(visible(row.title)), *(Cell(_interval(e)) for e in row.by_layer))
+        (Cell(visible(row.title)), *(Cell(value_interval(e)) for e in row.by_layer))
         for row in trial.rows
     )
     caption = (
@@ -104,7 +106,7 @@ def _row(row: VariantRow) -> tuple[Cell, ...]:
         Cell(f"{probability(row.q)}{star}"),
         Cell(f"{percent_interval(row.caught)}, n = {row.caught.n}" if row.caught.n else "–"),
         Cell(percent_interval(row.benign)),
-        *(Cell(_interval(e)) for e in row.auroc),
+        *(Cell(value_interval(e)) for e in row.auroc),
         Cell("–" if late is None else str(late)),
     )
 
@@ -112,11 +114,3 @@ def _row(row: VariantRow) -> tuple[Cell, ...]:
 def _counted(e: Estimate) -> str:
     left_out = f", {e.missing} unclear" if e.missing else ""
     return percent_interval(e) + left_out
-
-
-def _interval(e: Estimate) -> str:
-    return interval(e.value, e.low, e.high)
-
-
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"

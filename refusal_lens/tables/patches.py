@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from refusal_lens.attribution import PatchAgreement, PatchMap
-from refusal_lens.plots.text import interval, number, visible
+from refusal_lens.plots.text import number, value_interval, visible
 from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
@@ -31,5 +31,5 @@ def agreement_table(
 
 def pairs_text(e: Estimate) -> str:
     """An estimate over pairs with its interval, n and control."""
-    ends = interval(e.value, e.low, e.high)
+    ends = value_interval(e)
     return f"{ends}, n = {e.n} pairs, control {number(e.control)}"

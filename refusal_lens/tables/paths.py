@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from refusal_lens.attribution import HeadPath, SourceRegions
-from refusal_lens.plots.text import estimate_text, interval, number, visible
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import (
+    estimate_text,
+    number,
+    value_interval,
+    visible,
+)
 from refusal_lens.tables.table import Cell, Table
 
 _LISTED: Final = 3
@@ -38,19 +42,16 @@ def seen_in(paths: Sequence[HeadPath], regions: SourceRegions | None) -> str:
     first = paths[0]
     routes = first.routes()
     text = (
-        f"{first.head.name} moves the projection by {_plain(routes['total'])} "
+        f"{first.head.name} moves the projection by {value_interval(routes['total'])} "
         f"(placebo {number(routes['total'].control)}, n = {routes['total'].n} pairs), of which "
-        f"{_plain(routes['direct'])} directly, {_plain(routes['through later heads'])} through "
-        f"later heads and {_plain(routes['through later MLPs'])} through MLPs."
+        f"{value_interval(routes['direct'])} directly, "
+        f"{value_interval(routes['through later heads'])} through later heads and "
+        f"{value_interval(routes['through later MLPs'])} through MLPs."
     )
     if regions is None or first.head not in regions.heads:
         return text
     request = regions.estimate(first.head, "request")
     return (
-        f"{text} From the request's own words it carries {_plain(request)} on refuse-side prompts "
-        f"and {number(request.control)} on their twins (n = {request.n})."
+        f"{text} From the request's own words it carries {value_interval(request)} on "
+        f"refuse-side prompts and {number(request.control)} on their twins (n = {request.n})."
     )
-
-
-def _plain(e: Estimate) -> str:
-    return interval(e.value, e.low, e.high)

@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.plots.text import interval, number, percent_interval, probability, visible
-from refusal_lens.records import Estimate
+from refusal_lens.plots.text import (
+    interval,
+    number,
+    percent_interval,
+    probability,
+    value_interval,
+    visible,
+)
 from refusal_lens.refusal_tokens.carved import Carved
 from refusal_lens.refusal_tokens.measure import Effects
 from refusal_lens.refusal_tokens.roc import Roc
@@ -15,9 +21,9 @@ def summary_table(roc: Roc) -> Table:
     harmful, benign = roc.unedited.text
     token_harmful, token_benign = roc.unedited.token
     rows = (
-        ("AUROC of the token's probability", _plain(roc.area)),
-        ("AUROC of the probability of any refusal token", _plain(roc.any_area)),
-        ("AUROC of the token's log-odds against respond", _plain(roc.margin_area)),
+        ("AUROC of the token's probability", value_interval(roc.area)),
+        ("AUROC of the probability of any refusal token", value_interval(roc.any_area)),
+        ("AUROC of the token's log-odds against respond", value_interval(roc.margin_area)),
         ("harmful prompts refused, answers read", percent_interval(harmful)),
         ("benign prompts refused, answers read", percent_interval(benign)),
         ("harmful prompts that begin with a refusal token", percent_interval(token_harmful)),
@@ -47,7 +53,7 @@ def categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
     rows = tuple(
         (
             Cell(visible(titles.get(r.category, r.category))),
-            Cell(_plain(r.area)),
+            Cell(value_interval(r.area)),
             Cell(percent_interval(r.named)),
             Cell(percent_interval(r.before)),
             Cell(percent_interval(r.off)),
@@ -139,12 +145,8 @@ def carved_table(carved: Carved) -> Table:
 def _alike(carved: Carved, place: str, against: str, layer: int) -> str:
     for a in carved.agreements:
         if (a.place, a.against, a.layer) == (place, against, layer):
-            return f"{_plain(a.correlation)}, q {probability(a.q)}"
+            return f"{value_interval(a.correlation)}, q {probability(a.q)}"
     return "–"
-
-
-def _plain(e: Estimate) -> str:
-    return interval(e.value, e.low, e.high)
 
 
 def _triple(values: list[float]) -> str:

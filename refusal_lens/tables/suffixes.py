@@ -3,7 +3,14 @@
 from typing import Final
 
 from refusal_lens.plots.suffixes import KINDS
-from refusal_lens.plots.text import interval, number, percent_interval, probability, visible
+from refusal_lens.plots.text import (
+    number,
+    percent_interval,
+    points_interval,
+    probability,
+    value_interval,
+    visible,
+)
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes import SuffixAnalysis
 from refusal_lens.suffixes.flips import Prediction
@@ -36,12 +43,12 @@ def suffixes_table(analysis: SuffixAnalysis) -> Table:
             Cell(f"{row.tokens} ({row.neutral_tokens})"),
             Cell(_rate(row.harmful)),
             Cell(_rate(row.benign)),
-            Cell(_points(row.change)),
+            Cell(points_interval(row.change, 1)),
             Cell(_test(row, "no suffix")),
-            Cell("–" if row.change_neutral is None else _points(row.change_neutral)),
+            Cell("–" if row.change_neutral is None else points_interval(row.change_neutral, 1)),
             Cell(_test(row, "neutral text")),
-            Cell(interval(row.push.value, row.push.low, row.push.high)),
-            Cell(interval(row.orthogonal.value, row.orthogonal.low, row.orthogonal.high)),
+            Cell(value_interval(row.push)),
+            Cell(value_interval(row.orthogonal)),
             Cell(number(row.efficiency)),
         )
         for row in analysis.rows
@@ -67,9 +74,9 @@ def families_table(analysis: SuffixAnalysis) -> Table:
         (
             Cell(visible(row.family)),
             Cell(str(row.n_suffixes)),
-            Cell(_points(row.change)),
-            Cell("–" if row.change_neutral is None else _points(row.change_neutral)),
-            Cell(interval(row.push.value, row.push.low, row.push.high)),
+            Cell(points_interval(row.change, 1)),
+            Cell("–" if row.change_neutral is None else points_interval(row.change_neutral, 1)),
+            Cell(value_interval(row.push)),
         )
         for row in analysis.families
     )
@@ -96,9 +103,9 @@ def predictions_table(analysis: SuffixAnalysis) -> Table:
         (
             Cell(f"{KINDS[group.kind]}"),
             Cell(visible(p.name)),
-            Cell(interval(p.auroc.value, p.auroc.low, p.auroc.high)),
+            Cell(value_interval(p.auroc)),
             Cell(number(p.auroc.control)),
-            Cell(interval(p.within.value, p.within.low, p.within.high)),
+            Cell(value_interval(p.within)),
             Cell(_weights(p)),
         )
         for group in analysis.groups
@@ -131,7 +138,7 @@ def _count(group: FlipGroup) -> str:
 def _weights(p: Prediction) -> str:
     """Each quantity's standardised weight; those of products are left out."""
     return "; ".join(
-        f"{name} {interval(c.value, c.low, c.high)}"
+        f"{name} {value_interval(c)}"
         for name, c in zip(p.columns, p.coefficients, strict=True)
         if " x " not in name
     )
@@ -148,9 +155,3 @@ def _test(row: SuffixRow, against: Against) -> str:
 def _rate(e: Estimate) -> str:
     beside = "" if e.control is None else f" | {100 * e.control:.0f}%"
     return f"{percent_interval(e)}{beside}, n = {e.n}"
-
-
-def _points(e: Estimate) -> str:
-    """A difference of rates in percentage points."""
-    scaled = [None if v is None else 100 * v for v in (e.value, e.low, e.high)]
-    return interval(scaled[0], scaled[1], scaled[2], 1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.synthetic.answers import judged, unjudged
 
+from refusal_lens.auroc import auroc
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
@@ -22,7 +23,6 @@ from refusal_lens.intervals import accuracy, wilson
 from refusal_lens.interventions import Add
 from refusal_lens.judges import PhraseJudge, ScoreTrust, SubstringJudge, Verdict
 from refusal_lens.judges.first_token import (
-    auroc,
     best_threshold,
     find_refusal_tokens,
     first_token_score,
@@ -73,18 +73,6 @@ def test_refusal_tokens_are_those_that_open_refusals():
         find_refusal_tokens(logits, torch.ones(8, dtype=torch.bool), ["a"] * 8)
     with pytest.raises(InputError, match="no first token"):
         find_refusal_tokens(torch.zeros(8, 10), refused, ["a"] * 8)
-
-
-def test_auroc_counts_ordered_pairs_and_needs_both_sides():
-    scores = torch.tensor([3.0, 2.0, 1.0, 5.0, 4.0, 0.0, -1.0, 2.5, -2.0, -3.0])
-    refused = torch.tensor([1, 0, 1, 1, 1, 0, 0, 1, 0, 0], dtype=torch.bool)
-    pairs = [(a, b) for a in scores[refused] for b in scores[~refused]]
-    by_hand = sum(float(a > b) + 0.5 * float(a == b) for a, b in pairs) / len(pairs)
-    area = auroc(scores, refused)
-    assert area.value == pytest.approx(by_hand)
-    assert area.low <= area.value <= area.high
-    assert area.control == 0.5
-    assert auroc(scores, torch.arange(10) < 4).value is None
 
 
 def test_threshold_separates():

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.directions.invariance.auroc import aurocs
+from refusal_lens.auroc import aurocs
 from refusal_lens.directions.invariance.environments import EnvironmentData
 from refusal_lens.directions.invariance.features import Basis
 from refusal_lens.directions.invariance.objective import Objective

@@ -7,7 +7,7 @@ from refusal_lens import plots
 from refusal_lens.evaluation import Effects
 from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.plots.effects import plot_effects
-from refusal_lens.plots.text import counted, interval, number, percent
+from refusal_lens.plots.text import counted, number, percent, value_interval
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
 from refusal_lens.report.front import Answer, Front, not_measured, percent_of
@@ -70,9 +70,9 @@ def _scores(choice: Candidate) -> str:
     a, b = choice.ablation, choice.addition
     return (
         f"Ablation at layer {choice.layer} takes the refusal score of the refuse side from "
-        f"{number(a.control)} to {interval(a.value, a.low, a.high)} nats (n = {a.n}), addition "
+        f"{number(a.control)} to {value_interval(a)} nats (n = {a.n}), addition "
         f"that of the benign side from {number(b.control)} to "
-        f"{interval(b.value, b.low, b.high)} (n = {b.n}); no random direction was scored."
+        f"{value_interval(b)} (n = {b.n}); no random direction was scored."
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry, mean_cosine
-from refusal_lens.plots.text import interval, number
+from refusal_lens.plots.text import number, value_interval
 from refusal_lens.report.cosine_words import spread_of_cosines
 from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
 from refusal_lens.report.methods import n_of, other_model
@@ -62,7 +62,7 @@ def _mean(run: Run, g: Geometry, layer: int, kept: tuple[str, ...]) -> str:
     beside = f"control model: {number(e.control)}" if other is not None else "no control model"
     return (
         f"Mean corrected cosine of the {len(kept)} measurable directions: "
-        f"{interval(e.value, e.low, e.high)} "
+        f"{value_interval(e)} "
         f"({beside}; n = {e.n} pairs)."
     )
 
@@ -74,7 +74,7 @@ def _dimension(run: Run, layer: int) -> str:
         return f"Effective dimension: not measured: {why}."
     e = structure.dimension[structure.sites.index(Site(layer))]
     return (
-        f"Effective dimension {interval(e.value, e.low, e.high)} of {len(structure.categories)} "
+        f"Effective dimension {value_interval(e)} of {len(structure.categories)} "
         f"(random directions: {number(e.control)}; n = {e.n} pairs)."
     )
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens import plots
-from refusal_lens.plots.text import interval
+from refusal_lens.plots.text import value_interval
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
@@ -52,7 +52,7 @@ def _chosen(run: Run) -> str:
     kl = s.choice.kl
     return (
         f"layer {s.choice.layer} of {n}, offset {s.choice.offset}: {rule}; ablated there, the "
-        f"next token of benign prompts moves by KL {interval(kl.value, kl.low, kl.high)} nats, "
+        f"next token of benign prompts moves by KL {value_interval(kl)} nats, "
         f"n = {kl.n}"
     )
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens import plots
-from refusal_lens.plots.text import interval, number
+from refusal_lens.plots.text import number, value_interval
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
@@ -72,7 +72,7 @@ def _dimension(run: Run) -> str:
     if structure is None or run.layer is None or Site(run.layer) not in structure.sites:
         return run.why("structure")
     e = structure.dimension[structure.sites.index(Site(run.layer))]
-    value = interval(e.value, e.low, e.high)
+    value = value_interval(e)
     return (
         f"{value} of {len(structure.categories)}, n = {e.n} pairs; as many random directions: "
         f"{number(e.control)}"

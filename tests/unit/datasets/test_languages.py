@@ -113,3 +113,46 @@ def test_what_is_not_there_is_one_line(folder, asked, message):
 def test_a_file_is_no_folder(folder):
     with pytest.raises(InputError, match="is not a folder"):
         load_languages(folder / "harmful_train_translated_ja.json")
+
+
+def rewritten(folder: Path, name: str, change) -> None:
+    path = folder / name
+    path.write_text(json.dumps(change(json.loads(path.read_text()))), encoding="utf-8")
+
+
+def test_a_byte_order_mark_windows_lines_and_the_order_of_columns_change_nothing(folder):
+    before = load_languages(folder)
+    for path in folder.glob("*_train_*.json"):
+        rows = [dict(reversed(row.items())) for row in json.loads(path.read_text())]
+        text = json.dumps(rows, indent=1).replace("\n", "\r\n")
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    after = load_languages(folder)
+    assert {c: s.digest for c, s in after.items()} == {c: s.digest for c, s in before.items()}
+
+
+def test_a_pair_that_says_what_an_earlier_one_says_is_in_no_language(folder):
+    rewritten(folder, "harmful_train_translated_ja.json", lambda rows: [rows[0], *rows[:3]])
+    sets = load_languages(folder)
+    assert {code: [p.pair for p, _ in s.pairs()] for code, s in sets.items()} == {
+        "ja": ["row 1", "row 3"],
+        "yo": ["row 1", "row 3"],
+    }
+
+
+def test_rows_of_other_prompts_are_one_line(folder):
+    rewritten(folder, "harmful_train_translated_yo.json", lambda rows: rows[:2] + rows[3:])
+    with pytest.raises(InputError, match=r"translated_yo.json has 3 rows and .*_ja.json has 4"):
+        load_languages(folder)
+    assert load_languages(folder, languages=("ja",))
+    rewritten(folder, "harmless_test_translated_yo.json", lambda rows: rows[::-1])
+    with pytest.raises(InputError, match=r"_yo.json, entry 1: 'instruction' is another one than"):
+        load_languages(folder, split="test")
+
+
+def test_an_empty_translation_is_named_with_its_place(folder):
+    def emptied(rows):
+        return [*rows[:2], rows[2] | {"instruction": None}, *rows[3:]]
+
+    rewritten(folder, "harmful_train_translated_ja.json", emptied)
+    with pytest.raises(InputError, match=r"_ja.json, entry 3: column 'instruction' is empty"):
+        load_languages(folder)

@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 from support.environments import AGREEMENT, linear, two_bits
 from support.simulated import generator
 
+from refusal_lens.auroc import aurocs
 from refusal_lens.directions.invariance import Config, InvarianceRecipe
-from refusal_lens.directions.invariance.auroc import auroc_estimate, aurocs
 from refusal_lens.directions.invariance.environments import EnvironmentData
 from refusal_lens.directions.invariance.features import Basis
 from refusal_lens.directions.invariance.objective import Objective, Weights
@@ -227,26 +227,6 @@ def test_the_choice_is_the_best_on_environments_left_out_and_the_oracle_the_best
     for method, value in search.oracle(3).items():
         rivals = [float(a) for a, c in zip(areas, grid, strict=True) if c.method == method]
         assert value == pytest.approx(max(rivals), abs=1e-9)
-
-
-def test_areas_are_scikit_learns_and_their_jackknife_leaves_out_each_pair():
-    random = generator(5)
-    scores = torch.randn(3, 40, generator=random, dtype=torch.float64).round(decimals=1)
-    refused = torch.arange(40) % 2 == 0
-    scores[0] += refused
-    unit = torch.arange(40) // 2
-    unit[30:] = torch.arange(30, 40)  # the last are no pairs
-    found = aurocs(scores, refused)
-    assert found.tolist() == pytest.approx([roc_auc_score(refused, s) for s in scores])
-    estimate = auroc_estimate(scores[0], refused, unit)
-    each = [unit != u for u in unit.unique()]
-    without = torch.tensor([roc_auc_score(refused[k], scores[0][k]) for k in each])
-    n = len(each)
-    se = float(((n - 1) / n * (without - without.mean()).square().sum()).sqrt())
-    assert estimate.n == n == 25 and estimate.value == pytest.approx(float(found[0]))
-    assert estimate.value - estimate.low == pytest.approx(2.0639 * se, rel=1e-3)
-    few = auroc_estimate(scores[0, :4], refused[:4], unit[:4])
-    assert few.low is None and few.value is not None
 
 
 @pytest.mark.parametrize(

@@ -113,19 +113,27 @@ def test_configurations_of_earlier_versions(tmp_path):
     np.testing.assert_allclose(sae.reconstruct(x), expected, atol=1e-5)
     hf = new("standard", metadata={"hook_name": "model.layers.4", "model_name": "x"})
     assert load_sae(write(tmp_path / "d", weights, **hf)).site == Site(4, "resid_post")
+    early = {"meta": {"hook_name": "blocks.5.hook_resid_pre"}, "architecture": "standard"}
+    assert load_sae(write(tmp_path / "e", weights, **early)).site == Site(5)
 
 
-@pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])
-def test_normalisation_of_each_token_is_undone_in_the_reconstruction(tmp_path, kind):
-    weights = tensors("standard")
-    sae = load_sae(write(tmp_path, weights, **new("standard", normalize_activations=kind)))
-    x = 5 * torch.randn(4, D) + 2
-    if kind == "layer_norm":
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize("asked", ["layer_norm", "constant_norm_rescale"])
+def test_normalisation_of_each_token_is_undone_in_the_reconstruction(
+    tmp_path, kind, subtract, asked
+):
+    weights = tensors(kind)
+    changes = {"normalize_activations": asked, "apply_b_dec_to_input": subtract}
+    sae = load_sae(write(tmp_path, weights, **new(kind, **changes)))
+    x = 5 * torch.randn(4, D, generator=torch.Generator().manual_seed(3)) + 2
+    if asked == "layer_norm":
         shift, scale = x.mean(1, keepdim=True), x.std(1, keepdim=True)
-        z, made = formula((x - shift) / (scale + 1e-5), weights, "standard")
+        z, made = formula((x - shift) / (scale + 1e-5), weights, kind, subtract=subtract)
     else:
         shift, scale = torch.zeros(4, 1), x.norm(dim=1, keepdim=True) / D**0.5
-        z, made = formula(x / scale, weights, "standard")
+        z, made = formula(x / scale, weights, kind, subtract=subtract)
+    assert (z > 0).any()
     np.testing.assert_allclose(sae.encode(x), z, atol=1e-4)
     np.testing.assert_allclose(sae.reconstruct(x), made * scale.numpy() + shift.numpy(), atol=1e-4)
     part = sae.contribution(x, torch.arange(N))
@@ -145,6 +153,47 @@ def test_the_scale_of_the_input_is_folded_in_or_missed_in_one_line(tmp_path):
     np.testing.assert_allclose(sae.encode(x), z, atol=1e-5)
     np.testing.assert_allclose(sae.reconstruct(x), made / 0.25, atol=1e-4)
     assert sae.normalisation == "none"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_of_another_precision_are_the_numbers_that_they_hold(tmp_path, kind, dtype):
+    stored = {name: tensor.to(dtype) for name, tensor in tensors(kind).items()}
+    flat = {"hook_point": "blocks.3.hook_resid_pre", "architecture": kind, "k": 3}
+    sae = load_sae(write(tmp_path, stored, **flat | {"dtype": str(dtype)}))
+    x = torch.randn(7, D, generator=torch.Generator().manual_seed(1))
+    z, made = formula(x, stored, kind)
+    np.testing.assert_allclose(sae.encode(x).numpy(), z, atol=1e-5)
+    np.testing.assert_allclose(sae.reconstruct(x).numpy(), made, atol=1e-5)
+    assert sae.w_dec.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "cfg.json is missing.*the folder is empty"),
+        (("cfg.json", "sae.safetensors"), r"weights.safetensors is missing.*\['cfg.json', 'sae.s"),
+        (
+            ("params.npz",),
+            r"cfg.json is missing.*found \['params.npz'\]: save it with SAELens",
+        ),
+        (
+            ("cfg.json", "sae_weights-00001-of-00002.safetensors", "model.safetensors.index.json"),
+            r"sae_weights.safetensors is missing.*00001-of-00002.*save it with SAELens",
+        ),
+        (
+            ("blocks.8/cfg.json", "blocks.9/cfg.json"),
+            "holds several; give one, such as .*blocks.8'",
+        ),
+    ],
+)
+def test_folders_of_other_formats_are_named_by_what_they_hold(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=message) as error:
+        load_sae(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,11 +248,11 @@ def test_missing_and_damaged_files(tmp_path):
     (folder / "sae_weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="is damaged"):
         load_sae(folder)
-    (folder / "sae_weights.safetensors").unlink()
-    with pytest.raises(InputError, match="sae_weights.safetensors is missing"):
-        load_sae(folder)
     (folder / "cfg.json").write_text("{")
     with pytest.raises(InputError, match="no JSON"):
+        load_sae(folder)
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(InputError, match="sae_weights.safetensors is missing"):
         load_sae(folder)
 
 

@@ -116,3 +116,4 @@ def test_aurocs_count_pairs_ties_half_and_within_a_prompt_only_its_own():
     moved = within_auroc_estimate(score + np.array([9, 9, 0, 0]), flipped, list("xxyy"), ones)
     assert moved.value == 1.0
     assert auroc_estimate(score, np.ones(4, dtype=bool), ones).value is None
+    assert auroc_estimate(np.array([2.0, 1.0, np.nan, 0.0]), flipped, ones).value is None
