@@ -22,6 +22,7 @@ Watch = Callable[[Mapping[int, Ids]], bool]
 
 False ends these answers where they are. A batch that begins later is shown and asked again.
 """
+NOTHING: Final[Mapping[int, Ids]] = {}
 
 
 @final
@@ -74,9 +75,16 @@ def stop_ids(
 
 
 def generate(
-    feed: Feed, stops: frozenset[int], decoding: Decoding, watch: Watch | None = None
+    feed: Feed,
+    stops: frozenset[int],
+    decoding: Decoding,
+    watch: Watch | None = None,
+    known: Mapping[int, Ids] = NOTHING,
 ) -> list[Ids]:
     """Token ids of each answer, without the token that ended it, in the order of the feed.
+
+    `known` are answers that are there already, by the place of their prompt: they are handed on,
+    and the other prompts keep their places. All processes of a run must know the same ones.
 
     Rows of different length share a batch with a gap of padding between prompt and answer; mask
     and positions make it invisible. Where a sliding window would count the gap, rows of one length
@@ -111,17 +119,29 @@ def generate(
         return _decode(feed.prefix, batch, _Answers(batch.rows, stops, watch), decoding, generators)
 
     for group in length_groups(feed.ids, gap_free):
-        units = [[row] for row in group]
+        units = [[row] for row in group if row not in known]
         for batch, rows in mine.batches(decode, units):
             for row, answer in zip(batch.rows, rows, strict=True):
                 answers[row] = answer
             mine.progress(len(batch.rows))
-    return merged_ids(mine, answers, decoding.max_new_tokens)
+    if known:
+        mine.progress(len(known) // mine.share.count)  # which counts for all processes
+    merged = merged_ids(mine, answers, decoding.max_new_tokens)
+    return [known.get(row, answer) for row, answer in enumerate(merged)]
+
+
+def row_seed(decoding: Decoding, row: int) -> int | None:
+    """The seed of the stream that a row's samples are drawn from; None where nothing is drawn.
+
+    >>> row_seed(Decoding(), 5), row_seed(Decoding(temperature=1.0, seed=1), 5)
+    (None, 1000008)
+    """
+    return None if decoding.temperature == 0 else decoding.seed * 1_000_003 + row
 
 
 def row_generators(batch: Batch, decoding: Decoding) -> list[torch.Generator]:
     """Each prompt draws from a stream of its own: companions don't change a sample."""
-    seeds = [decoding.seed * 1_000_003 + row for row in batch.rows]
+    seeds = [row_seed(decoding, row) or 0 for row in batch.rows]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
