@@ -67,7 +67,6 @@ class AnswerStore:
         self._path, self._most = path, most_bytes
         self._writes = this_process().is_main
         self._lines: dict[str, bytes] = {}  # by key, in the order of age
-        self._size = 0
         if self._writes and path.exists():
             self._read()
 
@@ -88,12 +87,10 @@ class AnswerStore:
         new = {key: _line(key, asked, ids) for key, ids in answers.items()}
         self._put(new)
         if self._path.exists():
-            lines = b"".join(new.values())
-            append_flushed(self._path, lines)
-            self._size += len(lines)
+            append_flushed(self._path, b"".join(new.values()))
         else:
             self._rewrite()
-        if self._size > self._most:
+        if self._path.stat().st_size > self._most:
             self._forget_oldest()
 
     def _put(self, lines: Mapping[str, bytes]) -> None:
@@ -102,15 +99,13 @@ class AnswerStore:
             self._lines[key] = line
 
     def _read(self) -> None:
-        content = self._path.read_bytes()
-        head, *lines = content.splitlines(keepends=True) or [b""]
+        head, *lines = self._path.read_bytes().splitlines(keepends=True) or [b""]
         if _parsed(head) != _HEAD:
             self._say("is damaged or of another version")
             self._path.unlink()
             return
         keys = [_key(line) for line in lines]
         self._put({key: line for key, line in zip(keys, lines, strict=True) if key is not None})
-        self._size = len(content)
         if n_damaged := keys.count(None):
             self._say(f"is damaged in {n_damaged} of {len(lines)} answers")
             self._rewrite()
@@ -120,9 +115,7 @@ class AnswerStore:
         warnings.warn(line, AnswerStoreWarning, stacklevel=1)
 
     def _rewrite(self) -> None:
-        content = _compact(_HEAD) + b"\n" + b"".join(self._lines.values())
-        write_atomic(self._path, content)
-        self._size = len(content)
+        write_atomic(self._path, _compact(_HEAD) + b"\n" + b"".join(self._lines.values()))
 
     def _forget_oldest(self) -> None:
         left, newest = self._most // 2, dict[str, bytes]()
