@@ -180,6 +180,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def append_flushed(path: Path, lines: bytes) -> None:
+    """Append lines to a file and flush it to disk; a process that dies may cut the last one."""
+    with path.open("ab") as file:
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN) atomically."""
     write_atomic(path, _json_bytes(value))

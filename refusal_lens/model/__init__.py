@@ -1,5 +1,7 @@
 """The model: TransformerLens wrapped, templated, read and edited."""
 
+from refusal_lens.model.answer_store import AnswerStore as AnswerStore
+from refusal_lens.model.answer_store import AnswerStoreWarning as AnswerStoreWarning
 from refusal_lens.model.backend import HookFunction as HookFunction
 from refusal_lens.model.backend import Hooks as Hooks
 from refusal_lens.model.batch import Batch as Batch

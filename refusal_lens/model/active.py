@@ -52,6 +52,7 @@ class ActiveEdits:
         self._holds = torch.zeros(0, 0, dtype=torch.bool)
         self._reach: list[Reach] = []
         self._moves: dict[int, Moves] = {}
+        self._n_hooks = 0
 
     @property
     def text(self) -> str:
@@ -62,6 +63,16 @@ class ActiveEdits:
     def conditions(self) -> tuple[Condition, ...]:
         """Each condition once, in the order in which the parts name them."""
         return tuple(dict.fromkeys(c for part in self._parts for c in part.conditions))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the edits that are on, in the order in which they act."""
+        return tuple(self._parts)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other functions are on hook points than those of the edits that are on."""
+        return self.backend.hook_count() == self._n_hooks
 
     @property
     def by_row(self) -> bool:
@@ -76,7 +87,7 @@ class ActiveEdits:
             InputError: a site that the model does not have or that can't be written, or edits
                 that would act twice on one vector.
         """
-        before = len(self._edits), len(self._parts), len(self._mid)
+        before, n_hooks = (len(self._edits), len(self._parts), len(self._mid)), self._n_hooks
         try:
             self._edits.extend(edits)
             self._parts.extend(part for edit in edits for part in edit.parts())
@@ -84,9 +95,12 @@ class ActiveEdits:
             hooks = self._functions(new)
             self._check_fit(new)
             self._check_doubles()
+            others = self.backend.hook_count() - n_hooks
             with self.backend.hooks(hooks):
+                self._n_hooks = self.backend.hook_count() - others
                 yield
         finally:
+            self._n_hooks = n_hooks
             for active, n in zip((self._edits, self._parts, self._mid), before, strict=True):
                 del active[n:]
 

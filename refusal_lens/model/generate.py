@@ -32,6 +32,7 @@ Watch = Callable[[Mapping[int, Ids]], bool]
 Those of rows that have left it are among them. False ends these answers where they are. Rows that
 begin later are shown, and asked about, again.
 """
+NOTHING: Final[Mapping[int, Ids]] = {}
 
 
 @final
@@ -88,10 +89,14 @@ def generate(
     stops: frozenset[int],
     decoding: Decoding,
     watch: Watch | None = None,
+    known: Mapping[int, Ids] = NOTHING,
     *,
     entering: bool = True,
 ) -> list[Ids]:
     """Token ids of each answer, without the token that ended it, in the order of the feed.
+
+    `known` are answers that are there already, by the place of their prompt: they are handed on,
+    and the other prompts keep their places. All processes of a run must know the same ones.
 
     Rows of different length share a batch with a gap of padding before the prompt and between
     prompt and answer; mask and positions make it invisible. Where a sliding window would count the
@@ -123,14 +128,27 @@ def generate(
     mine = share_of(feed)
     decoder = _Decoder(mine, stops, decoding, watch)
     for group in length_groups(feed.ids, gap_free):
-        mine.in_line(group, partial(decoder.run, entering=entering and not gap_free))
+        waiting = [row for row in group if row not in known]
+        mine.in_line(waiting, partial(decoder.run, entering=entering and not gap_free))
+    if known:
+        mine.progress(len(known) // mine.share.count)  # which counts for all processes
     answers = [decoder.answers.get(row, ()) for row in range(len(feed.ids))]
-    return merged_ids(mine, answers, decoding.max_new_tokens)
+    merged = merged_ids(mine, answers, decoding.max_new_tokens)
+    return [known.get(row, answer) for row, answer in enumerate(merged)]
+
+
+def row_seed(decoding: Decoding, row: int) -> int | None:
+    """The seed of the stream that a row's samples are drawn from; None where nothing is drawn.
+
+    >>> row_seed(Decoding(), 5), row_seed(Decoding(temperature=1.0, seed=1), 5)
+    (None, 1000008)
+    """
+    return None if decoding.temperature == 0 else decoding.seed * 1_000_003 + row
 
 
 def row_generators(rows: Sequence[int], decoding: Decoding) -> list[torch.Generator]:
     """Each prompt draws from a stream of its own: companions don't change a sample."""
-    seeds = [decoding.seed * 1_000_003 + row for row in rows]
+    seeds = [row_seed(decoding, row) or 0 for row in rows]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 

@@ -13,6 +13,7 @@ from refusal_lens.interventions import Edit
 from refusal_lens.memory import BatchSize
 from refusal_lens.model import calibration, notebook
 from refusal_lens.model.active import ActiveEdits
+from refusal_lens.model.answer_store import AnswerStore, generate_kept
 from refusal_lens.model.backend import Backend
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.bridge import hugging_face_of
@@ -65,6 +66,7 @@ class LensModel:
         self._prefix = SharedPrefix(self._active, chat.prefix_ids)
         settings = getattr(hugging_face_of(backend), "generation_config", None)
         self.stops = stop_ids(chat.tokenizer, settings)
+        self.answer_store: AnswerStore | None = None  # hands on what it holds, and keeps the rest
 
     def __repr__(self) -> str:
         b = self.backend
@@ -99,10 +101,10 @@ class LensModel:
         >>> model.provenance(prompts).edits
         'none'
         """
-        digest = "none" if prompts is None else prompts.digest
+        digest, chat = "none" if prompts is None else prompts.digest, self.chat
+        made = (self.name, self.digest, chat.digest, chat.prefix_text, digest)
         dtype, device = dtype_name(self.backend.dtype), str(self.backend.device)
-        model, chat = (self.name, self.digest), (self.chat.digest, self.chat.prefix_text)
-        return Provenance(*model, *chat, digest, dtype, device, seed, self.edits_text)
+        return Provenance(*made, dtype, device, seed, self.edits_text)
 
     def ids(self, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
         """Token ids of each templated prompt, as they are fed to the model.
@@ -265,20 +267,15 @@ class LensModel:
 
     @torch.inference_mode()
     def generate(
-        self,
-        prompts: Prompts,
-        decoding: Decoding = GREEDY,
-        *,
-        progress: Progress = NO_PROGRESS,
+        self, prompts: Prompts, decoding: Decoding = GREEDY, *, progress: Progress = NO_PROGRESS
     ) -> list[str]:
         """The answer to each prompt, special tokens left out; raises like `generate_ids`.
 
         >>> len(model.generate(["Why?", "Who?"], rl.Decoding(max_new_tokens=3)))
         2
         """
-        return [
-            self.chat.answer(ids) for ids in self.generate_ids(prompts, decoding, progress=progress)
-        ]
+        rows = self.generate_ids(prompts, decoding, progress=progress)
+        return [self.chat.answer(ids) for ids in rows]
 
     @torch.inference_mode()
     def generate_ids(
@@ -300,7 +297,10 @@ class LensModel:
         >>> len(model.generate_ids(["Why?"], rl.Decoding(max_new_tokens=3))[0]) <= 3
         True
         """
-        return generate(self.feed(prompts, progress), self.stops, decoding, watch)
+        feed = self.feed(prompts, progress)
+        if self.answer_store is None or watch is not None:  # who watches sees each token come
+            return generate(feed, self.stops, decoding, watch)
+        return generate_kept(feed, self.stops, decoding, self.answer_store, self.digest)
 
     @torch.inference_mode()
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

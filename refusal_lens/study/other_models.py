@@ -17,13 +17,14 @@ def half_refusing(bench: Bench) -> LensModel:
     study, scale = bench.study, half_refusing_scale(bench)
     if scale is None:
         return bench.model
-    placement = bench.model.placement
-    return load_model(
+    model = load_model(
         study.source if study.embedded is None else study.embedded.key,
         adapter_scale=scale,
         system=study.system,
-        placement=placement,
+        placement=bench.model.placement,
     )
+    model.answer_store = bench.model.answer_store
+    return model
 
 
 def half_refusing_scale(bench: Outline) -> float | None:

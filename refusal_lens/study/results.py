@@ -2,12 +2,14 @@
 
     run/
       manifest.json           the question, the model, versions, seconds a stage, peak memory
+      answers.jsonl           answers that were generated, for stages that ask for the same ones
       stages/<stage>/         one folder a finished stage
         stage.json            digest of its inputs, parameters and record schemas
         <name>.json (+ .safetensors)
 
 A stage is written to a temporary folder, flushed to disk and renamed: it is there whole or not at
-all, whenever the process ends. It is used again only if its digest matches.
+all, whenever the process ends. It is used again only if its digest matches. `answers.jsonl` only
+saves time: without it the same answers are generated again (`model/answer_store.py`).
 """
 
 import json
@@ -173,6 +175,11 @@ class Results(Brief):
     def find(self, key: Key[R]) -> R | None:
         """Read a record if it is there; raises InputError if it is damaged."""
         return self.get(key) if self.has(key) else None
+
+    @property
+    def answers_file(self) -> Path:
+        """Where answers are kept from stage to stage."""
+        return self.folder / "answers.jsonl"
 
     def model(self, placement: Placement = Placement()) -> LensModel:
         """The model of this run, loaded again, in the run's precision.

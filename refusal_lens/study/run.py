@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges import check_judge, try_judge
-from refusal_lens.model import LensModel, load_model
+from refusal_lens.model import AnswerStore, LensModel, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -60,19 +60,25 @@ class Watcher(Protocol):
 
 
 def run_study(
-    study: Study, folder: Path | str, watcher: Watcher, placement: Placement = Placement()
+    study: Study,
+    folder: Path | str,
+    watcher: Watcher,
+    placement: Placement = Placement(),
+    *,
+    keep_answers: bool = True,
 ) -> Results:
     """Run what is missing of a study and return its results.
 
     Stops at any moment lose at most the stage in flight: the same call goes on from there, also on
-    another device or with other batches; the precision of a run stays as it began.
+    another device or with other batches; the precision of a run stays as it began. Answers are
+    kept in the folder, for stages that ask for the same ones, unless `keep_answers` says no.
 
     Raises:
         InputError: wrong prompts, model, category or layer, a judge that can't be asked, a folder
             of another question, or of a run in another precision.
     """
     check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
-    bench = begin(study, folder, placement)
+    bench = begin(study, folder, placement, keep_answers=keep_answers)
     bench.results.describe(_description(bench))
     categories = bench.prompts.categories
     stages = stages_of("study", categories)
@@ -82,12 +88,20 @@ def run_study(
     return run_stages(bench, stages, watcher)
 
 
-def begin(study: Study, folder: Path | str, placement: Placement = Placement()) -> Bench:
+def begin(
+    study: Study,
+    folder: Path | str,
+    placement: Placement = Placement(),
+    *,
+    keep_answers: bool = True,
+) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = study_prompts(study)
     results = Results.begin(folder, study.plain())
     model = load_studied(study, results, placement)
     study.layers_of(model.n_layers, model.n_layers)
+    if keep_answers:
+        model.answer_store = AnswerStore(results.answers_file)
     return Bench.of(study, model, prompts, results)
 
 

@@ -174,7 +174,7 @@ def test_two_processes_equal_one(tiny_folders, tmp_path):
     """On gloo: statistics, residuals, logits, log-probabilities, answers, with edits by row."""
     folder = str(tiny_folders["llama"])
     started = start(2, "-m", "support.several", folder, str(tmp_path))
-    expected = computed(folder)
+    expected = computed(folder, tmp_path / "alone.jsonl")
     for process in started:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
@@ -186,6 +186,9 @@ def test_two_processes_equal_one(tiny_folders, tmp_path):
             assert torch.allclose(found[name], number, atol=TOLERANCE, rtol=1e-6), (rank, name)
     assert (expected["plain logits"] - expected["by row logits"]).abs().max() > 0.01
     assert expected["plain ticks"] == len(PROMPTS)
+    assert torch.equal(expected["kept greedy 9"], expected["plain greedy"])
+    kept = [(tmp_path / name).read_bytes() for name in ("alone.jsonl", "answers.jsonl")]
+    assert kept[0] == kept[1] and kept[0].count(b"\n") == 1 + len(PROMPTS)  # one process wrote
 
 
 FAILS = """

@@ -299,6 +299,7 @@ def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, m
         asked.append((source, options["adapter_scale"]))
         return half
 
+    monkeypatch.setattr(half, "answer_store", None)  # as it was, when the test ends
     monkeypatch.setattr(other_models, "load_model", load)
     scale = scale_nearest_half(PLANTED)
     assert other_models.half_refusing(bench) is bench.model
@@ -309,6 +310,7 @@ def test_only_a_planted_model_has_a_scale_to_compare_at(finished, study, half, m
     for source in (PLANTED.key, *PLANTED.aliases):
         bench.study = replace(study, source=source, adapter_scale=1.0)
         assert other_models.half_refusing(bench) is half
+    assert half.answer_store is bench.model.answer_store is not None
     assert asked == [(PLANTED.key, scale)] * 2
 
 

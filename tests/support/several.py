@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import refusal_lens as rl
-from refusal_lens.model import Decoding, load_model
+from refusal_lens.model import AnswerStore, Decoding, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.processes import joined
 from refusal_lens.prompts import PromptSet
@@ -70,8 +70,11 @@ def process_of_rank(launcher: subprocess.Popen[str], rank: int) -> psutil.Proces
     return None
 
 
-def computed(folder: str) -> dict[str, Tensor]:
-    """What the methods of `LensModel` ask of prompts, plain and with edits by row."""
+def computed(folder: str, kept: Path) -> dict[str, Tensor]:
+    """What the methods of `LensModel` ask of prompts, plain and with edits by row.
+
+    `kept` is the file of kept answers.
+    """
     model = load_model(folder, placement=Placement(dtype="float32", device="cpu"))
     d = a_direction(model)
     few = PromptSet(PROMPTS.prompts[:1])
@@ -100,6 +103,10 @@ def computed(folder: str) -> dict[str, Tensor]:
             out[f"{name} greedy"] = _table(model.generate_ids(PROMPTS, Decoding(9)))
             out[f"{name} sampled"] = _table(model.generate_ids(PROMPTS, HOT))
         out[f"{name} ticks"] = torch.tensor(sum(ticks))
+    model.answer_store = AnswerStore(kept)
+    model.generate_ids(PromptSet(PROMPTS.prompts[::2]), Decoding(9))
+    for n in (9, 4):
+        out[f"kept greedy {n}"] = _table(model.generate_ids(PROMPTS, Decoding(n)))
     return {name: tensor.contiguous() for name, tensor in out.items()}
 
 
@@ -109,5 +116,5 @@ def _table(rows: list[tuple[int, ...]]) -> Tensor:
 
 if __name__ == "__main__":
     with joined() as here:
-        made = computed(sys.argv[1])
+        made = computed(sys.argv[1], Path(sys.argv[2], "answers.jsonl"))
     safetensors.torch.save_file(made, f"{sys.argv[2]}/{here.rank}.safetensors")

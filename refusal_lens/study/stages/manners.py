@@ -116,12 +116,14 @@ def _deranged(bench: Bench) -> LensModel:
     entry = bench.study.embedded
     assert entry is not None
     assert entry.planting is not None
-    return load_model(
+    model = load_model(
         entry.key,
         adapter=data_path(entry.planting.controls, entry.planting.deranged),
         system=bench.study.system,
         placement=bench.model.placement,
     )
+    model.answer_store = bench.model.answer_store
+    return model
 
 
 def _usual() -> dict[str, str]:
