@@ -188,3 +188,24 @@ def server() -> "Iterator[Server]":
     yield found
     found.http.shutdown()
     found.http.server_close()
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[int]]:
+    """The places of the prompts whose answers were generated since the last look, in order."""
+    from refusal_lens.model import generate as generation
+
+    rows: list[int] = []
+    generators = generation.row_generators
+
+    def counting(places: list[int], decoding: Any) -> Any:
+        rows.extend(places)
+        return generators(places, decoding)
+
+    def look() -> list[int]:
+        seen = sorted(rows)
+        rows.clear()
+        return seen
+
+    monkeypatch.setattr(generation, "row_generators", counting)
+    return look

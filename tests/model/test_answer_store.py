@@ -8,32 +8,11 @@ from support.directions import a_direction
 
 from refusal_lens.interventions import Ablate, Add, Only, PerRow, ResidualMap
 from refusal_lens.model import AnswerStore, AnswerStoreWarning, Decoding
-from refusal_lens.model import generate as generation
 from refusal_lens.sites import Site
 
 TEXTS = ["Why?", "Who was it then?", "Tell me of tides", "Name two", "Go on", "How so?"]
 FEW = Decoding(5)
 HOT = Decoding(5, temperature=2.0, seed=3)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """How many rows were decoded since the last look."""
-    rows = []
-
-    def counting(prefix, batch, *rest):
-        rows.extend(batch.rows)
-        return decode(prefix, batch, *rest)
-
-    decode = generation._decode
-    monkeypatch.setattr(generation, "_decode", counting)
-
-    def look():
-        seen = sorted(rows)
-        rows.clear()
-        return seen
-
-    return look
 
 
 @pytest.fixture

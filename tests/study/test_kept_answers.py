@@ -5,23 +5,8 @@ from dataclasses import replace
 import pytest
 from support.tiny_study import SIZES, Watch, contents
 
-from refusal_lens.model import generate as generation
 from refusal_lens.study import run_study
 from refusal_lens.study.stages.costs import COSTS
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """How many rows are decoded."""
-    rows = []
-
-    def counting(prefix, batch, *rest):
-        rows.extend(batch.rows)
-        return decode(prefix, batch, *rest)
-
-    decode = generation._decode
-    monkeypatch.setattr(generation, "_decode", counting)
-    return rows
 
 
 @pytest.mark.slow
@@ -30,7 +15,7 @@ def test_every_record_is_that_of_a_study_that_keeps_no_answers(finished, study, 
     n_kept = len(results.answers_file.read_text().splitlines()) - 1
     without = run_study(study, tmp_path / "without", Watch(), keep_answers=False)
     assert not without.answers_file.exists()
-    assert 0 < n_kept < len(decoded)  # the same answers were asked for more than once
+    assert 0 < n_kept < len(decoded())  # the same answers were asked for more than once
     stages, expected = (contents(run.folder / "stages") for run in (results, without))
     assert stages.keys() == expected.keys()
     assert [name for name in stages if stages[name] != expected[name]] == []
@@ -41,11 +26,11 @@ def test_another_size_generates_only_what_was_not_answered(own_run, study, decod
     fewer = replace(study, sizes=SIZES.changed(cost_prompts=3))
     watch, kept = Watch(), own_run.answers_file.read_bytes()
     served = run_study(fewer, own_run.folder, watch).get(COSTS)
-    assert watch.started_stages == ["costs"] and decoded == []
+    assert watch.started_stages == ["costs"] and decoded() == []
     assert own_run.answers_file.read_bytes() == kept
     own_run.drop("costs")
     own_run.answers_file.unlink()
     watch = Watch()
     generated = run_study(fewer, own_run.folder, watch).get(COSTS)
     assert watch.started_stages == ["costs"]
-    assert len(decoded) == 3 * (1 + len(served.rows)) and generated == served
+    assert len(decoded()) == 3 * (1 + len(served.rows)) and generated == served
