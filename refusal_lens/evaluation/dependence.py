@@ -37,7 +37,8 @@ def dependence_of(
     if len(np.unique(cells[:, 1])) < 2 or len(np.unique(cells[:, 2])) < 2 or len(prompts) < 2:
         return Estimate(None, None, None, len(prompts), _METHOD), None
     shape = (int(cells[:, 1].max()) + 1, int(cells[:, 2].max()) + 1)
-    of_prompt = np.stack([table(*cells[cells[:, 0] == q, 1:].T, shape) for q in prompts])
+    each = [cells[cells[:, 0] == q, 1:] for q in prompts]
+    of_prompt = np.stack([table(one[:, 0], one[:, 1], shape) for one in each])
     whole = of_prompt.sum(0)
     value = float(adjusted(whole, information(whole)))
     p, permuted = permutation_test(cells, draws, rng)
