@@ -1,8 +1,5 @@
 """What an engine must show, when it is opened, before anything is read from it."""
 
-from dataclasses import dataclass
-from typing import final
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +7,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.engines.engine_model import EngineModel
 from refusal_lens.engines.failures import EngineError
-from refusal_lens.interventions import Ablate, Add, Only, ResidualMap
+from refusal_lens.interventions import Ablate, Add, Constant, Only
 from refusal_lens.sites import Site
 
 _PROBE = "Why do tides come twice in a day?"
@@ -61,33 +58,10 @@ def check_engine(model: EngineModel) -> None:
 
 def _check_logits(model: EngineModel, last: Float[Tensor, " d_model"], site: Site) -> None:
     own, others = model.logits([_PROBE, _OTHER])
-    with model.editing(Only(_Put(last, site), "prompt", (-1,))):
+    with model.editing(Only(Constant(last, site), "prompt", (-1,))):
         (put,) = model.logits([_OTHER])
     if float((put - own).norm()) > _TOLERANCE_OF_LOGITS * float((others - own).norm()):
         raise _broken(f"what is read at {site} does not decide the logits", model)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Put(ResidualMap):
-    """One stream in place of every other."""
-
-    stream: Float[Tensor, " d_model"]
-    site: Site
-
-    @property
-    def repeatable(self) -> bool:
-        return True
-
-    @property
-    def width(self) -> int:
-        return len(self.stream)
-
-    def sites(self, n_layers: int) -> tuple[Site, ...]:
-        return (self.site,)
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.stream.to(resid).expand_as(resid)
 
 
 def _read(model: EngineModel, sites: list[Site]) -> Float[Tensor, "site d_model"]:

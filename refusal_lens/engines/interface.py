@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,17 @@ class Request:
     offsets: tuple[int, ...] = ()
     acts: tuple[Act, ...] = ()
 
+    def sampling(self) -> dict[str, Any]:
+        """What of it is a keyword of vLLM's `SamplingParams`; tokens come back without a text."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "max_tokens": self.most,
+            "stop_token_ids": list(self.stops),
+            "detokenize": False,
+        }
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -81,12 +92,10 @@ class Opened:
 
 
 class Engine(ABC):
-    """An engine with a model loaded."""
+    """An engine with a model loaded; `opened` has its sizes, versions and devices."""
 
-    @property
-    @abstractmethod
-    def opened(self) -> Opened:
-        """Sizes, versions and devices."""
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
 
     @abstractmethod
     def run(

@@ -17,6 +17,7 @@ from refusal_lens.interventions.conditional import When as When
 from refusal_lens.interventions.conditions import Condition as Condition
 from refusal_lens.interventions.conditions import Cosine as Cosine
 from refusal_lens.interventions.conditions import Probe as Probe
+from refusal_lens.interventions.constant import Constant as Constant
 from refusal_lens.interventions.leace import Leace as Leace
 from refusal_lens.interventions.per_row import PerRow as PerRow
 from refusal_lens.interventions.rotate import Rotate as Rotate

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
-from refusal_lens.interventions import Edit, Only, Reconstruct, ResidualMap
+from refusal_lens.interventions import Constant, Edit, Only, Reconstruct
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Ids
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import Estimate
-from refusal_lens.sites import Site
 from refusal_lens.sparse.autoencoder import SparseAutoencoder
 
 
@@ -48,40 +47,6 @@ class LossRecovered:
     def recovered_from_zero(self) -> float | None:
         """Against zero."""
         return _share(self.plain, self.reconstructed, self.zero)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Constant(ResidualMap):
-    """Every vector replaced by one, at one site.
-
-    >>> Constant(torch.ones(2), rl.Site(1))(torch.zeros(3, 2)).sum()
-    tensor(6.)
-    """
-
-    vector: Float[Tensor, " d_model"]
-    site: Site
-
-    @property
-    def repeatable(self) -> bool:
-        """Replaced twice is replaced once."""
-        return True
-
-    @property
-    def width(self) -> int:
-        """That of the vector."""
-        return len(self.vector)
-
-    def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The one site."""
-        del n_layers
-        return (self.site,)
-
-    def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.vector.to(resid).expand_as(resid)
-
-    def __repr__(self) -> str:
-        return f"Constant(at {self.site}, length {float(self.vector.norm()):.3g})"
 
 
 def loss_recovered(

@@ -31,25 +31,18 @@ from transformers import AutoModelForCausalLM
 
 from support.captured_with import Skipped, body_of, names_in, skip_body
 from support.fake_nnsight_worker import LOCAL, Decoding, Worker
-from support.fake_vllm import DTYPES, SamplingParams
+from support.fake_vllm import DTYPES, EngineFaults, SamplingParams
 
 BLOCKS = "model.layers"
 
 
 @dataclass
-class Faults:
-    """What goes wrong, and for which prompts (by place in a call)."""
+class Faults(EngineFaults):
+    """What goes wrong in this engine."""
 
-    aborted: tuple[int, ...] = ()
-    stops: str = ""
-    longest: int = 10**6
-    adds_token: bool = False
-    ignores_edits: bool = False
     loses_edits: bool = False
-    preempts: bool = False
     ends_early: bool = False
     first_is_stream: bool = False
-    fails_at: int | None = None
 
 
 def save(value: Any) -> Any:

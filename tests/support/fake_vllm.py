@@ -31,19 +31,25 @@ DTYPES = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfl
 
 
 @dataclass
-class Faults:
-    """What goes wrong, and for which prompts (by place in a call)."""
+class EngineFaults:
+    """What goes wrong in any engine, and for which prompts (by place in a call)."""
 
     aborted: tuple[int, ...] = ()
     stops: str = ""
     longest: int = 10**6
     adds_token: bool = False
-    loses_tokens: bool = False
     ignores_edits: bool = False
     preempts: bool = False
+    fails_at: int | None = None
+
+
+@dataclass
+class Faults(EngineFaults):
+    """What goes wrong in this one."""
+
+    loses_tokens: bool = False
     shows_inputs: bool = False
     no_pre_hooks: bool = False
-    fails_at: int | None = None
 
 
 @dataclass(kw_only=True)

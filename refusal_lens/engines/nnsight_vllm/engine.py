@@ -90,13 +90,9 @@ class NnsightEngine(Engine):
     """An `Engine`; `blocks` is where the model keeps them."""
 
     def __init__(self, interface: Interface, model: Any, opened: Opened, blocks: str) -> None:
+        super().__init__(opened)
         self.model = model
-        self._interface, self._opened, self._blocks = interface, opened, blocks
-
-    @property
-    def opened(self) -> Opened:
-        """Sizes, versions and devices."""
-        return self._opened
+        self._interface, self._blocks = interface, blocks
 
     def run(
         self, prompts: Sequence[Ids], requests: Sequence[Request]
@@ -115,25 +111,13 @@ class NnsightEngine(Engine):
         model, save, report = self.model, self._interface.saved, None
         with model.trace() as tracer:
             for ids, task in zip(prompts, tasks, strict=True):
-                with tracer.invoke(list(ids), **_settings(task.request)):
+                with tracer.invoke(list(ids), **task.request.sampling()):
                     report = save(begun(task))
                     for _ in tracer.iter[: task.request.most]:
                         if not follow(model, task, report):
                             break
         found: Any = report
         return [found] if isinstance(found, dict) else found or ()
-
-
-def _settings(request: Request) -> dict[str, Any]:
-    """The keywords of a request, all of vLLM's `SamplingParams`."""
-    return {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
-        "max_tokens": request.most,
-        "stop_token_ids": list(request.stops),
-        "detokenize": False,
-    }
 
 
 def _answer(report: Mapping[str, Any] | None, task: Task) -> Answer | RequestFailed:

@@ -81,14 +81,7 @@ class Sent:
         if self.hooks:
             extra["apply_hooks"] = list(self.hooks)
         return interface.sampling_params(
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            seed=asked.seed,
-            max_tokens=asked.most,
-            stop_token_ids=list(asked.stops),
-            logprobs=-1 if asked.logits else None,
-            detokenize=False,
-            extra_args=extra,
+            logprobs=-1 if asked.logits else None, extra_args=extra, **asked.sampling()
         )
 
 
@@ -97,13 +90,9 @@ class VllmLensEngine(Engine):
     """An `Engine`; `surplus` is how many tokens a pass already under way may compute too many."""
 
     def __init__(self, interface: Interface, llm: Any, opened: Opened, surplus: int) -> None:
+        super().__init__(opened)
         self.llm = llm
-        self._interface, self._opened, self._surplus = interface, opened, surplus
-
-    @property
-    def opened(self) -> Opened:
-        """Sizes, versions and devices."""
-        return self._opened
+        self._interface, self._surplus = interface, surplus
 
     def run(
         self, prompts: Sequence[Ids], requests: Sequence[Request]
