@@ -471,7 +471,7 @@ def _no_constant(name: str) -> None:
 def test_records_are_neither_pickled_nor_nan(finished):
     results, _ = finished
     kinds = {p.suffix for p in Path(results.folder).rglob("*") if p.is_file()}
-    assert kinds == {".json", ".safetensors"}
+    assert kinds == {".json", ".jsonl", ".safetensors"}
     for path in Path(results.folder).rglob("*.json"):
         json.loads(path.read_text(), parse_constant=_no_constant)
 
