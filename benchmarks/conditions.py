@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from refusal_lens.model import LensModel
 from refusal_lens.prompts import PromptSet
 
 TOGETHER, APART = "in one batch", "one run per condition"
+SWEPT: Final = "in one batch, in `model.sweeping`"
 
 
 def together(model: LensModel, edits: Sequence[Edit], prompts: PromptSet) -> Tensor:
@@ -24,6 +26,18 @@ def together(model: LensModel, edits: Sequence[Edit], prompts: PromptSet) -> Ten
     )
     with model.editing(PerRow(tuple(edit for edit in edits for _ in range(len(prompts))))):
         return model.logits(many)
+
+
+def swept(model: LensModel, edits: Sequence[Edit], prompts: PromptSet) -> Tensor:
+    """The same, begun where the edits act; the unedited pass that it takes is included."""
+    with model.sweeping([first_layer(model, edits)]):
+        model.logits(prompts)
+        return together(model, edits, prompts)
+
+
+def first_layer(model: LensModel, edits: Sequence[Edit]) -> int:
+    """The lowest block that an edit acts in."""
+    return min(site.layer for edit in edits for site in edit.sites(model.n_layers))
 
 
 def apart(model: LensModel, edits: Sequence[Edit], prompts: PromptSet) -> Tensor:
@@ -55,29 +69,32 @@ def measure(setting: Setting) -> Section:
     batches = padded(model, prompts, model.rows.most)
     outcomes: list[Outcome] = []
     for kind, (edits, hooks) in edits_and_hooks(model, n).items():
-        tasks: dict[str, Task] = {
-            TOGETHER: lambda edits=edits: together(model, edits, prompts),
+        ways: dict[str, Task] = {TOGETHER: lambda edits=edits: together(model, edits, prompts)}
+        if first_layer(model, edits):  # ablation acts from the first block on
+            ways[SWEPT] = lambda edits=edits: swept(model, edits, prompts)
+        others: dict[str, Task] = {
             APART: lambda edits=edits: apart(model, edits, prompts),
             HOOKS: lambda hooks=hooks: torch.cat(
                 [hooked_logits(tl, batches, each) for each in hooks]
             ),
         }
-        timings = take_turns(tasks, setting.turns)
-        ours = timings[TOGETHER]
+        timings = take_turns({**ways, **others}, setting.turns)
         outcomes += [
             compared(
-                f"{n} x {kind} {TOGETHER}, logits",
-                ours,
+                f"{n} x {kind} {ours}, logits",
+                timings[ours],
                 (name, timings[name]),
-                gap=largest_gap(ours.result, timings[name].result),
+                gap=largest_gap(timings[ours].result, timings[name].result),
                 target=Target(0.25) if name == APART else None,
             )
-            for name in (APART, HOOKS)
+            for ours in ways
+            for name in others
         ]
     return Section(
         "Conditions",
         f"Logits of {len(prompts)} prompts under each of {n} edits of {model.name}: one call with "
         f"`PerRow` against {n} calls with one edit each, and against {n} calls of {HOOKS}. "
+        f"Directions are added in the middle of the model; ablation acts from the first block on. "
         f"{setting.turns} turns.",
         outcomes,
     )

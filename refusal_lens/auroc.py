@@ -5,16 +5,15 @@ from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
-from scipy.stats import rankdata, t
+from scipy.stats import rankdata
 from torch import Tensor
 
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import TAILS, jackknife_error, t_quantile
 from refusal_lens.records import Estimate
 
 LEAST_A_SIDE: Final = 5
 _DRAWS: Final = 500
 _CHANCE: Final = 0.5
-_TAILS: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 def aurocs(
@@ -73,8 +72,7 @@ def auroc_over_units(
     without = drawn_aurocs(score, positive, (torch.arange(n)[:, None] != place).double())
     if n < 3 or bool(without.isnan().any()):
         return Estimate(value, None, None, n, method, _CHANCE)
-    se = float(((n - 1) / n * (without - without.mean()).square().sum()).sqrt())
-    half = float(t.ppf(_TAILS[1], n - 1)) * se
+    half = float(t_quantile(n - 1) * jackknife_error(without))
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), n, method, _CHANCE)
 
 
@@ -99,7 +97,7 @@ def with_percentiles(
     drawn = drawn[~drawn.isnan()]
     if not len(drawn):
         return value, None, None
-    low, high = drawn.quantile(torch.tensor(_TAILS).double()).tolist()
+    low, high = drawn.quantile(torch.tensor(TAILS).double()).tolist()
     return value, low, high
 
 

@@ -4,16 +4,43 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Float, Float64, Int64
 from scipy import stats
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
+from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.records import Estimate
 
 LEVEL: Final = 0.95
+TAILS: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _DRAWS: Final = 2000
+
+
+def t_quantile(df: Tensor | int | float, level: float = LEVEL) -> Tensor:
+    """How many standard errors a two-sided t interval reaches on either side.
+
+    `df` are degrees of freedom, one or many; NaN where there are none.
+
+    >>> round(float(t_quantile(10)), 3)
+    2.228
+    """
+    return torch.as_tensor(stats.t.ppf((1 + level) / 2, np.asarray(df)))
+
+
+def jackknife_error(without: Float64[Tensor, "unit ..."]) -> Float64[Tensor, "..."]:
+    """Standard error of a value, from the values without each unit.
+
+    Of a mean it is the usual one:
+
+    >>> x = torch.tensor([1.0, 2.0, 6.0]).double()
+    >>> round(float(jackknife_error((x.sum() - x) / 2) - x.std() / 3**0.5), 9)
+    0.0
+    """
+    n = len(without)
+    return ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
 
 
 def wilson(hits: int, n: int, control: float | None = None, missing: int = 0) -> Estimate:
@@ -35,7 +62,7 @@ def mean_estimate(values: Sequence[float], control: float | None = None) -> Esti
     if n < 2:
         return Estimate(None, None, None, n, "mean, t interval", control)
     mean = float(sum(values) / n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(values))
+    half = float(t_quantile(n - 1)) * float(stats.sem(values))
     return Estimate(mean, mean - half, mean + half, n, "mean over prompts, t interval", control)
 
 
@@ -75,7 +102,7 @@ def kappa(
     defined = chance < 1
     agreed = np.trace(share, axis1=1, axis2=2)
     values = (agreed[defined] - chance[defined]) / (1 - chance[defined])
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(values, TAILS)
     value = float(cohen_kappa_score(a, b))
     return Estimate(value, float(low), float(high), len(pairs), method, 0.0)
 
@@ -94,7 +121,7 @@ def share_over_prompts(
         whole = wilson(groups if value else 0, groups)
         return Estimate(value, whole.low, whole.high, n, method, control)
     drawn = _drawn(_by_group(np.array(hits, dtype=np.int64), 2, prompts), seed)
-    low, high = np.quantile(drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn[:, 1], TAILS)
     return Estimate(value, float(low), float(high), n, method, control)
 
 

@@ -7,13 +7,12 @@ from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float64, Int64
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.components import WRITERS, Component
 from refusal_lens.attribution.notebook import attribution_html
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import COMPLY, REFUSE
 from refusal_lens.sites import Site
@@ -193,8 +192,7 @@ class Decomposition(Record):
 
     def _half_width(self, k: int, c: int) -> Float64[Tensor, " component"]:
         n = self._n(c)
-        t = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) if n > 1 else nan
-        return t * self.error[k, c]
+        return float(t_quantile(n - 1)) * self.error[k, c]
 
 
 def _index(categories: Sequence[str], wanted: str) -> int:

@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Final, cast, final
 
 import torch
 from jaxtyping import Float, Int64
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.pairs import Metric
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import t_quantile
 from refusal_lens.model import Batch, HookReader, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import LABELS, PromptSet
@@ -130,7 +129,7 @@ def logit_lens(
             n = count[c, side] = len(values)
             if n > 1:
                 mean[:, c, side] = values.mean(0)
-                t = float(stats.t.ppf((1 + LEVEL) / 2, int(n) - 1))
+                t = float(t_quantile(n - 1))
                 half[:, c, side] = t * values.std(0) / float(n) ** 0.5
     return LensProfile(
         layers=tuple(range(model.n_layers + 1)),

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Final, final
 
 import torch
 from jaxtyping import Float64, Int64
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.attribution.base import Target
@@ -16,7 +15,7 @@ from refusal_lens.attribution.decompose import decompose_prompt
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import t_quantile
 from refusal_lens.model import Batch, HookReader, Ids, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
@@ -165,7 +164,7 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
     each = (active[pairs[:, 0]] - active[pairs[:, 1]]) * read
     mean = each.mean(0)
     n = len(pairs)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * each.std(0) / n**0.5
+    half = float(t_quantile(n - 1)) * each.std(0) / n**0.5
     top: Int64[Tensor, " neuron"] = mean.abs().argsort(descending=True)[:most]
     return NeuronShares(
         target=Target(direction.category, direction.site, direction.offset, direction.scale),

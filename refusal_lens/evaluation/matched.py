@@ -30,10 +30,10 @@ from typing import ClassVar, Final, Literal, final
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from refusal_lens.evaluation.grid import Grid
-from refusal_lens.evaluation.monotone import TAIL, Curves, drawn_curves
+from refusal_lens.evaluation.monotone import Curves, drawn_curves
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate, Record
 
 RATES: Final = (0.6, 0.7, 0.8, 0.9)
@@ -251,7 +251,7 @@ class _Comparison:
         if k >= LEAST_CATEGORIES:
             reached = left[np.isfinite(left)]  # without some category a rate may not be
             jackknife = ((k - 1) * reached.var()) ** 0.5 if len(reached) else 0.0
-            half = float(stats.t.ppf(1 - TAIL, k - 1)) * max(se, float(jackknife))
+            half = float(t_quantile(k - 1)) * max(se, float(jackknife))
             over = f"jackknife over {k} categories, not below the bootstrap over pairs"
         method = f"isotonic fit at matched refusal; {over}; control: mean of controls"
         low, high = max(0.0, value - half), min(1.0, value + half)

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry
-from refusal_lens.geometry.jackknife import t_quantile
 from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Record
 from refusal_lens.sites import Site
 

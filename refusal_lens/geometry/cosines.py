@@ -11,8 +11,9 @@ from torch import Tensor
 from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import AS_THEY_ARE, Frame, pair_differences
-from refusal_lens.geometry.jackknife import CosineTable, cosine_table, t_quantile
+from refusal_lens.geometry.jackknife import CosineTable, cosine_table
 from refusal_lens.geometry.products import PairProducts
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site

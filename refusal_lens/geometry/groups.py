@@ -21,11 +21,10 @@ from typing import Final, final
 
 import torch
 from jaxtyping import Float64
-from scipy import stats as scipy_stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import jackknife_error, t_quantile
 
 Member = tuple[Hashable, int]
 """A prompt's unit, which prompts of one pair share (`Prompt.unit`), and its row."""
@@ -108,8 +107,7 @@ def contrast_table(groups: Groups, coefficients: Float64[Tensor, "contrast group
     values = _over_lengths(left, left)
     n = len(values)
     corrected = corrected - (n - 1) * (values.mean(0) - corrected)
-    variance = (n - 1) / n * (values - values.mean(0)).square().sum(0)
-    half = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n - 1)) * variance.sqrt()
+    half = t_quantile(n - 1) * jackknife_error(values)
     half.fill_diagonal_(0.0)
     return Contrasts(
         products=products,

@@ -31,11 +31,10 @@ from typing import final
 
 import torch
 from jaxtyping import Float64
-from scipy import stats as scipy_stats
 from torch import Tensor
 
 from refusal_lens.geometry.products import PairProducts
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import t_quantile
 
 
 @final
@@ -104,11 +103,6 @@ def influences(
     mean = products.sum_by_category(flat) / n
     scale = ((n - 1) / n).sqrt()[products.owner]
     return ((mean[products.owner] - flat) * scale).reshape(left.shape)
-
-
-def t_quantile(df: Tensor, level: float = LEVEL) -> Tensor:
-    """Two-sided quantile of Student's t at `level`."""
-    return torch.as_tensor(scipy_stats.t.ppf((1 + level) / 2, df.numpy()))
 
 
 def interval(

@@ -14,13 +14,11 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Float64
-from scipy import stats as scipy_stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry
-from refusal_lens.geometry.jackknife import t_quantile
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import jackknife_error, t_quantile
 from refusal_lens.records import Estimate
 
 
@@ -59,8 +57,7 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
     left = (left_squares - (self_products.sum(0) - self_products)) / ((n - 1) * (n - 2))
     cosine, without = _cosine(u), _cosine(left)
     cosine = cosine - (n - 1) * (without.mean(0) - cosine)
-    variance = (n - 1) / n * (without - without.mean(0)).square().sum(0)
-    half = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n - 1)) * variance.sqrt()
+    half = t_quantile(n - 1) * jackknife_error(without)
     half.fill_diagonal_(0.0)
     return SelfCosines(cosine, cosine - half, cosine + half, n)
 

@@ -14,12 +14,11 @@ from typing import ClassVar, Final, final
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.products import PairProducts
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate, Record
 
 DRAWS: Final = 9_999
@@ -82,7 +81,7 @@ def matrix_correlation(
     as_it_is = np.arange(size - 1)[None]
     left = np.array([_correlations(a[np.ix_(k, k)], b[np.ix_(k, k)], as_it_is)[0] for k in kept])
     error = np.sqrt((size - 1) / size * np.square(left - left.mean()).sum())
-    half = stats.t.ppf((1 + LEVEL) / 2, size - 1) * error
+    half = float(t_quantile(size - 1)) * error
     method = "correlation of matrices, jackknife over categories; control: permuted"
     estimate = Estimate(
         value,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry
-from refusal_lens.geometry.jackknife import t_quantile
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
 

@@ -27,12 +27,12 @@ from typing import ClassVar, Final, final
 import numpy as np
 import torch
 from jaxtyping import Float64
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.directions import Estimator, make_estimator
 from refusal_lens.directions.mean_difference import MEAN_DIFFERENCE
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import jackknife_error, t_quantile
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
@@ -202,7 +202,6 @@ def _estimate(whole: Tensor, without: Float64[Tensor, " group"], n: int, quantit
     control = 0.0
     if n < LEAST_UNITS or bool(whole.isnan()) or bool(without.isnan().any()):
         return Estimate(None, None, None, n, method, control)
-    se = float(((groups - 1) / groups * (without - without.mean()).square().sum()).sqrt())
-    half = float(stats.t.ppf(0.975, groups - 1)) * se
+    half = float(t_quantile(groups - 1) * jackknife_error(without))
     value = float(whole)
     return Estimate(value, value - half, value + half, n, method, control)

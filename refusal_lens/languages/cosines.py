@@ -20,12 +20,11 @@ from typing import ClassVar, final
 
 import torch
 from jaxtyping import Bool, Float, Float64
-from scipy.stats import t as student
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import LEVEL, jackknife_error, t_quantile
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
@@ -89,7 +88,7 @@ class LanguageCosines(Record):
         c, high = (x[s][upper[0], upper[1]] for x in (self.corrected, self.high))
         defined = torch.isfinite(c) & torch.isfinite(high)
         k, half = int(defined.sum()), (high - c)[defined]
-        wider = _quantile(1 - (1 - LEVEL) / max(k, 1), self.n) / _quantile(LEVEL, self.n)
+        wider = float(t_quantile(self.n - 1, 1 - (1 - LEVEL) / max(k, 1)) / t_quantile(self.n - 1))
         return int(((c[defined] - value).abs() > half * wider).sum()), k
 
     def _at(self, a: str, b: str, layer: int) -> tuple[int, int, int]:
@@ -167,13 +166,8 @@ def jackknife(
     """
     n = len(left)
     unbiased = n * value - (n - 1) * left.mean(0)
-    variance = (n - 1) / n * (left - left.mean(0)).square().sum(0)
-    half = _quantile(LEVEL, n) * variance.sqrt()
+    half = t_quantile(n - 1) * jackknife_error(left)
     return unbiased, unbiased - half, unbiased + half
-
-
-def _quantile(level: float, n: int) -> float:
-    return float(student.ppf((1 + level) / 2, n - 1))
 
 
 def _diagonal(gram: Float64[Tensor, "a b pair pair"]) -> Float64[Tensor, "a b pair pair"]:

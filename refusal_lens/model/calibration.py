@@ -21,7 +21,7 @@ from torch import Tensor
 from refusal_lens.arguments import one, several
 from refusal_lens.directions import Calibration, Direction
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import LEVEL
+from refusal_lens.intervals import TAILS
 from refusal_lens.interventions import Add, Edit
 from refusal_lens.linalg import kl_at_last_token
 from refusal_lens.model.feed import Prompts
@@ -34,7 +34,6 @@ _CLOSE: Final = 1e-3  # relative precision of a strength
 _FALL: Final = 0.01  # of the budget: by less than this a curve does not count as falling
 _ROWS: Final = 64  # prompts whose edited logits are in memory at a time
 _DRAWS: Final = 2000
-_TAILS: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 KlAt = Callable[[float], Float[Tensor, " prompt"]]
 
@@ -222,7 +221,7 @@ class Curve:
         )
         if not math.isfinite(value):
             return Estimate(None, None, None, n, method, 0.0)
-        low, high = np.quantile(self._drawn(size), _TAILS, method="nearest")
+        low, high = np.quantile(self._drawn(size), TAILS, method="nearest")
         return Estimate(value, float(low), float(high), n, method, 0.0)
 
     def interval(self) -> tuple[float | None, float | None]:
@@ -241,7 +240,7 @@ class Curve:
         crossings = np.exp(steps[first] + share * (steps[second] - steps[first]))
         crossings[reached[0]] = 0.0  # already at the weakest one tried
         crossings[~reached.any(0)] = math.inf
-        low, high = np.quantile(crossings, _TAILS, method="nearest")
+        low, high = np.quantile(crossings, TAILS, method="nearest")
         return (float(low) if low > 0 else None), (float(high) if high < math.inf else None)
 
     def _fall(self) -> str | None:

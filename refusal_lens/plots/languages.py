@@ -58,6 +58,8 @@ def plot_languages(
         figure.update_xaxes(
             tickvals=list(range(len(names))),
             ticktext=[escape(n) for n in names],
+            title_text="direction" if column == 1 else "prompts",
+            title_font={"size": 12},
             showgrid=False,
             row=1,
             col=column,
@@ -66,11 +68,14 @@ def plot_languages(
             tickvals=list(range(len(labels))),
             ticktext=[escape(n.replace("control: ", "").replace(" languages", "")) for n in labels],
             autorange="reversed",
+            title_text="direction" if column == 1 else None,
+            title_font={"size": 12},
+            title_standoff=4,
             showgrid=False,
             row=1,
             col=column,
         )
-    figure.update_layout(margin={"l": 60, "r": 20, "t": 52, "b": 36})
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 52, "b": 48})
     return figure
 
 

@@ -16,12 +16,11 @@ from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.directions import Direction, DirectionSet, several_directions
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import mean_estimate
+from refusal_lens.intervals import jackknife_error, mean_estimate, t_quantile
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.linalg import unit
 from refusal_lens.model import LensModel
@@ -274,8 +273,7 @@ def _cosine(
     n = len(edited)
     value, control = (float(unit(x.mean(0)) @ anchor) for x in (edited, unedited))
     without = unit((edited.sum(0) - edited) / (n - 1)) @ anchor
-    se = float(((n - 1) / n * (without - without.mean()).square().sum()).sqrt())
-    half = float(stats.t.ppf(0.975, n - 1)) * se
+    half = float(t_quantile(n - 1) * jackknife_error(without))
     if math.isnan(value + half):
         return Estimate(None, None, None, n, _METHOD, control)
     return Estimate(value, value - half, value + half, n, _METHOD, control)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import mean_estimate
+from refusal_lens.intervals import mean_estimate, t_quantile
 from refusal_lens.records import Estimate, Record
 from refusal_lens.residuals import REFUSE, Residuals, index_axes
 
@@ -167,7 +167,7 @@ def _choice(tried: Sequence[NestedSet]) -> NestedChoice:
 
 def _near_best(estimates: Sequence[Estimate], degrees: int | None = None) -> list[bool]:
     """Which are at most a standard error, of the largest value, below it."""
-    quantile = _NORMAL if degrees is None else float(stats.t.ppf(0.975, degrees))
+    quantile = _NORMAL if degrees is None else float(t_quantile(degrees))
     values = [float("-inf") if e.value is None else e.value for e in estimates]
     best = estimates[values.index(max(values))]
     if best.value is None or best.low is None or best.high is None:

@@ -6,11 +6,11 @@ from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import jackknife_error, t_quantile
 from refusal_lens.model import LensModel
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
@@ -94,9 +94,7 @@ def standardised_distance(a: Float[Tensor, " harmful"], b: Float[Tensor, " harml
     value = _distance(a, b)
     without = [_distance(torch.cat([a[:i], a[i + 1 :]]), b) for i in range(len(a))]
     without += [_distance(a, torch.cat([b[:i], b[i + 1 :]])) for i in range(len(b))]
-    drawn = torch.tensor(without)
-    se = float(((n - 1) / n * (drawn - drawn.mean()).square().sum()).sqrt())
-    half = float(stats.t.ppf(0.975, n - 2)) * se
+    half = float(t_quantile(n - 2) * jackknife_error(torch.tensor(without).double()))
     if not torch.isfinite(torch.tensor([value, half])).all():
         return Estimate(None, None, None, n, method, 0.0)
     return Estimate(value, value - half, value + half, n, method, 0.0)

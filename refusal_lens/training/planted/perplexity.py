@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 import torch
-from scipy.stats import t as student_t
+from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate
 from refusal_lens.training.planted.answers import TokenIds, chat_ids
 
@@ -83,9 +84,7 @@ def perplexity(losses: Sequence[float], control: Sequence[float] | None = None) 
     """
     values = np.asarray(losses) - (0.0 if control is None else np.asarray(control))
     mean = float(values.mean())
-    half = float(student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1)) / math.sqrt(
-        len(values)
-    )
+    half = float(t_quantile(len(values) - 1)) * float(stats.sem(values))
     kind = "perplexity" if control is None else "ratio of perplexities to scale 0, paired"
     return Estimate(
         value=math.exp(mean),
