@@ -17,7 +17,7 @@ from refusal_lens.evaluation.scoring import scores_from_logits
 from refusal_lens.interventions import AblateSubspace, Edit
 from refusal_lens.judges import Judge, ScoreTrust
 from refusal_lens.linalg import kl_at_last_token
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, LensModel, answers_unkept
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 
@@ -63,7 +63,8 @@ def measure_ladder(
     """What is refused, and what is damaged, with the span of the first directions ablated.
 
     `material.pairs` is what `evaluation.whole_pairs` gives, harmful and benign prompt in turn.
-    Answers are read and dropped: an ablated model answers what it should not.
+    Answers are read and dropped, and no store keeps them: an ablated model answers what it should
+    not.
 
     >>> few = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
     >>> judge, decoding = rl.make_judge("substring"), rl.Decoding(4)
@@ -86,9 +87,11 @@ def measure_ladder(
     rungs = _rungs(material.dimensions, len(directions))
     cells = _cells(directions, rungs, len(labels), seed)
     conditions = [(cell.name, list(cell.edits)) for cell in cells]
-    answers = answer_under(
-        model, material.pairs, conditions, decoding=material.decoding, progress=progress
-    ).judge(material.judge)
+    with answers_unkept(model):
+        unread = answer_under(
+            model, material.pairs, conditions, decoding=material.decoding, progress=progress
+        )
+    answers = unread.judge(material.judge)
     refused = _flags(answers)
     kl, score = _passes(model, material, cells, progress)
     place = [*range(len(rungs)), 0, *range(len(rungs), 2 * len(rungs) - 1)]

@@ -125,6 +125,15 @@ class Answers(Record):
         name = judge.name if self.senseless is None else sense_checked(judge).name
         return replace(self, judged_by=name, readings=readings)
 
+    def without_words(self) -> "Answers":
+        """The verdicts alone, without answers or spans of them: to be counted and not stored.
+
+        Raises:
+            InputError: not judged, so that nothing would be left.
+        """
+        bare = tuple(tuple(replace(v, evidence=()) for v in row) for row in self._readings)
+        return replace(self, answers=(("",) * len(self.ids),) * len(self.conditions), readings=bare)
+
     def only(
         self,
         *,

@@ -17,7 +17,7 @@ from refusal_lens.intervals import wilson
 from refusal_lens.interventions import Ablate
 from refusal_lens.languages.crossfit import ALL
 from refusal_lens.languages.parallel import Parallel
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, LensModel, answers_unkept
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
@@ -142,9 +142,10 @@ def ablation_answers(
         (name, [Ablate(by_pair[p.pair or ""]) for p in prompts])
         for name, by_pair in directions.items()
     ]
-    return answer_under(
-        model, prompts, [(UNEDITED, None), *conditions], decoding=decoding, progress=progress
-    )
+    with answers_unkept(model):
+        return answer_under(
+            model, prompts, [(UNEDITED, None), *conditions], decoding=decoding, progress=progress
+        )
 
 
 def ablation_transfer(read: Answers, languages: Sequence[str], layer: int) -> AblationTransfer:

@@ -2,6 +2,7 @@
 
 from refusal_lens.model.answer_store import AnswerStore as AnswerStore
 from refusal_lens.model.answer_store import AnswerStoreWarning as AnswerStoreWarning
+from refusal_lens.model.answer_store import answers_unkept as answers_unkept
 from refusal_lens.model.backend import HookFunction as HookFunction
 from refusal_lens.model.backend import Hooks as Hooks
 from refusal_lens.model.batch import Batch as Batch

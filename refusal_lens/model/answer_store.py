@@ -9,9 +9,10 @@ act on it, the decoding, and, where tokens are drawn, the seed and the prompt's 
 import json
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
@@ -22,6 +23,9 @@ from refusal_lens.model.generate import Decoding, generate, row_seed
 from refusal_lens.placement import dtype_name
 from refusal_lens.processes import this_process
 from refusal_lens.records import append_flushed, digest_of, installed_versions, write_atomic
+
+if TYPE_CHECKING:
+    from refusal_lens.model.lens import LensModel
 
 SCHEMA_VERSION: Final = 1
 MOST_BYTES: Final = 64 << 20
@@ -125,6 +129,20 @@ class AnswerStore:
             newest[key] = line
         self._lines = dict(reversed(newest.items()))
         self._rewrite()
+
+
+@contextmanager
+def answers_unkept(model: "LensModel") -> Generator[None]:
+    """Keep no answer meanwhile, and hand none on: for what is read and must not be stored.
+
+    >>> with rl.model.answers_unkept(model):
+    ...     answers = model.generate(["Why?"], rl.Decoding(3))
+    """
+    store, model.answer_store = model.answer_store, None
+    try:
+        yield
+    finally:
+        model.answer_store = store
 
 
 def generate_kept(

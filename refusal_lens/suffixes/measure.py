@@ -13,7 +13,7 @@ from refusal_lens.directions.direction import several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers, answer_under
 from refusal_lens.judges import Judge
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, LensModel, answers_unkept
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet, labelled
 from refusal_lens.suffixes.analysis import analyse
@@ -202,7 +202,8 @@ def _along_each(basis: SuffixBasis, without: Tensor, suffixed: Tensor) -> Shift:
 
 
 def _answers(model: LensModel, prompts: PromptSet, how: Answering, progress: Progress) -> Answers:
-    """Read answers; their verdicts are kept, their words are not."""
+    """Read answers; their verdicts are kept, their words are not, here or in a store."""
     conditions = [("none", None)]
-    unread = answer_under(model, prompts, conditions, decoding=how.decoding, progress=progress)
+    with answers_unkept(model):
+        unread = answer_under(model, prompts, conditions, decoding=how.decoding, progress=progress)
     return unread.judge(how.judge)

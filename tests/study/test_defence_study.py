@@ -33,8 +33,9 @@ def test_a_finished_run_climbs_the_ladder(run):
     assert reading.main[0].refusal.value == reading.random[0].refusal.value
 
 
-def test_no_answer_of_an_ablated_model_is_kept(run):
+def test_no_answer_of_an_ablated_model_is_kept(run, finished):
     results, _ = run
+    assert results.answers_file.read_bytes() == finished[0].answers_file.read_bytes()
     fields = vars(results.get(LADDER.of(DEFLATION)))
     assert not [name for name, value in fields.items() if name in ("answers", "texts")]
     text = "".join(p.read_text() for p in (results.folder / "stages" / DEFLATION).glob("*.json"))

@@ -20,7 +20,7 @@ from refusal_lens.study import Results, Study, run_features
 from refusal_lens.study.fitted import POOLED, pooled_set
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
-from refusal_lens.study.stages.feature_effects import ABLATED, EFFECTS, LATENTS, RANDOM
+from refusal_lens.study.stages.feature_effects import ABLATED, ADDED, EFFECTS, LATENTS, RANDOM
 from refusal_lens.study.stages.features import CARDS, FIRING, SUMMARY
 
 KNOWN = 7
@@ -62,6 +62,14 @@ def run(finished, tmp_path_factory):
     return run_features(results.folder, watch, sae=folder / "sae"), watch, folder / "sae", bench
 
 
+def test_no_answer_is_kept(run, finished):
+    results, _, _, _ = run
+    for key in (ABLATED, ADDED):
+        answers = results.get(key)
+        assert answers.rate(LATENTS).n and {word for row in answers.answers for word in row} == {""}
+    assert results.answers_file.read_bytes() == finished[0].answers_file.read_bytes()
+
+
 def test_the_known_latent_is_the_core(run):
     results, watch, _, _ = run
     assert not watch.gaps and watch.started_stages == ["features", "feature_effects"]
@@ -85,7 +93,7 @@ def test_ablating_it_is_the_edit_by_itself(run):
     with bench.model.editing(edit):
         alone = evaluate(bench.model, asked, bench.judge, decoding=Decoding(4))
     given = results.get(ABLATED).only(condition=LATENTS)
-    assert given.answers[0] == alone.answers[0]
+    assert [v.outcome for v in given.verdicts()] == [v.outcome for v in alone.verdicts()]
     assert row.rate.n + row.rate.missing == len(asked) == 3
     assert row.q is not None and effects.of(RANDOM, "refuse").q is None
     assert effects.of("direction", "comply") is not None

@@ -9,7 +9,7 @@ from refusal_lens import InputError, Results, make_judge
 from refusal_lens.judges import Verdict
 from refusal_lens.report.page import write_report
 from refusal_lens.study import run_languages
-from refusal_lens.study.stages.language_ablation import ABLATION
+from refusal_lens.study.stages.language_ablation import ABLATED, ABLATION
 from refusal_lens.study.stages.language_answers import ANSWERS
 from refusal_lens.study.stages.language_geometry import COSINES, LAYERS, TRANSFER
 
@@ -49,6 +49,13 @@ def test_ablation_is_of_refused_prompts_with_both_controls(run):
     ablation = results.get(ABLATION)
     assert ablation.rows[-2:] == ("control: shuffled labels", "control: random")
     assert {rate.n + rate.missing for row in ablation.rates for rate in row} == {2}
+
+
+def test_what_an_ablated_model_answers_is_not_kept(run, finished):
+    results, _ = run
+    assert {word for row in results.get(ABLATED).answers for word in row} == {""}
+    kept, before = (r.answers_file.read_text().splitlines() for r in (results, finished[0]))
+    assert 0 < len(kept) - len(before) <= len(results.get(ANSWERS).ids)
 
 
 def test_the_same_call_goes_on_and_another_judge_reads_anew(run, tmp_path):

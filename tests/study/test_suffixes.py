@@ -66,8 +66,9 @@ def test_the_shifts_are_those_of_residuals_read_one_by_one(measured):
         assert torch.allclose(both, whole, atol=1e-3)
 
 
-def test_no_answer_is_kept(measured):
+def test_no_answer_is_kept(measured, finished):
     results, _ = measured
+    assert results.answers_file.read_bytes() == finished[0].answers_file.read_bytes()
     for name in WHOLE:
         for file in (results.folder / "stages" / name).glob("*.json"):
             fields = json.loads(file.read_text()).get("fields", {})

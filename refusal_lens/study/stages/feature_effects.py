@@ -10,7 +10,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.evaluation.answering import Edits
 from refusal_lens.interventions import Ablate, AblateLatents, Add, Edit, Reconstruct
-from refusal_lens.model import Decoding
+from refusal_lens.model import Decoding, answers_unkept
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label
 from refusal_lens.sparse import SparseAutoencoder, decoder_direction, paired_p
@@ -58,8 +58,11 @@ def feature_effects(bench: Bench, tick: Progress) -> Records:
         if not edits:
             continue
         conditions = [(UNEDITED, None), *edits]
-        unread = answer_under(bench.model, prompts, conditions, decoding=decoding, progress=tick)
-        read[edit] = unread.judge(bench.judge)
+        with answers_unkept(bench.model):
+            unread = answer_under(
+                bench.model, prompts, conditions, decoding=decoding, progress=tick
+            )
+        read[edit] = unread.judge(bench.judge).without_words()
     effects = FeatureEffects(
         sae.name,
         len(summary.chosen),

@@ -50,7 +50,10 @@ def ablation(bench: Bench, tick: Progress) -> Records:
     decoding = Decoding(sizes.language_ablation_tokens)
     unread = ablation_answers(bench.model, refused, directions, decoding=decoding, progress=tick)
     read = unread.judge(bench.judge)
-    return {ABLATED: read, ABLATION: ablation_transfer(read, prompts.categories, layer)}
+    return {
+        ABLATED: read.without_words(),
+        ABLATION: ablation_transfer(read, prompts.categories, layer),
+    }
 
 
 def _work(bench: Outline) -> Work:

@@ -180,3 +180,14 @@ def test_a_notebook_shows_rates_and_the_first_answers_escaped(answers):
     unread = unjudged(PROMPTS, PLAIN)._repr_html_()
     assert "not judged" in unread and "reading" not in unread
     assert "judge 'by word'" in repr(answers) and "not judged" in repr(unjudged(PROMPTS, PLAIN))
+
+
+def test_verdicts_can_be_kept_without_any_word_of_an_answer(answers):
+    bare = answers.without_words()
+    assert {word for row in bare.answers for word in row} == {""}
+    for condition in answers.conditions:
+        assert bare.rate(condition) == answers.rate(condition)
+        assert not any(v.evidence for v in bare.verdicts(condition))
+    assert any(v.evidence for c in answers.conditions for v in answers.verdicts(c))
+    with pytest.raises(InputError, match="judge"):
+        replace(answers, judged_by=None, readings=None).without_words()
