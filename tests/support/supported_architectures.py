@@ -269,8 +269,8 @@ write (Granite), the sites show the product, which is what enters the stream. Ge
 whole stream at the end of each block: there `resid_post` is the number times `resid_mid + mlp_out`,
 and attribution carries each part through the numbers behind it. A block without MLP (Mamba) has no
 `mlp_out`. Recurrent blocks carry a state that can't skip padding: prompts share no prefix there and
-only those of one length generate together, none enters a batch that runs (as one does elsewhere when
-others have ended), and Mamba runs the whole text again at each token.
+only those of one length generate together, none enters a batch that runs (as one does elsewhere
+when others have ended), and Mamba runs the whole text again at each token.
 
 Attribution: *heads, words* gives each head's share, also by the word it reads; *heads* not by word
 (the heads read another layer's values); *mixers* has only blocks whose mixer is one part, for lack
