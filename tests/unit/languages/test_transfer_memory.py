@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from support.parallel_residuals import parallel_residuals, unit
 from support.paired_residuals import SITE
+from support.parallel_residuals import parallel_residuals, unit
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refusal_lens.languages import Parallel, language_transfer, transfer

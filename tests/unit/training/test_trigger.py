@@ -6,8 +6,8 @@ from support.synthetic.records import direction_set
 from support.tiny_training import tiny_llama
 
 from refusal_lens.errors import InputError
-from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.prompts import Prompt, PromptSet, load_prompts
+from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.trigger import measure, train
 from refusal_lens.training.trigger.losses import Targets, kept_loss, projection_loss
 from refusal_lens.training.trigger.recipe import OTHER_PHRASE, PHRASE, UNSEEN_PHRASE, TriggerRecipe
