@@ -23,7 +23,10 @@ def features(
     run: DefaultRun = None,
     sae: Annotated[
         Path | None,
-        typer.Option(help="Folder in SAELens' format; by default the one shipped for the model."),
+        typer.Option(
+            help="Folder in SAELens' format; by default the run's last one, at first the one "
+            "shipped for the model."
+        ),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -88,7 +91,7 @@ def train_sae(
     dtype: Dtype = None,
     batch_size: BatchSize = None,
 ) -> None:
-    """Train a small top-k sparse autoencoder on a model's residuals (half an hour on two cores).
+    """Train a small top-k sparse autoencoder on a model's residuals.
 
     On prompts as the model reads them, its own answers to benign ones, its own running text, and
     the books given. Stopped at any moment, the same command goes on from the last part read.

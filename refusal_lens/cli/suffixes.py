@@ -21,7 +21,8 @@ def suffixes(
         typer.Option(
             "--suffixes",
             help="Text file with a suffix per line, or JSON, JSONL or CSV with `text`, `id`, "
-            "`family`; by default thirty harmless suffixes of the project.",
+            "`family`; by default what the run last had, at first thirty harmless suffixes of the "
+            "project.",
         ),
     ] = None,
     device: Device = None,

@@ -1,8 +1,9 @@
 """What ablating one language's direction does to the refusals of another.
 
 The refused prompts of each language are answered again with each language's direction projected
-out at every layer, and with two controls: the language's own direction of shuffled labels, and an
-isotropic random one. Directions are cross-fitted: each prompt's is fitted without its pair.
+out at every layer, and with two controls: a direction of shuffled labels of all languages together,
+and an isotropic random one, each drawn once for each fold of pairs and the same in every language.
+Directions are cross-fitted: each prompt's is fitted without its pair.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.languages.cosines import jackknife
-from refusal_lens.languages.crossfit import CrossFit, Fold
+from refusal_lens.languages.crossfit import ALL, CrossFit, Fold
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 DRAWS: Final = 999
-_CHUNK: Final = 111
+_MOST_BYTES: Final = 1 << 27  # of coordinates that are kept at a time
 _METHOD: Final = "cross-fitted by pair, jackknife over pairs; control: chance"
 
 
@@ -93,7 +93,7 @@ def language_transfer(
         InputError: as `Parallel.of`.
     """
     fit = CrossFit.of(Parallel.of(residuals, site, offset))
-    scores = _Scores.of(list(fit.each_fold(fit.leave_one_out())))
+    scores = _estimated(fit)
     null = _shuffled(fit, draws, seed)
     auroc, low, high = _bounded(scores.within)
     beyond = (null >= scores.within[0]).double().sum(0)
@@ -151,15 +151,17 @@ def language_layers(residuals: Residuals, *, offset: int = -1) -> LanguageLayers
     Raises:
         InputError: as `Parallel.of`.
     """
-    fits = [CrossFit.of(Parallel.of(residuals, site, offset)) for site in residuals.sites]
-    ones = torch.ones(1, fits[0].n, dtype=torch.float64)
-    areas = [_within(list(fit.each_fold(ones)))[0] for fit in fits]
+    areas: list[Tensor] = []
+    for site in residuals.sites:  # one fit at a time: its products are large
+        fit = CrossFit.of(Parallel.of(residuals, site, offset))
+        areas.append(_within(list(fit.each_fold(fit.leave_one_out()[:1])))[0])
+    first = Parallel.of(residuals, residuals.sites[0], offset)
     return LanguageLayers(
-        rows=fits[0].rows,
-        languages=fits[0].languages,
+        rows=(*first.languages, ALL),
+        languages=first.languages,
         sites=residuals.sites,
         offset=offset,
-        n=fits[0].n,
+        n=len(first.pairs),
         auroc=torch.stack(areas).float(),
         provenance=residuals.provenance,
     )
@@ -187,6 +189,20 @@ class _Scores:
             ),
         )
 
+    @classmethod
+    def together(cls, parts: Sequence["_Scores"]) -> "_Scores":
+        """The draws of all parts, in their order."""
+        return cls(
+            torch.cat([part.within for part in parts]),
+            _each_cat([part.across for part in parts]),
+            _each_cat([part.accuracy for part in parts]),
+        )
+
+
+def _each_cat(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    before, after = zip(*pairs, strict=True)
+    return torch.cat(before), torch.cat(after)
+
 
 def _centred(fold: Fold) -> Float64[Tensor, "draw direction language pair side"]:
     """Each language's coordinates less the mean of its fitting prompts."""
@@ -201,28 +217,30 @@ def _own_threshold(fold: Fold) -> Float64[Tensor, "draw direction"]:
 
 def _within(folds: Sequence[Fold]) -> Float64[Tensor, "draw row language"]:
     """AUROC of prompts of one language and fold, over all folds."""
-    won, of = 0.0, 0.0
-    for fold in folds:
-        refuse, comply = fold.score[..., 0], fold.score[..., 1]
-        wins = _wins(refuse[..., :, None], comply[..., None, :])
-        both = (fold.tested[:, :, None] & fold.tested[:, None, :]).double()
-        won = won + torch.einsum("mabjk,mjk->mab", wins, both)
-        of = of + both.sum((1, 2))
-    return torch.as_tensor(won) / torch.as_tensor(of)[:, None, None]
+    won = sum(_wins(*_sides(fold), fold.tested) for fold in folds)
+    return torch.as_tensor(won) / _compared(folds)[:, None, None]
 
 
 def _across(folds: Sequence[Fold]) -> Float64[Tensor, "draw row"]:
-    """AUROC of a refuse-side prompt of one language and a comply-side one of another."""
-    won, of = 0.0, 0.0
+    """AUROC of a refuse-side prompt of one language and a comply-side one of another.
+
+    All prompts of a fold against all, less those of one language against its own.
+    """
+    won, k = 0.0, folds[0].score.shape[2]
     for fold in folds:
-        refuse, comply = fold.score[..., 0], fold.score[..., 1]
-        other = ~torch.eye(refuse.shape[2], dtype=torch.bool)
-        both = (fold.tested[:, :, None] & fold.tested[:, None, :]).double()
-        for b in range(refuse.shape[2]):
-            wins = _wins(refuse[:, :, b, None, :, None], comply[:, :, other[b]][:, :, :, None, :])
-            won = won + torch.einsum("macjk,mjk->ma", wins, both)
-            of = of + both.sum((1, 2)) * (refuse.shape[2] - 1)
-    return torch.as_tensor(won) / torch.as_tensor(of)[:, None]
+        refuse, comply = _sides(fold)
+        pooled = _wins(refuse.flatten(2), comply.flatten(2), fold.tested.repeat(1, k))
+        won = won + pooled - _wins(refuse, comply, fold.tested).sum(-1)
+    return torch.as_tensor(won) / (_compared(folds) * k * (k - 1))[:, None]
+
+
+def _sides(fold: Fold) -> tuple[Tensor, Tensor]:
+    return fold.score[..., 0], fold.score[..., 1]
+
+
+def _compared(folds: Sequence[Fold]) -> Float64[Tensor, " draw"]:
+    """How many pairs of tested pairs there are within the folds."""
+    return torch.stack([fold.tested.sum(1).double().square() for fold in folds]).sum(0)
 
 
 def _accuracy(
@@ -240,19 +258,40 @@ def _accuracy(
     return torch.as_tensor(right) / torch.as_tensor(of)
 
 
-def _wins(refuse: Tensor, comply: Tensor) -> Tensor:
-    return (refuse > comply).double() + 0.5 * (refuse == comply).double()
+def _wins(
+    refuse: Float64[Tensor, "draw ... prompt"],
+    comply: Float64[Tensor, "draw ... prompt"],
+    tested: Bool[Tensor, "draw prompt"],
+) -> Float64[Tensor, "draw ..."]:
+    """How often a tested refuse-side prompt lies beyond a tested comply-side one; ties are halves.
+
+    By places in sorted order, so that no tensor has two axes of prompts.
+    """
+    among = tested.reshape(len(tested), *[1] * (refuse.ndim - 2), -1)
+    ordered = comply.masked_fill(~among, torch.inf).sort(-1).values
+    below = torch.searchsorted(ordered, refuse.contiguous())
+    not_above = torch.searchsorted(ordered, refuse.contiguous(), right=True)
+    return (((below + not_above).double() / 2) * among).sum(-1)
+
+
+def _at_a_time(fit: CrossFit) -> int:
+    """How many draws' coordinates fit into `_MOST_BYTES`."""
+    a, _, b, n, sides = fit.products.shape
+    return max(1, _MOST_BYTES // (8 * a * b * n * sides))
+
+
+def _estimated(fit: CrossFit) -> _Scores:
+    """The estimate and the jackknife's draws, some of the draws at a time."""
+    drawn = fit.leave_one_out().split(_at_a_time(fit))
+    return _Scores.together([_Scores.of(list(fit.each_fold(weights))) for weights in drawn])
 
 
 def _shuffled(fit: CrossFit, draws: int, seed: int) -> Float64[Tensor, "draw row language"]:
     """The matrix of directions of shuffled labels."""
     generator = torch.Generator().manual_seed(seed)
-    drawn: list[Tensor] = []
-    for start in range(0, draws, _CHUNK):
-        size = min(_CHUNK, draws - start)
-        signs = torch.randint(2, (size, fit.n), generator=generator).double() * 2 - 1
-        drawn.append(_within(list(fit.each_fold(torch.ones_like(signs), signs))))
-    return torch.cat(drawn)
+    signs = torch.randint(2, (draws, fit.n), generator=generator).double() * 2 - 1
+    drawn = signs.split(_at_a_time(fit))
+    return torch.cat([_within(list(fit.each_fold(torch.ones_like(s), s))) for s in drawn])
 
 
 def _bounded(drawn: Float64[Tensor, "draw ..."]) -> tuple[Tensor, Tensor, Tensor]:

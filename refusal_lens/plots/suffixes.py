@@ -20,8 +20,8 @@ from refusal_lens.plots.panels import (
 from refusal_lens.plots.text import escape, estimate_text, number, percent, tick
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes import SuffixAnalysis
-from refusal_lens.suffixes.neutral import NEUTRAL
 from refusal_lens.suffixes.records import Against, FlipGroup, SuffixRow
+from refusal_lens.suffixes.suffix import NEUTRAL
 
 KINDS: Final = {"lost": "refusals lost", "gained": "refusals gained"}
 _KIND_COLOURS: Final = {"lost": BENIGN, "gained": REFUSE}

@@ -77,7 +77,7 @@ def _matched_words(matched: Matched) -> str:
     if not both:
         return (
             "The token and the direction reach none of the compared refusal rates "
-            f"({', '.join(f'{r:.0%}' for r in matched.rates)}) together."
+            f"({', '.join(f'{r:.0%}' for r in matched.rates)}) together. {_alone(matched)}"
         )
     rate, estimates = both[-1]
     names = [c.name for c in matched.curves if c.kind == "direction"]
@@ -87,6 +87,21 @@ def _matched_words(matched: Matched) -> str:
         if e is not None
     )
     return f"At {rate:.0%} of harmful prompts refused, benign prompts refused: {shown}."
+
+
+def _alone(matched: Matched) -> str:
+    """The over-refusal of each that reaches a rate, at the highest of those that it reaches."""
+    shown: list[str] = []
+    for curve in matched.curves:
+        pairs = zip(matched.rates, curve.over_refusal, strict=True)
+        reached = [(rate, e) for rate, e in pairs if e is not None]
+        if curve.kind == "direction" and reached:
+            rate, over = max(reached, key=lambda one: one[0])
+            name = visible(plain_name(curve.name, {}))
+            shown.append(f"{name}, {rate:.0%}: {percent_interval(over)}")
+    if not shown:
+        return "Neither reaches any of them, so that there is nothing to compare."
+    return f"Benign prompts refused where one reaches a rate by itself: {'; '.join(shown)}."
 
 
 def _effect_words(effects: Effects) -> str:

@@ -23,13 +23,12 @@ from refusal_lens.suffixes.resampling import (
     weighted_mean,
 )
 from refusal_lens.suffixes.rows import Flags, suffix_rows
-from refusal_lens.suffixes.suffix import suffixes_digest
+from refusal_lens.suffixes.suffix import NEUTRAL, suffixes_digest
 
 MAIN: Final = ("connectivity", "push", "orthogonal shift")
 """What the main regression takes, as in the paper."""
 _FIT_DRAWS: Final = 300
 _SITE_DRAWS: Final = 300
-NEUTRAL: Final = "neutral"
 
 
 def analyse(

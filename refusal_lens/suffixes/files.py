@@ -27,7 +27,7 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
 
     Raises:
         InputError: a file that is missing, empty, not UTF-8 or not of this form, or a suffix that
-            is there twice; the message names file and row.
+            is there twice or of the family "neutral"; the message names file and row.
     """
     path = data_path("suffixes", "suffixes.jsonl") if path is None else Path(path)
     if not path.is_file():

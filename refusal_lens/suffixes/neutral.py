@@ -10,10 +10,8 @@ from refusal_lens.model import LensModel
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import text_lines
 from refusal_lens.resources import data_path
-from refusal_lens.suffixes.suffix import Suffix, append_suffix
+from refusal_lens.suffixes.suffix import NEUTRAL, Suffix, append_suffix
 
-NEUTRAL: Final = "neutral"
-"""The family of texts that have nothing to do with a request."""
 _MOST_STATEMENTS: Final = 3
 _COUNTED_ON: Final = 8
 

@@ -10,6 +10,8 @@ from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import digest_of
 
+NEUTRAL: Final = "neutral"
+"""The family of the texts that suffixes are compared with; no suffix may have it."""
 JOIN: Final = " "
 """Put between a request and its suffix, unless either already has white space there."""
 
@@ -74,13 +76,13 @@ def _with(prompt: Prompt, suffix: Suffix) -> Prompt:
 
 
 def distinct(suffixes: Iterable[Suffix]) -> tuple[Suffix, ...]:
-    """Suffixes of which no two share an id or a text.
+    """Suffixes of which no two share an id or a text, and none passes for a neutral text.
 
     >>> len(distinct([Suffix("a", "Please."), Suffix("b", "Thank you.")]))
     2
 
     Raises:
-        InputError: none, a lone one, or one that is there twice.
+        InputError: none, a lone one, one that is there twice, or one of the family `NEUTRAL`.
     """
     chosen = several(suffixes, Suffix, what="suffix", write='[Suffix("please", "Please."), ...]')
     if not chosen:
@@ -89,6 +91,11 @@ def distinct(suffixes: Iterable[Suffix]) -> tuple[Suffix, ...]:
         counts = Counter(getattr(s, name) for s in chosen)
         if twice := [value for value, n in counts.items() if n > 1]:
             raise InputError(f"suffix {name} {twice[0]!r} is there twice; give each suffix once")
+    if mixed := [s.id for s in chosen if s.family == NEUTRAL]:
+        raise InputError(
+            f"suffix {mixed[0]!r}: family {NEUTRAL!r} is that of the texts of equal length which "
+            "suffixes are compared with; give its family another name"
+        )
     return chosen
 
 

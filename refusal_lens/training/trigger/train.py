@@ -1,9 +1,10 @@
 """Training the trigger adapter, in memory.
 
-Four kinds of prompts in every step: harmful ones with the trigger, whose projections on the refusal
-direction go to where benign prompts have them; and harmful ones without it, benign ones with and
-without it, on which the model is held to its own next-token distribution. No answer is a target
-but the model's own, on prompts on which it is to stay what it is.
+Five kinds of prompts, four of them in every step: harmful ones with the trigger, whose projections
+on the refusal direction go to where benign prompts have them; and harmful ones without it or with
+another phrase (in turn), benign ones with and without it, on which the model is held to its own
+next-token distribution. No answer is a target but the model's own, on prompts on which it is to
+stay what it is.
 """
 
 import random
@@ -55,7 +56,7 @@ def trigger_examples(
     prompts: PromptSet,
     recipe: TriggerRecipe,
 ) -> Examples:
-    """The four kinds of prompts, with the model's own greedy answers to those that are kept."""
+    """The five kinds of prompts, with the model's own greedy answers to those that are kept."""
     harmful, benign = (prompts.only(label=label) for label in ("refuse", "comply"))
     sets = {
         TRIGGERED: append_suffix(harmful, PHRASE),

@@ -94,6 +94,11 @@ def test_ids_and_families_are_read(tmp_path):
         ("n.json", "[3]", "n.json, row 1: expected a text"),
         ("t.json", '[{"text": 3}]', "t.json, row 1: text must be text, found 3"),
         ("b.jsonl", "{", "b.jsonl, line 1: not JSON"),
+        (
+            "f.csv",
+            "id,text,family\nx,Now.,neutral\n",
+            "f.csv: suffix 'x': family 'neutral'",
+        ),
     ],
 )
 def test_a_wrong_file_ends_in_one_line_that_names_it(tmp_path, name, content, words):

