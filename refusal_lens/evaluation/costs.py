@@ -36,16 +36,18 @@ class Cost:
 
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
     `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
-    template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
-    make no sense (`judges.coherence`: no words, loops, or too improbable ones). `kept`: share of
-    the benign prompts which the unedited model answered that are still answered, in answers that
-    make sense. `verdicts`: what the judge made of the answers.
+    template and as the answer to a prompt. `text_change`: what the edit adds to `text`, window by
+    window (control 0), so that its interval is that of the difference. `degenerate`: share of
+    answers to benign prompts that make no sense (`judges.coherence`: no words, loops, or too
+    improbable ones). `kept`: share of the benign prompts which the unedited model answered that are
+    still answered, in answers that make sense. `verdicts`: what the judge made of the answers.
     """
 
     condition: str
     edits: str
     kl: Estimate
     text: Estimate
+    text_change: Estimate
     templated_text: Estimate
     degenerate: Estimate
     kept: Estimate
@@ -60,7 +62,7 @@ class Costs(Record):
     `unedited`: what the judge made of the answers without an edit.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     judge: str
     decoding: str
@@ -162,6 +164,9 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
         edits=read.answers.edits[0],
         kl=mean_estimate(kl_at_last_token(plain.logits, read.logits).tolist(), 0.0),
         text=mean_estimate(read.text, _mean(plain.text)),
+        text_change=mean_estimate(
+            [edited - own for edited, own in zip(read.text, plain.text, strict=True)], 0.0
+        ),
         templated_text=mean_estimate(read.templated, _mean(plain.templated)),
         degenerate=_degenerate(read.answers, _degenerate(plain.answers, None).value),
         kept=wilson(len(still), len(answered), 1.0),

@@ -15,6 +15,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     *("damage_refusal", "damage_over_refusal"),
 )
 
+LEAST_COMMON: Final = 6
+"""Prompts in common below which no split has an exact McNemar p of .05: 2 / 2^5 is .0625."""
+
 
 @final
 @dataclass(frozen=True)
@@ -22,11 +25,12 @@ class EstimatorFit(Record):
     """How one way of finding directions was fitted, on how many prompts, at what cost.
 
     `labels` is what the two sides are: what the model did ("behaviour"), or what was "intended".
-    `n_directions` is the dimension of what is ablated; `draws` is more than one for controls.
-    `seconds` and `peak_mib` (growth of the process) are of this machine.
+    `n_directions` is the dimension of what is ablated; `draws` is more than one for controls, of
+    which `draws_at_budget` reach the damage budget at some strength. `seconds` and
+    `peak_mib` (growth of the process) are of this machine.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     name: str
     kind: str
@@ -36,6 +40,7 @@ class EstimatorFit(Record):
     n_prompts: int
     n_directions: int
     draws: int
+    draws_at_budget: int
     seconds: float
     peak_mib: float
     provenance: Provenance
@@ -46,15 +51,18 @@ class EstimatorFit(Record):
 class PairedTest:
     """A comparison with the reference on the same prompts: exact McNemar test, two-sided.
 
-    `p` is the probability of prompts that only one of the two refuses being split at least as
-    unevenly by chance; `q` is `p` after Benjamini-Hochberg over all tests of the comparison.
+    `n` counts the prompts that were read under both. `p` is the probability of those that only one
+    of the two refuses being split at least as unevenly by chance; `q` is `p` after
+    Benjamini-Hochberg over all tests of the comparison. It is None with fewer than `LEAST_COMMON`
+    prompts: such a test could not come out, and takes no part in the correction.
     """
 
     metric: Metric
+    n: int
     only_here: int
     only_reference: int
     p: float
-    q: float
+    q: float | None
 
 
 @final
@@ -67,15 +75,23 @@ class EstimatorRow:
     `left_out_separation` of directions fitted without the category. Rates are of read answers:
     `removed`, harmful prompts refused under ablation (control: unedited); `left_out_removed`, the
     same with each prompt's category left out of the fit; `added`, benign ones refused with the
-    direction added at its own length. `strength` does the damage budget; under it
-    `damage_refusal` and `damage_over_refusal` of harmful and benign prompts.
-    `matched_over_refusal` is at matched refusal. `kl`, `text`: what ablation costs, nats.
+    direction added at its own length. `strength` does the damage budget, in lengths of the
+    direction (`length`, in residual-stream units); under it `damage_refusal` and
+    `damage_over_refusal` of harmful and benign prompts. `matched_over_refusal` is at matched
+    refusal. `kl`, `text_change`: what ablation costs, nats.
+
+    The rates of a control are over its `draws` in turn, those at the budget over the
+    `draws_at_budget` that reach it, each at its own strength; everything else is of the first draw.
+    Where `n_directions` is above 1, `removed`, `kl` and `text_change` are of the span and
+    everything else of its first direction.
     """
 
     name: str
     kind: str
     method: str
     n_directions: int
+    draws: int
+    draws_at_budget: int
     seconds: float
     peak_mib: float
     reliability: Estimate | None
@@ -86,13 +102,14 @@ class EstimatorRow:
     removed: Estimate
     left_out_removed: Estimate | None
     added: Estimate
+    length: float
     strength: float | None
     no_strength: str | None
     damage_refusal: Estimate | None
     damage_over_refusal: Estimate | None
     matched_over_refusal: Estimate | None
     kl: Estimate
-    text: Estimate
+    text_change: Estimate
     tests: tuple[PairedTest, ...] = ()
 
     def test(self, metric: Metric) -> PairedTest | None:
@@ -102,14 +119,37 @@ class EstimatorRow:
 
 @final
 @dataclass(frozen=True)
+class MatchedAt:
+    """Where directions are compared at matched refusal, which may be in another model.
+
+    `rate` is the refusal rate that most of them reach, None where none reaches any. Of the pairs
+    that were `asked`, the answers of `read` were generated and judged, and the others scored;
+    `n_pairs` have a verdict everywhere. `low` and `high` are the ends of the simultaneous 95% band
+    of `differences` in over-refusal between two estimators, `apart` of which it tells from 0; None
+    where nothing could be compared.
+    """
+
+    model: str
+    rate: float | None
+    asked: int
+    read: int
+    n_pairs: int
+    differences: int
+    apart: int
+    low: float | None
+    high: float | None
+
+
+@final
+@dataclass(frozen=True)
 class EstimatorComparison(Record):
     """All of them at one layer of a model, the reference first and controls last.
 
-    `matched_at` is the refusal rate at which over-refusal is compared, None where it is nowhere
-    reached; `damage_kl` the budget in nats.
+    `damage_kl` is the budget in nats. `matched` says where over-refusal at matched refusal was
+    measured, None where it was not.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     layer: int
     labels: str
@@ -117,7 +157,7 @@ class EstimatorComparison(Record):
     decoding: str
     reference: str
     damage_kl: float
-    matched_at: float | None
+    matched: MatchedAt | None
     rows: tuple[EstimatorRow, ...]
     provenance: Provenance
 
@@ -143,11 +183,11 @@ def with_paired_tests(
         for metric in METRICS:
             if row.name != reference and metric in each and metric in base:
                 tests.append((i, _mcnemar(metric, each[metric], base[metric])))
-    if not tests:
-        return tuple(rows)
-    q = false_discovery_control([test.p for _, test in tests])
+    able = [test for _, test in tests if test.n >= LEAST_COMMON]
+    q = iter(false_discovery_control([test.p for test in able]) if able else ())
     corrected = [
-        (i, replace(test, q=float(value))) for (i, test), value in zip(tests, q, strict=True)
+        (i, replace(test, q=float(next(q))) if test.n >= LEAST_COMMON else test)
+        for i, test in tests
     ]
     return tuple(
         replace(row, tests=tuple(test for j, test in corrected if j == i))
@@ -159,5 +199,4 @@ def _mcnemar(metric: Metric, here: Flags, there: Flags) -> PairedTest:
     both = here.keys() & there.keys()
     a = sum(here[key] and not there[key] for key in both)
     b = sum(there[key] and not here[key] for key in both)
-    p = mcnemar_p(a, b)
-    return PairedTest(metric, a, b, p, p)
+    return PairedTest(metric, len(both), a, b, mcnemar_p(a, b), None)

@@ -32,9 +32,11 @@ from refusal_lens.optimised.terms import RetainLoss, Term
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import digest_of
 
-_DEFAULT: Final = Settings(
+COMBINATION_SETTINGS: Final = Settings(
     retain_tokens=0, learning_rate=0.03, weights=Weights(addition=1.0, retain=1.0)
 )
+"""How a combination is learned by default: of harmless prompts the next token alone is retained."""
+
 _ACROSS: Final = 1e-2
 """A cosine of the start with its projection on the span below which it says nothing there."""
 
@@ -44,7 +46,7 @@ def fit_combination(
     objective: Objective,
     basis: Basis,
     *,
-    settings: Settings = _DEFAULT,
+    settings: Settings = COMBINATION_SETTINGS,
     checkpoint: Path | str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Learned:

@@ -14,7 +14,8 @@ from refusal_lens.progress import NO_PROGRESS, Progress
 LARGEST: Final = 5
 """The largest dimension of the paper's cones."""
 
-_DEFAULT: Final = Settings(steps=100)
+CONE_SETTINGS: Final = Settings(steps=100)
+"""How a cone is learned by default: it has more to learn than one direction."""
 
 
 def fit_cone(
@@ -22,7 +23,7 @@ def fit_cone(
     objective: Objective,
     *,
     dimension: int,
-    settings: Settings = _DEFAULT,
+    settings: Settings = CONE_SETTINGS,
     checkpoint: Path | str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Learned:

@@ -1,7 +1,7 @@
 """Ways of finding directions side by side: one row each, one panel per question."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, final
 
 import plotly.graph_objects as go
@@ -14,7 +14,6 @@ from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import FONT, WIDTH, dress
 from refusal_lens.plots.text import escape, number, tick, visible
 from refusal_lens.plots.titles import Titles, titles_of
-from refusal_lens.records import Estimate
 
 _ROW: Final = 27
 _LEFT: Final = 214
@@ -31,14 +30,6 @@ class Panel:
     ticks: tuple[float, ...]
     dots: tuple[Dots[EstimatorRow], ...]
     chance: float | None = None
-
-
-def _extra_text(row: EstimatorRow) -> Estimate | None:
-    """What ablation adds to the cross-entropy of ordinary text."""
-    e = row.text
-    if e.value is None or e.control is None or e.low is None or e.high is None:
-        return None
-    return replace(e, value=e.value - e.control, low=e.low - e.control, high=e.high - e.control)
 
 
 _UNIT: Final = (0.0, 0.5, 1.0)
@@ -108,7 +99,7 @@ PANELS: Final = (
         -0.1,
         1.0,
         (0.0, 0.5, 1.0),
-        (Dots("cross-entropy", _extra_text, QUIET, "square"),),
+        (Dots("cross-entropy", lambda r: r.text_change, QUIET, "square"),),
         0.0,
     ),
 )

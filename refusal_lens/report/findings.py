@@ -19,7 +19,7 @@ from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, every_section
 from refusal_lens.study.stages.estimator_comparison import COMPARISON
 from refusal_lens.tables.behaviour import cells_table
-from refusal_lens.tables.estimators import directions_table, edits_table
+from refusal_lens.tables.estimators import directions_table, edits_table, fitted_table
 
 BEGIN: Final = "<!-- found: written by `refusal-lens findings` -->"
 END: Final = "<!-- end of found -->"
@@ -44,8 +44,8 @@ def findings(runs: Sequence[Run], *, short: bool = False) -> str:
     for run, comparison in compared:
         if comparison is not None:
             parts.append(f"`{visible(str(run.results.manifest.get('model')))}`:")
-            tables = edits_table(comparison), directions_table(comparison)
-            parts += [markdown_table(table) for table in tables]
+            for table_of in (edits_table, directions_table, fitted_table):
+                parts.append(markdown_table(table_of(comparison)))
     parts.append("\n".join(_provenance(run) for run in runs))
     return "\n\n".join(parts)
 

@@ -1,6 +1,12 @@
 """Ways of finding directions side by side, in numbers."""
 
-from refusal_lens.evaluation.estimators import EstimatorComparison, EstimatorRow, Metric
+from refusal_lens.evaluation.estimators import (
+    LEAST_COMMON,
+    EstimatorComparison,
+    EstimatorRow,
+    MatchedAt,
+    Metric,
+)
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.text import (
     number,
@@ -18,6 +24,16 @@ LABELS = {
     "behaviour": "harmful prompts that were refused, benign ones that were answered",
     "intended": "the intended labels",
 }
+
+_DIRECTIONS_OF = (
+    "Of a control everything is of its first draw; of a subspace (dimension above 1) everything is "
+    "of its first direction."
+)
+_EDITS_OF = (
+    "Of a control the rates are over its draws in turn, at the budget each at its own strength; "
+    "strengths, KL, text and the matched column are of the first draw. Of a subspace the first "
+    "rate, KL and text are of the whole span, everything else is of its first direction."
+)
 
 
 def directions_table(comparison: EstimatorComparison) -> Table:
@@ -56,25 +72,40 @@ def directions_table(comparison: EstimatorComparison) -> Table:
         f"random halves, jackknife over groups of the {groups} pairs and unpaired prompts that it "
         "was fitted on (control: 0); "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
-        "(control: .5). Seconds and memory are of the machine that made "
-        "this page, with one fit for each category left out."
+        f"(control: .5). {_DIRECTIONS_OF} Seconds and memory are of the machine that made "
+        f"this page, with one fit for each category left out{_together(comparison)}."
     )
     return Table(caption, head, rows)
 
 
+def _together(comparison: EstimatorComparison) -> str:
+    """Whose cost is that of several rows."""
+    probes = any(row.name == "erm" for row in comparison.rows)
+    return "; those of erm are of all four invariant probes together" if probes else ""
+
+
+def fitted_table(comparison: EstimatorComparison) -> Table:
+    """What was fitted under each name, in the words of the fit itself."""
+    rows = tuple(
+        (Cell(estimator_name(row.name)), Cell(visible(row.method))) for row in comparison.rows
+    )
+    return Table("What was fitted under each name.", ("estimator", "fitted"), rows)
+
+
 def edits_table(comparison: EstimatorComparison) -> Table:
     """What each does in edits; behind a rate its q against the reference, and a star below .05."""
-    at = comparison.matched_at
-    matched = "benign refused at matched refusal"
     head = (
         "estimator",
         "ablated: harmful refused",
         "the same, category left out",
         "KL under ablation, nats",
+        "more on ordinary text, nats",
+        "added at its own length: benign refused",
         "strength at the budget",
+        "the same in residual units",
         "harmful refused there",
         "benign refused there",
-        matched if at is None else f"{matched} ({at:.0%})",
+        f"benign refused at matched refusal{_at(comparison.matched)}",
     )
     rows = tuple(
         (
@@ -82,25 +113,55 @@ def edits_table(comparison: EstimatorComparison) -> Table:
             Cell(_rate(row, row.removed, "removed")),
             Cell(_rate(row, row.left_out_removed, "left_out_removed")),
             Cell(_maybe(row.kl)),
+            Cell(_maybe(row.text_change)),
+            Cell(percent_interval(row.added) + _unread(row.added)),
             Cell(number(row.strength) if row.strength is not None else _none(row)),
-            Cell(_rate(row, row.damage_refusal, "damage_refusal")),
+            Cell("–" if row.strength is None else number(row.strength * row.length)),
+            Cell(_rate(row, row.damage_refusal, "damage_refusal") + _draws(row)),
             Cell(_rate(row, row.damage_over_refusal, "damage_over_refusal")),
             Cell(reached(row.matched_over_refusal)),
         )
         for row in comparison.rows
     )
+    return Table(_edits_caption(comparison), head, rows)
+
+
+def _edits_caption(comparison: EstimatorComparison) -> str:
     plain = comparison.rows[0]
-    caption = (
+    return (
         f"Read answers, judge: {visible(comparison.judge)}, {visible(comparison.decoding)}; n = "
         f"{_asked(plain.removed)} harmful and {_asked(plain.added)} benign test prompts, of which "
         f"the unedited model refuses {whole_percent(plain.removed.control)} and "
-        f"{whole_percent(plain.added.control)}. The budget: KL of the next "
-        f"token is {comparison.damage_kl:g} nats at the 95th percentile of benign prompts. q: "
-        "exact McNemar test against the mean difference on the same prompts, "
-        "Benjamini-Hochberg over all tests of the table; * q ≤ .05. At matched refusal, strengths "
-        "around the budget's, first draws of controls. Intervals: 95%."
+        f"{whole_percent(plain.added.control)}. More on ordinary text: edited minus unedited "
+        "cross-entropy a token, window by window. The budget: KL of the next token is "
+        f"{comparison.damage_kl:g} nats at the 95th percentile of benign prompts; strengths are in "
+        "lengths of each direction. q: exact McNemar test against the mean difference on the same "
+        "prompts, Benjamini-Hochberg over all tests of the table that could come out "
+        f"({LEAST_COMMON} prompts in common or more); * q ≤ .05. {_EDITS_OF}"
+        f"{_where(comparison.matched)} Intervals: 95%."
     )
-    return Table(caption, head, rows)
+
+
+def _at(matched: MatchedAt | None) -> str:
+    return "" if matched is None or matched.rate is None else f" ({matched.rate:.0%})"
+
+
+def _where(matched: MatchedAt | None) -> str:
+    """In which model, on how many pairs and by what the matched column was measured."""
+    if matched is None:
+        return ""
+    text = (
+        f" At matched refusal: {visible(matched.model)}, strengths around the budget's, "
+        f"{matched.n_pairs} of {matched.asked} pairs, of which "
+        f"{matched.read} were read and the others scored"
+    )
+    if matched.low is None or matched.high is None:
+        return f"{text}; no differences are tested, as no two estimators or more all reach a rate."
+    return (
+        f"{text}; the simultaneous 95% band of all differences between two estimators reaches from "
+        f"{number(matched.low)} to {number(matched.high)} and leaves out 0 for {matched.apart} of "
+        f"{matched.differences}."
+    )
 
 
 def summary_table(comparison: EstimatorComparison) -> Table:
@@ -148,12 +209,22 @@ def _rate(row: EstimatorRow, e: Estimate | None, metric: Metric) -> str:
     if e is None:
         return "–"
     test = row.test(metric)
-    missing = f", {e.missing} left out" if e.missing else ""
+    rate = percent_interval(e) + _unread(e)
     if test is None:
-        return percent_interval(e) + missing
-    return (
-        f"{percent_interval(e)}{missing}, q {probability(test.q)}{' *' if test.q <= 0.05 else ''}"
-    )
+        return rate
+    if test.q is None:
+        return f"{rate}, n in common: {test.n}, no test"
+    return f"{rate}, q {probability(test.q)}{' *' if test.q <= 0.05 else ''}"
+
+
+def _unread(e: Estimate) -> str:
+    return f", {e.missing} left out" if e.missing else ""
+
+
+def _draws(row: EstimatorRow) -> str:
+    """How many draws of a control reach the budget, where it isn't all or none of them."""
+    some = 0 < row.draws_at_budget < row.draws
+    return f", {row.draws_at_budget} of {row.draws} draws" if some else ""
 
 
 def _asked(e: Estimate) -> int:

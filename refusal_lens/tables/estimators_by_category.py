@@ -1,11 +1,12 @@
-"""Ways of finding directions category by category: reliability, and separation held out."""
+"""Ways of finding directions category by category: reliability, cosine, and separation held out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.text import number, value_interval, visible
+from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -14,30 +15,45 @@ def categories_table(
 ) -> Table:
     """A row for each way that fits categories, a column for each category.
 
-    In a cell the reliability of the category's direction, and its AUROC on held-out prompts of the
-    same category; "–" where there is no direction, or too few prompts.
+    In a cell the reliability of the category's direction, its corrected cosine to the mean
+    difference, and its AUROC on held-out prompts of the same category; "–" where there is no
+    direction, too few prompts, or the direction is the mean difference itself.
     """
     fitted = {name: fit for name, fit in fits.items() if len(fit[1].rows) > 1}
     columns = tuple(dict.fromkeys(c for _, transfer in fitted.values() for c in transfer.columns))
     rows = tuple(
         (
             Cell(estimator_name(name)),
-            *(Cell(f"{_reliability(agreement, c)}; {_area(transfer, c)}") for c in columns),
+            *(
+                Cell(f"{_reliability(agreement, c)}; {_cosine(agreement, c)}; {_area(transfer, c)}")
+                for c in columns
+            ),
         )
         for name, (agreement, transfer) in fitted.items()
     )
     return Table(
-        "Each category's own direction: reliability with its 95% interval, then the AUROC on "
-        "held-out prompts of that category (chance: .5).",
+        "Each category's own direction: reliability, then the cosine to the category's mean "
+        "difference, corrected for both reliabilities (control: 0), each with its 95% interval; "
+        "then the AUROC on held-out prompts of that category (chance: .5).",
         ("estimator", *(visible(titles.get(c, c)) for c in columns)),
         rows,
     )
 
 
 def _reliability(agreement: Agreement | None, category: str) -> str:
-    if agreement is None or category not in agreement.names:
+    return "–" if agreement is None else _of(agreement, agreement.reliability, category)
+
+
+def _cosine(agreement: Agreement | None, category: str) -> str:
+    if agreement is None or agreement.estimator == agreement.reference:
         return "–"
-    e = agreement.reliability[agreement.names.index(category)]
+    return _of(agreement, agreement.cosine, category)
+
+
+def _of(agreement: Agreement, each: Sequence[Estimate], category: str) -> str:
+    if category not in agreement.names:
+        return "–"
+    e = each[agreement.names.index(category)]
     return "–" if e.value is None else value_interval(e)
 
 

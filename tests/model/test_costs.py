@@ -63,6 +63,15 @@ def test_an_edit_costs_and_more_of_it_costs_more(costs):
     assert costs["much"].templated_text.value != pytest.approx(costs["much"].text.value, abs=1e-3)
 
 
+def test_what_an_edit_adds_to_text_is_paired_by_window(costs):
+    """The windows' own spread is in the edited cross-entropy, and not in what the edit adds."""
+    nothing, little = costs["nothing"].text_change, costs["little"].text_change
+    assert (nothing.low, nothing.high, nothing.control) == pytest.approx((0, 0, 0), abs=1e-6)
+    edited = costs["little"].text
+    assert little.value == pytest.approx(edited.value - edited.control, abs=1e-6)
+    assert little.n == 3 and little.high - little.low < edited.high - edited.low
+
+
 def test_cross_entropy_is_that_of_hugging_face(costs, hugging_face):
     model, tokenizer = hugging_face("llama")
     ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"]

@@ -1,5 +1,7 @@
 """Ways of finding directions side by side: in a study's folder, resumed, added to, and read."""
 
+from dataclasses import replace
+
 import pytest
 from support.tiny_study import Watch, copied
 
@@ -12,17 +14,23 @@ from refusal_lens.report.page import write_report
 from refusal_lens.study import run_comparison
 from refusal_lens.study.compared import compared_pairs
 from refusal_lens.study.estimators import chosen, compared
+from refusal_lens.study.estimators.entry import Compared, Fitted
 from refusal_lens.study.question import Study
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages.estimator_comparison import COMPARISON, GRID
 from refusal_lens.study.stages.estimator_prompts import EstimatorSizes
 from refusal_lens.study.stages.estimators import (
     ABLATED,
+    ADDED,
     AGREEMENT,
     CALIBRATION,
+    DAMAGE,
     FIT,
     POOLED_SET,
+    PROBE,
+    TRANSFER,
     WITHOUT,
+    estimate,
     stage_of,
 )
 
@@ -54,7 +62,10 @@ def test_every_row_has_its_controls_beside_it(run):
     compared_rows = {(row.name, t.metric) for row in comparison.rows for t in row.tests}
     assert ("mean_difference", "removed") not in compared_rows
     assert ("median_difference", "removed") in compared_rows
-    assert all(t.q >= t.p for row in comparison.rows for t in row.tests)
+    assert all(t.q is None or t.q >= t.p for row in comparison.rows for t in row.tests)
+    grid, matched = results.get(GRID), comparison.matched
+    assert (matched.model, matched.asked) == (grid.provenance.model, len(grid.pairs))
+    assert matched.read == int(grid.generated.sum()) and matched.n_pairs <= matched.asked
 
 
 def test_rates_are_those_of_the_edits_by_themselves(run):
@@ -80,6 +91,52 @@ def test_rates_are_those_of_the_edits_by_themselves(run):
     assert WITHOUT in results.get(ABLATED.of(stage)).conditions
 
 
+@pytest.fixture(scope="module")
+def direction(run):
+    """The run's mean difference, and the bench that it was fitted at."""
+    results, _ = run
+    pooled = results.get(POOLED_SET.of(_stage("mean_difference")))
+    bench = begin(Study.of(results.manifest["question"]), results.folder, _placement())
+    return pooled.at("pooled", pooled.sites[0].layer), bench
+
+
+def test_a_category_that_was_not_fitted_on_is_ablated_by_the_pooled_direction(direction):
+    """As of estimators that are fitted on some categories only: no prompt goes without an edit."""
+    pooled, bench = direction
+    others = {c: replace(pooled.random_like(7), category=c) for c in ("red", "green")}
+    fitted = Fitted((pooled,), without=others, method="partial")
+    test = bench.prompts.only(split="test")  # three pairs a category, as areas need
+    place = {"sites": (pooled.site,), "offsets": (pooled.offset,)}
+    bench.once("held-out residuals", lambda: bench.model.residuals(test, **place))
+    records = estimate(bench, lambda n: None, one=_given(fitted, "estimator"))
+    read = records[ABLATED]
+    edits = read.edits[read.conditions.index(WITHOUT)]
+    assert edits.count("Ablate(") == 3 and "none" not in edits.split(" | ")
+    assert repr(Ablate(pooled)) in edits
+    transfer = records[TRANSFER]
+    column = transfer.columns.index("blue")
+    assert transfer.left_out_area[column] == transfer.area[0, column]
+    red = transfer.columns.index("red")
+    assert transfer.left_out_area[red] != transfer.area[0, red]
+
+
+def test_each_draw_is_added_at_its_own_strength_and_one_without_takes_no_turn(direction):
+    pooled, bench = direction
+    scales = {"own": pooled.scale, "none": 1e-9, "long": 2 * pooled.scale}
+    own, none, long = (replace(pooled, category=c, scale=s) for c, s in scales.items())
+    fitted = Fitted((own, none, long), method="three draws")
+    records = estimate(bench, lambda n: None, one=_given(fitted, "control"))
+    strength = records[CALIBRATION].strength
+    assert (records[FIT].draws, records[FIT].draws_at_budget) == (3, 2)
+    read = records[ADDED]
+    first, second = read.edits[read.conditions.index(DAMAGE)].split(" | ")
+    assert first == repr(Add(own, strength=strength))
+    sizes = bench.size(EstimatorSizes)
+    benign = bench.spread(bench.train, "comply", sizes.damage_prompts)
+    other = long.calibrate(bench.model, benign, kl=sizes.damage_kl)
+    assert second == repr(Add(long, strength=other.strength)) and other.strength < strength
+
+
 @pytest.mark.slow
 def test_every_way_gives_a_row_or_says_why_not(run, tmp_path):
     results = copied(run[0], tmp_path / "run")
@@ -93,8 +150,11 @@ def test_every_way_gives_a_row_or_says_why_not(run, tmp_path):
     weighted = next(r for r in whole.get(COMPARISON).rows if r.name.startswith("weighted_ridge"))
     assert weighted.reliability is not None and weighted.cosine is not None
     assert "on intended labels already" in watch.gaps[_stage("mean_difference_intended")]
+    probe = whole.get(PROBE.of(_stage("irm")))
+    assert [m.method for m in probe.methods] == ["ERM", "IRM", "IB-ERM", "IB-IRM"]
     page = write_report(whole).read_text(encoding="utf-8")
     assert "mean difference intended (" in page
+    assert "gain over ERM" in page and "n refuse + comply" in page
 
 
 def test_what_is_there_stays_and_what_is_asked_for_joins_it(run, tmp_path):
@@ -136,6 +196,11 @@ def test_agreement_is_of_the_same_halves(run):
     median = results.get(AGREEMENT.of(_stage("median_difference")))
     assert plain.names == median.names and plain.names[0] == "pooled"
     assert [e.n for e in plain.reliability] == [e.n for e in median.reliability]
+
+
+def _given(fitted, kind):
+    """A way of finding directions that gives these."""
+    return Compared("given", kind, lambda bench, data, tick: fitted)
 
 
 def _one(name):

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from refusal_lens.directions import InvariantProbe
 from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.plots.estimators import estimator_name, plot_estimators, plot_transfer
@@ -11,28 +12,39 @@ from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.estimators import compared
 from refusal_lens.study.stages.estimator_comparison import COMPARISON, REFERENCE_STAGE
-from refusal_lens.study.stages.estimators import AGREEMENT, FIT, TRANSFER, stage_of
-from refusal_lens.tables.estimators import directions_table, edits_table
+from refusal_lens.study.stages.estimators import (
+    AGREEMENT,
+    FIT,
+    PROBE,
+    TRANSFER,
+    stage_of,
+)
+from refusal_lens.tables.estimators import directions_table, edits_table, fitted_table
 from refusal_lens.tables.estimators_by_category import categories_table
+from refusal_lens.tables.invariant_probe import invariant_environments_table, invariant_probe_table
 
 
 def _parts(run: Run) -> Parts:
     comparison, transfer = run.get(COMPARISON), run.get(TRANSFER.of(REFERENCE_STAGE))
     names = (
         *("estimators", "estimators_directions", "estimators_edits", "transfer"),
-        *("estimators_gaps", "estimators_categories"),
+        *("estimators_gaps", "estimators_categories", "estimators_fitted"),
+        *("estimators_invariant", "estimators_environments"),
     )
     if comparison is None:
         missing: Parts = {name: "" for name in names}
         missing["estimators"] = run.why("estimator_comparison")
         return missing
     label = f"{len(comparison.rows)} ways of finding a direction, a panel for each question"
-    gaps = _gaps(run)
+    gaps, probe = _gaps(run), _probe(run)
     parts: Parts = {
         "estimators": Figure(plot_estimators(comparison), label),
         "estimators_directions": directions_table(comparison),
         "estimators_edits": edits_table(comparison),
         "estimators_categories": categories_table(_fits(run), run.titles),
+        "estimators_fitted": fitted_table(comparison),
+        "estimators_invariant": "" if probe is None else invariant_probe_table(probe),
+        "estimators_environments": "" if probe is None else invariant_environments_table(probe),
         "transfer": "",
         "estimators_gaps": f"Not measured here: {'; '.join(gaps)}." if gaps else "",
     }
@@ -54,6 +66,12 @@ def _fits(run: Run) -> dict[str, tuple[Agreement | None, Transfer]]:
     return fits
 
 
+def _probe(run: Run) -> InvariantProbe | None:
+    """The four invariant probes, which the stage of each of them keeps whole."""
+    probes = (run.get(PROBE.of(stage_of(one))) for one in compared())
+    return next((probe for probe in probes if probe is not None), None)
+
+
 def _gaps(run: Run) -> list[str]:
     """The ways that could not be measured in this run, each with the reason."""
     return [
@@ -70,7 +88,8 @@ def _methods(run: Run) -> tuple[Method, ...]:
             "fitted on train, measured on test",
             n_of(run, "estimator_pairs", "pairs at most"),
             "Wilson; jackknife over groups of pairs; bootstrap over prompts",
-            "random, shuffled labels, within-class, 8 draws each; the unedited model",
+            "random, shuffled labels, within-class, in rates 8 draws each, else the first; the "
+            "unedited model",
         ),
     )
 

@@ -56,7 +56,8 @@ def _within_class(residuals: Residuals, like: Direction, seed: int) -> torch.Ten
 
 
 COMPARED: Final = tuple(
-    Compared(name, "control", partial(_control, draw), place=_LAST + i)
+    # Each draw is fitted, and has a strength at the damage budget of its own.
+    Compared(name, "control", partial(_control, draw), counts=2 * DRAWS, place=_LAST + i)
     for i, (name, draw) in enumerate(
         zip(CONTROLS, (_random, _shuffled, _within_class), strict=True)
     )

@@ -11,7 +11,7 @@ from typing import Final, Literal, final
 
 import torch
 
-from refusal_lens.directions import Direction, DirectionSet, Estimator
+from refusal_lens.directions import Direction, DirectionSet, Estimator, InvariantProbe
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import contrast_prompts
 from refusal_lens.geometry.contrasts import BOTH
@@ -36,7 +36,8 @@ class Fitted:
     category's, where there are any, and `without[c]` the pooled one fitted on all categories but
     c. Where `basis` is not empty its span is what is ablated, in place of `pooled`. `refit` is the
     estimator with the residuals it was fitted on, where halves of these can be fitted as quickly;
-    None where they can't, and reliability is not measured.
+    None where they can't, and reliability is not measured. `probe` is the invariant probe that the
+    direction is of.
     """
 
     pooled: tuple[Direction, ...]
@@ -45,6 +46,7 @@ class Fitted:
     basis: tuple[Direction, ...] = ()
     method: str = ""
     refit: tuple[Estimator, Residuals] | None = None
+    probe: InvariantProbe | None = None
 
 
 @final
@@ -52,7 +54,8 @@ class Fitted:
 class Compared:
     """One way of finding directions: its name, kind, and how it is fitted.
 
-    `slow` ones run only where they are named. `counts` is what fitting adds to the stage's work, in
+    `slow` ones run only where they are named. Those of one `group` are only shown together, and run
+    where one of them is named. `counts` is what fitting adds to the stage's work, in
     units of a prompt that is read twice and answered. `place` orders the rows of the table.
     """
 
@@ -60,6 +63,7 @@ class Compared:
     kind: ComparedKind
     fit: Callable[[Bench, Residuals, Progress], Fitted]
     slow: bool = False
+    group: str | None = None
     counts: int = 2
     place: int = 100
 

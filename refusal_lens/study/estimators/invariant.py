@@ -20,7 +20,9 @@ def _fit(method: Method, bench: Bench, residuals: Residuals, tick: Progress) -> 
     direction = probe.filters.at_site(method, residuals.sites[0], residuals.offsets[0])
     config = probe.of(method).config
     words = f"penalty {config.penalty:g}, bottleneck {config.bottleneck:g}"
-    return Fitted((replace(direction, category=POOLED),), method=f"{method} filter, {words}")
+    return Fitted(
+        (replace(direction, category=POOLED),), method=f"{method} filter, {words}", probe=probe
+    )
 
 
 def _probe(residuals: Residuals, tick: Progress) -> InvariantProbe:
@@ -36,6 +38,12 @@ def _probe(residuals: Residuals, tick: Progress) -> InvariantProbe:
 
 
 COMPARED: Final = tuple(
-    Compared(method.lower().replace("-", "_"), "estimator", partial(_fit, method), place=130 + i)
+    Compared(
+        method.lower().replace("-", "_"),
+        "estimator",
+        partial(_fit, method),
+        group="invariant probes",
+        place=130 + i,
+    )
     for i, method in enumerate(METHODS)
 )

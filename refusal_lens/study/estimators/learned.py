@@ -1,6 +1,7 @@
 """What is learned by gradient, by the model's own passes: minutes each, and so only where named."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ from refusal_lens.optimised import (
     fit_cone,
     fit_rdo,
 )
+from refusal_lens.optimised.combination import COMBINATION_SETTINGS
+from refusal_lens.optimised.cone import CONE_SETTINGS
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.estimators.entry import REFERENCE, Compared, Fitted, pooled_direction
@@ -28,12 +31,18 @@ CONE: Final = 3
 
 PROMPTS: Final = 128  # of each side; their answers and unedited logits are held in memory
 STEP: Final = 18  # counts of the stage's work per step: its prompts, forwards and back
-COUNTS: Final = Settings().steps * STEP + 2 * PROMPTS
 
-Learn = Callable[[LensModel, Objective, Residuals, Path, Progress], Learned]
+Learn = Callable[[LensModel, Objective, Residuals, Settings, Path, Progress], Learned]
 
 
-def _fit(name: str, learn: Learn, bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
+def _fit(
+    name: str,
+    learn: Learn,
+    settings: Settings,
+    bench: Bench,
+    residuals: Residuals,
+    tick: Progress,
+) -> Fitted:
     """From the mean difference; the refusal score takes the place of answers to harmful prompts."""
     start = pooled_direction(make_estimator(REFERENCE).within_categories(residuals))
     prompts = residuals.labelled
@@ -43,35 +52,56 @@ def _fit(name: str, learn: Learn, bench: Bench, residuals: Residuals, tick: Prog
         refused=bench.spread(prompts, "refuse", PROMPTS),
         refusal_openings=_openings(trust_of(bench)),
     )
+    seeded = replace(settings, seed=bench.study.seed)
     stem = bench.results.folder / "checkpoints" / name
     try:
-        learned = learn(bench.model, objective, residuals, stem, lambda n: tick(n * STEP))
+        learned = learn(bench.model, objective, residuals, seeded, stem, lambda n: tick(n * STEP))
     except InputError as error:
         raise Gap(str(error)) from None
     basis = learned.directions if len(learned.basis) > 1 else ()
-    return Fitted((learned.directions[0],), basis=basis, method=learned.method)
+    words = f"{learned.method}, step {learned.chosen} of {len(learned.losses)}"
+    return Fitted((learned.directions[0],), basis=basis, method=words)
 
 
 def _rdo(
-    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
+    model: LensModel,
+    objective: Objective,
+    residuals: Residuals,
+    settings: Settings,
+    stem: Path,
+    progress: Progress,
 ) -> Learned:
     del residuals
-    return fit_rdo(model, objective, checkpoint=stem, progress=progress)
+    return fit_rdo(model, objective, settings=settings, checkpoint=stem, progress=progress)
 
 
 def _cone(
-    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
+    model: LensModel,
+    objective: Objective,
+    residuals: Residuals,
+    settings: Settings,
+    stem: Path,
+    progress: Progress,
 ) -> Learned:
     del residuals
-    return fit_cone(model, objective, dimension=CONE, checkpoint=stem, progress=progress)
+    return fit_cone(
+        model, objective, dimension=CONE, settings=settings, checkpoint=stem, progress=progress
+    )
 
 
 def _combination(
-    model: LensModel, objective: Objective, residuals: Residuals, stem: Path, progress: Progress
+    model: LensModel,
+    objective: Objective,
+    residuals: Residuals,
+    settings: Settings,
+    stem: Path,
+    progress: Progress,
 ) -> Learned:
     """Of the categories' whitened directions."""
     basis = fit_whitened_orthonormal(residuals)
-    return fit_combination(model, objective, basis, checkpoint=stem, progress=progress)
+    return fit_combination(
+        model, objective, basis, settings=settings, checkpoint=stem, progress=progress
+    )
 
 
 def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
@@ -82,14 +112,14 @@ def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
     return tuple((token,) for token in trust.refusal_tokens)
 
 
-def _compared(name: str, learn: Learn, place: int) -> Compared:
-    return Compared(
-        name, "estimator", partial(_fit, name, learn), slow=True, counts=COUNTS, place=place
-    )
+def _compared(name: str, learn: Learn, settings: Settings, place: int) -> Compared:
+    counts = settings.steps * STEP + 2 * PROMPTS
+    fit = partial(_fit, name, learn, settings)
+    return Compared(name, "estimator", fit, slow=True, counts=counts, place=place)
 
 
 COMPARED: Final = (
-    _compared("rdo", _rdo, 140),
-    _compared(f"cone_{CONE}", _cone, 141),
-    _compared("combination", _combination, 142),
+    _compared("rdo", _rdo, Settings(), 140),
+    _compared(f"cone_{CONE}", _cone, CONE_SETTINGS, 141),
+    _compared("combination", _combination, COMBINATION_SETTINGS, 142),
 )

@@ -26,11 +26,13 @@ def compared() -> tuple[Compared, ...]:
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Compared, ...]:
-    """Those of these names, with the reference and the controls; None: all that are not slow.
+    """Those of these names with their groups, the reference and the controls; None: all not slow.
 
     >>> from refusal_lens.study.estimators import chosen
     >>> [one.name for one in chosen(["median_difference"])][:2]
     ['mean_difference', 'median_difference']
+    >>> [one.name for one in chosen(["irm"])][:5]
+    ['mean_difference', 'erm', 'irm', 'ib_erm', 'ib_irm']
 
     Raises:
         InputError: an unknown name.
@@ -41,4 +43,9 @@ def chosen(names: Sequence[str] | None) -> tuple[Compared, ...]:
     known = [one.name for one in every if one.kind == "estimator"]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"estimator {unknown[0]!r} is unknown; use some of {known}")
-    return tuple(one for one in every if one.kind == "control" or one.name in {REFERENCE, *names})
+    groups = {one.group for one in every if one.name in names} - {None}
+    return tuple(
+        one
+        for one in every
+        if one.kind == "control" or one.name in {REFERENCE, *names} or one.group in groups
+    )

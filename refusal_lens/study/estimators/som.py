@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.directions import Direction, fit_som
+from refusal_lens.directions import Direction, SomSettings, fit_som
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import refusal_scores
 from refusal_lens.interventions import AblateSubspace
@@ -24,7 +24,8 @@ _PROMPTS: Final = 24  # of `val`, on which their number is chosen
 def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
     """The map of all refuse-side prompts at once; k by separability and score on `val`."""
     pooled = residuals.pooled()
-    som = fit_som(pooled, "pooled", residuals.sites[0], residuals.offsets[0])
+    settings = SomSettings(seed=bench.study.seed)
+    som = fit_som(pooled, "pooled", residuals.sites[0], residuals.offsets[0], settings=settings)
     tried = tuple(
         replace(d, category=f"neuron {i}") for i, d in enumerate(som.directions[:MOST], 1)
     )

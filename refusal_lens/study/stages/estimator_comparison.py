@@ -10,6 +10,7 @@ from refusal_lens.evaluation.estimators import (
     EstimatorComparison,
     EstimatorRow,
     Flags,
+    MatchedAt,
     Metric,
     with_paired_tests,
 )
@@ -72,7 +73,8 @@ def compare(bench: Bench, tick: Progress) -> Records:
     trust = results.find(TRUST if model is bench.model else COMPARED_TRUST)
     grid = compared_grid(bench, model, _cases(results, stages), trust, tick)
     records: Records = {GRID: grid} | matched(bench, grid, MATCHED)
-    at, over = _matched_over_refusal(records.get(MATCHED))
+    shown = records.get(MATCHED)
+    at, over = _matched(grid, shown) if isinstance(shown, Matched) else (None, {})
     rows = [_row(results, stage, over) for stage in stages]
     answers = results.get(ABLATED.of(stages[0]))
     records[COMPARISON] = EstimatorComparison(
@@ -82,7 +84,7 @@ def compare(bench: Bench, tick: Progress) -> Records:
         decoding=answers.decoding,
         reference=REFERENCE,
         damage_kl=bench.size(EstimatorSizes).damage_kl,
-        matched_at=at,
+        matched=at,
         rows=with_paired_tests(rows, [_flags(results, stage) for stage in stages], REFERENCE),
         provenance=bench.model.provenance(bench.prompts, bench.study.seed),
     )
@@ -107,25 +109,33 @@ def _cases(results: Results, stages: list[str]) -> list[tuple[Direction, Kind]]:
     return cases
 
 
-def _matched_over_refusal(
-    shown: object,
-) -> tuple[float | None, Mapping[str, Estimate | None]]:
+def _matched(grid: Grid, shown: Matched) -> tuple[MatchedAt, Mapping[str, Estimate | None]]:
     """The refusal rate that most directions reach, and each one's over-refusal there."""
-    if not isinstance(shown, Matched):
-        return None, {}
     reached = [
         sum(curve.over_refusal[r] is not None for curve in shown.curves)
         for r in range(len(shown.rates))
     ]
-    if not any(reached):
-        return None, {}
-    best = reached.index(max(reached))
-    return shown.rates[best], {c.name: c.over_refusal[best] for c in shown.curves}
+    best = reached.index(max(reached)) if any(reached) else None
+    at = MatchedAt(
+        model=shown.model,
+        rate=None if best is None else shown.rates[best],
+        asked=len(grid.pairs),
+        read=int(grid.generated.sum()),
+        n_pairs=shown.n_pairs,
+        differences=len(shown.differences),
+        apart=sum(d.low > 0 or d.high < 0 for d in shown.differences),
+        low=min((d.low for d in shown.differences), default=None),
+        high=max((d.high for d in shown.differences), default=None),
+    )
+    if best is None:
+        return at, {}
+    return at, {curve.name: curve.over_refusal[best] for curve in shown.curves}
 
 
 def _row(results: Results, stage: str, over: Mapping[str, Estimate | None]) -> EstimatorRow:
     fit = results.get(FIT.of(stage))
     agreement, transfer = results.find(AGREEMENT.of(stage)), results.get(TRANSFER.of(stage))
+    pooled = results.get(POOLED_SET.of(stage))
     calibration = results.get(CALIBRATION.of(stage))
     ablated, added = results.get(ABLATED.of(stage)), results.get(ADDED.of(stage))
     costs = results.get(COSTS.of(stage)).rows[0]
@@ -134,6 +144,8 @@ def _row(results: Results, stage: str, over: Mapping[str, Estimate | None]) -> E
         kind=fit.kind,
         method=fit.method,
         n_directions=fit.n_directions,
+        draws=fit.draws,
+        draws_at_budget=fit.draws_at_budget,
         seconds=fit.seconds,
         peak_mib=fit.peak_mib,
         reliability=None if agreement is None else agreement.reliability[0],
@@ -146,13 +158,14 @@ def _row(results: Results, stage: str, over: Mapping[str, Estimate | None]) -> E
         if WITHOUT in ablated.conditions
         else None,
         added=_rate(results, added, ADDITION),
+        length=float(pooled.scale[0, 0, 0]),
         strength=calibration.strength,
         no_strength=calibration.reason,
         damage_refusal=_damage(results, ablated),
         damage_over_refusal=_damage(results, added),
         matched_over_refusal=over.get(fit.name),
         kl=costs.kl,
-        text=costs.text,
+        text_change=costs.text_change,
     )
 
 

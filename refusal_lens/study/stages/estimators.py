@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.directions import Direction, DirectionSet, InvariantProbe
 from refusal_lens.directions.calibration import Calibration
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers, CostMaterial, Costs, answer_under, measure_costs
@@ -45,8 +45,9 @@ CALIBRATION: Final = Key("estimators", "calibration", Calibration)
 ABLATED: Final = Key("estimators", "ablated", Answers)
 ADDED: Final = Key("estimators", "added", Answers)
 COSTS: Final = Key("estimators", "costs", Costs)
+PROBE: Final = Key("estimators", "probe", InvariantProbe)
 WRITES: Final = (
-    *(FIT, POOLED_SET, CATEGORY_SET, WITHOUT_SET, BASIS_SET, AGREEMENT),
+    *(FIT, POOLED_SET, CATEGORY_SET, WITHOUT_SET, BASIS_SET, PROBE, AGREEMENT),
     *(TRANSFER, CALIBRATION, ABLATED, ADDED, COSTS),
 )
 
@@ -60,6 +61,7 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     """Fit one way of finding directions, and measure it on prompts that it was not fitted on."""
     data = bench.once("fitting residuals", lambda: fitting_residuals(bench, tick))
     fitted, seconds, mib = with_cost(lambda: one.fit(bench, data, tick))
+    calibrations = _calibrations(bench, fitted, tick)
     records: Records = {
         FIT: EstimatorFit(
             name=one.name,
@@ -70,61 +72,93 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
             n_prompts=len(data),
             n_directions=len(fitted.basis) or 1,
             draws=len(fitted.pooled) if one.kind == "control" else 1,
+            draws_at_budget=len(_at_budget(fitted, calibrations)),
             seconds=seconds,
             peak_mib=mib,
             provenance=data.provenance,
         ),
-        POOLED_SET: direction_set(fitted.pooled, fitted.method),
+        CALIBRATION: calibrations[0],
         TRANSFER: _transfer(bench, fitted, tick),
     }
+    return records | _directions(bench, fitted, tick) | _edited(bench, fitted, calibrations, tick)
+
+
+def _directions(bench: Bench, fitted: Fitted, tick: Progress) -> Records:
+    """What was fitted, and how far halves of the prompts agree on it."""
+    records: Records = {POOLED_SET: direction_set(fitted.pooled, fitted.method)}
     if fitted.categories is not None:
         records[CATEGORY_SET] = fitted.categories
     if fitted.without:
         records[WITHOUT_SET] = direction_set(tuple(fitted.without.values()), fitted.method)
     if fitted.basis:
         records[BASIS_SET] = direction_set(fitted.basis, fitted.method)
+    if fitted.probe is not None:
+        records[PROBE] = fitted.probe
     if fitted.refit is not None:
         estimator, sample = fitted.refit
         records[AGREEMENT] = fit_agreement(sample, estimator, seed=bench.study.seed)
         tick(1)
-    return records | _edited(bench, fitted, tick)
+    return records
 
 
-def _edited(bench: Bench, fitted: Fitted, tick: Progress) -> Records:
+def _edited(
+    bench: Bench, fitted: Fitted, calibrations: Sequence[Calibration], tick: Progress
+) -> Records:
     """What the directions do in edits: removal, induction, and both at a damage budget."""
     sizes = bench.size(EstimatorSizes)
-    first = fitted.pooled[0]
-    benign = bench.spread(bench.train, "comply", sizes.damage_prompts)
-    calibration = first.calibrate(bench.model, benign, kl=sizes.damage_kl)
-    tick(1)
     pairs = compared_pairs(bench, _most_pairs(bench))
     refuse, comply = pairs.only(label="refuse"), pairs.only(label="comply")
+    added = [Add(d, strength=STEERED_AT) for d in fitted.pooled]
     on_refuse: list[tuple[str, Edits]] = [(ABLATION, _in_turn(_ablations(fitted), len(refuse)))]
-    on_comply: list[tuple[str, Edits]] = [(ADDITION, _additions(fitted, STEERED_AT, len(comply)))]
-    if fitted.without:
-        left = [fitted.without.get(p.category) for p in refuse]
-        on_refuse.append((WITHOUT, [None if d is None else Ablate(d) for d in left]))
-    strength = calibration.strength
-    if strength is not None:
-        on_refuse.append((DAMAGE, _additions(fitted, strength, len(refuse))))
-        on_comply.append((DAMAGE, _additions(fitted, strength, len(comply))))
+    on_comply: list[tuple[str, Edits]] = [(ADDITION, _in_turn(added, len(comply)))]
+    if left := _left_out(fitted, refuse.categories):
+        on_refuse.append((WITHOUT, [Ablate(left[p.category]) for p in refuse]))
+    if damage := _at_budget(fitted, calibrations):
+        on_refuse.append((DAMAGE, _in_turn(damage, len(refuse))))
+        on_comply.append((DAMAGE, _in_turn(damage, len(comply))))
     answers = [
         answer_under(bench.model, side, conditions, decoding=sizes.decoding, progress=tick).judge(
             bench.judge
         )
         for side, conditions in ((refuse, on_refuse), (comply, on_comply))
     ]
-    costs = _costs(bench, fitted, strength)
+    costs = _costs(bench, fitted, calibrations[0].strength)
     tick(1)
-    return {CALIBRATION: calibration, ABLATED: answers[0], ADDED: answers[1], COSTS: costs}
+    return {ABLATED: answers[0], ADDED: answers[1], COSTS: costs}
+
+
+def _calibrations(bench: Bench, fitted: Fitted, tick: Progress) -> list[Calibration]:
+    """Each direction's strength at the budget; of a control each draw's own."""
+    sizes = bench.size(EstimatorSizes)
+    benign = bench.spread(bench.train, "comply", sizes.damage_prompts)
+    each: list[Calibration] = []
+    for direction in fitted.pooled:
+        each.append(direction.calibrate(bench.model, benign, kl=sizes.damage_kl))
+        tick(1)
+    return each
+
+
+def _left_out(fitted: Fitted, categories: Sequence[str]) -> dict[str, Direction]:
+    """For each category a direction that was fitted without it; none where none were fitted.
+
+    Of a category that the fit had no prompts of that is the pooled direction.
+    """
+    if not fitted.without:
+        return {}
+    return {c: fitted.without.get(c, fitted.pooled[0]) for c in categories}
+
+
+def _at_budget(fitted: Fitted, calibrations: Sequence[Calibration]) -> list[Edit]:
+    """Additions that do the damage budget; a draw that never reaches it takes no turn."""
+    return [
+        Add(direction, strength=calibration.strength)
+        for direction, calibration in zip(fitted.pooled, calibrations, strict=True)
+        if calibration.strength is not None
+    ]
 
 
 def _ablations(fitted: Fitted) -> list[Edit]:
     return [AblateSubspace(fitted.basis)] if fitted.basis else [Ablate(d) for d in fitted.pooled]
-
-
-def _additions(fitted: Fitted, strength: float, n: int) -> Edits:
-    return _in_turn([Add(d, strength=strength) for d in fitted.pooled], n)
 
 
 def _in_turn(edits: Sequence[Edit], n: int) -> list[Edit | None]:
@@ -155,7 +189,8 @@ def _transfer(bench: Bench, fitted: Fitted, tick: Progress) -> Transfer:
     first = fitted.pooled[0]
     held_out = bench.once("held-out residuals", lambda: _held_out(bench, first, tick))
     rows = [replace(first, category="pooled"), *_defined(fitted.categories)]
-    return measure_transfer(held_out, rows, without=fitted.without, seed=bench.study.seed)
+    without = _left_out(fitted, held_out.labelled.categories)
+    return measure_transfer(held_out, rows, without=without, seed=bench.study.seed)
 
 
 def _held_out(bench: Bench, like: Direction, tick: Progress) -> Residuals:

@@ -2,7 +2,12 @@
 
 import torch
 
-from refusal_lens.evaluation.estimators import EstimatorComparison, EstimatorRow, with_paired_tests
+from refusal_lens.evaluation.estimators import (
+    EstimatorComparison,
+    EstimatorRow,
+    MatchedAt,
+    with_paired_tests,
+)
 from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.records import Estimate
@@ -17,8 +22,10 @@ def row(name: str, hits: int = 4, **changes) -> EstimatorRow:
     values = {
         "name": name,
         "kind": "control" if control else "estimator",
-        "method": name,
+        "method": f"method of {name}",
         "n_directions": 1,
+        "draws": 8 if control else 1,
+        "draws_at_budget": 0 if control else 1,
         "seconds": 0.1,
         "peak_mib": 3.0,
         "reliability": None if control else area,
@@ -29,13 +36,14 @@ def row(name: str, hits: int = 4, **changes) -> EstimatorRow:
         "removed": wilson(hits, 20, 0.5),
         "left_out_removed": None if control else wilson(hits + 1, 20, 0.5),
         "added": wilson(9, 20, 0.2),
+        "length": 5.0,
         "strength": None if control else 0.8,
         "no_strength": "never reached" if control else None,
         "damage_refusal": None if control else wilson(12, 20, 0.5),
         "damage_over_refusal": None if control else wilson(8, 20, 0.2),
         "matched_over_refusal": None if control else area,
         "kl": mean_estimate([0.4, 0.6], 0.0),
-        "text": mean_estimate([3.1, 3.3], 3.0),
+        "text_change": mean_estimate([0.1, 0.3], 0.0),
     }
     return EstimatorRow(**(values | changes))
 
@@ -53,7 +61,7 @@ def comparison(names: tuple[str, ...] = NAMES) -> EstimatorComparison:
         decoding="greedy",
         reference=names[0],
         damage_kl=1.0,
-        matched_at=0.7,
+        matched=MatchedAt("planted, scale 0.5", 0.7, 32, 4, 30, 1, 0, -0.2, 0.1),
         rows=with_paired_tests(rows, flags, names[0]),
         provenance=PROVENANCE,
     )

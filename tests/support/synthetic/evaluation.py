@@ -79,6 +79,7 @@ def costs(categories: tuple[str, ...] = CATEGORIES) -> Costs:
             "Add(...)",
             mean_estimate([0.1, 0.2, 0.1, 0.3], 0.0),
             mean_estimate([3.0, 3.1, 3.2, 3.0, 3.1, 3.2], 3.0),
+            mean_estimate([0.1, 0.1, 0.2, 0.0, 0.1, 0.1], 0.0),
             mean_estimate([3.4, 3.5, 3.6], 3.3),
             wilson(1, 12, 0.0),
             wilson(10, 12, 1.0),

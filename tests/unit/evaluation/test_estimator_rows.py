@@ -25,7 +25,25 @@ def test_only_prompts_that_both_have_count_and_equal_rows_differ_in_nothing():
         {"removed": {"a": True, "b": False, "d": False}},
     ]
     test = with_paired_tests(rows, flags, NAMES[0])[1].test("removed")
-    assert (test.only_here, test.only_reference, test.p) == (0, 0, 1.0)
+    assert (test.n, test.only_here, test.only_reference, test.p) == (2, 0, 0, 1.0)
+
+
+def test_a_test_that_could_not_come_out_has_no_q_and_takes_no_part_in_the_correction():
+    """Five prompts in common, all of them split one way: p is .0625 at the least."""
+    ids = [f"p{i}" for i in range(20)]
+    rows = [row(name) for name in (*NAMES, "som")]
+    flags = [
+        {"removed": dict.fromkeys(ids, False)},
+        {"removed": dict.fromkeys(ids[:5], True)},
+        {"removed": dict.fromkeys(ids[:6], True)},
+        {"removed": dict.fromkeys(ids, True)},
+    ]
+    tests = [r.test("removed") for r in with_paired_tests(rows, flags, NAMES[0])[1:]]
+    assert [t.n for t in tests] == [5, 6, 20]
+    assert (tests[0].p, tests[0].q) == (0.0625, None)
+    assert tests[1].p == pytest.approx(0.03125)
+    able = [t.p for t in tests[1:]]
+    assert [t.q for t in tests[1:]] == pytest.approx(list(false_discovery_control(able)))
 
 
 def test_the_record_is_read_back(tmp_path):
