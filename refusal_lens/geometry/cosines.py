@@ -153,7 +153,8 @@ def fit_geometry(
 
     Raises:
         InputError: residuals of plain texts, a category without pairs, or fewer than three; an
-            offset that was not read; or a frame that does not fit.
+            offset that was not read; a frame that does not fit; or an estimator for which no
+            interval holds (`Estimator.no_geometry`).
     """
     differences = pair_differences(residuals, make_estimator(estimator), offset=offset, frame=frame)
     products = [PairProducts.of(differences(site)) for site in residuals.sites]
