@@ -35,7 +35,7 @@ class Cost:
     """What one edit costs; the control of every estimate is the unedited model.
 
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
-    `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
+    `text`, `templated_text`: cross-entropy in nats per token of ordinary text, without the chat
     template and as the answer to a prompt. `degenerate`: share of answers to benign prompts that
     make no sense (`judges.coherence`: no words, loops, or too improbable ones). `kept`: share of
     the benign prompts which the unedited model answered that are still answered, in answers that

@@ -80,10 +80,10 @@ class Geometry(Record):
         )
 
     def apart(self, a: str, b: str, layer: int) -> Estimate:
-        """1 minus the corrected cosine, with one-sided 95% bounds.
+        """1 - c, with c the corrected cosine of two categories, and its one-sided 95% bounds.
 
-        Two categories differ in direction where `low` is above 0; where it is not, no
-        difference has been shown, which is not the same as there being none. Raises like `cosine`.
+        `low` above 0 rejects at the 5% level that the two are one direction (c = 1); otherwise no
+        difference has been shown, which is not evidence of equality. Raises like `cosine`.
         """
         _, i, j = self._at(a, b, layer)
         e = self.cosine(a, b, layer)

@@ -138,7 +138,7 @@ def test_a_direction_that_is_undefined_has_no_pseudo_values():
     g = fit_geometry(residuals_of(resid, prompts), estimator="median_difference")
     assert g.naive[0, 0].isnan().all() and not g.naive[0, 1, 1].isnan()
     few = residuals_of(resid, prompts).only(prompts=prompts.first(2))
-    with pytest.raises(InputError, match="at least 3 pairs a category, found 2"):
+    with pytest.raises(InputError, match="at least 3 pairs per category, found 2"):
         fit_geometry(few, estimator="median_difference")
 
 
