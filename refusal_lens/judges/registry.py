@@ -85,8 +85,8 @@ def listed_judge(
         if listed is not None and listed.make.__qualname__ != make.__qualname__:
             raise InputError(f"there is a judge {name!r} already; give this one another name")
         parameters = _parameters(make)
-        hints = {} if inspect.isclass(make) else get_type_hints(make)
-        kind = make if inspect.isclass(make) else hints.get("return")
+        hints = get_type_hints(make) if parameters else {}
+        kind = _kind(make)
         if not inspect.isclass(kind):
             raise InputError(
                 f"the function that makes the judge {name!r} does not say of which class it is; "
@@ -172,6 +172,11 @@ def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
     """What a function takes; a class is made without arguments."""
     return [] if inspect.isclass(make) else list(inspect.signature(make).parameters.values())
+
+
+def _kind(make: Callable[..., Any]) -> Any:
+    """The class of what it makes; something else where a function does not say."""
+    return make if inspect.isclass(make) else get_type_hints(make).get("return")
 
 
 def _choice(name: str) -> JudgeChoice:
