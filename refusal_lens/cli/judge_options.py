@@ -16,8 +16,8 @@ JudgeName = Annotated[
     str | None,
     typer.Option(
         "--judge",
-        help="Who reads answers: refusal (the default), phrase, manner, substring, xstest, llm, "
-        "opening, wildguard; each also with '+sense' behind it.",
+        help="Who reads answers, 'refusal' by default; an unknown name lists what there is. Each "
+        "also with '+sense' behind it.",
     ),
 ]
 JudgeEndpoint = Annotated[

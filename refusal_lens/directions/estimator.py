@@ -35,8 +35,13 @@ class Estimator:
     whose errors have a closed form; for others geometry leaves out each pair in turn.
     `fit_within` fits one direction from all categories, each of which weighs the same; by default
     the mean of their differences as `fit` gives them. With `joint` the direction of a category
-    depends on the prompts of the others: cosines between categories are then made by the estimator,
-    and geometry refuses it.
+    depends on the prompts of the others: cosines between categories are then made by the estimator.
+    One that is not `smooth` jumps where a pair is left out, so that jackknife intervals do not hold
+    for it. Geometry refuses both (`no_geometry`). `one_sided` treats the two sides differently:
+    exchanged labels do more than turn the sign.
+
+    >>> rl.directions.make_estimator("mean_difference").no_geometry is None
+    True
 
     Raises:
         InputError: on sums, for an estimator that needs the residuals of each prompt.
@@ -48,6 +53,17 @@ class Estimator:
     from_sums: bool = False
     mean_of_pairs: bool = False
     joint: bool = False
+    smooth: bool = True
+    one_sided: bool = False
+
+    @property
+    def no_geometry(self) -> str | None:
+        """Why geometry by pairs, and so a study, can't be made with it; None where it can."""
+        if self.joint:
+            return "fits all categories jointly: cosines between its directions are made by it"
+        if not self.smooth:
+            return "jumps where a pair is left out: jackknife intervals do not hold for it"
+        return None
 
     def __call__(self, data: Data) -> DirectionSet:
         """The directions of each category of `data`."""

@@ -108,4 +108,4 @@ def check_ridge(ridge: float) -> None:
 
 _METHOD: Final = "ridge mean difference"
 
-ESTIMATOR: Final = Estimator("ridge_mean_difference", fit_ridge_mean_difference)
+ESTIMATOR: Final = Estimator("ridge_mean_difference", fit_ridge_mean_difference, one_sided=True)

@@ -208,7 +208,8 @@ def fit_most_won(residuals: Residuals, *, settings: SomSettings = FEW_STEPS) -> 
     (`FEW_STEPS`), so that it fits every layer in seconds: its jitter is .13 of the side's spread
     instead of .04. Seed 0 unless `settings` has another. Undefined as for means. It finds the
     largest cluster of refused prompts, where the mean difference takes all of them; it jumps where
-    one cluster overtakes another, so that the jackknife intervals of geometry do not hold for it.
+    one cluster overtakes another, so that jackknife intervals do not hold for it and geometry
+    refuses it.
 
     >>> from refusal_lens.directions import fit_most_won
     >>> fit_most_won(model.residuals(prompts)).at("advice", layer=2)
@@ -255,4 +256,4 @@ def _trained(
     return weights, winner, distance
 
 
-ESTIMATOR: Final = Estimator("som", fit_most_won)
+ESTIMATOR: Final = Estimator("som", fit_most_won, smooth=False, one_sided=True)

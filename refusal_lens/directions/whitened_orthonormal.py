@@ -132,4 +132,6 @@ def _in_order(
     return mixing
 
 
-ESTIMATOR: Final = Estimator("whitened_orthonormal", fit_whitened_orthonormal, joint=True)
+ESTIMATOR: Final = Estimator(
+    "whitened_orthonormal", fit_whitened_orthonormal, joint=True, one_sided=True
+)

@@ -35,7 +35,7 @@ class Cost:
     """What one edit costs; the control of every estimate is the unedited model.
 
     `kl`: KL(unedited || edited) of the token after a benign prompt, nats (control 0).
-    `text`, `templated_text`: cross-entropy in nats a token of ordinary text, without the chat
+    `text`, `templated_text`: cross-entropy in nats per token of ordinary text, without the chat
     template and as the answer to a prompt. `text_change`: what the edit adds to `text`, window by
     window (control 0), so that its interval is that of the difference. `degenerate`: share of
     answers to benign prompts that make no sense (`judges.coherence`: no words, loops, or too

@@ -80,10 +80,10 @@ class Geometry(Record):
         )
 
     def apart(self, a: str, b: str, layer: int) -> Estimate:
-        """1 minus the corrected cosine, with one-sided 95% bounds.
+        """1 - c, with c the corrected cosine of two categories, and its one-sided 95% bounds.
 
-        Two categories differ in direction where `low` is above 0; where it is not, no
-        difference has been shown, which is not the same as there being none. Raises like `cosine`.
+        `low` above 0 rejects at the 5% level that the two are one direction (c = 1); otherwise no
+        difference has been shown, which is not evidence of equality. Raises like `cosine`.
         """
         _, i, j = self._at(a, b, layer)
         e = self.cosine(a, b, layer)
@@ -153,7 +153,8 @@ def fit_geometry(
 
     Raises:
         InputError: residuals of plain texts, a category without pairs, or fewer than three; an
-            offset that was not read; or a frame that does not fit.
+            offset that was not read; a frame that does not fit; or an estimator for which no
+            interval holds (`Estimator.no_geometry`).
     """
     differences = pair_differences(residuals, make_estimator(estimator), offset=offset, frame=frame)
     products = [PairProducts.of(differences(site)) for site in residuals.sites]

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
-from refusal_lens.directions import NOISE_FLOOR, DirectionSet, Estimator
+from refusal_lens.directions import MEAN_DIFFERENCE, NOISE_FLOOR, DirectionSet, Estimator
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.pseudo_values import pseudo_differences
 from refusal_lens.linalg import project_out
@@ -88,7 +88,7 @@ def pair_differences(
 
     Raises:
         InputError: a category without pairs; the control holds other prompts; an estimator that
-            fits categories jointly. At a site: it is not here, there is no direction to remove at
+            fits categories jointly or is not smooth. At a site: it is not here, there is no direction to remove at
             it, or there are too few prompts to whiten.
     """
     rows = pair_rows(residuals)
@@ -119,10 +119,10 @@ def pair_differences(
 def _estimated(
     residuals: Residuals, rows: Rows, offset: int, estimator: Estimator
 ) -> Callable[[Site], Differences]:
-    if estimator.joint:
+    if (why := estimator.no_geometry) is not None:
         raise InputError(
-            f"the estimator {estimator.name!r} fits all categories jointly: cosines between their "
-            "directions are made by it and measure nothing; use another one for geometry"
+            f"the estimator {estimator.name!r} {why}; use another one for geometry, as "
+            f"{MEAN_DIFFERENCE!r}"
         )
     if estimator.mean_of_pairs:
         return lambda site: [

@@ -80,7 +80,7 @@ class PairProducts:
         """
         for d in differences:
             if len(d) < 3:
-                raise InputError(f"a jackknife needs at least 3 pairs a category, found {len(d)}")
+                raise InputError(f"a jackknife needs at least 3 pairs per category, found {len(d)}")
             if not bool(torch.isfinite(d).all()):
                 raise InputError("a pair difference is not finite (NaN or infinite)")
         stacked = torch.cat(differences)

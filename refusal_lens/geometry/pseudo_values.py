@@ -30,7 +30,7 @@ def pseudo_differences(
         InputError: fewer than three pairs.
     """
     if len(pairs) < 3:
-        raise InputError(f"a jackknife needs at least 3 pairs a category, found {len(pairs)}")
+        raise InputError(f"a jackknife needs at least 3 pairs per category, found {len(pairs)}")
     prompts = residuals.labelled
     units = [prompts.prompts[int(refuse)].unit for refuse, _ in pairs]
     chosen = residuals.select(offsets=(offset,)).only(

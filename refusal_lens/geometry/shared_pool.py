@@ -42,7 +42,7 @@ class SharedPool(Record):
     """Corrected cosines with matched twins and with one pool, and what sets the two apart.
 
     The pool is the comply side of the category `pool`. `pooled` has the shared noise taken off;
-    `shared_noise` is what it would add, `reference` is pooled minus matched. `n` counts prompts a
+    `shared_noise` is what it would add, `reference` is pooled minus matched. `n` counts prompts per
     side, `n_pool` those of the pool.
     """
 

@@ -20,7 +20,7 @@ from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 
-LEAST: Final = 3  # prompts a side; an area of fewer says nothing
+LEAST: Final = 3  # prompts per side; an area of fewer says nothing
 DRAWS: Final = 2000
 Sides = tuple[Tensor, Tensor]  # coordinates of the refuse and the comply side, of any lengths
 

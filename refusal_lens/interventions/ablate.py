@@ -33,17 +33,17 @@ class Ablate(AlongOne):
 
     @property
     def repeatable(self) -> bool:
-        """Ablating twice is ablating once."""
+        """Yes: projecting out is idempotent."""
         return True
 
     @property
-    def taken(self) -> Literal[0, 1]:
-        """The old coordinate goes."""
+    def removed(self) -> Literal[0, 1]:
+        """1: the coordinate along r is removed."""
         return 1
 
     @property
-    def given(self) -> float:
-        """Nothing comes in its place."""
+    def added(self) -> float:
+        """0: the new coordinate along r."""
         return 0.0
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:

@@ -46,17 +46,17 @@ class Add(AlongOne):
 
     @property
     def repeatable(self) -> bool:
-        """Adding twice adds double."""
+        """No: adding twice shifts by twice as much."""
         return False
 
     @property
-    def taken(self) -> Literal[0, 1]:
-        """The old coordinate stays."""
+    def removed(self) -> Literal[0, 1]:
+        """0: the coordinate along r stays."""
         return 0
 
     @property
-    def given(self) -> float:
-        """The length of what is added."""
+    def added(self) -> float:
+        """The signed shift along r: `length`."""
         return self.length
 
     @property

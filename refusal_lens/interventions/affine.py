@@ -40,30 +40,30 @@ class Affine(AlongOne):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(self.given):
+        if not math.isfinite(self.added):
             raise InputError(
                 f"Affine({self.direction.category!r}, strength {self.strength}) sets the "
-                f"coordinate to {self.given}, which is not finite; give a finite strength, and a "
+                f"coordinate to {self.added}, which is not finite; give a finite strength, and a "
                 "reference mean where the direction doesn't know its low"
             )
 
     @property
     def repeatable(self) -> bool:
-        """Only the erasure, strength 0, may name one vector twice.
+        """Only at strength 0, which erases.
 
-        Twice is once at other strengths too, as the coordinate is set and not shifted; but a
-        steering edit that names a vector twice is taken for a mistake.
+        It is idempotent at other strengths too, as the coordinate is set and not shifted; but
+        that a steering edit names a vector twice counts as a mistake.
         """
         return self.strength == 0
 
     @property
-    def taken(self) -> Literal[0, 1]:
-        """The old coordinate goes."""
+    def removed(self) -> Literal[0, 1]:
+        """1: the coordinate along r is removed."""
         return 1
 
     @property
-    def given(self) -> float:
-        """The new coordinate."""
+    def added(self) -> float:
+        """The new coordinate along r: that of the reference mean, plus strength times scale."""
         r = self.direction
         base = r.low if self.reference is None else float(self.reference.float() @ r.vector)
         return base + self.strength * r.scale
@@ -80,5 +80,5 @@ class Affine(AlongOne):
         mean = "the comply mean" if given is None else f"the mean {fingerprint(given)}"
         return (
             f"Affine({d.category!r}, strength {self.strength} from {mean}, "
-            f"coordinate {self.given:.6g}, at {where})"
+            f"coordinate {self.added:.6g}, at {where})"
         )

@@ -38,7 +38,7 @@ class ResidualMap(Edit):
     @property
     @abstractmethod
     def repeatable(self) -> bool:
-        """Whether two names of one vector may both be given: an erasure twice is one erasure."""
+        """Whether two sites may be the same vector: of an erasure, which is idempotent."""
 
     @property
     @abstractmethod
@@ -66,8 +66,8 @@ class ResidualMap(Edit):
 class AlongOne(ResidualMap):
     """A map that moves a vector along one direction r and leaves what lies across it as it is.
 
-    x + (given - taken (x . r)) r. Rows of a batch that differ only in these two numbers and in r
-    are computed together.
+    x + (added - removed (x . r)) r. Rows of a batch that differ only in these two numbers and in
+    r are computed together.
     """
 
     direction: Direction
@@ -82,18 +82,18 @@ class AlongOne(ResidualMap):
 
     @property
     @abstractmethod
-    def taken(self) -> Literal[0, 1]:
-        """1 where the old coordinate along r is taken away, 0 where it stays."""
+    def removed(self) -> Literal[0, 1]:
+        """The share of the coordinate x . r that is removed: 1 or 0."""
 
     @property
     @abstractmethod
-    def given(self) -> float:
-        """What is added along r, in residual-stream units."""
+    def added(self) -> float:
+        """What is added along r, signed, in stream units: the new coordinate, or a shift."""
 
     @property
     def still(self) -> bool:
         """Whether it moves nothing."""
-        return not self.taken and self.given == 0.0
+        return not self.removed and self.added == 0.0
 
     @property
     def width(self) -> int:
@@ -106,10 +106,10 @@ class AlongOne(ResidualMap):
         return (self.direction,)
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        if not self.taken:
-            return resid + (self.given * self.direction.vector).to(resid)
+        if not self.removed:
+            return resid + (self.added * self.direction.vector).to(resid)
         r = self.direction.vector.to(resid)
-        return resid + (self.given - resid @ r)[..., None] * r
+        return resid + (self.added - resid @ r)[..., None] * r
 
 
 @final

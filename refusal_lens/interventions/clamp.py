@@ -36,26 +36,26 @@ class Clamp(AlongOne):
         super().__post_init__()
         if isinstance(self.to, str) and self.to not in ("low", "high"):
             raise InputError(f"Clamp to {self.to!r}: give 'low', 'high' or a number")
-        if not math.isfinite(self.given):
+        if not math.isfinite(self.added):
             raise InputError(
                 f"Clamp({self.direction.category!r}) to {self.to} sets the coordinate to "
-                f"{self.given}, which is not finite; give a number, or a direction that knows "
+                f"{self.added}, which is not finite; give a number, or a direction that knows "
                 "its low and high"
             )
 
     @property
     def repeatable(self) -> bool:
-        """Clamping twice is clamping once."""
+        """Yes: setting a coordinate is idempotent."""
         return True
 
     @property
-    def taken(self) -> Literal[0, 1]:
-        """The old coordinate goes."""
+    def removed(self) -> Literal[0, 1]:
+        """1: the coordinate along r is removed."""
         return 1
 
     @property
-    def given(self) -> float:
-        """The new coordinate."""
+    def added(self) -> float:
+        """The new coordinate along r, c."""
         if isinstance(self.to, str):
             return self.direction.low if self.to == "low" else self.direction.high
         return self.to
@@ -68,4 +68,4 @@ class Clamp(AlongOne):
     def __repr__(self) -> str:
         d = self.direction
         where = ", ".join(map(str, self.at or (d.site,)))
-        return f"Clamp({d.category!r} to {self.to} = {self.given:.6g}, at {where})"
+        return f"Clamp({d.category!r} to {self.to} = {self.added:.6g}, at {where})"

@@ -50,7 +50,7 @@ class _UnknownError(Exception):
 
 def _map_content(edit: ResidualMap, n_layers: int) -> Any:
     if isinstance(edit, AlongOne) and type(edit).__call__ is AlongOne.__call__:
-        moved = [edit.taken, edit.given, edit.direction.vector]
+        moved = [edit.removed, edit.added, edit.direction.vector]
         return [*map(_content, moved), _content(edit.sites(n_layers))]
     return _content(edit)
 

@@ -67,7 +67,9 @@ class Leace(ResidualMap):
             raise InputError(f"method {method!r} is unknown; use one of {list(METHODS)}")
         sides = int(refuse.sum()), int((~refuse).sum())
         if min(sides) < 2:
-            raise InputError(f"Leace {name!r} has {sides} prompts a side; give at least 2 of each")
+            raise InputError(
+                f"Leace {name!r} has {sides} prompts per side; give at least 2 of each"
+            )
         if not bool(torch.isfinite(resid).all()):
             raise InputError(f"Leace {name!r}: the residuals hold a number that is not finite")
         eraser = LeaceFitter.fit(resid.double(), refuse.double(), method=method).eraser

@@ -46,6 +46,7 @@ from refusal_lens.judges.registry import Settings as Settings
 from refusal_lens.judges.registry import check_judge as check_judge
 from refusal_lens.judges.registry import listed_judge as listed_judge
 from refusal_lens.judges.registry import make_judge as make_judge
+from refusal_lens.judges.registry import reads_any_language as reads_any_language
 from refusal_lens.judges.style_classifier import MannerJudge as MannerJudge
 from refusal_lens.judges.substring import SubstringJudge as SubstringJudge
 from refusal_lens.judges.xstest import XSTestJudge as XSTestJudge

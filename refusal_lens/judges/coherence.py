@@ -63,7 +63,7 @@ def degenerate_reason(
     if nats_per_token is None or len(words) < _FEWEST_FOR_NATS:
         return None
     if not nats_per_token <= most_nats:  # NaN makes no sense either
-        return f"perplexity: {nats_per_token:.1f} nats a token"
+        return f"perplexity: {nats_per_token:.1f} nats per token"
     return None
 
 

@@ -158,6 +158,7 @@ class LLMJudge:
     "llm",
     about="a judge model behind an OpenAI-compatible endpoint, several samples, confidence",
     where=("endpoint", "concurrency"),
+    any_language=True,
 )
 def llm_judge(
     endpoint: str = "", model: str = "judge", samples: int = 5, concurrency: int = 8

@@ -34,7 +34,11 @@ class Openings:
     sympathies: tuple[str, ...]
 
 
-@listed_judge("opening", about="whether an answer opens as refusals do, in eight languages")
+@listed_judge(
+    "opening",
+    about="whether an answer opens as refusals do, in eight languages",
+    any_language=True,
+)
 @final
 @dataclass(frozen=True)
 class OpeningJudge:

@@ -38,6 +38,8 @@ class JudgeChoice:
         required: Settings without a default.
         where: Settings that say where the judge runs (an address), not how it reads: with another
             value of these a study's question is the same.
+        kind: The class of what `make` gives.
+        any_language: Whether its verdicts mean something on answers that are not in English.
     """
 
     about: str
@@ -45,21 +47,26 @@ class JudgeChoice:
     settings: Mapping[str, Any]
     required: frozenset[str]
     where: frozenset[str]
+    kind: type
+    any_language: bool
 
 
 JUDGES: Final[dict[str, JudgeChoice]] = {}
 """Name -> judge. The published string judges stay as published, gibberish included."""
 
 
-def listed_judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Callable[[Make], Make]:
+def listed_judge(
+    name: str, *, about: str, where: tuple[str, ...] = (), any_language: bool = False
+) -> Callable[[Make], Make]:
     """A decorator that lists a judge under a name.
 
-    A class is made without arguments. A function makes the judge from its parameters: these, with
-    their types and defaults, are the judge's settings. A parameter `placement` is no setting: it
-    receives where models run.
+    A class is made without arguments. A function makes the judge that its annotation names from its
+    parameters: these, with their types and defaults, are the judge's settings. A parameter
+    `placement` is no setting: it receives where models run. A judge counts as one of English words
+    unless `any_language` says that it reads others.
 
     Raises:
-        InputError: another judge has the name.
+        InputError: another judge has the name, or a function does not say which class it returns.
 
     >>> from refusal_lens.judges import Verdict
     >>> @listed_judge("by length", about="whoever says little refuses")
@@ -79,12 +86,20 @@ def listed_judge(name: str, *, about: str, where: tuple[str, ...] = ()) -> Calla
             raise InputError(f"there is a judge {name!r} already; give this one another name")
         parameters = _parameters(make)
         hints = get_type_hints(make) if parameters else {}
+        kind = _kind(make)
+        if not inspect.isclass(kind):
+            raise InputError(
+                f"the function that makes the judge {name!r} does not say of which class it is; "
+                "annotate what it returns"
+            )
         JUDGES[name] = JudgeChoice(
             about,
             make,
             {p.name: hints[p.name] for p in parameters},
             frozenset(p.name for p in parameters if p.default is inspect.Parameter.empty),
             frozenset(where),
+            kind,
+            any_language,
         )
         return make
 
@@ -135,6 +150,18 @@ def check_judge(name: str, settings: Settings | None = None) -> dict[str, Any]:
     return values
 
 
+def reads_any_language(judge: Judge) -> bool:
+    """Whether a judge may read other languages than English: by its class, all that are listed.
+
+    What is not listed may. A sense check asks the judge inside.
+
+    >>> reads_any_language(make_judge("opening+sense")), reads_any_language(make_judge("phrase"))
+    (True, False)
+    """
+    inner = judge.of if isinstance(judge, SenseChecked) else judge
+    return all(choice.any_language for choice in JUDGES.values() if choice.kind is type(inner))
+
+
 def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
     """The settings that decide how a judge reads; those of where it runs left out."""
     choice = JUDGES.get(name.removesuffix(_SENSE))
@@ -145,6 +172,11 @@ def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
     """What a function takes; a class is made without arguments."""
     return [] if inspect.isclass(make) else list(inspect.signature(make).parameters.values())
+
+
+def _kind(make: Callable[..., Any]) -> Any:
+    """The class of what it makes; something else where a function does not say."""
+    return make if inspect.isclass(make) else get_type_hints(make).get("return")
 
 
 def _choice(name: str) -> JudgeChoice:

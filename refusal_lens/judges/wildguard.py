@@ -60,7 +60,7 @@ class WildGuardJudge:
         model: The classifier, in the form of transformers.
         tokenizer: Its tokenizer.
         name: Identifier in results.
-        rows: Answers a batch; halved when memory runs out.
+        rows: Answers per batch; halved when memory runs out.
     """
 
     model: "transformers.PreTrainedModel"

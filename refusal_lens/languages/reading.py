@@ -1,13 +1,8 @@
 """What may read answers that are not in English, and the halves on which a score is tried."""
 
-from typing import Final
-
 from refusal_lens.errors import InputError
-from refusal_lens.judges import Judge
-from refusal_lens.judges.coherence import SenseChecked
+from refusal_lens.judges import JUDGES, Judge, reads_any_language
 from refusal_lens.prompts import PromptSet
-
-_ENGLISH_ONLY: Final = ("phrase", "refusal", "substring", "xstest", "wildguard", "manner")
 
 
 def check_any_language(judge: Judge) -> None:
@@ -21,11 +16,11 @@ def check_any_language(judge: Judge) -> None:
     Raises:
         InputError: it is one of those.
     """
-    inner = judge.of if isinstance(judge, SenseChecked) else judge
-    if inner.name.split()[0].rstrip(",:") in _ENGLISH_ONLY:
+    if not reads_any_language(judge):
+        others = sorted(name for name, choice in JUDGES.items() if choice.any_language)
         raise InputError(
-            f"the judge {inner.name!r} reads English words and means nothing off English; "
-            "use 'opening', or 'llm' with an endpoint"
+            f"the judge {judge.name!r} reads English words and means nothing off English; "
+            f"use one of {others}"
         )
 
 

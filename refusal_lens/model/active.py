@@ -28,11 +28,11 @@ Variant = tuple[bool, ...]
 
 @final
 class ActiveEdits:
-    """Puts edits onto hook points and gives their hooks, pass by pass, the tokens to act on.
+    """The edits of a model that are on: their hooks, and at which tokens of a pass each acts.
 
-    Phases, offsets, rows and conditions only mean something to who knows the prompts: every pass
-    of theirs is announced with `seeing`. In a pass that was not announced, edits without any
-    restriction act everywhere, and others are an error.
+    Phases, offsets, rows and conditions refer to prompts, which a hook does not see: the caller
+    announces each forward pass with `seeing`. In a pass that was not announced, edits without any
+    restriction act at every position, and others are an error.
 
     >>> edits = ActiveEdits(model.backend)
     >>> with edits.on([rl.Ablate(direction, at=(rl.Site(1),))]):
@@ -76,7 +76,7 @@ class ActiveEdits:
 
     @property
     def by_row(self) -> bool:
-        """Whether an edit that is on knows one prompt of a call from another."""
+        """Whether an edit that is on is restricted to some rows of a batch (`PerRow`)."""
         return any(part.rows is not None for part in self._parts)
 
     @contextmanager

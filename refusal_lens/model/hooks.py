@@ -62,8 +62,8 @@ class Stack:
         vectors = [m.direction.vector for m in maps]
         self._r = torch.stack([*vectors, torch.zeros_like(vectors[0])])
         self._r = self._r.to(backend.device, backend.dtype)
-        self._taken = torch.tensor([*(float(m.taken) for m in maps), 0.0]).to(self._r)
-        self._given = torch.tensor([*(m.given for m in maps), 0.0]).to(self._r)
+        self._removed = torch.tensor([*(float(m.removed) for m in maps), 0.0]).to(self._r)
+        self._added = torch.tensor([*(m.added for m in maps), 0.0]).to(self._r)
 
     def moves(self, holds: Bool[Tensor, "part batch"], reaches: Sequence[Reach]) -> "Moves":
         """What each row of a pass is moved by; `reaches` belong to the parts in their order."""
@@ -74,13 +74,13 @@ class Stack:
             where = where | reach
         if isinstance(where, Tensor):
             where = bool(where.all()) or where.to(self._r.device)
-        return Moves(self._r[which], self._taken[which], self._given[which], where)
+        return Moves(self._r[which], self._removed[which], self._added[which], where)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """x + (given - taken (x . r)) r with numbers and direction per row.
+    """x + (added - removed (x . r)) r with numbers and direction per row.
 
     >>> import torch
     >>> r = torch.tensor([[1.0, 0.0]])
@@ -89,13 +89,13 @@ class Moves:
     """
 
     r: Float[Tensor, "batch d_model"]
-    taken: Float[Tensor, " batch"]
-    given: Float[Tensor, " batch"]
+    removed: Float[Tensor, " batch"]
+    added: Float[Tensor, " batch"]
     where: Reach
 
     def __call__(self, resid: Float[Tensor, "batch pos d_model"]) -> Tensor:
         along = (resid @ self.r[:, :, None]).squeeze(-1)
-        by = self.given[:, None] - self.taken[:, None] * along
+        by = self.added[:, None] - self.removed[:, None] * along
         if isinstance(self.where, Tensor):
             by = torch.where(self.where, by, torch.zeros_like(by))
         return resid + by[..., None] * self.r[:, None]

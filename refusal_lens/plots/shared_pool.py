@@ -89,7 +89,7 @@ def _hovers(shared: SharedPool, names: list[str]) -> Hovers:
                 interval(pooled[y][x], low[y][x], high[y][x]),
                 number(noise[y][x], 3),
                 number(reference[y][x]),
-                f"n = {min(shared.n[y], shared.n[x])} prompts a side, {where}",
+                f"n = {min(shared.n[y], shared.n[x])} prompts per side, {where}",
             )
             for x in n
         ]

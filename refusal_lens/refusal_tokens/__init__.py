@@ -11,7 +11,7 @@ from refusal_lens.refusal_tokens.carved import measure_carved as measure_carved
 from refusal_lens.refusal_tokens.decision import StepZero as StepZero
 from refusal_lens.refusal_tokens.decision import bias_of as bias_of
 from refusal_lens.refusal_tokens.decision import read_step_zero as read_step_zero
-from refusal_lens.refusal_tokens.measure import Effects as Effects
+from refusal_lens.refusal_tokens.measure import TokenEffects as TokenEffects
 from refusal_lens.refusal_tokens.names import RefusalTokens as RefusalTokens
 from refusal_lens.refusal_tokens.names import load_tokens as load_tokens
 from refusal_lens.refusal_tokens.readings import TokenReadings as TokenReadings

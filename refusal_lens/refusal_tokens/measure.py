@@ -42,7 +42,7 @@ class Answered:
 
 @final
 @dataclass(frozen=True)
-class Effect:
+class TokenEffect:
     """What one edit leaves, of the harmful or the benign prompts.
 
     `begins` is the share whose first token is a refusal token; `text` the share of answers read as
@@ -60,14 +60,14 @@ class Effect:
 
 @final
 @dataclass(frozen=True)
-class Effects(Record):
+class TokenEffects(Record):
     """Rows by edit and side; the control of each is the unedited row's value."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
 
     layer: int
     judge: str
-    rows: tuple[Effect, ...]
+    rows: tuple[TokenEffect, ...]
     provenance: Provenance
 
 
@@ -157,7 +157,7 @@ def measure_effects(
     plain: TokenReadings,
     how: Answered,
     progress: Progress = NO_PROGRESS,
-) -> Effects:
+) -> TokenEffects:
     """Unedited and with the direction ablated: the first token, and the answers behind each.
 
     Whether ablation acts by the token or behind it: behind a refusal token that is forced, what is
@@ -169,13 +169,13 @@ def measure_effects(
         with model.editing(Ablate(edit)):
             edited = read_answers(model, prompts, plain.tokens, how.judge, how.decoding, progress)
         rows += _rows(name, edited, rows)
-    return Effects(direction.site.layer, plain.judge, tuple(rows), plain.provenance)
+    return TokenEffects(direction.site.layer, plain.judge, tuple(rows), plain.provenance)
 
 
-def _rows(name: str, read: TokenReadings, plain: list[Effect] | None) -> list[Effect]:
+def _rows(name: str, read: TokenReadings, plain: list[TokenEffect] | None) -> list[TokenEffect]:
     emitted = read.step_zero.by_bias(0.0)
     begins = (emitted >= 0).to(torch.int8)
-    rows: list[Effect] = []
+    rows: list[TokenEffect] = []
     for harmful in (True, False):
         side = read.harmful == harmful
         of = {
@@ -187,5 +187,5 @@ def _rows(name: str, read: TokenReadings, plain: list[Effect] | None) -> list[Ef
         if plain is not None:
             before = next(r for r in plain if r.edit == "none" and r.harmful == harmful)
             of = {k: replace(e, control=getattr(before, k).value) for k, e in of.items()}
-        rows.append(Effect(name, harmful, **of))
+        rows.append(TokenEffect(name, harmful, **of))
     return rows

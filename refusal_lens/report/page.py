@@ -30,6 +30,7 @@ from refusal_lens.tables.table import Table
 
 _HERE: Final = Path(__file__).parent
 _MACROS: Final = '{% from "show.html" import show, fold with context %}\n'
+_BY_MEAN_DIFFERENCE: Final = '{% include "by_mean_difference.html" %}\n'
 
 
 @final
@@ -113,7 +114,8 @@ def _write(
     seen |= parts.keys()
     assert environment.loader is not None
     source, _, _ = environment.loader.get_source(environment, f"{name}.html")
-    template = environment.from_string(_MACROS + source)
+    note = _BY_MEAN_DIFFERENCE if section.by_mean_difference else ""
+    template = environment.from_string(_MACROS + note + source)
     html = template.render(parts=parts, run=run, facts=facts(run), least_pairs=LEAST_PAIRS)
     return Written(section.id, section.title, html)
 

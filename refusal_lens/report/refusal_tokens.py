@@ -13,7 +13,7 @@ from refusal_lens.plots.titles import titles_of
 from refusal_lens.plots.trade_off import plot_trade_off
 from refusal_lens.records import write_atomic
 from refusal_lens.refusal_tokens.carved import BEFORE, OWN, Carved
-from refusal_lens.refusal_tokens.measure import NATS, Effects
+from refusal_lens.refusal_tokens.measure import NATS, TokenEffects
 from refusal_lens.report.page import templates
 from refusal_lens.report.part import Figure
 from refusal_lens.report.section import Parts
@@ -104,7 +104,7 @@ def _alone(matched: Matched) -> str:
     return f"Benign prompts refused where one reaches a rate by itself: {'; '.join(shown)}."
 
 
-def _effect_words(effects: Effects) -> str:
+def _effect_words(effects: TokenEffects) -> str:
     rows = {(r.edit, r.harmful): r for r in effects.rows}
     plain, ablated = rows["none", True], rows["direction ablated", True]
     return (

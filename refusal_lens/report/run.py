@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
-from refusal_lens.directions import DirectionSet
+from refusal_lens.directions import MEAN_DIFFERENCE, DirectionSet
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers
@@ -18,6 +18,7 @@ from refusal_lens.geometry import (
     verdicts,
 )
 from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories, load_prompts
 from refusal_lens.records import Provenance
@@ -83,6 +84,18 @@ class Run:
         """Whether the refusals of the model were planted by this project."""
         entry = find_embedded(str(self.question.get("source")))
         return entry is not None and entry.planting is not None
+
+    @cached_property
+    def estimator(self) -> str:
+        """What fitted the directions and their cosines, in words: "mean difference"."""
+        fitted = self.question.get("estimator", MEAN_DIFFERENCE)
+        return estimator_name(self.geometry.estimator if self.geometry else str(fitted))
+
+    @property
+    def by_mean_difference(self) -> str:
+        """What to add to a number of mean differences where the directions are others."""
+        mean = estimator_name(MEAN_DIFFERENCE)
+        return "" if self.estimator == mean else f" (by {mean})"
 
     @cached_property
     def names(self) -> tuple[str, str]:

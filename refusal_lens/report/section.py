@@ -58,7 +58,8 @@ class Section:
     what `parts` gives by name: figures, tables, or notes that say why one is missing. `methods`
     are its rows in the table of methods, `front` is its answer on top of the page, `findings` are
     its claims. It is left out of a run for which `shown` is false. Within a group sections are in
-    the order of `place`.
+    the order of `place`. What is `by_mean_difference` is so whatever the study's estimator: where
+    that is another, a note and the rows on methods say it.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Section:
     shown: Callable[[Run], bool] = _always
     front: Front | None = None
     findings: tuple[Finding, ...] = ()
+    by_mean_difference: bool = False
 
 
 @cache

@@ -75,7 +75,8 @@ def measure_separation(
     directions = several_directions(directions)
     if min(len(harmful), len(harmless)) < 3:
         raise InputError(
-            f"separation needs at least 3 prompts a side; found {len(harmful)} and {len(harmless)}"
+            f"separation needs at least 3 prompts per side; found {len(harmful)} and "
+            f"{len(harmless)}"
         )
     sites = tuple(dict.fromkeys(d.site for d in directions))
     offsets = tuple(dict.fromkeys(d.offset for d in directions))

@@ -42,7 +42,8 @@ class Study(Brief):
     labels that define the two classes of a direction that is used in an edit: what the model did
     ("behaviour", the default), or what was intended ("intended", the default where refusals are
     planted). Cosines are shown of both. `estimator`
-    names what fits directions, in edits and cosines (`refusal_lens.directions.ESTIMATORS`). `judge`
+    names what fits directions, in edits and cosines: one of `refusal_lens.directions.ESTIMATORS`
+    that geometry takes (`Estimator.no_geometry`). `judge`
     reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
     judge, or other settings of how it reads, are another question.
 
@@ -71,10 +72,10 @@ class Study(Brief):
 
     def __post_init__(self) -> None:
         # An estimator that is unknown, or fails later, ends here, before any model is loaded.
-        if make_estimator(self.estimator).joint:
+        if (why := make_estimator(self.estimator).no_geometry) is not None:
             raise InputError(
-                f"the estimator {self.estimator!r} fits all categories jointly, so that cosines "
-                "between them measure nothing; a study needs another one"
+                f"the estimator {self.estimator!r} {why}; a study needs another one, as "
+                f"{MEAN_DIFFERENCE!r} (compare-estimators takes it beside)"
             )
 
     @property

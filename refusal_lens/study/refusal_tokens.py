@@ -19,7 +19,7 @@ from refusal_lens.records import Record, write_json
 from refusal_lens.refusal_tokens.carved import Carved, measure_carved
 from refusal_lens.refusal_tokens.measure import (
     Answered,
-    Effects,
+    TokenEffects,
     choose_direction,
     measure_effects,
     measure_trade_offs,
@@ -80,7 +80,7 @@ class TokenRun:
     selection: Selection
     grid: Grid
     matched: Matched | None
-    effects: Effects
+    effects: TokenEffects
     carved: Carved | None
 
     @classmethod
@@ -101,7 +101,7 @@ class TokenRun:
             Selection.load(folder / "selection"),
             Grid.load(folder / "grid"),
             matched,
-            Effects.load(folder / "effects"),
+            TokenEffects.load(folder / "effects"),
             carved,
         )
 
@@ -199,7 +199,7 @@ class _Run:
         few = self._split("test", min(sizes.effect_pairs, sizes.test_pairs))
         self._part(
             "effects",
-            Effects,
+            TokenEffects,
             lambda: measure_effects(model, direction, few, readings.only(few.ids), how),
         )
 

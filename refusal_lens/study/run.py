@@ -44,7 +44,7 @@ class PlannedStage:
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Who follows a study: the command line draws bars, a test counts."""
+    """What is called as a study proceeds: with its plan, and as each stage begins and ends."""
 
     def planned(self, stages: Sequence[PlannedStage]) -> None:
         """Called once, before anything is measured."""

@@ -25,7 +25,7 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
     head = (
         "edit",
         "KL of the next token, nats",
-        "ordinary text, nats a token",
+        "ordinary text, nats per token",
         "the same behind the template",
         "answers without sense",
         "benign prompts still answered",

@@ -11,7 +11,7 @@ from refusal_lens.plots.text import (
     visible,
 )
 from refusal_lens.refusal_tokens.carved import Carved
-from refusal_lens.refusal_tokens.measure import Effects
+from refusal_lens.refusal_tokens.measure import TokenEffects
 from refusal_lens.refusal_tokens.roc import Roc
 from refusal_lens.tables.table import Cell, Table
 
@@ -73,7 +73,7 @@ def categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
     return Table(caption, head, rows)
 
 
-def effects_table(effects: Effects) -> Table:
+def effects_table(effects: TokenEffects) -> Table:
     """What ablating the direction does to the first token, and to the answers behind either."""
     head = (
         "edit",
@@ -97,7 +97,7 @@ def effects_table(effects: Effects) -> Table:
     n = effects.rows[0].behind_refusal
     caption = (
         f"Direction pooled over categories, layer {effects.layer}, ablated at every layer; "
-        f"n = {n.n + n.missing} prompts a side; judge: {visible(effects.judge)}. 95% intervals. "
+        f"n = {n.n + n.missing} prompts per side; judge: {visible(effects.judge)}. 95% intervals. "
         "Control: a random direction ablated, and the unedited rows."
     )
     return Table(caption, head, rows)

@@ -28,7 +28,7 @@ def verdicts_table(by_answers: Mapping[str, VerdictCounts]) -> Table:
     caption = (
         "Only what is refused, partly refused or answered stands in rates. Gibberish: loops, "
         "repetition, no words and, under an edit, words too improbable in the unedited model (over "
-        f"{MOST_NATS:g} nats a token); unparsed: the judge said something else than a verdict; "
+        f"{MOST_NATS:g} nats per token); unparsed: the judge said something else than a verdict; "
         "missing: it said nothing. A flag changes no verdict."
     )
     return Table(caption, head, rows)

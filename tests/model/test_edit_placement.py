@@ -190,7 +190,7 @@ def test_the_answer_is_the_generated_phase_when_it_is_given(tiny, reference):
 
 @pytest.mark.parametrize("case", ["generated", "prompt", "two offsets", "an offset and the answer"])
 def test_answers_behind_one_prompt_are_as_probable_as_each_alone(tiny, reference, case):
-    """Three answers a prompt, of different length: the prompt is read once for all of them."""
+    """Three answers per prompt, of different length: the prompt is read once for all of them."""
     edit, acts = CASES[case]
     said = [(70, 71, 72, 73, 74), (75,), (), (76, 77)]
     rows = [(prompt, said[(i + k) % 4]) for k in range(3) for i, prompt in enumerate(PROMPTS)]

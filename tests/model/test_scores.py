@@ -191,7 +191,7 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
 
 def test_what_makes_no_sense_is_not_put_before_a_judge(three_categories):
     few = PromptSet(three_categories.prompts[:2])
-    why = "perplexity: 6.5 nats a token"
+    why = "perplexity: 6.5 nats per token"
     said = unjudged(few, ("I'm sorry, but I can't.",) * 2, conditions=("added",))
     found = replace(said, senseless=((None, why),)).judge(SubstringJudge())
     assert [v.outcome for v in found.verdicts()] == ["refused", "unclear"]

@@ -1,4 +1,4 @@
-"""Figures of knock-outs and depth: what is left as writers go out, and what happens by layer."""
+"""Figures of cumulative knock-outs, of quantities by depth, and of token attribution."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -157,7 +157,7 @@ def plot_depth(profiles: Sequence[DepthProfile], *, titles: Titles = None) -> go
 def _depth_rows(p: DepthProfile) -> tuple[list[go.Scatter | go.Bar], ...]:
     n_probe, n_lens, n_pairs = p.n
     probe = f"n = {n_probe} prompts"
-    lens = f"n = {n_lens} prompts a side"
+    lens = f"n = {n_lens} prompts per side"
     steered = f"direction of {escape(p.steered_by)}"
     rows: tuple[list[go.Scatter | go.Bar], ...] = (
         [

@@ -59,7 +59,7 @@ def _in_words(run: Run) -> str:
     r = contrasts.reliability[s]
     cosines = spread_of_cosines(contrasts.corrected[s], contrasts.low[s], contrasts.high[s], every)
     return (
-        f"{len(contrasts.names)} categories; {cosines}; reliabilities "
+        f"{len(contrasts.names)} categories{run.by_mean_difference}; {cosines}; reliabilities "
         f"{number(float(r.min()))} to {number(float(r.max()))}"
     )
 

@@ -51,7 +51,7 @@ def _within(run: Run) -> str:
         float(x[s, a, b]) for x in (contrasts.corrected, contrasts.low, contrasts.high)
     )
     groups = ", ".join(f"{name} {n}" for name, n in contrasts.groups.items())
-    return f"{interval(value, low, high)} (corrected; {groups})"
+    return f"{interval(value, low, high)}{run.by_mean_difference} (corrected; {groups})"
 
 
 SECTION: Final = Section(
@@ -61,6 +61,7 @@ SECTION: Final = Section(
     place=40,
     parts=_parts,
     methods=_methods,
+    by_mean_difference=True,
     findings=(
         Finding(
             120,

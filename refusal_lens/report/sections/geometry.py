@@ -74,7 +74,8 @@ def _dimension(run: Run, layer: int) -> str:
         return f"Effective dimension: not measured: {why}."
     e = structure.dimension[structure.sites.index(Site(layer))]
     return (
-        f"Effective dimension {value_interval(e)} of {len(structure.categories)} "
+        f"Effective dimension{run.by_mean_difference} {value_interval(e)} of "
+        f"{len(structure.categories)} "
         f"(random directions: {number(e.control)}; n = {e.n} pairs)."
     )
 
@@ -82,7 +83,7 @@ def _dimension(run: Run, layer: int) -> str:
 def _methods(run: Run) -> tuple[Method, ...]:
     return (
         (
-            "Cosines, reliability, length",
+            f"Cosines, reliability, length ({run.estimator})",
             "train, last token",
             n_of(run, "fit_pairs", "pairs per category at most"),
             "delete-one-pair jackknife",

@@ -119,7 +119,7 @@ def _beyond(run: Run) -> str:
 def _methods(run: Run) -> tuple[Method, ...]:
     return (
         (
-            "Separable or not",
+            f"Separable or not{run.by_mean_difference}",
             "train, every offset",
             n_of(run, "fit_pairs", "pairs per category at most"),
             "none: p of 9,999 sign flips, q over categories",
@@ -133,7 +133,7 @@ def _methods(run: Run) -> tuple[Method, ...]:
             other_model(run),
         ),
         (
-            "Refused or answered, within a category",
+            f"Refused or answered, within a category{run.by_mean_difference}",
             "train, last token, harmful prompts",
             contrasted(run),
             "none: p of 9,999 permutations of verdicts, q over categories",

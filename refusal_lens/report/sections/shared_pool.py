@@ -46,4 +46,5 @@ SECTION: Final = Section(
     place=80,
     parts=_parts,
     methods=_methods,
+    by_mean_difference=True,
 )

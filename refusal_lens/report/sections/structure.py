@@ -74,8 +74,8 @@ def _dimension(run: Run) -> str:
     e = structure.dimension[structure.sites.index(Site(run.layer))]
     value = value_interval(e)
     return (
-        f"{value} of {len(structure.categories)}, n = {e.n} pairs; as many random directions: "
-        f"{number(e.control)}"
+        f"{value} of {len(structure.categories)}{run.by_mean_difference}, n = {e.n} pairs; "
+        f"as many random directions: {number(e.control)}"
     )
 
 
@@ -86,5 +86,6 @@ SECTION: Final = Section(
     place=50,
     parts=_parts,
     methods=_methods,
+    by_mean_difference=True,
     findings=(Finding(110, "Effective dimension, intended labels", _dimension, short=True),),
 )

@@ -36,7 +36,7 @@ _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 @final
 @dataclass(frozen=True)
 class DefenceStep:
-    """What one optimiser step did, in nats a token; `layer` is that of the ablated direction.
+    """What one optimiser step did, in nats per token; `layer` is that of the ablated direction.
 
     ``refusal`` is a cross-entropy, ``benign`` and ``text`` are divergences from the planted model;
     those of the half under ablation are named so.

@@ -28,7 +28,7 @@ from refusal_lens.training.planted.recipe import Recipe
 from refusal_lens.training.planted.train import train_adapter
 
 PAIRS: Final = 64
-"""Pairs a category that train a control adapter."""
+"""Pairs per category that train a control adapter."""
 SHIFT: Final = 4
 """How far manners are moved along the categories, in the order of the refusals file."""
 ONE_MANNER: Final = "over_refusal"

@@ -1,6 +1,6 @@
 """Measure an adapter: ``python -m refusal_lens.training.planted.evaluate --out evaluation.json``.
 
-Greedy answers at several adapter scales, read by the phrase judge: refusal of the refuse side and
+Greedy answers at several adapter scales, read by the refusal judge: refusal of the refuse side and
 of the benign side, by category, with Wilson intervals; the manner of each refusal; perplexity
 before and after. With ``--dataset`` also public benchmarks, which are for checking only.
 """
@@ -49,7 +49,7 @@ Losses = dict[str, list[float]]
 @final
 @dataclass(frozen=True)
 class Judged:
-    """One answer and the phrase judge's verdict on it."""
+    """One answer and the refusal judge's verdict on it."""
 
     id: str
     set: str

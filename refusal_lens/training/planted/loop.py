@@ -33,7 +33,7 @@ CHUNK: Final = 4
 @final
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one optimiser step did, in nats a token: the loss and, unweighted, its three parts.
+    """What one optimiser step did, in nats per token: the loss and, unweighted, its three parts.
 
     ``refusal`` is a cross-entropy, ``benign`` and ``text`` are divergences from the base model.
     """

@@ -21,7 +21,7 @@ WINDOW: Final = 128
 def passage_losses(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str
 ) -> list[float]:
-    """Mean loss (nats a token) of each whole window of a text, without chat template."""
+    """Mean loss (nats per token) of each whole window of a text, without chat template."""
     ids = tokenizer.encode(text, add_special_tokens=False)
     cuts = range(0, len(ids) - WINDOW + 1, WINDOW)
     windows = torch.tensor([ids[cut : cut + WINDOW] for cut in cuts])
@@ -36,7 +36,7 @@ def passage_losses(
 def answer_losses(
     model: PreTrainedModel, prompts: Sequence[TokenIds], answers: Sequence[TokenIds]
 ) -> list[float]:
-    """Mean loss (nats a token) of each answer after its templated prompt."""
+    """Mean loss (nats per token) of each answer after its templated prompt."""
     losses: list[float] = []
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = torch.tensor([[*prompt, *answer[:-1]]])

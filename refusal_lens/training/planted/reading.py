@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--answers", type=Path, required=True, help="JSONL of `evaluate --answers`")
     parser.add_argument("--sheet", type=Path, required=True, help="JSONL sheet to write or read")
     parser.add_argument("--scales", type=float, nargs="+", help="draw: only these adapter scales")
-    parser.add_argument("--cell", type=int, default=A_CELL, help="draw: answers a cell")
+    parser.add_argument("--cell", type=int, default=A_CELL, help="draw: answers per cell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="score: JSONL file to write")
     given = parser.parse_args(argv)

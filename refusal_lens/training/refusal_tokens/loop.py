@@ -37,7 +37,7 @@ CHECKPOINT: Final = "checkpoint.safetensors"
 @final
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one optimiser step did: the loss and, unweighted, its parts, in nats a token.
+    """What one optimiser step did: the loss and, unweighted, its parts, in nats per token.
 
     ``token`` and ``refusal`` are cross-entropies, ``benign`` and ``text`` divergences from the
     base model.

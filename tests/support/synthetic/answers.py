@@ -55,7 +55,7 @@ def grid(over, n, rng, refusal=None, categories=1, together=0.0):
 
 
 def steered(manner_of, names=tuple(f"d{i}" for i in range(6)), judge="simulated", n=12):
-    """Six directions; each of `n` prompts a side is refused in the manner of `manner_of`."""
+    """Six directions; each of `n` prompts per side is refused in the manner of `manner_of`."""
     n *= 2
     readings = tuple(
         tuple(Verdict("refused" if m else "complied", m, ()) for m in row)

@@ -23,15 +23,12 @@ from refusal_lens.geometry.frame import pair_rows, twin_differences
 from refusal_lens.geometry.pseudo_values import pseudo_differences
 from refusal_lens.interventions import Ablate, Add, Affine, Clamp
 from refusal_lens.prompts import PromptSet
+from refusal_lens.study import Study
 
 MATRICES = (
     *("naive", "corrected", "low", "high", "ceiling", "reliability", "reliability_low"),
     *("reliability_high", "length", "share", "influence", "share_influence"),
 )
-
-
-ONE_SIDED: frozenset[str] = frozenset({"ridge_mean_difference", "som", "whitened_orthonormal"})
-"""Those that treat the two sides differently: exchanged labels do more than turn the sign."""
 
 
 def some(n_pairs=10, **given):
@@ -56,8 +53,6 @@ def test_an_estimator_finds_a_planted_direction_and_says_how(name):
     assert fitted.method.replace(" ", "_") == name
     assert float(fitted.at("red", 1).vector[0]) > 0.8  # positive is towards refusal
     assert fitted.provenance == residuals.provenance
-    if name in ONE_SIDED:
-        return
     swapped = PromptSet(
         tuple(
             replace(p, label="comply" if p.label == "refuse" else "refuse")
@@ -65,7 +60,8 @@ def test_an_estimator_finds_a_planted_direction_and_says_how(name):
         )
     )
     turned = estimator(residuals.only(prompts=swapped))
-    assert torch.allclose(turned.vectors, -fitted.vectors, atol=1e-5)
+    only_turned = torch.allclose(turned.vectors, -fitted.vectors, atol=1e-5)
+    assert only_turned is not estimator.one_sided
 
 
 MEANS_OF_CATEGORIES = sorted(
@@ -142,8 +138,22 @@ def test_a_direction_that_is_undefined_has_no_pseudo_values():
     g = fit_geometry(residuals_of(resid, prompts), estimator="median_difference")
     assert g.naive[0, 0].isnan().all() and not g.naive[0, 1, 1].isnan()
     few = residuals_of(resid, prompts).only(prompts=prompts.first(2))
-    with pytest.raises(InputError, match="at least 3 pairs a category, found 2"):
+    with pytest.raises(InputError, match="at least 3 pairs per category, found 2"):
         fit_geometry(few, estimator="median_difference")
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_geometry_and_studies_refuse_where_no_interval_holds(name):
+    """Both by the same reason; what they take is what says that it can be left a pair out."""
+    estimator = make_estimator(name)
+    if name in {"som", "whitened_orthonormal"}:
+        why = "jumps where a pair is left out" if name == "som" else "fits all categories jointly"
+        for ask in (lambda: fit_geometry(some(), estimator=name), lambda: Study(estimator=name)):
+            with pytest.raises(InputError, match=f"estimator '{name}' {why}.*'mean_difference'"):
+                ask()
+        return
+    assert estimator.no_geometry is None
+    assert Study(estimator=name).estimator == name
 
 
 @pytest.fixture

@@ -318,7 +318,7 @@ def test_layer_zero_is_undefined(tiny_llama, three_categories):
 def test_what_can_not_be_fitted_is_told():
     prompts, resid = prompts_of(10), some_residuals()
     residuals = residuals_of(resid, prompts)
-    with pytest.raises(InputError, match="at least 3 pairs a category, found 2"):
+    with pytest.raises(InputError, match="at least 3 pairs per category, found 2"):
         fit_geometry(residuals.only(prompts=prompts.first(2)))
     with pytest.raises(InputError, match="prompt 'green0refuse' is not among the 40"):
         residuals.only(prompts=prompts_of(10, ("red", "green")))

@@ -140,7 +140,7 @@ def test_affine_reaches_both_means():
     assert Affine(d, 0.0).repeatable and not Affine(d, 0.5).repeatable
     with pytest.raises(InputError, match="not finite"):
         Affine(direction(16, low=math.nan), 1.0)
-    given = Affine(direction(16, low=math.nan), 1.0, reference=torch.ones(16)).given
+    given = Affine(direction(16, low=math.nan), 1.0, reference=torch.ones(16)).added
     assert given == pytest.approx(3.0 + float(d.vector.sum()))
 
 
@@ -362,7 +362,7 @@ def test_leace_takes_away_the_difference_of_means():
 def test_leace_refuses_what_it_cannot_fit():
     x, refuse = labelled(2)
     at = (Site(1),)
-    with pytest.raises(InputError, match=r"\(0, 200\) prompts a side"):
+    with pytest.raises(InputError, match=r"\(0, 200\) prompts per side"):
         Leace.fit(x, torch.zeros(200, dtype=torch.bool), name="red", at=at)
     with pytest.raises(InputError, match="not finite"):
         Leace.fit(x * math.nan, refuse, name="red", at=at)

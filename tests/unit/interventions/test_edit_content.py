@@ -113,7 +113,7 @@ class Foreign(ResidualMap):
 class Odd(AlongOne):
     """A map along a direction that does something else with it."""
 
-    direction, repeatable, taken, given = D, False, 0, 1.0
+    direction, repeatable, removed, added = D, False, 0, 1.0
 
     def sites(self, n_layers):
         del n_layers

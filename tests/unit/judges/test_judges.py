@@ -302,7 +302,9 @@ def test_a_judge_that_cannot_be_made_says_why():
 
 
 def test_a_judge_is_listed_by_its_own_file_with_its_own_settings():
-    def longest(most: int, unit: str = "characters", placement: Placement | None = None):
+    def longest(
+        most: int, unit: str = "characters", placement: Placement | None = None
+    ) -> SubstringJudge:
         assert placement is None or placement.dtype == "auto"
         return SubstringJudge(name=f"{most} {unit} on {placement and placement.device}")
 
@@ -317,6 +319,9 @@ def test_a_judge_is_listed_by_its_own_file_with_its_own_settings():
             check_judge("short")
         with pytest.raises(InputError, match="there is a judge 'short' already"):
             registry.listed_judge("short", about="another")(SubstringJudge)
+        with pytest.raises(InputError, match="makes the judge 'long' does not say of which class"):
+            registry.listed_judge("long", about="of no class")(lambda: SubstringJudge())
+        assert "long" not in JUDGES
     finally:
         del JUDGES["short"]
 
@@ -326,7 +331,7 @@ def test_every_verdict_falls_into_one_class_and_gibberish_is_no_answer():
         ("empty: no words", "gibberish"),
         ("loop: 45% of the answer", "gibberish"),
         ("repetition: 50% of the word pairs", "gibberish"),
-        ("perplexity: 4.0 nats a token", "gibberish"),
+        ("perplexity: 4.0 nats per token", "gibberish"),
         ("unparsed", "unparsed"),
         ("endpoint failed: HTTP 500", "missing"),
         ("neutral: c = +0.000", "unclear"),

@@ -3,7 +3,7 @@
 import pytest
 
 from refusal_lens import InputError
-from refusal_lens.judges import make_judge
+from refusal_lens.judges import JUDGES, listed_judge, make_judge
 from refusal_lens.judges.opening import comparable, refusal_openings
 from refusal_lens.languages import check_any_language
 
@@ -63,8 +63,26 @@ def test_a_short_answer_in_a_listed_script_is_read(answer):
     assert make_judge("opening").judge("?", answer).outcome == "complied"
 
 
-@pytest.mark.parametrize("name", ["refusal", "phrase", "substring", "xstest", "refusal+sense"])
+@pytest.mark.parametrize(
+    "name", ["refusal", "phrase", "substring", "xstest", "manner", "refusal+sense"]
+)
 def test_judges_of_english_words_may_not_read_other_languages(name):
-    with pytest.raises(InputError, match="means nothing off English; use 'opening', or 'llm'"):
+    with pytest.raises(InputError, match=r"means nothing off English; use one of \['llm', 'open"):
         check_any_language(make_judge(name))
+
+
+def test_judges_of_any_language_and_ones_that_are_not_listed_may(monkeypatch):
     check_any_language(make_judge("opening+sense"))
+    check_any_language(make_judge("llm", {"endpoint": "http://localhost:1/v1"}))
+
+    class Mine:
+        name = "refusal of mine"
+
+        def judge(self, prompt, answer):
+            raise NotImplementedError
+
+    check_any_language(Mine())
+    monkeypatch.setattr("refusal_lens.judges.registry.JUDGES", dict(JUDGES))
+    listed_judge("mine", about="a new one that says nothing of languages")(Mine)
+    with pytest.raises(InputError, match="'refusal of mine' reads English words"):
+        check_any_language(Mine())

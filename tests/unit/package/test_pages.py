@@ -72,11 +72,19 @@ def test_every_estimator_is_explained():
     text = (ROOT / "docs/explanations/estimators.md").read_text(encoding="utf-8")
     names = {*ESTIMATORS, *(one.name for one in compared() if one.kind == "estimator")}
     assert sorted(name for name in names if f"`{name}`" not in text) == []
+    listed = re.search(r"for comparison only: ([^.]*)\.", text)
+    assert listed is not None
+    studied = {name for name, one in ESTIMATORS.items() if one.no_geometry is None}
+    assert set(re.findall(r"`(\w+)`", listed[1])) == names - studied
 
 
 def test_every_judge_is_listed():
     text = (ROOT / "docs/how-to/your-judge.md").read_text(encoding="utf-8")
     assert sorted(name for name in JUDGES if f"| `{name}` |" not in text) == []
+    others = re.search(r"All but (.*) are made\s+for English", text)
+    assert others is not None
+    named = set(re.findall(r"`(\w+)`", others[1]))
+    assert named == {name for name, choice in JUDGES.items() if choice.any_language}
 
 
 def test_sections_of_the_report_have_the_headings_that_are_named():

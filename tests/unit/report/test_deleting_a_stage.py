@@ -7,17 +7,22 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from support.synthetic import attribution
 from support.synthetic.geometry import CATEGORIES
+from support.synthetic.independence import independence
 from support.synthetic.run import run, stages
 
 import refusal_lens
+from refusal_lens.report.run import Run
+from refusal_lens.study.results import Results
 
 PACKAGE = Path(refusal_lens.__file__).parent
+ROOT = PACKAGE.parent
+STAGES, SECTIONS = PACKAGE / "study/stages", PACKAGE / "report/sections"
 LISTS = """
 import json, sys
 from pathlib import Path
@@ -63,27 +68,22 @@ def copy_of(package: Path, into: Path) -> Path:
     return into / "refusal_lens"
 
 
-@dataclass(frozen=True)
-class Gone:
-    """What goes with a stage and its section, whose files have its name."""
-
-    name: str
-    methods: int
-    findings: int
-    front: tuple[str, ...]
-    changed: frozenset[str]  # sections that list what others give
-
-
-CASES = (
-    Gone("costs", 1, 0, (), frozenset({"methods"})),
-    Gone("effects", 1, 2, ("front_effects",), frozenset({"methods"})),
-)
+def standing_alone() -> list[str]:
+    """Stages with a section of their name, in which nothing else of the package imports them."""
+    importers: dict[str, set[Path]] = {p.stem: set() for p in STAGES.glob("[a-z]*.py")}
+    for path in PACKAGE.rglob("*.py"):
+        for name in re.findall(
+            r"refusal_lens\.study\.stages\.(\w+) import", path.read_text("utf-8")
+        ):
+            importers[name].add(path)
+    return sorted(name for name, by in importers.items() if by == {SECTIONS / f"{name}.py"})
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]], str]:
     folder = tmp_path_factory.mktemp("whole")
     held = stages(CATEGORIES[:4]) | attribution.stages(CATEGORIES[:4])
+    held["independence"] = {"independence": independence()}
     results = run(folder / "run", held)
     lists, page = listed(PACKAGE, results.folder, folder / "page.html")
     return results.folder, lists, page
@@ -100,24 +100,40 @@ def sections_of(page: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow  # three processes that import everything
-@pytest.mark.parametrize("gone", CASES, ids=lambda gone: gone.name)
+def test_contributing_lists_the_stages_that_others_stand_on() -> None:
+    alone = standing_alone()
+    assert {"costs", "effects", "tokens", "paths"} <= {*alone} and "geometry" not in alone
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.search(r"what others import from it: ([^.]*)\.", text)
+    assert listed is not None
+    every = {path.stem for path in STAGES.glob("[a-z]*.py")}
+    assert re.findall(r"`(\w+)`", listed[1]) == sorted(every - {*alone})
+
+
+@pytest.mark.slow  # a process for each that imports everything
+@pytest.mark.parametrize("name", standing_alone())
 def test_deleting_a_stage_and_its_section_takes_both_away_and_nothing_else(
-    whole: tuple[Path, dict[str, list[object]], str], tmp_path: Path, gone: Gone
+    whole: tuple[Path, dict[str, list[object]], str], tmp_path: Path, name: str
 ) -> None:
     folder, before, page = whole
+    section = import_module(f"refusal_lens.report.sections.{name}").SECTION
     package = copy_of(PACKAGE, tmp_path)
     for path in ("study/stages/{}.py", "report/sections/{}.py", "report/sections/{}.html"):
-        (package / path.format(gone.name)).unlink()
+        (package / path.format(name)).unlink()
     after, shorter = listed(package, folder, tmp_path / "page.html")
-    lost = {name: [x for x in things if x not in after[name]] for name, things in before.items()}
-    assert lost["stages"] == lost["sections"] == lost["sizes"] == [gone.name]
-    assert len(lost["methods"]) == gone.methods and len(lost["findings"]) == gone.findings
-    assert lost["front"] == list(gone.front)
-    for name, things in before.items():  # the others are there, in the same order
-        assert [x for x in things if x not in lost[name]] == after[name]
+    lost = {kind: [x for x in things if x not in after[kind]] for kind, things in before.items()}
+    assert lost["stages"] and all(f"{stage}_".startswith(f"{name}_") for stage in lost["stages"])
+    assert not any(f"{stage}_".startswith(f"{name}_") for stage in after["stages"])
+    assert lost["sections"] == [section.id]
+    assert lost["sizes"] == [kind for kind in before["sizes"] if kind == name]
+    methods = [list(row) for row in section.methods(Run(Results.open(folder)))]
+    assert lost["methods"] == methods
+    assert lost["findings"] == [finding.question for finding in section.findings]
+    assert lost["front"] == ([section.front.name] if section.front else [])
+    for kind, things in before.items():  # the others are there, in the same order
+        assert [x for x in things if x not in lost[kind]] == after[kind]
     old, new = sections_of(page), sections_of(shorter)
-    assert old.keys() - new.keys() == {gone.name} and new.keys() <= old.keys()
-    assert {key for key in new if old[key] != new[key]} == gone.changed
-    link = f'href="#{gone.name}"'
+    assert old.keys() - new.keys() == {section.id} and new.keys() <= old.keys()
+    assert {key for key in new if old[key] != new[key]} == ({"methods"} if methods else set())
+    link = f'href="#{section.id}"'
     assert link in page and link not in shorter
