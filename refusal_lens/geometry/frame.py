@@ -88,8 +88,8 @@ def pair_differences(
 
     Raises:
         InputError: a category without pairs; the control holds other prompts; an estimator that
-            fits categories jointly or is not smooth. At a site: it is not here, there is no direction to remove at
-            it, or there are too few prompts to whiten.
+            fits categories jointly or is not smooth. At a site: it is not here, there is no
+            direction to remove at it, or there are too few prompts to whiten.
     """
     rows = pair_rows(residuals)
     plain = _estimated(residuals, rows, offset, estimator)
