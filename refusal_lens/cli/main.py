@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -41,6 +41,7 @@ from refusal_lens.cli.vectors import export_vectors, import_vectors
 from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
+    from refusal_lens.judges.first_token import ScoreKind
     from refusal_lens.study.question import Labels
     from refusal_lens.study.results import Results
 
@@ -122,6 +123,13 @@ def study(
         str,
         typer.Option(help="What directions are fitted by; an unknown name lists what there is."),
     ] = "mean_difference",
+    score: Annotated[
+        str,
+        typer.Option(
+            help="Which score may stand for reading answers, where it agrees with the judge: "
+            "'first token', 'opening' or 'either'."
+        ),
+    ] = "either",
     judge: JudgeName = None,
     endpoint: JudgeEndpoint = None,
     endpoint_model: EndpointModel = None,
@@ -169,6 +177,7 @@ def study(
         control=control,
         labels=_labels(labels),
         estimator=estimator,
+        score=cast("ScoreKind", score),
         judge=reader,
         judge_settings=settings,
         seed=seed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, final
+from typing import ClassVar, Final, Literal, final, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,9 @@ _RATIO: Final = 4.0
 _ROWS: Final = 32  # prompts whose probabilities, in float64, are held at a time
 
 Mode = Literal["first token", "opening", "generation only"]
+ScoreKind = Literal["either", "first token", "opening"]
+"""Which score may stand for read answers, where it agrees with them."""
+SCORE_KINDS: Final[tuple[str, ...]] = get_args(ScoreKind)
 
 
 def log_odds(p: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

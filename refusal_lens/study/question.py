@@ -11,6 +11,7 @@ from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge
+from refusal_lens.judges.first_token import SCORE_KINDS, ScoreKind
 from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
 from refusal_lens.placement import Placement
 from refusal_lens.records import Brief
@@ -23,6 +24,7 @@ _LATER: Final[dict[str, Any]] = {
     "comply": None,
     "thinking": None,
     "estimator": MEAN_DIFFERENCE,
+    "score": "either",
     "judge": DEFAULT,
     "judge_settings": {},
 }
@@ -43,9 +45,10 @@ class Study(Brief):
     ("behaviour", the default), or what was intended ("intended", the default where refusals are
     planted). Cosines are shown of both. `estimator`
     names what fits directions, in edits and cosines: one of `refusal_lens.directions.ESTIMATORS`
-    that geometry takes (`Estimator.no_geometry`). `judge`
-    reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`); another
-    judge, or other settings of how it reads, are another question.
+    that geometry takes (`Estimator.no_geometry`). `score` names which score may stand for reading
+    answers, where it agrees with the judge: of the "first token", of the "opening", or "either".
+    `judge` reads the answers, with `judge_settings` of its own (`refusal_lens.judges.JUDGES`);
+    another judge, or other settings of how it reads, are another question.
 
     >>> study = rl.Study("smollm2-planted", categories=("advice", "humanizing", "safety_core"))
     >>> study.fitted_on
@@ -65,12 +68,15 @@ class Study(Brief):
     control: str | None = None
     labels: Labels | None = None
     estimator: str = MEAN_DIFFERENCE
+    score: ScoreKind = "either"
     judge: str = DEFAULT
     judge_settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     seed: int = 0
     sizes: Sizes = field(default_factory=Sizes.default)
 
     def __post_init__(self) -> None:
+        if self.score not in SCORE_KINDS:
+            raise InputError(f"score {self.score!r} is unknown; use one of {list(SCORE_KINDS)}")
         # An estimator that is unknown, or fails later, ends here, before any model is loaded.
         if (why := make_estimator(self.estimator).no_geometry) is not None:
             raise InputError(

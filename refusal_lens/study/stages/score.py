@@ -34,7 +34,7 @@ def score(bench: Bench, tick: Progress) -> Records:
     val_read = evaluate(bench.model, val, bench.judge, decoding=decoding, progress=tick)
     read = bench.results.get(BEHAVIOUR)
     try:
-        trust = fit_score(bench.model, bench.train, read, val, val_read)
+        trust = fit_score(bench.model, bench.train, read, val, val_read, bench.study.score)
     except InputError as error:
         raise Gap(str(error)) from None
     return {TRUST: trust, HELD_OUT: val_read}
