@@ -183,15 +183,13 @@ def with_paired_tests(
         for metric in METRICS:
             if row.name != reference and metric in each and metric in base:
                 tests.append((i, _mcnemar(metric, each[metric], base[metric])))
-    able = [test for _, test in tests if test.n >= LEAST_COMMON]
-    q = iter(false_discovery_control([test.p for test in able]) if able else ())
-    corrected = [
-        (i, replace(test, q=float(next(q))) if test.n >= LEAST_COMMON else test)
-        for i, test in tests
-    ]
+    able = [k for k, (_, test) in enumerate(tests) if test.n >= LEAST_COMMON]
+    q = false_discovery_control([tests[k][1].p for k in able]) if able else ()
+    for k, value in zip(able, q, strict=True):
+        i, test = tests[k]
+        tests[k] = i, replace(test, q=float(value))
     return tuple(
-        replace(row, tests=tuple(test for j, test in corrected if j == i))
-        for i, row in enumerate(rows)
+        replace(row, tests=tuple(test for j, test in tests if j == i)) for i, row in enumerate(rows)
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from refusal_lens.directions import fit_whitened_orthonormal, make_estimator
 from refusal_lens.errors import InputError
@@ -32,12 +32,29 @@ CONE: Final = 3
 PROMPTS: Final = 128  # of each side; their answers and unedited logits are held in memory
 STEP: Final = 18  # counts of the stage's work per step: its prompts, forwards and back
 
-Learn = Callable[[LensModel, Objective, Residuals, Settings, Path, Progress], Learned]
+
+class Learn(Protocol):
+    """Learns from an objective, with all else that it needs known."""
+
+    def __call__(
+        self,
+        model: LensModel,
+        objective: Objective,
+        *,
+        settings: Settings,
+        checkpoint: Path,
+        progress: Progress,
+    ) -> Learned: ...
+
+
+def _combination(residuals: Residuals) -> Learn:
+    """Of the categories' whitened directions."""
+    return partial(fit_combination, basis=fit_whitened_orthonormal(residuals))
 
 
 def _fit(
     name: str,
-    learn: Learn,
+    learner: Callable[[Residuals], Learn],
     settings: Settings,
     bench: Bench,
     residuals: Residuals,
@@ -52,56 +69,19 @@ def _fit(
         refused=bench.spread(prompts, "refuse", PROMPTS),
         refusal_openings=_openings(trust_of(bench)),
     )
-    seeded = replace(settings, seed=bench.study.seed)
-    stem = bench.results.folder / "checkpoints" / name
     try:
-        learned = learn(bench.model, objective, residuals, seeded, stem, lambda n: tick(n * STEP))
+        learned = learner(residuals)(
+            bench.model,
+            objective,
+            settings=replace(settings, seed=bench.study.seed),
+            checkpoint=bench.results.folder / "checkpoints" / name,
+            progress=lambda n: tick(n * STEP),
+        )
     except InputError as error:
         raise Gap(str(error)) from None
     basis = learned.directions if len(learned.basis) > 1 else ()
     words = f"{learned.method}, step {learned.chosen} of {len(learned.losses)}"
     return Fitted((learned.directions[0],), basis=basis, method=words)
-
-
-def _rdo(
-    model: LensModel,
-    objective: Objective,
-    residuals: Residuals,
-    settings: Settings,
-    stem: Path,
-    progress: Progress,
-) -> Learned:
-    del residuals
-    return fit_rdo(model, objective, settings=settings, checkpoint=stem, progress=progress)
-
-
-def _cone(
-    model: LensModel,
-    objective: Objective,
-    residuals: Residuals,
-    settings: Settings,
-    stem: Path,
-    progress: Progress,
-) -> Learned:
-    del residuals
-    return fit_cone(
-        model, objective, dimension=CONE, settings=settings, checkpoint=stem, progress=progress
-    )
-
-
-def _combination(
-    model: LensModel,
-    objective: Objective,
-    residuals: Residuals,
-    settings: Settings,
-    stem: Path,
-    progress: Progress,
-) -> Learned:
-    """Of the categories' whitened directions."""
-    basis = fit_whitened_orthonormal(residuals)
-    return fit_combination(
-        model, objective, basis, settings=settings, checkpoint=stem, progress=progress
-    )
 
 
 def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
@@ -112,14 +92,16 @@ def _openings(trust: ScoreTrust) -> tuple[Ids, ...]:
     return tuple((token,) for token in trust.refusal_tokens)
 
 
-def _compared(name: str, learn: Learn, settings: Settings, place: int) -> Compared:
+def _compared(
+    name: str, learner: Callable[[Residuals], Learn], settings: Settings, place: int
+) -> Compared:
     counts = settings.steps * STEP + 2 * PROMPTS
-    fit = partial(_fit, name, learn, settings)
+    fit = partial(_fit, name, learner, settings)
     return Compared(name, "estimator", fit, slow=True, counts=counts, place=place)
 
 
 COMPARED: Final = (
-    _compared("rdo", _rdo, Settings(), 140),
-    _compared(f"cone_{CONE}", _cone, CONE_SETTINGS, 141),
+    _compared("rdo", lambda _: fit_rdo, Settings(), 140),
+    _compared(f"cone_{CONE}", lambda _: partial(fit_cone, dimension=CONE), CONE_SETTINGS, 141),
     _compared("combination", _combination, COMBINATION_SETTINGS, 142),
 )
