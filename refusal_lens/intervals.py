@@ -43,6 +43,22 @@ def jackknife_error(without: Float64[Tensor, "unit ..."]) -> Float64[Tensor, "..
     return ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
 
 
+def jackknife(
+    value: Float64[Tensor, "..."], without: Float64[Tensor, "unit ..."]
+) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."], Float64[Tensor, "..."]]:
+    """A statistic less its jackknife bias, and its 95% t bounds, from its values without each unit.
+
+    >>> x = torch.tensor([1.0, 2.0, 6.0]).double()
+    >>> value, low, high = jackknife(x.mean(), (x.sum() - x) / 2)
+    >>> round(float(value), 6), round(float(high - value), 2)  # the t interval of a mean
+    (3.0, 6.57)
+    """
+    n = len(without)
+    unbiased = value - (n - 1) * (without.mean(0) - value)
+    half = t_quantile(n - 1) * jackknife_error(without)
+    return unbiased, unbiased - half, unbiased + half
+
+
 def wilson(hits: int, n: int, control: float | None = None, missing: int = 0) -> Estimate:
     """A rate with its Wilson interval; undefined without observations.
 

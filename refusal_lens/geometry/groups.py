@@ -24,7 +24,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import jackknife_error, t_quantile
+from refusal_lens.intervals import jackknife
 
 Member = tuple[Hashable, int]
 """A prompt's unit, which prompts of one pair share (`Prompt.unit`), and its row."""
@@ -102,20 +102,17 @@ def contrast_table(groups: Groups, coefficients: Float64[Tensor, "contrast group
         raise InputError("the coefficients of a contrast must sum to 0: a mean minus a mean")
     sums = _Sums.of(groups)
     products, unbiased = sums.inner(coefficients)
-    corrected = _over_lengths(unbiased, unbiased)
     _, left = sums.without_each(groups).inner(coefficients)
-    values = _over_lengths(left, left)
-    n = len(values)
-    corrected = corrected - (n - 1) * (values.mean(0) - corrected)
-    half = t_quantile(n - 1) * jackknife_error(values)
-    half.fill_diagonal_(0.0)
+    corrected, low, high = jackknife(_over_lengths(unbiased, unbiased), _over_lengths(left, left))
+    for bound in (low, high):  # a contrast's cosine with itself is known
+        bound.diagonal().copy_(corrected.diagonal())
     return Contrasts(
         products=products,
         unbiased=unbiased,
         naive=_over_lengths(products, products),
         corrected=corrected,
-        low=corrected - half,
-        high=corrected + half,
+        low=low,
+        high=high,
         reliability=unbiased.diagonal() / products.diagonal(),
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry
-from refusal_lens.intervals import jackknife_error, t_quantile
+from refusal_lens.intervals import jackknife, t_quantile
 from refusal_lens.records import Estimate
 
 
@@ -56,10 +56,10 @@ def self_cosines(differences: Float[Tensor, "pair place d_model"]) -> SelfCosine
     left_squares = squares - cross - cross.mT + self_products
     left = (left_squares - (self_products.sum(0) - self_products)) / ((n - 1) * (n - 2))
     cosine, without = _cosine(u), _cosine(left)
-    cosine = cosine - (n - 1) * (without.mean(0) - cosine)
-    half = t_quantile(n - 1) * jackknife_error(without)
-    half.fill_diagonal_(0.0)
-    return SelfCosines(cosine, cosine - half, cosine + half, n)
+    cosine, low, high = jackknife(cosine, without)
+    for bound in (low, high):  # a direction's cosine with itself is known
+        bound.diagonal().copy_(cosine.diagonal())
+    return SelfCosines(cosine, low, high, n)
 
 
 def change_over_layers(geometry: Geometry, a: str, b: str, first: int, last: int) -> Estimate:

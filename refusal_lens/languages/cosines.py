@@ -24,7 +24,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.intervals import LEVEL, jackknife_error, t_quantile
+from refusal_lens.intervals import LEVEL, jackknife, t_quantile
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
@@ -150,24 +150,6 @@ def _table(d: Float64[Tensor, "language pair d_model"]) -> dict[str, Tensor]:
         "high": high,
         **dict(zip(names, rel, strict=True)),
     }
-
-
-def jackknife(
-    value: Float64[Tensor, "..."], left: Float64[Tensor, "pair ..."]
-) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."], Float64[Tensor, "..."]]:
-    """A statistic less its jackknife bias, and its 95% bounds, from its values without each pair.
-
-    >>> import torch
-    >>> x = torch.tensor([1.0, 2.0, 6.0]).double()
-    >>> left = torch.stack([x[1:].mean(), x[::2].mean(), x[:2].mean()])
-    >>> value, low, high = jackknife(x.mean(), left)
-    >>> round(float(value), 6), round(float(high - value), 2)  # the t interval of a mean
-    (3.0, 6.57)
-    """
-    n = len(left)
-    unbiased = n * value - (n - 1) * left.mean(0)
-    half = t_quantile(n - 1) * jackknife_error(left)
-    return unbiased, unbiased - half, unbiased + half
 
 
 def _diagonal(gram: Float64[Tensor, "a b pair pair"]) -> Float64[Tensor, "a b pair pair"]:

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Float64
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
-from refusal_lens.languages.cosines import jackknife
+from refusal_lens.intervals import jackknife
 from refusal_lens.languages.crossfit import ALL, CrossFit, Fold
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
