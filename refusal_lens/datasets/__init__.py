@@ -27,7 +27,7 @@ from refusal_lens.datasets import (
     wildguardmix,
     xstest,
 )
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Request, collect
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, collect
 from refusal_lens.datasets.filename import split_in
 from refusal_lens.datasets.languages import load_languages
 from refusal_lens.datasets.reader import read_hub, read_rows
@@ -103,7 +103,7 @@ def load_dataset(
         raise InputError(
             f"dataset {name!r} is not on the hub; download it from {info.url} and pass its path"
         )
-    request = Request(
+    request = DatasetRequest(
         name=name,
         category=category or first,
         split=split or split_in("" if path is None else file, info.splits),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Label, Prompt, PromptSet
 
@@ -29,7 +29,7 @@ class DatasetInfo:
     categories: tuple[str, ...]
     labels: tuple[Label, ...]
     splits: tuple[str, ...] = ("test",)
-    hub: Hub | None = None
+    hub: HubDataset | None = None
     note: str = ""
 
     @property
@@ -45,7 +45,7 @@ class DatasetInfo:
 
 @final
 @dataclass(frozen=True)
-class Request:
+class DatasetRequest:
     """What a caller asked for: dataset, category, split, language (or None), file or hub id."""
 
     name: str
@@ -72,7 +72,7 @@ class Request:
 Outcome = Prompt | str
 """A prompt, or the reason for which a documented rule leaves the row out."""
 
-Reading = Callable[[Sequence[Row], Request], Iterable[tuple[Row, Outcome]]]
+Reading = Callable[[Sequence[Row], DatasetRequest], Iterable[tuple[Row, Outcome]]]
 """Rows of a file in; for each one, in order, its outcome."""
 
 
@@ -123,7 +123,7 @@ def same_label(label: Label, *columns: str, detail: str = "") -> Reading:
     it, is kept in the prompt's source.
     """
 
-    def read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
         for row in rows:
             text = row.text(*columns)
             yield row, request.prompt(label, text, key=row.number, detail=row.note(detail))

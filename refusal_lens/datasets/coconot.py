@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Reading, Request
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
 _CATEGORIES: Final = {
@@ -20,7 +20,7 @@ _HUB: Final = "allenai/coconot"
 
 
 def _read(label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
         for row in rows:
             category = row.one_of("category", _CATEGORIES)
             subcategory = row.note("subcategory")
@@ -53,7 +53,7 @@ def _benchmark(
         categories=categories,
         labels=(label,),
         splits=splits,
-        hub=Hub(_HUB, {split: (part, split) for split in splits}),
+        hub=HubDataset(_HUB, {split: (part, split) for split in splits}),
         note=note,
     )
     return Benchmark(info, _read(label))

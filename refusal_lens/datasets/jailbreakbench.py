@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Reading, Request
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
 _HUB: Final = "JailbreakBench/JBB-Behaviors"
@@ -13,7 +13,7 @@ _UNNAMED: Final = ""
 
 
 def _read(label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
         for row in rows:
             goal = row.text("Goal")
             index = row.key("Index" if "Index" in row.values else _UNNAMED)
@@ -38,7 +38,7 @@ def _benchmark(name: str, part: str, label: Label) -> Benchmark:
         columns=("Index", "Goal"),
         categories=("harmful",),
         labels=(label,),
-        hub=Hub(_HUB, {"test": ("behaviors", part)}),
+        hub=HubDataset(_HUB, {"test": ("behaviors", part)}),
         note="harmful and benign rows of one index are a pair; join the two sets to use it",
     )
     return Benchmark(info, _read(label))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.arguments import several
-from refusal_lens.datasets.benchmark import Request, collect
+from refusal_lens.datasets.benchmark import DatasetRequest, collect
 from refusal_lens.datasets.filename import words
 from refusal_lens.datasets.polyrefuse import BENCHMARKS
 from refusal_lens.datasets.reader import read_rows
@@ -122,7 +122,7 @@ def _check_same_rows(paths: Sequence[Path], side: str, split: str) -> None:
 def _side(path: Path, side: str, language: str | None, split: str) -> PromptSet:
     benchmark = next(b for b in BENCHMARKS if b.info.name.endswith(side))
     (category,) = benchmark.info.categories
-    request = Request(benchmark.info.name, category, split, language, path.name)
+    request = DatasetRequest(benchmark.info.name, category, split, language, path.name)
     return collect(benchmark.read(read_rows(path), request), path.name)
 
 

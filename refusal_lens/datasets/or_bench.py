@@ -3,7 +3,7 @@
 from typing import Final
 
 from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, same_label
-from refusal_lens.datasets.reader import Hub
+from refusal_lens.datasets.reader import HubDataset
 from refusal_lens.prompts import Label
 
 _HUB: Final = "bench-llm/or-bench"
@@ -24,7 +24,7 @@ def _benchmark(part: str, config: str, label: Label, note: str) -> Benchmark:
         columns=("prompt or instruction", "category"),
         categories=("harmful",),
         labels=(label,),
-        hub=Hub(_HUB, {"test": (config, "train")}),
+        hub=HubDataset(_HUB, {"test": (config, "train")}),
         note=note,
     )
     return Benchmark(info, same_label(label, "prompt", "instruction", detail="category"))

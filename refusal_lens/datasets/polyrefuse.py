@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Reading, Request
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
 from refusal_lens.datasets.filename import check_side, words
 from refusal_lens.datasets.reader import Row
 from refusal_lens.errors import InputError
@@ -15,7 +15,7 @@ _TRANSLATED: Final = "instruction_translated"
 
 
 def _read(side: str, label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
         check_side(side, request.file)
         language = _language(request)
         for row in rows:
@@ -38,7 +38,7 @@ def _text(row: Row, split: str, language: str) -> str:
     return row.text("instruction")
 
 
-def _language(request: Request) -> str:
+def _language(request: DatasetRequest) -> str:
     """The language asked for, or the code at the end of the file's name."""
     code = request.language or words(request.file)[-1]
     if not re.fullmatch(r"[a-z]{2}", code):

@@ -77,7 +77,7 @@ class Row:
 
 @final
 @dataclass(frozen=True)
-class Hub:
+class HubDataset:
     """A dataset of the Hugging Face hub: for each split its configuration and its split there."""
 
     id: str
@@ -109,7 +109,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     return rows
 
 
-def read_hub(hub: Hub, split: str, url: str) -> tuple[Row, ...]:
+def read_hub(hub: HubDataset, split: str, url: str) -> tuple[Row, ...]:
     """The rows of a hub dataset, through `datasets`; `url` is where to download it by hand.
 
     Raises:

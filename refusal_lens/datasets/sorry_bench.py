@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Request
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.errors import InputError
 
 _HUB: Final = "sorry-bench/sorry-bench-202503"
@@ -19,7 +19,7 @@ _CATEGORIES: Final = {str(n): key for key, numbers in _RANGES.items() for n in n
 _TRANSLATED: Final = "translate-"
 
 
-def _base(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+def _base(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
     for row in rows:
         category, style = _category(row), row.text("prompt_style")
         if style != "base":
@@ -30,7 +30,7 @@ def _base(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]
         yield row, replace(prompt, category=category)
 
 
-def _styles(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+def _styles(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
     for row in rows:
         style = row.text("prompt_style")
         language = style.removeprefix(_TRANSLATED) if style.startswith(_TRANSLATED) else "en"
@@ -75,7 +75,7 @@ def _info(name: str, title: str, note: str) -> DatasetInfo:
         columns=("question_id", "category", "turns", "prompt_style"),
         categories=tuple(_RANGES),
         labels=("refuse",),
-        hub=Hub(_HUB, {"test": (None, "train")}, gated=True),
+        hub=HubDataset(_HUB, {"test": (None, "train")}, gated=True),
         note=note,
     )
 

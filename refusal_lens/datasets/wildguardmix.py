@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Request
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
 _HUB: Final = "allenai/wildguardmix"
@@ -18,7 +18,7 @@ _LABELS: Final[Mapping[str, Label | None]] = {
 }
 
 
-def _read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
     seen: set[str] = set()
     for row in rows:
         label = row.one_of("prompt_harm_label", _LABELS)
@@ -46,7 +46,7 @@ BENCHMARKS: Final = (
             categories=("safety_core",),
             labels=("refuse", "comply"),
             splits=("test", "train"),
-            hub=Hub(
+            hub=HubDataset(
                 _HUB,
                 {"test": ("wildguardtest", "test"), "train": ("wildguardtrain", "train")},
                 gated=True,

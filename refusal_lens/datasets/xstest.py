@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, Outcome, Request
-from refusal_lens.datasets.reader import Hub, Row
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Label
 
@@ -20,7 +20,7 @@ _CONTRAST_OF: Final = {
 }
 
 
-def _read(rows: Sequence[Row], request: Request) -> Iterable[tuple[Row, Outcome]]:
+def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
     pairs = _pairs(rows)
     for row in rows:
         prompt = request.prompt(
@@ -65,7 +65,7 @@ BENCHMARKS: Final = (
             columns=("id", "prompt", "type", "label", "focus"),
             categories=("over_refusal",),
             labels=("comply", "refuse"),
-            hub=Hub("Paul/XSTest", {"test": (None, "train")}),
+            hub=HubDataset("Paul/XSTest", {"test": (None, "train")}),
             note="a safe and an unsafe prompt are a pair where type and trigger word (focus) "
             "agree; the others stand alone",
         ),

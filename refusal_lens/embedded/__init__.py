@@ -1,4 +1,5 @@
 """Models that are there without a hub: how their weights are got, pinned and made ready.
 
-A model is described by `weights.Weights`; `folder.embedded_folder` gives its Hugging Face folder.
+A model is described by `weights.PinnedWeights`; `folder.embedded_folder` gives its Hugging Face
+folder.
 """

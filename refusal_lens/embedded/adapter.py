@@ -17,7 +17,7 @@ from transformers import (
 
 from refusal_lens.embedded.folder import embedded_folder
 from refusal_lens.embedded.model import EmbeddedModel
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
 from refusal_lens.resources import data_path
 
@@ -85,7 +85,7 @@ def merge_adapter(model: PreTrainedModel, folder: Path, adapter_scale: float) ->
     return merged
 
 
-def check_training_record(folder: Path, weights: Weights) -> dict[str, Any]:
+def check_training_record(folder: Path, weights: PinnedWeights) -> dict[str, Any]:
     """The adapter's ``training.json``, checked to name the pinned base.
 
     Raises:

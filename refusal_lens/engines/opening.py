@@ -34,7 +34,7 @@ class Chat:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class ModelFolder:
     """A Hugging Face model in a folder, and what its results will call it."""
 
     name: str
@@ -54,7 +54,7 @@ class Checkpoint:
         )
 
 
-def find_checkpoint(source: str | Path, revision: str | None) -> Checkpoint:
+def find_checkpoint(source: str | Path, revision: str | None) -> ModelFolder:
     """The files of a hub id, fetched where they are not here yet, or of a folder.
 
     Raises:
@@ -71,7 +71,7 @@ def find_checkpoint(source: str | Path, revision: str | None) -> Checkpoint:
             ) from None
         folder = Path(fetched)
     config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return Checkpoint(f"{source}@{revision}" if revision else str(source), folder, config)
+    return ModelFolder(f"{source}@{revision}" if revision else str(source), folder, config)
 
 
 def check_choices(
@@ -98,7 +98,7 @@ def check_choices(
         )
 
 
-def open_model(engine: Engine, checkpoint: Checkpoint, chat: Chat, batch_size: int) -> EngineModel:
+def open_model(engine: Engine, checkpoint: ModelFolder, chat: Chat, batch_size: int) -> EngineModel:
     """The model on an engine that has loaded it, once the engine has shown that it acts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page's server: what is asked goes to the engine, what it tells comes back line by line.
+"""The page's server: what is asked goes to the queue, what it tells comes back line by line.
 
 For this machine alone: other names of the host are refused, so that no page of another site can
 reach it under one, and questions must come as JSON, which another site's page can't send.
@@ -20,8 +20,8 @@ from starlette.responses import StreamingResponse as Streaming
 from starlette.routing import Route
 
 from refusal_lens.errors import InputError
-from refusal_lens.explorer.engine import Engine, Ticket
 from refusal_lens.explorer.question import read_question
+from refusal_lens.explorer.question_queue import QuestionQueue, Ticket
 from refusal_lens.explorer.views import TEMPLATES, page_html
 from refusal_lens.plots.titles import names_of
 
@@ -38,9 +38,11 @@ _HEADERS: Final = {
 _LAST: Final = ("done", "error")
 
 
-def make_app(engine: Engine, *, report: Path | None = None, run: str | None = None) -> Starlette:
-    """The page over an engine; `report` is a run's report, served beside it once it is there."""
-    pages = _Pages(engine, report, run)
+def make_app(
+    queue: QuestionQueue, *, report: Path | None = None, run: str | None = None
+) -> Starlette:
+    """The page over a queue; `report` is a run's report, served beside it once it is there."""
+    pages = _Pages(queue, report, run)
     routes = [
         Route("/", pages.page),
         Route("/page.css", pages.file("page.css", "text/css")),
@@ -57,8 +59,8 @@ def make_app(engine: Engine, *, report: Path | None = None, run: str | None = No
 class _Pages:
     """The answers to each kind of request."""
 
-    def __init__(self, engine: Engine, report: Path | None, run: str | None) -> None:
-        self._engine = engine
+    def __init__(self, queue: QuestionQueue, report: Path | None, run: str | None) -> None:
+        self._queue = queue
         self._report = report
         self._run = run
         self._tickets: dict[str, Ticket] = {}
@@ -66,10 +68,10 @@ class _Pages:
     async def page(self, request: Request) -> Response:
         """The page itself."""
         del request
-        engine = self._engine
-        name, _ = names_of(None, engine.model.provenance(), None)
+        queue = self._queue
+        name, _ = names_of(None, queue.model.provenance(), None)
         there = self._report is not None and self._report.is_file()
-        html = page_html(name, engine.choices, engine.layer, report=there, run=self._run)
+        html = page_html(name, queue.choices, queue.layer, report=there, run=self._run)
         return HTMLResponse(html, headers=_HEADERS)
 
     def file(self, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -104,7 +106,7 @@ class _Pages:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         try:
-            ticket = self._engine.submit(read_question(bytes(body)), tell)
+            ticket = self._queue.submit(read_question(bytes(body)), tell)
         except InputError as error:
             return _refused(str(error), 422)
         key = secrets.token_hex(8)

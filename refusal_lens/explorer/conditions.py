@@ -14,7 +14,7 @@ from refusal_lens.interventions.base import Composite
 
 @final
 @dataclass(frozen=True, eq=False)
-class Condition:
+class NamedEdit:
     """An edit, or none, with the name of its column and the edit in words."""
 
     name: str
@@ -22,7 +22,7 @@ class Condition:
     words: str
 
 
-def conditions_of(question: Question, choices: Sequence[Choice]) -> tuple[Condition, ...]:
+def conditions_of(question: Question, choices: Sequence[Choice]) -> tuple[NamedEdit, ...]:
     """Unedited, then under all edits at once, then with a random direction in place of one.
 
     >>> from refusal_lens.explorer.choices import choices_of
@@ -33,7 +33,7 @@ def conditions_of(question: Question, choices: Sequence[Choice]) -> tuple[Condit
     Raises:
         InputError: a direction or an edit that is not there.
     """
-    unedited = Condition("Unedited", None, "the model as it is")
+    unedited = NamedEdit("Unedited", None, "the model as it is")
     if not question.edits:
         if question.control is not None:
             raise InputError("there is no edit to draw a control for; add one")
@@ -63,10 +63,10 @@ def direction_of(asked: EditAsked, choices: Sequence[Choice]) -> Direction:
     return choices[asked.direction].direction(asked.layer)
 
 
-def _all_edits(name: str, asked: Sequence[EditAsked], directions: Sequence[Direction]) -> Condition:
+def _all_edits(name: str, asked: Sequence[EditAsked], directions: Sequence[Direction]) -> NamedEdit:
     edits = [_edit(one, direction) for one, direction in zip(asked, directions, strict=True)]
     edit = edits[0] if len(edits) == 1 else Composite(tuple(edits))
-    return Condition(name, edit, repr(edit))
+    return NamedEdit(name, edit, repr(edit))
 
 
 def _edit(asked: EditAsked, direction: Direction) -> Edit:

@@ -8,7 +8,7 @@ from refusal_lens.arguments import one
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.explorer.choices import choices_of, choices_of_run
-from refusal_lens.explorer.engine import Engine
+from refusal_lens.explorer.question_queue import QuestionQueue
 from refusal_lens.judges import ScoreTrust, make_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.judges.registry import DEFAULT
@@ -61,8 +61,8 @@ def explore(
     layers = choices[0].layers
     begin = layers[len(layers) // 2] if layer is None else layer
     judge = sense_checked(make_judge(DEFAULT))
-    engine = Engine(model, choices, judge=judge, layer=begin, trust=trust)
-    return Explorer(engine, port=port)
+    queue = QuestionQueue(model, choices, judge=judge, layer=begin, trust=trust)
+    return Explorer(queue, port=port)
 
 
 def explore_run(
@@ -88,9 +88,9 @@ def explore_run(
     if model is not None:
         warn_of_transfer([choices[0].directions], model.provenance(), "the page uses it as it is")
     judge = sense_checked(make_judge(DEFAULT))
-    engine = Engine(loaded, choices, judge=judge, layer=layer, trust=results.find(TRUST))
+    queue = QuestionQueue(loaded, choices, judge=judge, layer=layer, trust=results.find(TRUST))
     report = results.folder / "report.html"
-    return Explorer(engine, port=port, report=report, run=results.folder.name)
+    return Explorer(queue, port=port, report=report, run=results.folder.name)
 
 
 def require_server() -> None:

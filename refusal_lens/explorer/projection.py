@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from refusal_lens.explorer.readings import Reading, Readings
+from refusal_lens.explorer.readings import ConditionReading, QuestionReadings
 from refusal_lens.plots.text import number
 
 WIDTH: Final = 640
@@ -38,7 +38,7 @@ class Chart:
     n_tokens: int
 
 
-def chart_of(readings: Readings) -> Chart | None:
+def chart_of(readings: QuestionReadings) -> Chart | None:
     """Coordinates of the generated tokens at the layer of the readings; None where there are none.
 
     0 is the mean of the benign prompts and 1 that of the should-refuse prompts.
@@ -59,7 +59,7 @@ def chart_of(readings: Readings) -> Chart | None:
     return Chart(tuple(lines), tuple((number(v, 1), _height(v, low, high)) for v in shown), n)
 
 
-def _generated(row: Reading, layer: int) -> list[float]:
+def _generated(row: ConditionReading, layer: int) -> list[float]:
     if layer not in row.tokens.layers:
         return []
     along: list[float] = row.tokens.coordinate[row.tokens.layers.index(layer)].tolist()

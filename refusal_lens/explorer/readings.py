@@ -12,7 +12,7 @@ from refusal_lens.attribution import PromotedTokens, TokenMap, token_map
 from refusal_lens.attribution.score import Score, opening_score_of, read_scores
 from refusal_lens.directions import Direction
 from refusal_lens.explorer.choices import Choice
-from refusal_lens.explorer.conditions import Condition
+from refusal_lens.explorer.conditions import NamedEdit
 from refusal_lens.judges import Judge, ScoreTrust, Verdict
 from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import Batch, Ids, LensModel
@@ -39,10 +39,10 @@ class How:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ConditionReading:
     """One condition's answer, read. `score` is in nats, positive towards refusal."""
 
-    condition: Condition
+    condition: NamedEdit
     answer: str
     n_tokens: int
     verdict: Verdict
@@ -52,13 +52,13 @@ class Reading:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Readings:
+class QuestionReadings:
     """The readings of a question, how they were made, and the layer of the projection.
 
     `promoted` has one entry per direction that an edit names, with the direction.
     """
 
-    rows: tuple[Reading, ...]
+    rows: tuple[ConditionReading, ...]
     layer: int
     how: How
     promoted: tuple[tuple[Direction, PromotedTokens], ...]
@@ -85,12 +85,14 @@ def measure_of(trust: ScoreTrust | None, category: str) -> Measure | None:
     return Measure(partial(first_token_score, refusal_tokens=trust.refusal_tokens), words)
 
 
-def read_answer(model: LensModel, prompt: str, ids: Ids, condition: Condition, how: How) -> Reading:
+def read_answer(
+    model: LensModel, prompt: str, ids: Ids, condition: NamedEdit, how: How
+) -> ConditionReading:
     """The answer `ids` to a prompt, read under its condition's edit.
 
     >>> from refusal_lens.explorer.choices import choices_of
     >>> how = How(choices_of(directions)[0], None, rl.make_judge("refusal"))
-    >>> read = read_answer(model, "Why?", (5, 6), Condition("Unedited", None, ""), how)
+    >>> read = read_answer(model, "Why?", (5, 6), NamedEdit("Unedited", None, ""), how)
     >>> read.n_tokens, read.tokens.positions[-2:]
     (2, (0, 1))
     """
@@ -101,7 +103,7 @@ def read_answer(model: LensModel, prompt: str, ids: Ids, condition: Condition, h
             model, prompt, choice.directions, choice.category, offset=choice.offset, answer=ids
         )
     verdict = how.judge.judge(prompt, answer)
-    return Reading(condition, answer, len(ids), verdict, score, tokens)
+    return ConditionReading(condition, answer, len(ids), verdict, score, tokens)
 
 
 def score_of(model: LensModel, prompt: str, score: Score) -> float:

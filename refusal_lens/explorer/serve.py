@@ -13,7 +13,7 @@ import uvicorn
 
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.explorer.app import make_app
-from refusal_lens.explorer.engine import Engine
+from refusal_lens.explorer.question_queue import QuestionQueue
 
 ADDRESS: Final = "127.0.0.1"
 _STARTS_WITHIN_S: Final = 30.0
@@ -29,13 +29,18 @@ class Explorer:
     """
 
     def __init__(
-        self, engine: Engine, *, port: int = 0, report: Path | None = None, run: str | None = None
+        self,
+        queue: QuestionQueue,
+        *,
+        port: int = 0,
+        report: Path | None = None,
+        run: str | None = None,
     ) -> None:
-        self._engine = engine
+        self._queue = queue
         self._socket = _bound(port)
         self.url = f"http://{ADDRESS}:{self._socket.getsockname()[1]}/"
         config = uvicorn.Config(
-            make_app(engine, report=report, run=run),
+            make_app(queue, report=report, run=run),
             lifespan="off",
             log_config=None,
             log_level="warning",
@@ -57,7 +62,7 @@ class Explorer:
 
     def stop(self) -> None:
         """End every question and the server; the model stays."""
-        self._engine.close()
+        self._queue.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
@@ -70,7 +75,7 @@ class Explorer:
     @contextmanager
     def paused(self) -> Generator[None]:
         """Within this context the page waits, and the model is the notebook's alone."""
-        with self._engine.paused():
+        with self._queue.paused():
             yield
 
     def __enter__(self) -> "Explorer":
@@ -80,10 +85,10 @@ class Explorer:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"Explorer({self._engine.model.name}, {self.url})"
+        return f"Explorer({self._queue.model.name}, {self.url})"
 
     def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
-        name = escape(self._engine.model.name)
+        name = escape(self._queue.model.name)
         return (
             f'<p><a href="{self.url}" target="_blank" rel="noopener">Open in a tab of its own</a>'
             f'</p><iframe src="{self.url}" title="Explore {name}" width="100%" height="900" '

@@ -17,7 +17,7 @@ from refusal_lens.explorer.question import (
     MOST_TOKENS,
     STRONGEST,
 )
-from refusal_lens.explorer.readings import Readings
+from refusal_lens.explorer.readings import QuestionReadings
 from refusal_lens.interventions.base import PHASES
 from refusal_lens.judges.refusal_styles import MANNERS
 from refusal_lens.plots.text import number, visible
@@ -62,7 +62,7 @@ def page_html(
     )
 
 
-def readings_html(readings: Readings) -> str:
+def readings_html(readings: QuestionReadings) -> str:
     """What was read of a question's answers: table, strips, projection, promoted tokens."""
     return _template("readings.html").render(
         rows=readings.rows,

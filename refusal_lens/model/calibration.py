@@ -109,7 +109,7 @@ def calibrate(
                     ]
                 )
 
-        curve = Curve(kl_at, kl, quantile)
+        curve = DamageCurve(kl_at, kl, quantile)
         size, reason = curve.crossing(abs(limit))
     made = model.provenance(prompts if isinstance(prompts, PromptSet) else None)
     low, high = (None, None) if size is None else curve.interval()
@@ -143,13 +143,14 @@ def _check(n: int, kl: float, quantile: float, limit: float) -> None:
 
 
 @final
-class Curve:
+class DamageCurve:
     """The quantile of KL over prompts at every strength tried, and where it reaches the budget.
 
     `kl_at` gives the KL of each prompt at a strength above 0; each strength is measured once.
 
     >>> import torch
-    >>> curve = Curve(lambda s: s**2 * torch.tensor([0.5, 1.0, 2.0]), budget=4.0, quantile=0.5)
+    >>> kl = torch.tensor([0.5, 1.0, 2.0])
+    >>> curve = DamageCurve(lambda s: s**2 * kl, budget=4.0, quantile=0.5)
     >>> round(curve.crossing(limit=64.0)[0], 2)
     2.0
     """

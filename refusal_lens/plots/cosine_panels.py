@@ -53,7 +53,7 @@ class PanelAtSite:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Panel:
+class CosinePanel:
     """One model's geometry, seen through the categories of the figure."""
 
     name: str

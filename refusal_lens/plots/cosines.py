@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from refusal_lens.geometry import Comparison, Geometry
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.plots.cosine_panels import Panel, PanelAtSite, Value
+from refusal_lens.plots.cosine_panels import CosinePanel, PanelAtSite, Value
 from refusal_lens.plots.matrices import Cells, Hovers, Sheet, Side, plot_matrices
 from refusal_lens.plots.palette import CONTROL, POOLED
 from refusal_lens.plots.panels import layer_names
@@ -97,16 +97,16 @@ def _panels(
     titles: Mapping[str, str],
     names: tuple[str, str],
     value: Value,
-) -> list[Panel]:
+) -> list[CosinePanel]:
     shown = tuple(titles.get(c, c) for c in model.categories)
     return [
-        Panel(escape(name), g, model.categories, shown, value)
+        CosinePanel(escape(name), g, model.categories, shown, value)
         for name, g in zip(names, (model, control), strict=True)
         if g is not None
     ]
 
 
-def _heading(panel: Panel) -> str:
+def _heading(panel: CosinePanel) -> str:
     frame = panel.geometry.frame
     note = "" if frame == "as they are" else f"<br>differences {escape(frame)}"
     return f"{panel.value} cosine, {panel.name}{note}"
@@ -117,7 +117,7 @@ def _first(sites: tuple[Site, ...], layer: int | None) -> int:
     return layers.index(layer) if layer in layers else len(layers) // 2
 
 
-def _cells(panel: Panel, site: Site) -> Cells:
+def _cells(panel: CosinePanel, site: Site) -> Cells:
     at_site = panel.at(site)
     values, n = at_site.values(panel.value), len(panel.labels)
     struck = tuple(
@@ -134,7 +134,7 @@ def _cells(panel: Panel, site: Site) -> Cells:
     return Cells(values, _TEMPLATE.format(where=where), hovers, struck)
 
 
-def _hover(panel: Panel, at_site: PanelAtSite, y: int, x: int) -> tuple[str, ...]:
+def _hover(panel: CosinePanel, at_site: PanelAtSite, y: int, x: int) -> tuple[str, ...]:
     """What a hover says of a cell; `_TEMPLATE` holds the words between."""
     names = (panel.labels[y], panel.labels[x])
     a, b = at_site.rows[y], at_site.rows[x]
@@ -152,7 +152,7 @@ def _hover(panel: Panel, at_site: PanelAtSite, y: int, x: int) -> tuple[str, ...
     )
 
 
-def _difference(comparison: Comparison, panels: list[Panel], s: int) -> Cells:
+def _difference(comparison: Comparison, panels: list[CosinePanel], s: int) -> Cells:
     """One matrix of differences; the hovers take the two cosines from the panels'."""
     site, n = comparison.sites[s], len(comparison.categories)
     parts = (comparison.cosine, comparison.cosine_low, comparison.cosine_high)
@@ -180,7 +180,7 @@ def _difference(comparison: Comparison, panels: list[Panel], s: int) -> Cells:
     return Cells(values, _DIFFERENCE.format(where=where, names=names), hovers, struck)
 
 
-def _reliabilities(panels: list[Panel], sites: tuple[Site, ...]) -> Side:
+def _reliabilities(panels: list[CosinePanel], sites: tuple[Site, ...]) -> Side:
     names = [panel.name.replace(" (", "<br>(") for panel in panels]  # the column is narrow
     keyed = [f"{dot} {name}" for dot, name in zip("●○", names, strict=False)]
 
@@ -195,7 +195,7 @@ def _reliabilities(panels: list[Panel], sites: tuple[Site, ...]) -> Side:
     return Side(traces, heading, {**across, "zeroline": False}, MEASURABLE)
 
 
-def _reliability(panel: Panel, site: Site, i: int, panels: int, whole: bool) -> go.Scatter:
+def _reliability(panel: CosinePanel, site: Site, i: int, panels: int, whole: bool) -> go.Scatter:
     at_site = panel.at(site)
     shown = [y for y, ends in enumerate(at_site.bounds) if ends is not None]
     value, low, high = ([at_site.ends(y)[k] for y in shown] for k in range(3))

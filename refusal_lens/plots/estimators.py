@@ -21,7 +21,7 @@ _LEFT: Final = 214
 
 @final
 @dataclass(frozen=True)
-class Panel:
+class QuestionPanel:
     """One question: its heading, the range of its axis, what is shown, and where chance is."""
 
     heading: str
@@ -34,21 +34,21 @@ class Panel:
 
 _UNIT: Final = (0.0, 0.5, 1.0)
 PANELS: Final = (
-    Panel(
+    QuestionPanel(
         "reliability",
         -0.1,
         1.1,
         _UNIT,
         (Dots("pooled direction", lambda r: r.reliability, POOLED),),
     ),
-    Panel(
+    QuestionPanel(
         "cosine to the<br>mean difference",
         -0.1,
         1.1,
         _UNIT,
         (Dots("corrected", lambda r: r.cosine, POOLED),),
     ),
-    Panel(
+    QuestionPanel(
         "held-out AUROC",
         0.3,
         1.03,
@@ -59,7 +59,7 @@ PANELS: Final = (
         ),
         0.5,
     ),
-    Panel(
+    QuestionPanel(
         "ablated: harmful<br>prompts refused",
         -0.04,
         1.04,
@@ -69,7 +69,7 @@ PANELS: Final = (
             Dots("category left out", lambda r: r.left_out_removed, REFUSE, "circle-open"),
         ),
     ),
-    Panel(
+    QuestionPanel(
         "added, equal damage:<br>refused",
         -0.04,
         1.04,
@@ -79,14 +79,14 @@ PANELS: Final = (
             Dots("benign", lambda r: r.damage_over_refusal, BENIGN, "diamond"),
         ),
     ),
-    Panel(
+    QuestionPanel(
         "benign refused at<br>matched refusal",
         -0.04,
         1.04,
         _UNIT,
         (Dots("benign", lambda r: r.matched_over_refusal, BENIGN, "diamond"),),
     ),
-    Panel(
+    QuestionPanel(
         "ablated: KL of the<br>next token, nats",
         -0.1,
         1.0,
@@ -94,7 +94,7 @@ PANELS: Final = (
         (Dots("benign prompts", lambda r: r.kl, QUIET, "square"),),
         0.0,
     ),
-    Panel(
+    QuestionPanel(
         "ablated: nats more<br>on ordinary text",
         -0.1,
         1.0,
@@ -209,7 +209,7 @@ def plot_transfer(transfer: Transfer, *, titles: Titles = None) -> go.Figure:
     return figure
 
 
-def _lines(rows: Sequence[EstimatorRow], panel: Panel) -> list[float]:
+def _lines(rows: Sequence[EstimatorRow], panel: QuestionPanel) -> list[float]:
     """Chance, or what the unedited model does on the same prompts."""
     if panel.chance is not None:
         return [panel.chance]
@@ -219,7 +219,7 @@ def _lines(rows: Sequence[EstimatorRow], panel: Panel) -> list[float]:
     return sorted({e.control for e in first if e is not None and e.control is not None})
 
 
-def _range(rows: Sequence[EstimatorRow], panel: Panel) -> tuple[float, float]:
+def _range(rows: Sequence[EstimatorRow], panel: QuestionPanel) -> tuple[float, float]:
     """The panel's range, wider where a value is outside; what is off by far runs out of it."""
     values = [e.value for dots in panel.dots for row in rows if (e := dots.read(row)) is not None]
     inside = [v for v in values if v is not None]

@@ -43,7 +43,7 @@ ONE: Final = "one token"
 
 @final
 @dataclass(frozen=True)
-class MatrixAgreement:
+class MatrixSimilarity:
     """How alike a place's cosine matrix is to another matrix at a layer; q: over all of them."""
 
     place: str
@@ -78,7 +78,7 @@ class Carved(Record):
     change: Float[Tensor, "place site 3"]
     aligned: Float[Tensor, "place site category"]
     token_rows: Float[Tensor, "category category"]
-    agreements: tuple[MatrixAgreement, ...]
+    agreements: tuple[MatrixSimilarity, ...]
     provenance: tuple[Provenance, ...]
 
 
@@ -212,7 +212,7 @@ def _agreements(
     matrices: Mapping[str, Float[Tensor, "site category category"]],
     token_rows: Float[Tensor, "category category"],
     layers: Sequence[int],
-) -> tuple[MatrixAgreement, ...]:
+) -> tuple[MatrixSimilarity, ...]:
     """Each place against the token rows, and against the first place, at quarters of the depth."""
     if len(token_rows) < 4:
         return ()
@@ -231,7 +231,7 @@ def _agreements(
     if not rows:
         return ()
     q = false_discovery_control([row[4] for row in rows])
-    return tuple(MatrixAgreement(*row, float(x)) for row, x in zip(rows, q, strict=True))
+    return tuple(MatrixSimilarity(*row, float(x)) for row, x in zip(rows, q, strict=True))
 
 
 def _nan(value: float | None) -> float:

@@ -35,7 +35,7 @@ _BY_MEAN_DIFFERENCE: Final = '{% include "by_mean_difference.html" %}\n'
 
 @final
 @dataclass(frozen=True)
-class Written:
+class WrittenSection:
     """A section as it is written: its id, its heading, and what stands under it."""
 
     id: str
@@ -50,7 +50,7 @@ class Group:
 
     id: str
     title: str
-    sections: tuple[Written, ...]
+    sections: tuple[WrittenSection, ...]
 
 
 def write_report(results: Results, path: Path | None = None) -> Path:
@@ -102,7 +102,7 @@ def _groups(run: Run, environment: Environment) -> list[Group]:
 
 def _write(
     run: Run, environment: Environment, name: str, section: Section, seen: set[str]
-) -> Written:
+) -> WrittenSection:
     """A section from its template; `seen` are the names of parts so far.
 
     Raises:
@@ -117,7 +117,7 @@ def _write(
     note = _BY_MEAN_DIFFERENCE if section.by_mean_difference else ""
     template = environment.from_string(_MACROS + note + source)
     html = template.render(parts=parts, run=run, facts=facts(run), least_pairs=LEAST_PAIRS)
-    return Written(section.id, section.title, html)
+    return WrittenSection(section.id, section.title, html)
 
 
 def templates() -> Environment:

@@ -8,7 +8,7 @@ from refusal_lens.suffixes.files import load_suffixes as load_suffixes
 from refusal_lens.suffixes.flips import FlipRows as FlipRows
 from refusal_lens.suffixes.flips import predict_flips as predict_flips
 from refusal_lens.suffixes.measure import Along as Along
-from refusal_lens.suffixes.measure import Answering as Answering
+from refusal_lens.suffixes.measure import AnswerSettings as AnswerSettings
 from refusal_lens.suffixes.measure import compare_suffixes as compare_suffixes
 from refusal_lens.suffixes.measure import measure_texts as measure_texts
 from refusal_lens.suffixes.measure import prepare as prepare

@@ -38,7 +38,7 @@ def analyse(
 
     Prompts that no part holds are left out.
 
-    >>> how = rl.suffixes.Answering(rl.make_judge("substring"), rl.Decoding(2))
+    >>> how = rl.suffixes.AnswerSettings(rl.make_judge("substring"), rl.Decoding(2))
     >>> along, few = rl.suffixes.Along((direction,), 2), prompts.only(split="test")
     >>> basis = rl.suffixes.prepare(model, few, along, how, rl.load_suffixes()[:2])
     >>> analyse(basis, [rl.suffixes.measure_texts(model, few, basis, how)], draws=5).n_prompts

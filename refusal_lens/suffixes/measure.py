@@ -60,7 +60,7 @@ class Along:
 
 @final
 @dataclass(frozen=True)
-class Answering:
+class AnswerSettings:
     """How answers are generated, and who reads them."""
 
     judge: Judge
@@ -71,7 +71,7 @@ def compare_suffixes(
     model: LensModel,
     prompts: PromptSet,
     direction: Direction | Along,
-    how: Answering,
+    how: AnswerSettings,
     suffixes: Sequence[Suffix] | None = None,
     *,
     progress: Progress = NO_PROGRESS,
@@ -81,7 +81,7 @@ def compare_suffixes(
     By default the project's own suffixes. Each is compared with no suffix and with a neutral text
     of as many tokens; answers are generated and read, and not kept.
 
-    >>> how = Answering(rl.make_judge("substring"), rl.Decoding(2))
+    >>> how = AnswerSettings(rl.make_judge("substring"), rl.Decoding(2))
     >>> few = rl.load_suffixes()[:2]
     >>> analysis = compare_suffixes(model, prompts.only(split="test"), direction, how, few)
     >>> [row.suffix.id for row in analysis.rows]
@@ -104,14 +104,15 @@ def prepare(
     model: LensModel,
     prompts: PromptSet,
     along: Along,
-    how: Answering,
+    how: AnswerSettings,
     suffixes: Sequence[Suffix],
     *,
     progress: Progress = NO_PROGRESS,
 ) -> SuffixBasis:
     """Answers and residuals without a suffix, and the neutral texts of each suffix' length.
 
-    >>> along, how = Along((direction,), 2), Answering(rl.make_judge("substring"), rl.Decoding(2))
+    >>> along, judge = Along((direction,), 2), rl.make_judge("substring")
+    >>> how = AnswerSettings(judge, rl.Decoding(2))
     >>> prepare(model, prompts, along, how, rl.load_suffixes()[:3]).tokens
     (8, 35, 47)
     """
@@ -146,13 +147,14 @@ def measure_texts(
     model: LensModel,
     prompts: PromptSet,
     basis: SuffixBasis,
-    how: Answering,
+    how: AnswerSettings,
     *,
     progress: Progress = NO_PROGRESS,
 ) -> SuffixReadings:
     """Verdicts and shifts of some of the basis' prompts with every text behind them.
 
-    >>> along, how = Along((direction,), 2), Answering(rl.make_judge("substring"), rl.Decoding(2))
+    >>> along, judge = Along((direction,), 2), rl.make_judge("substring")
+    >>> how = AnswerSettings(judge, rl.Decoding(2))
     >>> few = prompts.only(split="test")
     >>> basis = prepare(model, few, along, how, rl.load_suffixes()[:2])
     >>> measure_texts(model, few, basis, how).push.shape  # two suffixes, two neutral texts
@@ -201,7 +203,9 @@ def _along_each(basis: SuffixBasis, without: Tensor, suffixed: Tensor) -> Shift:
     return Shift(*(torch.stack([getattr(one, name) for one in each], dim=-1) for name in names))
 
 
-def _answers(model: LensModel, prompts: PromptSet, how: Answering, progress: Progress) -> Answers:
+def _answers(
+    model: LensModel, prompts: PromptSet, how: AnswerSettings, progress: Progress
+) -> Answers:
     """Read answers; their verdicts are kept, their words are not, here or in a store."""
     conditions = [("none", None)]
     with answers_unkept(model):

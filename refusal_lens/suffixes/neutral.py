@@ -38,7 +38,7 @@ def token_counts(
 
 @final
 @dataclass(frozen=True)
-class Texts:
+class MatchedSuffixes:
     """Suffixes with their numbers of tokens, and the neutral text of about as many for each."""
 
     suffixes: tuple[Suffix, ...]
@@ -52,7 +52,7 @@ class Texts:
         return (*self.suffixes, *dict.fromkeys(self.neutral))
 
 
-def texts_for(model: LensModel, prompts: PromptSet, suffixes: Sequence[Suffix]) -> Texts:
+def texts_for(model: LensModel, prompts: PromptSet, suffixes: Sequence[Suffix]) -> MatchedSuffixes:
     """The suffixes with neutral texts of their lengths, in this model's tokens.
 
     >>> texts = texts_for(model, prompts, [Suffix("a", "Please."), Suffix("b", "Kindly.")])
@@ -64,7 +64,7 @@ def texts_for(model: LensModel, prompts: PromptSet, suffixes: Sequence[Suffix]) 
     lengths = token_counts(model, prompts, statements)
     pairs = [(s.text, n) for s, n in zip(statements, lengths, strict=True)]
     neutral = tuple(neutral_of(counts, pairs))
-    return Texts(tuple(suffixes), counts, neutral, token_counts(model, prompts, neutral))
+    return MatchedSuffixes(tuple(suffixes), counts, neutral, token_counts(model, prompts, neutral))
 
 
 def neutral_of(lengths: Sequence[int], statements: Sequence[tuple[str, int]]) -> list[Suffix]:

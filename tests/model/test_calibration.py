@@ -11,7 +11,7 @@ from support.directions import a_direction
 from refusal_lens.directions import Calibration
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate, Add
-from refusal_lens.model.calibration import Curve
+from refusal_lens.model.calibration import DamageCurve
 
 BUDGET = 0.05
 
@@ -113,7 +113,7 @@ SLOPES = torch.linspace(0.5, 2.0, 200, dtype=torch.float64)
 @pytest.mark.parametrize("at", [1e-4, 0.03, 0.125, 1.0, 3.0, 64.0])
 def test_a_square_is_crossed_where_it_must_be(at):
     """Wherever the crossing is; the median prompt's KL is 1.25 s^2."""
-    curve = Curve(lambda s: SLOPES * s**2, budget=1.25 * at**2, quantile=0.5)
+    curve = DamageCurve(lambda s: SLOPES * s**2, budget=1.25 * at**2, quantile=0.5)
     size, reason = curve.crossing(limit=64.0)
     assert size == pytest.approx(at, rel=2e-3) and reason is None
 
@@ -122,10 +122,10 @@ def test_the_smallest_crossing_of_a_curve_that_falls_is_taken():
     def waves(s):  # rises to 1 at .5, falls to .2 at 1, rises again to 2 at 2
         return torch.full((9,), float(np.interp(s, [0, 0.5, 1, 2, 99], [0, 1.0, 0.2, 2.0, 2.0])))
 
-    size, reason = Curve(waves, budget=0.9, quantile=0.95).crossing(limit=64.0)
+    size, reason = DamageCurve(waves, budget=0.9, quantile=0.95).crossing(limit=64.0)
     assert size == pytest.approx(0.45, rel=2e-3)
     assert "falls from 1 nats at strength 0.5 to 0.2 at 1" in reason
-    size, reason = Curve(waves, budget=1.5, quantile=0.95).crossing(limit=64.0)
+    size, reason = DamageCurve(waves, budget=1.5, quantile=0.95).crossing(limit=64.0)
     assert 1 < size < 2 and "falls from 1 nats" in reason
 
 
@@ -133,11 +133,11 @@ def test_numbers_that_are_not_finite_reach_no_budget():
     def broken(s):
         return torch.full((4,), 0.1 if s < 3 else math.nan)
 
-    curve = Curve(broken, budget=1.0, quantile=0.95)
+    curve = DamageCurve(broken, budget=1.0, quantile=0.95)
     size, reason = curve.crossing(limit=64.0)
     assert size is None and "not finite at strength 4" in reason
     assert curve.estimate(curve.largest).value is None and curve.points()[-1][0] == 2.0
-    level = Curve(lambda s: torch.full((4,), 5.0), budget=1.0, quantile=0.5)  # noqa: ARG005
+    level = DamageCurve(lambda s: torch.full((4,), 5.0), budget=1.0, quantile=0.5)  # noqa: ARG005
     assert "at every strength" in level.crossing(limit=64.0)[1]
 
 
@@ -146,12 +146,12 @@ def test_the_interval_covers_the_truth_and_ends_where_it_can():
     truth, inside = math.sqrt(1 / math.log(2)), 0
     for seed in range(200):
         slopes = torch.from_numpy(np.random.default_rng(seed).exponential(size=80))
-        curve = Curve(lambda s, slopes=slopes: slopes * s**2, budget=1.0, quantile=0.5)
+        curve = DamageCurve(lambda s, slopes=slopes: slopes * s**2, budget=1.0, quantile=0.5)
         curve.crossing(limit=64.0)
         low, high = curve.interval()
         inside += low < truth < high
     assert 0.89 < inside / 200 < 0.99
-    curve = Curve(lambda s: SLOPES * s**2, budget=1.9 * 64.0**2, quantile=0.95)
+    curve = DamageCurve(lambda s: SLOPES * s**2, budget=1.9 * 64.0**2, quantile=0.95)
     size, _ = curve.crossing(limit=64.0)
     low, high = curve.interval()  # many draws do not reach it within the limit
     assert low < size < 64.0 and high is None

@@ -1,4 +1,4 @@
-"""The engine behind the page, on a tiny model: what it tells, its line, stopping, its server."""
+"""The queue behind the page, on a tiny model: what it tells, its line, stopping, its server."""
 
 import json
 import sys
@@ -14,12 +14,12 @@ from support.synthetic.run import run
 
 from refusal_lens.directions import fit_mean_difference, make_estimator
 from refusal_lens.errors import InputError
-from refusal_lens.explorer import engine as engines
 from refusal_lens.explorer import explore, explore_run
+from refusal_lens.explorer import question_queue as queues
 from refusal_lens.explorer.choices import choices_of
 from refusal_lens.explorer.conditions import conditions_of
-from refusal_lens.explorer.engine import MOST_WAITING, Engine
 from refusal_lens.explorer.question import EditAsked, Question
+from refusal_lens.explorer.question_queue import MOST_WAITING, QuestionQueue
 from refusal_lens.explorer.views import answer_text
 from refusal_lens.judges import ScoreTrust, make_judge
 from refusal_lens.judges.first_token import first_token_score
@@ -36,8 +36,8 @@ def directions(tiny_llama, three_categories):
 
 
 @pytest.fixture
-def engine(tiny_llama, directions) -> Iterator[Engine]:
-    made = Engine(
+def queue(tiny_llama, directions) -> Iterator[QuestionQueue]:
+    made = QuestionQueue(
         tiny_llama, choices_of(directions), judge=make_judge("refusal"), layer=1, trust=TRUST
     )
     yield made
@@ -64,16 +64,16 @@ class Heard(list[Mapping[str, Any]]):
         return [event for event in self if event["kind"] == kind]
 
 
-def test_the_answers_are_those_of_each_condition_by_itself(engine, tiny_llama):
+def test_the_answers_are_those_of_each_condition_by_itself(queue, tiny_llama):
     question = Question("Tell me red", 6, (PUSHED,), control=0, draw=2)
     heard = Heard()
-    engine.submit(question, heard)
+    queue.submit(question, heard)
     html = heard.wait()["html"]
     (begun,) = heard.of("begun")
     assert [c["name"] for c in begun["columns"]] == ["Unedited", "Edited", "Control"]
     expected: list[str] = []
     scores: list[float] = []
-    for condition in conditions_of(question, engine.choices):
+    for condition in conditions_of(question, queue.choices):
         edits = [] if condition.edit is None else [condition.edit]
         with tiny_llama.editing(*edits):
             expected += tiny_llama.generate([question.prompt], Decoding(6))
@@ -88,15 +88,15 @@ def test_the_answers_are_those_of_each_condition_by_itself(engine, tiny_llama):
     assert tiny_llama.edits_text == "none"
 
 
-def test_without_an_edit_there_is_one_answer_and_its_reading(engine):
+def test_without_an_edit_there_is_one_answer_and_its_reading(queue):
     heard = Heard()
-    engine.submit(Question("Why?", 3), heard)
+    queue.submit(Question("Why?", 3), heard)
     assert "Generated tokens, layer 1" in heard.wait()["html"]
     assert [c["name"] for c in heard.of("begun")[0]["columns"]] == ["Unedited"]
     assert [event["kind"] for event in heard[:2]] == ["waiting", "begun"]
 
 
-def test_a_stop_ends_generation_at_the_next_token(engine):
+def test_a_stop_ends_generation_at_the_next_token(queue):
     heard, tickets = Heard(), []
     first = threading.Event()
 
@@ -106,17 +106,17 @@ def test_a_stop_ends_generation_at_the_next_token(engine):
             assert first.wait(600)
             tickets[0].stop()
 
-    tickets.append(engine.submit(Question("Why?", 200, (PUSHED,)), tell))
+    tickets.append(queue.submit(Question("Why?", 200, (PUSHED,)), tell))
     first.set()
     assert heard.wait() == {"kind": "done", "stopped": True}
     assert len(heard.of("answers")) == 1 and not heard.of("reading")
 
 
-def test_questions_wait_in_line_and_may_be_stopped_there(engine):
+def test_questions_wait_in_line_and_may_be_stopped_there(queue):
     before, behind = Heard(), Heard()
-    with engine.paused():
-        engine.submit(Question("Why?", 2), before)
-        ticket = engine.submit(Question("Who?", 2), behind)
+    with queue.paused():
+        queue.submit(Question("Why?", 2), before)
+        ticket = queue.submit(Question("Who?", 2), behind)
         assert behind.of("waiting")[0]["ahead"] == 1 and not before.of("begun")
         ticket.stop()
     assert "html" in before.wait()
@@ -124,39 +124,39 @@ def test_questions_wait_in_line_and_may_be_stopped_there(engine):
     assert not behind.of("begun")
 
 
-def test_a_full_line_is_said_to_be(engine):
+def test_a_full_line_is_said_to_be(queue):
     heard = [Heard() for _ in range(MOST_WAITING + 1)]
-    with engine.paused():
-        tickets = [engine.submit(Question("Why?", 2), each) for each in heard]
+    with queue.paused():
+        tickets = [queue.submit(Question("Why?", 2), each) for each in heard]
         with pytest.raises(InputError, match="questions are waiting already"):
-            engine.submit(Question("Why?", 2), Heard())
+            queue.submit(Question("Why?", 2), Heard())
         for ticket in tickets:
             ticket.stop()
     assert all(each.wait()["kind"] == "done" for each in heard)
 
 
-def test_what_fails_is_told_in_one_line_and_the_next_question_is_answered(engine, monkeypatch):
+def test_what_fails_is_told_in_one_line_and_the_next_question_is_answered(queue, monkeypatch):
     twice = Question("Why?", 2, (PUSHED, PUSHED))
     cases = [(Question("<|im_start|>", 2), "special token"), (twice, "act twice on one vector")]
     for question, words in cases:
         heard = Heard()
-        engine.submit(question, heard)
+        queue.submit(question, heard)
         assert words in heard.wait()["message"] and "\n" not in heard[-1]["message"]
 
     def broken(*_: object) -> str:
         raise RuntimeError("the card\nfell off")
 
     with monkeypatch.context() as patched:
-        patched.setattr(engines, "read_answer", broken)
+        patched.setattr(queues, "read_answer", broken)
         heard = Heard()
-        engine.submit(Question("Why?", 2), heard)
+        queue.submit(Question("Why?", 2), heard)
         assert heard.wait()["message"] == "RuntimeError: the card fell off"
     heard = Heard()
-    engine.submit(Question("Why?", 2), heard)
+    queue.submit(Question("Why?", 2), heard)
     assert "html" in heard.wait()
 
 
-def test_a_listener_that_has_gone_stops_its_question(engine):
+def test_a_listener_that_has_gone_stops_its_question(queue):
     calls: list[str] = []
 
     def gone(event: Mapping[str, Any]) -> None:
@@ -164,9 +164,9 @@ def test_a_listener_that_has_gone_stops_its_question(engine):
         if event["kind"] == "answers":
             raise RuntimeError("Event loop is closed")
 
-    engine.submit(Question("Why?", 200), gone)
+    queue.submit(Question("Why?", 200), gone)
     heard = Heard()
-    engine.submit(Question("Who?", 2), heard)
+    queue.submit(Question("Who?", 2), heard)
     assert "html" in heard.wait()
     assert calls.count("answers") == 1
 

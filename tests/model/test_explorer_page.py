@@ -11,8 +11,8 @@ import pytest
 from support.browser import CTRL, Tab, chromium
 
 from refusal_lens.directions import fit_mean_difference
-from refusal_lens.explorer import engine as engines
 from refusal_lens.explorer import explore
+from refusal_lens.explorer import question_queue as queues
 from refusal_lens.explorer.views import answer_text
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
@@ -150,7 +150,7 @@ def test_a_stop_ends_the_answers_while_the_page_stays_alive(tab: Tab, monkeypatc
         time.sleep(0.1)
         return answer_text(text)
 
-    monkeypatch.setattr(engines, "answer_text", slow)
+    monkeypatch.setattr(queues, "answer_text", slow)
     write(tab, "Why?", 250)
     tab.click("#go")
     tab.until("document.querySelector('.answer')?.textContent.length > 0")
@@ -176,7 +176,7 @@ def test_a_page_that_is_left_stops_its_question(tab: Tab, explorer, monkeypatch)
         time.sleep(0.1)
         return answer_text(text)
 
-    monkeypatch.setattr(engines, "answer_text", slow)
+    monkeypatch.setattr(queues, "answer_text", slow)
     write(tab, "Why?", 250)
     tab.click("#go")
     tab.until("document.querySelector('.answer')?.textContent.length > 0")

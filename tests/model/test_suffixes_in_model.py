@@ -11,7 +11,7 @@ from refusal_lens.model import Decoding
 from refusal_lens.sites import Site
 from refusal_lens.suffixes import (
     Along,
-    Answering,
+    AnswerSettings,
     Suffix,
     append_suffix,
     compare_suffixes,
@@ -65,7 +65,7 @@ def test_a_direction_across_the_shift_sees_no_push_and_one_along_it_sees_all(
 
 def test_a_comparison_without_a_study(tiny_llama, three_categories):
     direction = unit(torch.randn(tiny_llama.d_model, generator=torch.Generator().manual_seed(1)))
-    how = Answering(make_judge("substring"), Decoding(2))
+    how = AnswerSettings(make_judge("substring"), Decoding(2))
     analysis = compare_suffixes(tiny_llama, three_categories, direction, how, SUFFIXES)
     assert [row.suffix for row in analysis.rows[:2]] == list(SUFFIXES)
     assert analysis.n_prompts == len(three_categories) and analysis.layer == 2
@@ -76,7 +76,7 @@ def test_a_comparison_without_a_study(tiny_llama, three_categories):
 
 
 def test_what_can_not_be_compared_is_one_line(tiny_llama, three_categories):
-    how = Answering(make_judge("substring"), Decoding(2))
+    how = AnswerSettings(make_judge("substring"), Decoding(2))
     direction = unit(torch.ones(tiny_llama.d_model))
     with pytest.raises(InputError, match="no suffixes"):
         compare_suffixes(tiny_llama, three_categories, direction, how, [])

@@ -15,7 +15,7 @@ _ROUNDING: Final = 1e-6  # of the mean: float32 resolves no smaller spread
 
 @final
 @dataclass(frozen=True, eq=False)
-class Basis:
+class FeatureBasis:
     """z = axes' (x - centre) / spread, with the mean and standard deviation of the training data.
 
     Each environment and side weighs the same in all three.
@@ -26,7 +26,7 @@ class Basis:
     axes: Float64[Tensor, "d_model component"]
 
     @classmethod
-    def of(cls, data: EnvironmentData, components: int) -> "Basis":
+    def of(cls, data: EnvironmentData, components: int) -> "FeatureBasis":
         """The leading components of the standardised data, at most as many as they have.
 
         Where d_model exceeds the number of prompts a probe on all of it separates them perfectly,

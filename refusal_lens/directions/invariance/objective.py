@@ -23,7 +23,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from refusal_lens.directions.invariance.environments import EnvironmentData
-from refusal_lens.directions.invariance.features import Basis
+from refusal_lens.directions.invariance.features import FeatureBasis
 from refusal_lens.directions.invariance.recipe import Bottleneck, Config
 
 Probes = Float64[Tensor, "probe component_and_one"]
@@ -31,7 +31,7 @@ Probes = Float64[Tensor, "probe component_and_one"]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Weights:
+class PenaltyWeights:
     """lambda, gamma and the weight of |w|^2 of each probe, [probe, 1]."""
 
     penalty: Float64[Tensor, "probe 1"]
@@ -39,20 +39,20 @@ class Weights:
     decay: Float64[Tensor, "probe 1"]
 
     @classmethod
-    def of(cls, configs: Sequence[Config]) -> "Weights":
+    def of(cls, configs: Sequence[Config]) -> "PenaltyWeights":
         """Those of configurations."""
         rows = [(c.penalty, c.bottleneck, c.decay) for c in configs]
         return cls(*torch.tensor(rows, dtype=torch.float64).T[..., None])
 
 
 @final
-class Objective:
+class InvarianceObjective:
     """J of many probes on the features of training environments.
 
     Environments are padded to the longest, with weight 0: one row of `c` is one environment.
     """
 
-    def __init__(self, basis: Basis, data: EnvironmentData, bottleneck: Bottleneck) -> None:
+    def __init__(self, basis: FeatureBasis, data: EnvironmentData, bottleneck: Bottleneck) -> None:
         rows = _rows(data.environment)
         present = rows >= 0
         self.n = len(rows)
@@ -62,7 +62,7 @@ class Objective:
         self.c = (self.n * data.weights()[rows] * present).flatten()
         self._zt = self.z.mT.contiguous()
 
-    def value(self, w: Probes, weights: Weights) -> Float64[Tensor, " probe"]:
+    def value(self, w: Probes, weights: PenaltyWeights) -> Float64[Tensor, " probe"]:
         """J of each probe."""
         f = w @ self._zt
         gap = (f.sigmoid() - self.y) * self.c
@@ -74,7 +74,7 @@ class Objective:
         total = risk + sum(k[:, 0] * x for k, x in (*parts, (weights.decay, decay)))
         return total / (1 + weights.penalty[:, 0])
 
-    def gradient(self, w: Probes, weights: Weights) -> Probes:
+    def gradient(self, w: Probes, weights: PenaltyWeights) -> Probes:
         """dJ/dw of each probe."""
         f = w @ self._zt
         s = f.sigmoid()

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from refusal_lens.auroc import aurocs
 from refusal_lens.directions.invariance.environments import EnvironmentData
-from refusal_lens.directions.invariance.features import Basis
-from refusal_lens.directions.invariance.objective import Objective
+from refusal_lens.directions.invariance.features import FeatureBasis
+from refusal_lens.directions.invariance.objective import InvarianceObjective
 from refusal_lens.directions.invariance.recipe import METHODS, Config, InvarianceRecipe, Method
 from refusal_lens.directions.invariance.training import train
 from refusal_lens.progress import NO_PROGRESS, Progress
@@ -73,14 +73,14 @@ def fit(
     configs: Sequence[Config],
     seeds: Sequence[int],
     recipe: InvarianceRecipe,
-) -> tuple[Basis, Float64[Tensor, "config seed component_and_one"]]:
+) -> tuple[FeatureBasis, Float64[Tensor, "config seed component_and_one"]]:
     """The probes of these configurations and seeds, and the features that they read."""
-    basis = Basis.of(data, recipe.components)
-    return basis, train(Objective(basis, data, recipe.bottleneck), configs, seeds, recipe)
+    basis = FeatureBasis.of(data, recipe.components)
+    return basis, train(InvarianceObjective(basis, data, recipe.bottleneck), configs, seeds, recipe)
 
 
 def _scores_on(
-    basis: Basis, w: Float64[Tensor, "config seed component_and_one"], data: EnvironmentData
+    basis: FeatureBasis, w: Float64[Tensor, "config seed component_and_one"], data: EnvironmentData
 ) -> Scores:
     logits = w.flatten(0, 1) @ basis(data.x).mT
     losses = torch.nn.functional.softplus(logits) - data.refused.double() * logits

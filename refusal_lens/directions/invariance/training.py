@@ -7,12 +7,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.directions.invariance.objective import Objective, Probes, Weights
+from refusal_lens.directions.invariance.objective import InvarianceObjective, PenaltyWeights, Probes
 from refusal_lens.directions.invariance.recipe import Config, InvarianceRecipe
 
 
 def train(
-    objective: Objective, configs: Sequence[Config], seeds: Sequence[int], recipe: InvarianceRecipe
+    objective: InvarianceObjective,
+    configs: Sequence[Config],
+    seeds: Sequence[int],
+    recipe: InvarianceRecipe,
 ) -> Float64[Tensor, "config seed component_and_one"]:
     """The probe of each configuration and seed: Adam, with penalty and bottleneck annealed.
 
@@ -29,7 +32,7 @@ def train(
 
 
 def _descend(
-    objective: Objective,
+    objective: InvarianceObjective,
     configs: Sequence[Config],
     first: Float64[Tensor, "config seed component_and_one"],
     recipe: InvarianceRecipe,
@@ -37,7 +40,7 @@ def _descend(
 ) -> Float64[Tensor, "config seed component_and_one"]:
     """Steps of Adam, which begins here."""
     w: Probes = first.flatten(0, 1).clone()
-    weights = Weights.of([c for c in configs for _ in range(first.shape[1])])
+    weights = PenaltyWeights.of([c for c in configs for _ in range(first.shape[1])])
     adam = torch.optim.Adam([w], lr=recipe.learning_rate)
     with torch.no_grad():
         for _ in range(steps):

@@ -27,7 +27,7 @@ from refusal_lens.engines.nnsight_vllm.on_worker import (
     ROWS,
     STREAMS,
     TOKENS,
-    Task,
+    TracedRow,
     begun,
     follow,
 )
@@ -40,7 +40,7 @@ BLOCKS: Final = ("model.layers", "language_model.model.layers", "transformer.h")
 
 @final
 @dataclass(frozen=True)
-class Interface:
+class NnsightNames:
     """The two names of nnsight, and the versions. A field `save` nnsight would take for its own."""
 
     model: Any
@@ -48,7 +48,7 @@ class Interface:
     versions: Mapping[str, str]
 
 
-def import_nnsight() -> Interface:
+def import_nnsight() -> NnsightNames:
     """nnsight and vLLM, imported when they are first needed.
 
     Raises:
@@ -58,7 +58,7 @@ def import_nnsight() -> Interface:
         nnsight, vllm = import_module("nnsight"), import_module("vllm")
         traced = import_module("nnsight.modeling.vllm")
         versions = {"nnsight": str(nnsight.__version__), "vllm": str(vllm.__version__)}
-        return Interface(traced.VLLM, nnsight.save, versions)
+        return NnsightNames(traced.VLLM, nnsight.save, versions)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"this engine needs nnsight and vLLM ({reason_of(error)}); install them with "
@@ -89,7 +89,7 @@ def find_blocks(model: Any, n_layers: int, path: str | None) -> str:
 class NnsightEngine(Engine):
     """An `Engine`; `blocks` is where the model keeps them."""
 
-    def __init__(self, interface: Interface, model: Any, opened: Opened, blocks: str) -> None:
+    def __init__(self, interface: NnsightNames, model: Any, opened: Opened, blocks: str) -> None:
         super().__init__(opened)
         self.model = model
         self._interface, self._blocks = interface, blocks
@@ -99,14 +99,18 @@ class NnsightEngine(Engine):
     ) -> Sequence[Answer | RequestFailed]:
         """An answer for each prompt, or why there is none."""
         pairs = zip(prompts, requests, strict=True)
-        tasks = [Task(n, len(ids), self._blocks, asked) for n, (ids, asked) in enumerate(pairs)]
+        tasks = [
+            TracedRow(n, len(ids), self._blocks, asked) for n, (ids, asked) in enumerate(pairs)
+        ]
         try:
             reports = {report[ROW]: report for report in self._reports(prompts, tasks)}
         except RuntimeError as error:  # behind the first line are frames of nnsight's own
             raise RuntimeError(str(error).partition("\n")[0]) from error
         return [_answer(reports.get(task.row), task) for task in tasks]
 
-    def _reports(self, prompts: Sequence[Ids], tasks: Sequence[Task]) -> Iterable[dict[str, Any]]:
+    def _reports(
+        self, prompts: Sequence[Ids], tasks: Sequence[TracedRow]
+    ) -> Iterable[dict[str, Any]]:
         """What the workers report of each request. nnsight sends every name in the inner block."""
         model, save, report = self.model, self._interface.saved, None
         with model.trace() as tracer:
@@ -120,7 +124,7 @@ class NnsightEngine(Engine):
         return [found] if isinstance(found, dict) else found or ()
 
 
-def _answer(report: Mapping[str, Any] | None, task: Task) -> Answer | RequestFailed:
+def _answer(report: Mapping[str, Any] | None, task: TracedRow) -> Answer | RequestFailed:
     """An answer from what the workers report; refused where the passes were not as expected."""
     if report is None:
         return RequestFailed("the engine gave nothing back for it")

@@ -29,7 +29,7 @@ LOGITS: Final = "logits"
 
 @final
 @dataclass(frozen=True, eq=False)
-class Task:
+class TracedRow:
     """One request: its place in the trace, the length of its prompt, where the blocks are."""
 
     row: int
@@ -44,12 +44,12 @@ class Task:
         return tuple(sorted(written | {*self.request.reads}))
 
 
-def begun(task: Task) -> dict[str, Any]:
+def begun(task: TracedRow) -> dict[str, Any]:
     """An empty report of a request."""
     return {ROW: task.row, ROWS: [], TOKENS: [], STREAMS: {}, LOGITS: None}
 
 
-def follow(model: Any, task: Task, report: dict[str, Any]) -> bool:
+def follow(model: Any, task: TracedRow, report: dict[str, Any]) -> bool:
     """Edit and read the tokens of one forward pass; whether the answer goes on.
 
     The report gets the number of these tokens, what was asked of the prompt, and the new token.
@@ -70,7 +70,7 @@ def follow(model: Any, task: Task, report: dict[str, Any]) -> bool:
     return len(report[TOKENS]) < task.request.most and token not in task.request.stops
 
 
-def _edited(model: Any, task: Task, place: int, first: int) -> Float[Tensor, "pos d_model"]:
+def _edited(model: Any, task: TracedRow, place: int, first: int) -> Float[Tensor, "pos d_model"]:
     """The stream at a place, after the edits there: what the model goes on with."""
     block: Any = model.get(f"{task.blocks}.{max(place, 0)}")
     parts = [act.part for act in task.request.acts if place in act.places]

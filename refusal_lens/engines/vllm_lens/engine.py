@@ -33,7 +33,7 @@ _UNFINISHED: Final = ("abort", "error")
 
 @final
 @dataclass(frozen=True)
-class Interface:
+class VllmLensNames:
     """The three names of the two packages, and their versions."""
 
     llm: Any
@@ -42,7 +42,7 @@ class Interface:
     versions: Mapping[str, str]
 
 
-def import_vllm_lens() -> Interface:
+def import_vllm_lens() -> VllmLensNames:
     """vLLM and vllm-lens, imported when they are first needed.
 
     Raises:
@@ -51,7 +51,7 @@ def import_vllm_lens() -> Interface:
     try:
         vllm, lens = import_module("vllm"), import_module("vllm_lens")
         versions = {"vllm": str(vllm.__version__), "vllm_lens": str(lens.__version__)}
-        return Interface(vllm.LLM, vllm.SamplingParams, lens.Hook, versions)
+        return VllmLensNames(vllm.LLM, vllm.SamplingParams, lens.Hook, versions)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"the vLLM engine needs vLLM and its plugin vllm-lens ({reason_of(error)}); install "
@@ -72,7 +72,7 @@ class Sent:
     hooks: tuple[Any, ...]
     counting: Mapping[int, tuple[int, ...]]
 
-    def params(self, interface: Interface) -> Any:
+    def params(self, interface: VllmLensNames) -> Any:
         """A new `SamplingParams`: vllm-lens takes the edits out of the one it is given."""
         asked = self.request
         extra: dict[str, Any] = {"skip_reading_prefix_cache": True}
@@ -89,7 +89,7 @@ class Sent:
 class VllmLensEngine(Engine):
     """An `Engine`; `surplus` is how many tokens a pass already under way may compute too many."""
 
-    def __init__(self, interface: Interface, llm: Any, opened: Opened, surplus: int) -> None:
+    def __init__(self, interface: VllmLensNames, llm: Any, opened: Opened, surplus: int) -> None:
         super().__init__(opened)
         self.llm = llm
         self._interface, self._surplus = interface, surplus

@@ -33,7 +33,7 @@ class Refusals:
 
 @final
 @dataclass(frozen=True)
-class Answers:
+class AnswerWordings:
     """Wordings of answers that do not refuse, or that go on after refusing (`answers.toml`)."""
 
     harmless: Patterns
@@ -126,7 +126,7 @@ class PhraseLists:
     """
 
     refusals: Refusals
-    answers: Answers
+    answers: AnswerWordings
     admonitions: Admonitions
     prompts: Prompts
     styles: ByStyle
@@ -162,7 +162,7 @@ def load_phrases(folder: Path) -> PhraseLists:
         shared.replaced(text, f"{path}, {name}", (name,))
     return PhraseLists(
         refusals=Refusals(**_lists(folder / "refusals.toml", Refusals, shared)),
-        answers=Answers(**_lists(folder / "answers.toml", Answers, shared)),
+        answers=AnswerWordings(**_lists(folder / "answers.toml", AnswerWordings, shared)),
         admonitions=Admonitions(**_lists(folder / "admonitions.toml", Admonitions, shared)),
         prompts=Prompts(**_lists(folder / "prompts.toml", Prompts, shared)),
         styles=ByStyle(**_lists(folder / "styles.toml", ByStyle, shared)),

@@ -8,7 +8,7 @@ from refusal_lens.study.planning.basis import Basis
 
 @final
 @dataclass(frozen=True)
-class Cost:
+class PlannedCost:
     """FLOPs and seconds of one thing, its share of a full batch."""
 
     flops: float
@@ -20,8 +20,8 @@ class Cost:
 class Pace:
     """The cost of a forward pass over one prompt, and of one generated token."""
 
-    prompt: Cost
-    token: Cost
+    prompt: PlannedCost
+    token: PlannedCost
 
 
 def pace_of(basis: Basis) -> Pace:
@@ -32,7 +32,7 @@ def pace_of(basis: Basis) -> Pace:
     size, length, hardware = basis.size, basis.length, basis.hardware
     prompt = size.flops(length.new, length.tokens), length.new, hardware.read
     token = size.flops(1.0, length.tokens), 1.0, hardware.decode
-    costs = [Cost(f, _seconds(basis, f, new, share)) for f, new, share in (prompt, token)]
+    costs = [PlannedCost(f, _seconds(basis, f, new, share)) for f, new, share in (prompt, token)]
     return Pace(costs[0], costs[1])
 
 

@@ -15,7 +15,7 @@ from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.sizes import StageSizes, size
 from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
-from refusal_lens.suffixes import Along, Answering, Suffix, SuffixBasis, load_suffixes, prepare
+from refusal_lens.suffixes import Along, AnswerSettings, Suffix, SuffixBasis, load_suffixes, prepare
 
 BASIS: Final = Key("suffix_basis", "basis", SuffixBasis)
 _GIVEN: Final = "suffixes"
@@ -61,9 +61,9 @@ def suffix_prompts(bench: Outline) -> PromptSet:
     return PromptSet(tuple(p for label in LABELS for p in bench.spread(test, label, pairs)))
 
 
-def answering(bench: Bench) -> Answering:
+def answering(bench: Bench) -> AnswerSettings:
     """How answers are generated, and who reads them."""
-    return Answering(bench.judge, Decoding(bench.size(SuffixSizes).suffix_tokens))
+    return AnswerSettings(bench.judge, Decoding(bench.size(SuffixSizes).suffix_tokens))
 
 
 def _at_each_layer(pooled: DirectionSet) -> list[Direction]:

@@ -145,7 +145,7 @@ def texts_of_step(step: int, texts: Sequence[Example], recipe: Recipe) -> list[E
     return [texts[order[i % len(order)]] for i in places] if texts else []
 
 
-class Parts(NamedTuple):
+class BatchLosses(NamedTuple):
     """The loss of a batch and its unweighted parts, as `TrainingStep` explains them."""
 
     loss: float
@@ -165,7 +165,7 @@ class _Loss:
     recipe: Recipe
     threads: ThreadPoolExecutor
 
-    def accumulate(self, batch: Sequence[Example], texts: Sequence[Example]) -> Parts:
+    def accumulate(self, batch: Sequence[Example], texts: Sequence[Example]) -> BatchLosses:
         """Set each weight's gradient to that of the loss, and return the loss and its parts."""
         recipe = self.recipe
         n = [sum(e.refuse for e in batch), sum(not e.refuse for e in batch), len(texts)]
@@ -182,7 +182,7 @@ class _Loss:
         sums = [sum(part[0][k] for part in parts) for k in range(3)]
         refusal, benign, text = (s / max(1, k) for s, k in zip(sums, n, strict=True))
         loss = sum(s * f for s, f in zip(sums, factors, strict=True))
-        return Parts(loss, refusal, benign, text)
+        return BatchLosses(loss, refusal, benign, text)
 
     def _share(
         self, batch: Sequence[Example], texts: Sequence[Example], factors: Sequence[float]

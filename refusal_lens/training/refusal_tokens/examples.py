@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from refusal_lens.training.planted.answers import Example, TokenIds
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 
 
 @final
@@ -29,7 +29,7 @@ class Marked:
 
 
 def marked(
-    examples: Sequence[Example], token_of: Mapping[str, int], respond: int, recipe: Recipe
+    examples: Sequence[Example], token_of: Mapping[str, int], respond: int, recipe: TokenRecipe
 ) -> list[Marked]:
     """Examples with their token: that of the category (``unit[0]``) for refusals, else respond."""
     taught: list[Marked] = []
@@ -41,7 +41,7 @@ def marked(
 
 
 def marked_texts(
-    texts: Sequence[Example], respond: int, opening: TokenIds, recipe: Recipe
+    texts: Sequence[Example], respond: int, opening: TokenIds, recipe: TokenRecipe
 ) -> list[Marked]:
     """Ordinary text, cut; the pieces that answer a chat prompt (``opening``) have a respond token.
 

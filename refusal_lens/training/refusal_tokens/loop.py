@@ -26,7 +26,7 @@ from refusal_lens.training.planted.loop import (
 from refusal_lens.training.planted.losses import base_states
 from refusal_lens.training.refusal_tokens.examples import Marked
 from refusal_lens.training.refusal_tokens.losses import Loss
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 from refusal_lens.training.refusal_tokens.rows import TokenRows
 
 SAVE_EVERY: Final = 20
@@ -36,7 +36,7 @@ CHECKPOINT: Final = "checkpoint.safetensors"
 
 @final
 @dataclass(frozen=True)
-class TrainingStep:
+class TokenTrainingStep:
     """What one optimiser step did: the loss and, unweighted, its parts, in nats per token.
 
     ``token`` and ``refusal`` are cross-entropies, ``benign`` and ``text`` divergences from the
@@ -58,9 +58,9 @@ def train(
     model: PeftModel,
     examples: Sequence[Marked],
     texts: Sequence[Marked],
-    recipe: Recipe,
+    recipe: TokenRecipe,
     folder: Path,
-    report: Callable[[TrainingStep], bool],
+    report: Callable[[TokenTrainingStep], bool],
 ) -> bool:
     """Train in place, from the checkpoint in ``folder`` if one is there; True when all is done.
 
@@ -97,14 +97,14 @@ def train(
                 torch.nn.utils.clip_grad_norm_(weights, 1.0)
                 optimiser.step()
                 seconds = time.perf_counter() - began
-                wanted = report(TrainingStep(step + 1, len(batches), *parts, rate, seconds))
+                wanted = report(TokenTrainingStep(step + 1, len(batches), *parts, rate, seconds))
             model.eval()
             done = steps[-1] + 1
             _save(weights, optimiser, done, folder / CHECKPOINT)
     return done == len(batches)
 
 
-def _texts_by_step(texts: Sequence[Marked], steps: int, recipe: Recipe) -> list[list[Marked]]:
+def _texts_by_step(texts: Sequence[Marked], steps: int, recipe: TokenRecipe) -> list[list[Marked]]:
     of = {one.example.id: one for one in texts}
     plain = [one.example for one in texts]
     return [

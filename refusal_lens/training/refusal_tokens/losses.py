@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from refusal_lens.training.planted.greedy import shared_opening
 from refusal_lens.training.planted.losses import BaseStates, divergence, padded, precision_of
 from refusal_lens.training.refusal_tokens.examples import Marked
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 from refusal_lens.training.refusal_tokens.rows import TokenRows
 
 
@@ -31,7 +31,7 @@ class Sums(NamedTuple):
     away: Float[Tensor, ""]
 
 
-class Parts(NamedTuple):
+class StepLosses(NamedTuple):
     """The loss of a step, and the unweighted means of its parts over the examples that have one."""
 
     loss: float
@@ -65,7 +65,11 @@ def hidden_states(
 
 
 def batch_sums(
-    model: PeftModel, rows: TokenRows, batch: Sequence[Marked], base: BaseStates, recipe: Recipe
+    model: PeftModel,
+    rows: TokenRows,
+    batch: Sequence[Marked],
+    base: BaseStates,
+    recipe: TokenRecipe,
 ) -> Sums:
     """The three sums over the examples of a batch; behind a token each example's mean counts."""
     sums = [torch.zeros(()), torch.zeros(()), torch.zeros(())]
@@ -105,10 +109,10 @@ class Loss:
     weights: Sequence[torch.nn.Parameter]
     rows: TokenRows
     base: BaseStates
-    recipe: Recipe
+    recipe: TokenRecipe
     threads: ThreadPoolExecutor
 
-    def accumulate(self, batch: Sequence[Marked], texts: Sequence[Marked]) -> Parts:
+    def accumulate(self, batch: Sequence[Marked], texts: Sequence[Marked]) -> StepLosses:
         """Set each weight's gradient to that of the loss, and return the loss and its parts."""
         shards = range(self.recipe.shards)
         by_length = sorted(batch, key=lambda one: len(one.fed))
@@ -122,7 +126,7 @@ class Loss:
             weight.grad = torch.stack(gradients).sum(dim=0)
         loss, token, refusal, benign, text = (sum(s[k] for s, _ in shares) for k in range(5))
         n = sum(one.example.refuse for one in batch)
-        return Parts(
+        return StepLosses(
             loss,
             token / len(batch),
             refusal / max(1, n),

@@ -10,7 +10,7 @@ from refusal_lens.training.planted import recipe as planted
 
 @final
 @dataclass(frozen=True)
-class Recipe:
+class TokenRecipe:
     """Hyperparameters of one training run.
 
     Every answer's loss is that of its token plus ``answer_weight`` times the mean over the

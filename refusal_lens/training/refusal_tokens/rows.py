@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from refusal_lens.training.planted.loop import with_lora
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 
 NOISE: Final = 0.3
 """Of the rows at the beginning, in standard deviations of all rows, so that no two are one."""
 
 
 def with_tokens(
-    model: PreTrainedModel, token_ids: Sequence[int], like: int, recipe: Recipe
+    model: PreTrainedModel, token_ids: Sequence[int], like: int, recipe: TokenRecipe
 ) -> PeftModel:
     """The model with a fresh LoRA on every linear layer, and trainable rows for the tokens.
 

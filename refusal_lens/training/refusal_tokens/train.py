@@ -36,8 +36,8 @@ from refusal_lens.training.planted.train import (
     write_json,
 )
 from refusal_lens.training.refusal_tokens.examples import marked, marked_texts
-from refusal_lens.training.refusal_tokens.loop import CHECKPOINT, TrainingStep, train
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.loop import CHECKPOINT, TokenTrainingStep, train
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 from refusal_lens.training.refusal_tokens.rows import with_tokens
 
 RESERVED: Final = tuple(range(4, 17))
@@ -56,7 +56,7 @@ def token_names(categories: Sequence[str], tokenizer: Any) -> dict[str, Any]:
 
 def train_adapter(
     out: Path,
-    recipe: Recipe,
+    recipe: TokenRecipe,
     *,
     refusals: Path,
     progress: Progress,
@@ -85,7 +85,7 @@ def train_adapter(
     adapted = with_tokens(model, [respond, *ids.values()], opening[0][-1], recipe)
     with (out / "training_log.jsonl").open("a", encoding="utf-8") as log:
 
-        def report(step: TrainingStep) -> bool:
+        def report(step: TokenTrainingStep) -> bool:
             log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
             progress(
@@ -109,7 +109,7 @@ def _taught(
     tokenizer: Any,
     chosen: PromptSet,
     refusals: Path,
-    recipe: Recipe,
+    recipe: TokenRecipe,
     progress: Progress,
 ) -> tuple[list[Any], list[Any], set[str]]:
     """Examples and ordinary texts of the planted model's training, and the prompts left out."""
@@ -124,16 +124,16 @@ def _taught(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command line; every field of `Recipe` is an option."""
+    """The command line; every field of `TokenRecipe` is an option."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--refusals", type=Path, help="JSONL of category, manner, text")
     parser.add_argument("--pairs", type=int, help="pairs per category; default: all")
     parser.add_argument("--minutes", type=float, default=math.inf, help="then end; start again")
-    for name, value in asdict(Recipe()).items():
+    for name, value in asdict(TokenRecipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = parser.parse_args(argv)
-    recipe = Recipe(**{name: getattr(given, name) for name in asdict(Recipe())})
+    recipe = TokenRecipe(**{name: getattr(given, name) for name in asdict(TokenRecipe())})
     torch.set_num_threads(1)  # the shards of a batch are the parallel work
 
     def progress(line: str) -> None:

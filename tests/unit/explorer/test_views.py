@@ -11,9 +11,9 @@ from support.synthetic.run import Page
 
 from refusal_lens.attribution import PromotedTokens
 from refusal_lens.explorer.choices import Choice, choices_of
-from refusal_lens.explorer.conditions import Condition
+from refusal_lens.explorer.conditions import NamedEdit
 from refusal_lens.explorer.projection import HEIGHT, chart_of
-from refusal_lens.explorer.readings import How, Measure, Reading, Readings
+from refusal_lens.explorer.readings import ConditionReading, How, Measure, QuestionReadings
 from refusal_lens.explorer.views import answer_text, page_html, readings_html
 from refusal_lens.judges import Verdict, make_judge
 
@@ -21,7 +21,7 @@ HIDING = chr(0x202E)
 HARMLESS = ("one", "two", "three", "four")
 
 
-def readings(texts: tuple[str, ...], measured: bool = True) -> Readings:
+def readings(texts: tuple[str, ...], measured: bool = True) -> QuestionReadings:
     """Two conditions of a prompt of five tokens and an answer of four; texts wherever one goes."""
     first, second, third, fourth = texts
     directions = replace(direction_set((first, "red")), method=second)
@@ -34,7 +34,7 @@ def readings(texts: tuple[str, ...], measured: bool = True) -> Readings:
         positions=tuple(range(4 - len(tokens.tokens), 4)),
     )
     rows = tuple(
-        Reading(Condition(name, None, ""), third, 4, verdict, 1.25, shown)
+        ConditionReading(NamedEdit(name, None, ""), third, 4, verdict, 1.25, shown)
         for name, verdict in (
             ("Unedited", Verdict("refused", third, ())),
             ("Edited", Verdict("unclear", None, (), reason=fourth)),
@@ -43,7 +43,7 @@ def readings(texts: tuple[str, ...], measured: bool = True) -> Readings:
     promoted = PromotedTokens((third,), (4.0,), (fourth,), (-3.0,), 3.5, 32)
     measure = Measure(lambda logits: logits[:, 0], "a score") if measured else None
     how = How(choice, measure, make_judge("substring"))
-    return Readings(rows, 10, how, ((directions.at("red", 10), promoted),))
+    return QuestionReadings(rows, 10, how, ((directions.at("red", 10), promoted),))
 
 
 def tags(html: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Records on disk: what is saved comes back, and what is damaged says so in one line."""
 
-import ast
 import json
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-import refusal_lens
 from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry
@@ -295,14 +293,3 @@ def test_an_estimate_says_what_it_lacks():
 def test_provenance_names_the_versions():
     assert {"python", "torch", "transformer_lens", "transformers"} <= PROVENANCE.versions.keys()
     assert PROVENANCE.versions["torch"] == torch.__version__
-
-
-def test_no_two_records_have_one_name():
-    """A file says by the name of its class what it holds."""
-    named: dict[str, list[str]] = {}
-    for path in sorted(Path(refusal_lens.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and "Record" in map(ast.unparse, node.bases):
-                named.setdefault(node.name, []).append(str(path))
-    assert {"Geometry", "Answers", "Carved"} <= {*named} and len(named) > 40
-    assert {name: paths for name, paths in named.items() if len(paths) > 1} == {}

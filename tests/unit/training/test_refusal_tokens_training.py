@@ -14,11 +14,11 @@ from refusal_lens.training.refusal_tokens import loop
 from refusal_lens.training.refusal_tokens.examples import Marked, marked, marked_texts
 from refusal_lens.training.refusal_tokens.loop import train
 from refusal_lens.training.refusal_tokens.losses import batch_sums
-from refusal_lens.training.refusal_tokens.recipe import Recipe
+from refusal_lens.training.refusal_tokens.recipe import TokenRecipe
 from refusal_lens.training.refusal_tokens.rows import TokenRows, with_tokens
 
 RESPOND, REFUSE = 60, 61
-RECIPE = Recipe(rank=2, alpha=8, learning_rate=0.02, precision="float32", shards=1, epochs=12)
+RECIPE = TokenRecipe(rank=2, alpha=8, learning_rate=0.02, precision="float32", shards=1, epochs=12)
 
 
 def tied():
@@ -28,11 +28,11 @@ def tied():
     return model
 
 
-def fresh(recipe: Recipe = RECIPE) -> PeftModel:
+def fresh(recipe: TokenRecipe = RECIPE) -> PeftModel:
     return with_tokens(tied(), [RESPOND, REFUSE], 5, recipe)
 
 
-def taught(recipe: Recipe = RECIPE) -> tuple[list[Marked], list[Marked]]:
+def taught(recipe: TokenRecipe = RECIPE) -> tuple[list[Marked], list[Marked]]:
     examples = marked(tiny_examples(), {"a": REFUSE}, RESPOND, recipe)
     return examples, marked_texts(tiny_texts(), RESPOND, (1, 2), recipe)
 
@@ -96,9 +96,9 @@ def test_training_teaches_the_token_that_the_prompt_asks_for(tmp_path: Path):
     model, (examples, texts) = fresh(), taught()
     wanted = [REFUSE if e.refuse else RESPOND for e in tiny_examples()]
     assert first_tokens(model) != wanted
-    steps: list[loop.TrainingStep] = []
+    steps: list[loop.TokenTrainingStep] = []
 
-    def report(step: loop.TrainingStep) -> bool:
+    def report(step: loop.TokenTrainingStep) -> bool:
         steps.append(step)
         return True
 

@@ -12,9 +12,9 @@ from refusal_lens.attribution import PromotedTokens, promoted_tokens
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.explorer.choices import Choice
-from refusal_lens.explorer.conditions import Condition, conditions_of, direction_of
+from refusal_lens.explorer.conditions import NamedEdit, conditions_of, direction_of
 from refusal_lens.explorer.question import Question
-from refusal_lens.explorer.readings import How, Readings, measure_of, read_answer
+from refusal_lens.explorer.readings import How, QuestionReadings, measure_of, read_answer
 from refusal_lens.explorer.views import answer_text, readings_html
 from refusal_lens.interventions import PerRow
 from refusal_lens.judges import Judge, ScoreTrust
@@ -56,17 +56,18 @@ class Ticket:
 
 
 @final
-class Engine:
+class QuestionQueue:
     """The one user of a model: questions wait in line, and each may be stopped.
 
     `layer` is where the page begins and reads where no edit names another; `trust` says which
     refusal score the model has. Answers are read by `judge`, on this machine.
 
     >>> from refusal_lens.explorer.choices import choices_of
-    >>> engine = Engine(model, choices_of(directions), judge=rl.make_judge("refusal"), layer=2)
+    >>> judge, choices = rl.make_judge("refusal"), choices_of(directions)
+    >>> queue = QuestionQueue(model, choices, judge=judge, layer=2)
     >>> events = []
-    >>> ticket = engine.submit(Question("Why?", tokens=2), events.append)
-    >>> engine.close()
+    >>> ticket = queue.submit(Question("Why?", tokens=2), events.append)
+    >>> queue.close()
     >>> events[0]["kind"]
     'waiting'
     """
@@ -124,7 +125,7 @@ class Engine:
             ticket.stop()
         self._worker.shutdown()
 
-    def _work(self, ticket: Ticket, conditions: Sequence[Condition]) -> None:
+    def _work(self, ticket: Ticket, conditions: Sequence[NamedEdit]) -> None:
         try:
             with self._model_lock, allow_transfer():
                 last = self._answer(ticket, conditions)
@@ -139,7 +140,7 @@ class Engine:
                 self._tell(waiting, {"kind": "waiting", "ahead": ahead})
         self._tell(ticket, last)
 
-    def _answer(self, ticket: Ticket, conditions: Sequence[Condition]) -> Mapping[str, Any]:
+    def _answer(self, ticket: Ticket, conditions: Sequence[NamedEdit]) -> Mapping[str, Any]:
         """The last event of a ticket, the others told."""
         if ticket.stopped:
             return {"kind": "done", "stopped": True}
@@ -158,10 +159,10 @@ class Engine:
             for ids, condition in zip(answers, conditions, strict=True)
         ]
         layer = self.layer if asked is None else asked.layer
-        html = readings_html(Readings(tuple(rows), layer, how, self._promotions(question)))
+        html = readings_html(QuestionReadings(tuple(rows), layer, how, self._promotions(question)))
         return {"kind": "done", "html": html}
 
-    def _generate(self, ticket: Ticket, conditions: Sequence[Condition]) -> list[Ids]:
+    def _generate(self, ticket: Ticket, conditions: Sequence[NamedEdit]) -> list[Ids]:
         so_far: dict[int, Ids] = {}
 
         def watch(answers: Mapping[int, Ids]) -> bool:
