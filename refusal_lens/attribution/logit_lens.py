@@ -5,7 +5,7 @@ as a refusal score by layer, and, for a direction itself, as the tokens that it 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, cast, final
+from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -83,11 +83,7 @@ def read_out(model: LensModel, resid: Float[Tensor, "row d_model"]) -> Float[Ten
     torch.Size([2, 300])
     """
     backend = model.backend
-    lens: Any = cast(Any, backend).model
-    rows = resid.to(backend.device, backend.dtype)[None]
-    logits = lens.unembed(lens.ln_final(rows))[0].float().cpu()
-    cap = getattr(lens.cfg, "output_logits_soft_cap", None) or 0.0
-    return cap * torch.tanh(logits / cap) if cap > 0 else logits
+    return backend.read_out(resid.to(backend.device, backend.dtype)).float().cpu()
 
 
 def logit_lens(

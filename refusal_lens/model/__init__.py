@@ -16,6 +16,8 @@ from refusal_lens.model.load import load_model as load_model
 from refusal_lens.model.load import wrap_model as wrap_model
 from refusal_lens.model.reading import HookReader as HookReader
 from refusal_lens.model.rerun import Rerun as Rerun
+from refusal_lens.model.stream_store import StreamStore as StreamStore
+from refusal_lens.model.stream_store import StreamStoreWarning as StreamStoreWarning
 from refusal_lens.model.transfer import TransferWarning as TransferWarning
 from refusal_lens.model.transfer import allow_transfer as allow_transfer
 from refusal_lens.model.transfer import warn_of_transfer as warn_of_transfer

@@ -108,6 +108,10 @@ class Backend(Protocol):
         """The norm that stands before the unembedding."""
         ...
 
+    def read_out(self, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+        """Logits of stream vectors, taken as what the last block leaves: norm and unembedding."""
+        ...
+
     def hook_count(self) -> int:
         """Number of functions on all hook points now."""
         ...

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from refusal_lens.model.backend import Backend, Hooks, Step
 from refusal_lens.model.starting import Start, Starts, lengthen
+from refusal_lens.model.unembedding import read_out
 from refusal_lens.model.writers import find_written, scale_of
 
 # Caches whose tensors are replaced, never written into: a copy may share them.
@@ -131,6 +132,10 @@ class BridgeBackend:
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """See `Backend.final_norm`."""
         return self.model.ln_final(resid)
+
+    def read_out(self, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+        """See `Backend.read_out`."""
+        return read_out(self.model, resid[None])[0]
 
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""

@@ -8,7 +8,7 @@ row is read at its own last tokens. Padding can't be read: positions come from e
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
@@ -22,6 +22,7 @@ from refusal_lens.model.backend import Backend, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids, padded
 from refusal_lens.model.pairing import Pairing
 from refusal_lens.model.prefix import SharedPrefix
+from refusal_lens.model.prompt_ends import PromptEnds
 from refusal_lens.model.reading import HookReader
 from refusal_lens.model.streams import Sweep
 from refusal_lens.processes import ALONE, Processes
@@ -40,8 +41,8 @@ class Feed:
 
     `ids` are the token ids of each row and `names` what an error calls it. `at_most` holds the
     batches of this feed under the size that the model's own would allow, and `share` leaves out
-    the rows that other processes run (`share_of`). A feed is good for as long as the edits are
-    those under which it was made.
+    the rows that other processes run (`share_of`); `ends` keeps what passes read at the end of
+    unedited prompts. A feed is good for as long as the edits are those under which it was made.
 
     >>> import torch
     >>> feed = model.feed(["Why?", "How do tides end?"])
@@ -58,6 +59,7 @@ class Feed:
     progress: Progress = NO_PROGRESS
     at_most: int | None = None
     share: Processes = ALONE
+    ends: PromptEnds | None = None
 
     @property
     def backend(self) -> Backend:
@@ -71,7 +73,7 @@ class Feed:
         >>> feed.anew().prefix is feed.prefix
         False
         """
-        return replace(self, prefix=self.prefix.anew())
+        return replace(self, prefix=self.prefix.anew(), ends=None)
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """These rows as one batch, without the shared prefix, their conditions decided."""
@@ -164,7 +166,13 @@ class Feed:
 
     def last_logits(self, batch: Batch) -> Float[Tensor, "batch d_vocab"]:
         """Logits at each row's own last token, on the model's device and in its precision."""
-        return last_token_logits(self.prefix, batch, sweep=self.prefix.sweep(batch))[0]
+        sweep = self.prefix.sweep(batch)  # before the function that keeps ends is on a hook point
+        with self.keeping_ends(batch):
+            return last_token_logits(self.prefix, batch, sweep=sweep)[0]
+
+    def keeping_ends(self, batch: Batch) -> AbstractContextManager[None]:
+        """Where `ends` are kept: keep those of the batch from the pass over its prompts within."""
+        return nullcontext() if self.ends is None else self.ends.kept(batch)
 
     def positions(self, batch: Batch, offsets: Sequence[int]) -> Int64[Tensor, "batch offset"]:
         """Where offsets, counted from each row's end (-1 is its last token), are in the batch.
@@ -197,7 +205,7 @@ class Feed:
         torch.Size([1, 2])
         """
         reader = HookReader(names, self.positions(batch, offsets))
-        with self.hooks(reader.hooks()):
+        with self.keeping_ends(batch), self.hooks(reader.hooks()):
             self.run(batch)
         return reader
 

@@ -1,5 +1,6 @@
 """What is read of all prompts of a feed: statistics of the stream, residuals, logits."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -74,15 +75,28 @@ def last_logits(feed: Feed) -> Float[Tensor, "prompt d_vocab"]:
     def read(batch: Batch) -> Float[Tensor, "batch d_vocab"]:
         return feed.last_logits(batch).float().cpu()
 
-    for batch, of_batch in mine.batches(read):
+    for rows, of_rows in _last_logits(mine, read):
         if logits is None:  # filled in place: a second copy would be large where vocabularies are
-            logits = of_batch.new_zeros(len(feed.ids), of_batch.shape[1])
-        logits[list(batch.rows)] = of_batch
-        mine.progress(len(batch.rows))
+            logits = of_rows.new_zeros(len(feed.ids), of_rows.shape[1])
+        logits[rows] = of_rows
+        mine.progress(len(rows))
     if logits is None:  # fewer rows than processes: this one reads a row for the width alone
         logits = torch.zeros(len(feed.ids), read(feed.batch([0])).shape[1])
     merge(mine, logits)
     return logits
+
+
+def _last_logits(
+    feed: Feed, read: Callable[[Batch], Float[Tensor, "batch d_vocab"]]
+) -> Iterator[tuple[list[int], Float[Tensor, "batch d_vocab"]]]:
+    """Rows with their logits: those that earlier passes left the ends of, then the others."""
+    left = range(len(feed.ids))
+    if feed.ends is not None:
+        for rows, logits in feed.ends.logits(lambda row: read(feed.batch([row]))):
+            left = [row for row in left if row not in rows]
+            yield rows, logits
+    for batch, logits in feed.batches(read, [[row] for row in left]):
+        yield list(batch.rows), logits
 
 
 def read_batch(

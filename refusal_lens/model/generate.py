@@ -249,7 +249,8 @@ class _Decoder:
         rows = [_Row(generator) for generator in row_generators(places, self._decoding)]
         self._begun.update(zip(places, rows, strict=True))
         batch, cached = self._feed.batch(places), self._decoding.use_cache
-        logits, cache = last_token_logits(self._feed.prefix, batch, use_cache=cached)
+        with self._feed.keeping_ends(batch):
+            logits, cache = last_token_logits(self._feed.prefix, batch, use_cache=cached)
         self._add(rows, logits)
         # Some recurrent models give no cache back.
         past = self._feed.prefix.past(batch, cache) if cached and cache is not None else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refusal_lens.model.backend import Hooks, Step
 from refusal_lens.model.starting import Start
+from refusal_lens.model.unembedding import read_out
 
 
 @final
@@ -54,7 +55,7 @@ class HookedTransformerBackend:
         )
         # Only the kept positions need the unembedding, half the work of a short prompt.
         kept = resid[:, [k % ids.shape[1] for k in keep]]
-        return Step(self._unembed(kept), cache)
+        return Step(read_out(self.model, kept), cache)
 
     def first_hooked(self) -> int:
         """See `Backend.first_hooked`."""
@@ -91,6 +92,10 @@ class HookedTransformerBackend:
         """See `Backend.final_norm`."""
         return self.model.ln_final(resid)
 
+    def read_out(self, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+        """See `Backend.read_out`."""
+        return read_out(self.model, resid[None])[0]
+
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""
         return sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
@@ -98,11 +103,6 @@ class HookedTransformerBackend:
     def hook_names(self) -> frozenset[str]:
         """See `Backend.hook_names`."""
         return frozenset(self.model.hook_dict)
-
-    def _unembed(self, resid: Tensor) -> Tensor:
-        logits = self.model.unembed(self.model.ln_final(resid))
-        cap = getattr(self.model.cfg, "output_logits_soft_cap", 0.0)
-        return cap * torch.tanh(logits / cap) if cap and cap > 0 else logits
 
     @staticmethod
     def _cache_class() -> Any:

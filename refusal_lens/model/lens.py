@@ -25,6 +25,8 @@ from refusal_lens.model.generate import GREEDY, Decoding, Watch, generate, stop_
 from refusal_lens.model.lengths import check_prompt_lengths
 from refusal_lens.model.places import Offsets, offsets_of, sites_of
 from refusal_lens.model.prefix import SharedPrefix, prefix_for
+from refusal_lens.model.prompt_ends import ends_of
+from refusal_lens.model.stream_store import StreamStore
 from refusal_lens.model.transfer import directions_of, warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
@@ -67,13 +69,12 @@ class LensModel:
         settings = getattr(hugging_face_of(backend), "generation_config", None)
         self.stops = stop_ids(chat.tokenizer, settings)
         self.answer_store: AnswerStore | None = None  # hands on what it holds, and keeps the rest
+        self.stream_store: StreamStore | None = None  # as does this one
 
     def __repr__(self) -> str:
         b = self.backend
-        return (
-            f"LensModel({self.name}, {b.n_layers} layers, d_model {b.d_model}, {b.dtype}, "
-            f"{b.device}, {b.name}, edits: {self.edits_text})"
-        )
+        sizes = f"{b.n_layers} layers, d_model {b.d_model}, {b.dtype}, {b.device}, {b.name}"
+        return f"LensModel({self.name}, {sizes}, edits: {self.edits_text})"
 
     @property
     def n_layers(self) -> int:
@@ -188,7 +189,8 @@ class LensModel:
         """
         check_prompt_lengths(names, rows, self.backend.n_ctx)
         prefix = prefix_for(self._prefix, rows, names)
-        return Feed(prefix, rows, names, self.rows, progress)
+        ends = ends_of(self.stream_store, prefix, self.digest, rows)
+        return Feed(prefix, rows, names, self.rows, progress, ends=ends)
 
     @torch.inference_mode()
     def residual_stats(

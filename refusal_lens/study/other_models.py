@@ -24,6 +24,7 @@ def half_refusing(bench: Bench) -> LensModel:
         placement=bench.model.placement,
     )
     model.answer_store = bench.model.answer_store
+    model.stream_store = bench.model.stream_store
     return model
 
 

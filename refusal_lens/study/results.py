@@ -3,13 +3,15 @@
     run/
       manifest.json           the question, the model, versions, seconds a stage, peak memory
       answers.jsonl           answers that were generated, for stages that ask for the same ones
+      streams.safetensors     the stream at the end of unedited prompts, of which logits follow
       stages/<stage>/         one folder a finished stage
         stage.json            digest of its inputs, parameters and record schemas
         <name>.json (+ .safetensors)
 
 A stage is written to a temporary folder, flushed to disk and renamed: it is there whole or not at
-all, whenever the process ends. It is used again only if its digest matches. `answers.jsonl` only
-saves time: without it the same answers are generated again (`model/answer_store.py`).
+all, whenever the process ends. It is used again only if its digest matches. `answers.jsonl` and
+`streams.safetensors` only save time: without them the same answers are generated, and the same
+prompts run, again (`model/answer_store.py`, `model/prompt_ends.py`).
 """
 
 import json
@@ -180,6 +182,11 @@ class Results(Brief):
     def answers_file(self) -> Path:
         """Where answers are kept from stage to stage."""
         return self.folder / "answers.jsonl"
+
+    @property
+    def streams_file(self) -> Path:
+        """Where the streams at the end of unedited prompts are kept from stage to stage."""
+        return self.folder / "streams.safetensors"
 
     def model(self, placement: Placement = Placement()) -> LensModel:
         """The model of this run, loaded again, in the run's precision.

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges import check_judge, try_judge
-from refusal_lens.model import AnswerStore, LensModel, load_model
+from refusal_lens.model import AnswerStore, LensModel, StreamStore, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
@@ -65,20 +65,21 @@ def run_study(
     watcher: Watcher,
     placement: Placement = Placement(),
     *,
-    keep_answers: bool = True,
+    keep_passes: bool = True,
 ) -> Results:
     """Run what is missing of a study and return its results.
 
     Stops at any moment lose at most the stage in flight: the same call goes on from there, also on
-    another device or with other batches; the precision of a run stays as it began. Answers are
-    kept in the folder, for stages that ask for the same ones, unless `keep_answers` says no.
+    another device or with other batches; the precision of a run stays as it began. Answers, and
+    what unedited prompts leave at their end, are kept in the folder for stages that ask for the
+    same ones, unless `keep_passes` says no.
 
     Raises:
         InputError: wrong prompts, model, category or layer, a judge that can't be asked, a folder
             of another question, or of a run in another precision.
     """
     check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
-    bench = begin(study, folder, placement, keep_answers=keep_answers)
+    bench = begin(study, folder, placement, keep_passes=keep_passes)
     bench.results.describe(_description(bench))
     categories = bench.prompts.categories
     stages = stages_of("study", categories)
@@ -93,15 +94,16 @@ def begin(
     folder: Path | str,
     placement: Placement = Placement(),
     *,
-    keep_answers: bool = True,
+    keep_passes: bool = True,
 ) -> Bench:
     """Prompts, run folder and model of a question; raises like `run_study`."""
     prompts = study_prompts(study)
     results = Results.begin(folder, study.plain())
     model = load_studied(study, results, placement)
     study.layers_of(model.n_layers, model.n_layers)
-    if keep_answers:
+    if keep_passes:
         model.answer_store = AnswerStore(results.answers_file)
+        model.stream_store = StreamStore(results.streams_file)
     return Bench.of(study, model, prompts, results)
 
 
@@ -169,6 +171,8 @@ def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
             stage.check_writes(records)
             named = {key.name: record for key, record in records.items()}
             results.add(stage.name, planned.digest, named, time.monotonic() - started)
+            if bench.model.stream_store is not None:
+                bench.model.stream_store.save()
         except Gap as error:
             gap = str(error)
     if gap is not None:
@@ -224,11 +228,11 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
 def _seconds_a_pass(bench: Bench) -> float:
     """Seconds for one prompt's forward pass: the median of several batches, warmed up."""
     few = PromptSet(bench.train.prompts[:_CALIBRATION_PROMPTS])
-    bench.model.logits(few)
+    bench.model.residuals(few)  # which, unlike logits, no store can hand on
     timed: list[float] = []
     for _ in range(_CALIBRATION_PASSES):
         started = time.monotonic()
-        bench.model.logits(few)
+        bench.model.residuals(few)
         timed.append(time.monotonic() - started)
     return median(timed) / len(few)
 

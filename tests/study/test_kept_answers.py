@@ -1,19 +1,22 @@
-"""A study keeps its answers: numbers are those without, and what was answered is not again."""
+"""A study keeps answers and streams: its numbers are those without, and nothing is run twice."""
 
 from dataclasses import replace
 
 import pytest
 from support.tiny_study import SIZES, Watch, contents
 
+from refusal_lens.model.bridge import BridgeBackend
 from refusal_lens.study import run_study
+from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.costs import COSTS
+from refusal_lens.study.stages.score import TRUST
 
 
 @pytest.mark.slow
 def test_every_record_is_that_of_a_study_that_keeps_no_answers(finished, study, tmp_path, decoded):
     results, _ = finished
     n_kept = len(results.answers_file.read_text().splitlines()) - 1
-    without = run_study(study, tmp_path / "without", Watch(), keep_answers=False)
+    without = run_study(study, tmp_path / "without", Watch(), keep_passes=False)
     assert not without.answers_file.exists()
     assert 0 < n_kept < len(decoded())  # the same answers were asked for more than once
     stages, expected = (contents(run.folder / "stages") for run in (results, without))
@@ -34,3 +37,25 @@ def test_another_size_generates_only_what_was_not_answered(own_run, study, decod
     generated = run_study(fewer, own_run.folder, watch).get(COSTS)
     assert watch.started_stages == ["costs"]
     assert len(decoded()) == 3 * (1 + len(served.rows)) and generated == served
+
+
+def test_logits_of_prompts_that_were_read_need_no_pass(own_run, study, monkeypatch):
+    """Without the file the same prompts run again, and the record is the same."""
+    rows: list[int] = []
+    forward = BridgeBackend.forward
+
+    def counted(self, ids, *args, **kwargs):
+        rows.append(len(ids))
+        return forward(self, ids, *args, **kwargs)
+
+    monkeypatch.setattr(BridgeBackend, "forward", counted)
+    served, n_rows = [], []
+    for _ in range(2):
+        own_run.drop("score")
+        rows.clear()
+        served.append(run_study(study, own_run.folder, Watch()).get(TRUST))
+        n_rows.append(sum(rows))
+        own_run.streams_file.unlink()
+    n_train = len(own_run.get(BEHAVIOUR).ids)
+    assert n_rows[1] - n_rows[0] > n_train / 2  # a part is read while a pass is timed
+    assert served[0].auroc == served[1].auroc and served[0].mode == served[1].mode

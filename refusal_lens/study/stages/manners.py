@@ -123,6 +123,7 @@ def _deranged(bench: Bench) -> LensModel:
         placement=bench.model.placement,
     )
     model.answer_store = bench.model.answer_store
+    model.stream_store = bench.model.stream_store
     return model
 
 
