@@ -173,8 +173,6 @@ def test_a_listener_that_has_gone_stops_its_question(queue):
 
 @pytest.fixture(scope="module")
 def explorer(tiny_llama, directions):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     with explore(tiny_llama, directions, trust=TRUST) as made:
         yield made
 
@@ -227,8 +225,6 @@ def test_a_notebook_shows_the_page_in_a_frame(explorer):
 def test_a_run_brings_its_directions_its_score_and_its_report(
     tiny_llama, three_categories, directions, tmp_path
 ):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     pooled = make_estimator("mean_difference").pooled(tiny_llama.residual_stats(three_categories))
     records = {
         "directions": {"directions": directions, "pooled": pooled},
@@ -248,7 +244,6 @@ def test_a_run_brings_its_directions_its_score_and_its_report(
 
 
 def test_directions_of_another_model_bring_a_warning(tiny_llama, directions):
-    pytest.importorskip("uvicorn")
     there = replace(directions.provenance, model_digest="f" * 64)
     with pytest.warns(UserWarning, match="used on"):
         explore(tiny_llama, replace(directions, provenance=there)).stop()

@@ -18,8 +18,6 @@ from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding
 
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine"),
     pytest.mark.skipif(sys.platform == "win32", reason="the browser is driven over a POSIX pipe"),

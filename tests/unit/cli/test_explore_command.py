@@ -2,7 +2,6 @@
 
 import sys
 
-import pytest
 from support.command import run
 
 from refusal_lens.explorer import opening
@@ -34,8 +33,6 @@ def test_a_missing_extra_is_one_line(monkeypatch, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     done = run("explore", "nowhere", cwd=tmp_path)
     assert done.returncode == 2 and "'nowhere' is not a run folder" in done.stderr
     done = run("explore", "--model", "smollm2-planted", cwd=tmp_path)
