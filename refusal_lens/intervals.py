@@ -16,6 +16,9 @@ from refusal_lens.records import Estimate
 
 LEVEL: Final = 0.95
 TAILS: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+NORMAL: Final = float(stats.norm.ppf(TAILS[1]))
+"""How many standard errors a two-sided normal interval reaches on either side."""
+
 _DRAWS: Final = 2000
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from refusal_lens.defence.ladder import COMPLY, CONTROL, REFUSE, Ladder
 from refusal_lens.evaluation.grid import Grid, Kind
 from refusal_lens.evaluation.matched import match_refusal
-from refusal_lens.evaluation.monotone import TAIL, over_refusal_at
+from refusal_lens.evaluation.monotone import over_refusal_at
+from refusal_lens.intervals import TAILS
 from refusal_lens.records import Estimate
 
 OVER_REFUSAL: Final = (0.05, 0.1, 0.2)
@@ -108,8 +109,8 @@ def refusal_at_damage(
 def _estimate(read: Float[np.ndarray, " draw"], n: int) -> Estimate | None:
     """None where the budget is not reached, in the data or in more than a tail of the draws."""
     inside = read[1:][np.isfinite(read[1:])]
-    if not np.isfinite(read[0]) or len(inside) < (1 - TAIL) * (len(read) - 1):
+    if not np.isfinite(read[0]) or len(inside) < TAILS[1] * (len(read) - 1):
         return None
-    low, high = np.quantile(inside, [TAIL, 1 - TAIL])
+    low, high = np.quantile(inside, TAILS)
     method = "read between rungs at a matched KL; percentile bootstrap over pairs"
     return Estimate(float(read[0]), float(low), float(high), n, method)

@@ -33,7 +33,7 @@ from jaxtyping import Float
 
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.monotone import Curves, drawn_curves
-from refusal_lens.intervals import t_quantile
+from refusal_lens.intervals import LEVEL, NORMAL, t_quantile
 from refusal_lens.records import Estimate, Record
 
 RATES: Final = (0.6, 0.7, 0.8, 0.9)
@@ -244,7 +244,7 @@ class _Comparison:
         control: float | None,
     ) -> Estimate:
         value, k = float(drawn[0]), self.n_categories
-        half = 1.96 * (se := max(float(np.nanstd(drawn[1:], ddof=1)), 1 / (self.n + 2)))
+        half = NORMAL * (se := max(float(np.nanstd(drawn[1:], ddof=1)), 1 / (self.n + 2)))
         over = (
             f"bootstrap over pairs, for {'this category' if k == 1 else 'these categories'} alone"
         )
@@ -268,7 +268,7 @@ class _Comparison:
         se = np.maximum(kept.std(0, ddof=1), 1 / (self.n + 2))
         largest = np.abs((kept - drawn[0]) / se).max((1, 2))
         # Never below the band of a single normal difference.
-        factor = max(float(np.quantile(largest, 0.95)), 1.96)
+        factor = max(float(np.quantile(largest, LEVEL)), NORMAL)
         names, rates = self.grid.names, self.curves.rates
         differences = tuple(
             Difference(names[i], names[j], rates[r], v, v - factor * s, v + factor * s)

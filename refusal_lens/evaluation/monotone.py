@@ -1,7 +1,7 @@
 """Refusal and over-refusal over strength as monotone curves, under resampled pairs and without each
 category, read at refusal rates."""
 
-from typing import Final, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -9,8 +9,7 @@ from sklearn.isotonic import isotonic_regression
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid
-
-TAIL: Final = 0.025  # on either side of a 95% interval
+from refusal_lens.intervals import TAILS
 
 Points = Float64[np.ndarray, " strength"]
 
@@ -32,8 +31,8 @@ class Curves:
         self.left = left
         self.rates = rates
         low, high = fitted[:, :, 0, 0], fitted[:, :, 0, -1]
-        self.low = np.maximum(np.quantile(low, 1 - TAIL, axis=0), low[0])
-        self.high = np.minimum(np.quantile(high, TAIL, axis=0), high[0])
+        self.low = np.maximum(np.quantile(low, TAILS[1], axis=0), low[0])
+        self.high = np.minimum(np.quantile(high, TAILS[0], axis=0), high[0])
         self.at, self.left_at = self.read(np.array(rates))
 
     def reaches(self, direction: int, rate: float) -> bool:

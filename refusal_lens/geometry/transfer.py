@@ -16,6 +16,7 @@ from torch import Tensor
 from refusal_lens.auroc import drawn_aurocs
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import TAILS
 from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
@@ -161,12 +162,12 @@ class _Row:
     @property
     def low(self) -> Float64[Tensor, " column"]:
         """Lower ends of the intervals."""
-        return self.drawn[1:].quantile(0.025, dim=0)
+        return self.drawn[1:].quantile(TAILS[0], dim=0)
 
     @property
     def high(self) -> Float64[Tensor, " column"]:
         """Upper ends."""
-        return self.drawn[1:].quantile(0.975, dim=0)
+        return self.drawn[1:].quantile(TAILS[1], dim=0)
 
     def mean(self, n: int) -> Estimate:
         """Over the categories that have an area."""
@@ -178,7 +179,7 @@ class _Row:
         if used.shape[1] == 0:
             return Estimate(None, None, None, n, method, 0.5)
         means = used.mean(1)
-        low, high = means[1:].quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+        low, high = means[1:].quantile(torch.tensor(TAILS, dtype=torch.float64)).tolist()
         return Estimate(float(means[0]), low, high, n, method, 0.5)
 
 

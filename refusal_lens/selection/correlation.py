@@ -19,6 +19,7 @@ from torch import Tensor
 from refusal_lens.directions import NOISE_FLOOR, Direction, several_directions
 from refusal_lens.directions.weighted_ridge_mean_difference import check_confidence
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import TAILS
 from refusal_lens.records import Estimate, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
@@ -155,7 +156,7 @@ def _estimates(
     n: int,
 ) -> list[Estimate]:
     """The correlation of each place with its interval and control."""
-    limits = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    limits = torch.tensor(TAILS, dtype=torch.float64)
     estimates: list[Estimate] = []
     for i, r in enumerate(value.tolist()):
         if math.isnan(r):

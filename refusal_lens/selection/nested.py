@@ -19,20 +19,18 @@ from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Bool, Float64
-from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import mean_estimate, t_quantile
+from refusal_lens.intervals import NORMAL, mean_estimate, t_quantile
 from refusal_lens.records import Estimate, Record
 from refusal_lens.residuals import REFUSE, Residuals, index_axes
 
 RefusalScores = Callable[[tuple[Direction, ...]], Sequence[float]]
 """The refusal score of each prompt with these directions erased; of none, unedited."""
 
-_NORMAL: Final = float(stats.norm.ppf(0.975))
 _LEAST: Final = 5  # held-out prompts per side
 
 
@@ -136,7 +134,7 @@ def _area(scores: Float64[Tensor, " prompt"], refuse: Bool[Tensor, " prompt"]) -
     above = (scores[refuse][:, None] - scores[~refuse]).sign() / 2 + 0.5
     value, n = float(above.mean()), above.shape
     variance = float(above.mean(1).var()) / n[0] + float(above.mean(0).var()) / n[1]
-    half = _NORMAL * variance**0.5
+    half = NORMAL * variance**0.5
     method = "AUROC on held-out prompts, DeLong's interval; control: chance"
     return Estimate(value, value - half, value + half, len(scores), method, 0.5)
 
@@ -167,7 +165,7 @@ def _choice(tried: Sequence[NestedSet]) -> NestedChoice:
 
 def _near_best(estimates: Sequence[Estimate], degrees: int | None = None) -> list[bool]:
     """Which are at most a standard error, of the largest value, below it."""
-    quantile = _NORMAL if degrees is None else float(t_quantile(degrees))
+    quantile = NORMAL if degrees is None else float(t_quantile(degrees))
     values = [float("-inf") if e.value is None else e.value for e in estimates]
     best = estimates[values.index(max(values))]
     if best.value is None or best.low is None or best.high is None:

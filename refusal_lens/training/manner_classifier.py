@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from refusal_lens.errors import InputError
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import TAILS, wilson
 from refusal_lens.judges.phrase.lists import STYLES
 from refusal_lens.judges.phrase.style import read_style
 from refusal_lens.judges.refusal_styles import MANNERS
@@ -178,7 +178,7 @@ def share(
     names, group = np.unique(groups, return_inverse=True)
     n, k = np.bincount(group), np.bincount(group, weights=hits)
     rows = np.random.default_rng(0).integers(len(names), size=(_DRAWS, len(names)))
-    low, high = np.quantile(k[rows].sum(1) / n[rows].sum(1), [0.025, 0.975])
+    low, high = np.quantile(k[rows].sum(1) / n[rows].sum(1), TAILS)
     method = f"share, percentile bootstrap over {len(names)} groups of wordings"
     method += "" if control is None else "; control: commonest class"
     return Estimate(float(hits.mean()), float(low), float(high), len(hits), method, control)

@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from refusal_lens.intervals import t_quantile
+from refusal_lens.intervals import mean_estimate
 from refusal_lens.records import Estimate
 from refusal_lens.training.planted.answers import TokenIds, chat_ids
 
@@ -83,14 +82,14 @@ def perplexity(losses: Sequence[float], control: Sequence[float] | None = None) 
     perplexities instead, paired.
     """
     values = np.asarray(losses) - (0.0 if control is None else np.asarray(control))
-    mean = float(values.mean())
-    half = float(t_quantile(len(values) - 1)) * float(stats.sem(values))
+    loss = mean_estimate(values.tolist())
+    assert loss.value is not None and loss.low is not None and loss.high is not None
     kind = "perplexity" if control is None else "ratio of perplexities to scale 0, paired"
     return Estimate(
-        value=math.exp(mean),
-        low=math.exp(mean - half),
-        high=math.exp(mean + half),
-        n=len(values),
+        value=math.exp(loss.value),
+        low=math.exp(loss.low),
+        high=math.exp(loss.high),
+        n=loss.n,
         method=f"{kind}; 95% t interval of the mean loss",
         control=None if control is None else 1.0,
     )
