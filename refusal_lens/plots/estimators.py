@@ -70,7 +70,7 @@ PANELS: Final = (
         ),
     ),
     QuestionPanel(
-        "added, equal damage:<br>refused",
+        "added, equal<br>damage: refused",
         -0.04,
         1.04,
         _UNIT,

@@ -63,7 +63,7 @@ def plot_suffix_rates(analysis: SuffixAnalysis) -> go.Figure:
         hollow = [test is None or test.q > 0.05 for test in tests]
         name = f"change against {against}"
         _add(figure, column, _dots(rows, changes, colours, name, 0.0, hollow))
-        figure.update_xaxes(tickformat="+.0%", col=column)
+        figure.update_xaxes(tickformat=".0%", col=column)
     _add(figure, 4, _dots(rows, [row.push for row in rows], colours, "push", 0.0))
     for column in (2, 3, 4):
         _line(figure, column, 0.0, QUIET)

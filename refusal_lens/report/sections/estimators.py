@@ -36,12 +36,12 @@ def _parts(run: Run) -> Parts:
         missing["estimators"] = run.why("estimator_comparison")
         return missing
     label = f"{len(comparison.rows)} ways of finding a direction, a panel for each question"
-    gaps, probe = _gaps(run), _probe(run)
+    gaps, probe, fits = _gaps(run), _probe(run), _fits(run)
     parts: Parts = {
         "estimators": Figure(plot_estimators(comparison), label),
         "estimators_directions": directions_table(comparison),
         "estimators_edits": edits_table(comparison),
-        "estimators_categories": categories_table(_fits(run), run.titles),
+        "estimators_categories": categories_table(fits, run.titles) if fits else "",
         "estimators_fitted": fitted_table(comparison),
         "estimators_invariant": "" if probe is None else invariant_probe_table(probe),
         "estimators_environments": "" if probe is None else invariant_environments_table(probe),
