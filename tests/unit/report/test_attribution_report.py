@@ -350,11 +350,15 @@ def test_each_gap_says_why(tmp_path: Path) -> None:
     found.add_gap("patching", "d", "in no category <b> does the first token tell")
     found.add_gap("knock_out_4", "d", "not in a scored category")
     page = Page(write_report(found).read_text(encoding="utf-8"))
-    for stage, shown_as in (("attribution_control", 1), ("patching", 4), ("knock_out_4", 1)):
-        assert page.words().count(found.gap(stage) or stage) == shown_as
-        assert page.gaps.count(f"unmeasured:{stage}") == shown_as
-    assert page.gap("note-patches") == "unmeasured:patching"
-    assert page.gap("note-knock_outs") == "unmeasured:knock_out_4"
+    patching = ("patches", "blocks", "estimates", "patch_agreement")
+    for part, stage in (
+        ("written_gap", "attribution_control"),
+        *((part, "patching") for part in patching),
+        ("knock_outs", "knock_out_4"),
+    ):
+        assert page.gap(f"note-{part}") == f"unmeasured:{stage}"
+        assert str(found.gap(stage)) in page.words(f"note-{part}")
+    assert page.gaps.count("unmeasured:patching") == len(patching)
     assert page.gap("note-depth") == "unfinished:depth"
     assert f"{TITLES[CATEGORIES[1]]} (opening)" in page.words("note-unscored")
     assert f"{TITLES[CATEGORIES[2]]} (generation only)" in page.words("note-unscored")
