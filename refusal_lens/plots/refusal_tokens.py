@@ -10,6 +10,7 @@ from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, f
 from refusal_lens.plots.panels import dress, plain
 from refusal_lens.plots.text import escape, percent, tick
 from refusal_lens.plots.titles import Titles, titles_of
+from refusal_lens.prompts import LABELS
 from refusal_lens.records import Estimate
 from refusal_lens.refusal_tokens.carved import Carved
 from refusal_lens.refusal_tokens.roc import Point, Roc
@@ -153,6 +154,7 @@ def _over(points: Sequence[Point], kind: str, name: str) -> go.Scatter:
         error_y=_bars([harmful for harmful, _ in sides], colour),
         mode="lines+markers",
         name=name,
+        meta=f"threshold:{kind}",
         line={"color": colour, "width": 2, "dash": "solid" if kind == "text" else "dot"},
         customdata=[
             f"threshold {p.at:g}<br>harmful refused {percent(h)}<br>benign refused {percent(b)}"
@@ -171,6 +173,7 @@ def _against(points: Sequence[Point], kind: str, side: int, who: str) -> go.Scat
         error_y=_bars(estimates, colour),
         mode="lines+markers",
         name=f"{who}: {'read' if kind == 'text' else 'token'}",
+        meta=f"bias:{kind}:{LABELS[side]}",
         line={"color": colour, "width": 2, "dash": "solid" if kind == "text" else "dot"},
         customdata=[
             f"bias {p.at:+g} nats<br>{who} refused {percent(e)}"
@@ -187,6 +190,7 @@ def _unedited(point: Point) -> go.Scatter:
         y=[harmful.value],
         mode="markers",
         name="unedited, read",
+        meta="unedited:text",
         marker={"symbol": "star", "size": 13, "color": REFUSE},
         customdata=[f"unedited<br>harmful {percent(harmful)}<br>benign {percent(benign)}"],
         hovertemplate="%{customdata}<extra></extra>",

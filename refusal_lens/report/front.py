@@ -6,6 +6,7 @@ from typing import final
 
 from refusal_lens.geometry import Geometry
 from refusal_lens.records import Estimate
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Part
 from refusal_lens.report.run import Run
 from refusal_lens.sites import Site
@@ -37,18 +38,19 @@ class Panel:
     more: str
 
 
-def not_measured(reason: str) -> Answer:
+def not_measured(reason: Missing) -> Answer:
     """No figure, and why."""
-    return f"Not measured: {reason}.", ()
+    return reason.within("Not measured: "), ()
 
 
-def geometry_at_layer(run: Run) -> tuple[Geometry, int] | str:
+def geometry_at_layer(run: Run) -> tuple[Geometry, int] | Missing:
     """The cosines and the chosen layer, or why one of them is missing."""
     g, layer = run.geometry, run.layer
     if g is None or layer is None:
         return run.reason("geometry")
     if Site(layer) not in g.sites:
-        return f"layer {layer}, which was chosen, is not among the layers of the geometry"
+        words = f"layer {layer}, which was chosen, is not among the layers of the geometry"
+        return Missing(words, "lacking:geometry")
     return g, layer
 
 

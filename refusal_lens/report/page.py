@@ -21,6 +21,7 @@ from refusal_lens.plots.text import visible
 from refusal_lens.processes import this_process
 from refusal_lens.records import write_atomic
 from refusal_lens.report.front import Panel
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import GROUPS, Section, every_section
@@ -132,6 +133,7 @@ def templates() -> Environment:
     )
     environment.filters["visible"] = visible
     environment.filters["digest"] = _script_digest
+    environment.filters["gap"] = _gap_attribute
     environment.tests["figure"] = _is_figure
     environment.tests["table"] = _is_table
     return environment
@@ -143,6 +145,11 @@ def _is_figure(value: Any) -> bool:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, Table)
+
+
+def _gap_attribute(value: Any) -> dict[str, str]:
+    """What an element says in code of why its text stands in place of something."""
+    return {"data-gap": value.key} if isinstance(value, Missing) else {}
 
 
 def _script_digest(script: str) -> str:

@@ -22,6 +22,7 @@ from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories, load_prompts
 from refusal_lens.records import Provenance
+from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.selection import Selection
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.layer import layer_by
@@ -52,23 +53,28 @@ class Run:
             self.damaged[key.stage] = str(error)
             return None
 
-    def why(self, stage: str) -> str:
+    def why(self, stage: str) -> Missing:
         """Why something of a stage is missing, as a note."""
-        return f"Not shown: {self.reason(stage)}."
+        return self.reason(stage).within(NOT_SHOWN)
 
-    def lacking(self, stage: str, reason: str) -> str:
+    def lacking(self, stage: str, reason: str) -> Missing:
         """Why a record is missing, as a note: what happened to its stage, else `reason`."""
-        return f"Not shown: {self.lacking_reason(stage, reason)}."
+        return self.lacking_reason(stage, reason).within(NOT_SHOWN)
 
-    def reason(self, stage: str) -> str:
+    def reason(self, stage: str) -> Missing:
         """Why something of a stage is missing, to stand in a sentence."""
-        unfinished = f"the stage “{stage}” has not finished in this run"
-        return self.damaged.get(stage) or self.results.gap(stage) or unfinished
+        if damage := self.damaged.get(stage):
+            return Missing(damage, f"damaged:{stage}")
+        if unmeasured := self.results.gap(stage):
+            return Missing(unmeasured, f"unmeasured:{stage}")
+        return Missing(f"the stage “{stage}” has not finished in this run", f"unfinished:{stage}")
 
-    def lacking_reason(self, stage: str, reason: str) -> str:
+    def lacking_reason(self, stage: str, reason: str) -> Missing:
         """What happened to a record's stage, else `reason`."""
         whole = self.results.digest(stage) is not None and not self.results.gap(stage)
-        return reason if whole and stage not in self.damaged else self.reason(stage)
+        if whole and stage not in self.damaged:
+            return Missing(reason, f"lacking:{stage}")
+        return self.reason(stage)
 
     @cached_property
     def question(self) -> dict[str, Any]:

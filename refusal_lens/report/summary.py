@@ -1,5 +1,8 @@
 """The rows of the report's summary: what, and the number with n and interval."""
 
+from dataclasses import dataclass
+from typing import Final, final
+
 from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.comparison import BEYOND
@@ -7,33 +10,59 @@ from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.geometry.within import DIFFERS
 from refusal_lens.plots.text import number, percent, value_interval
 from refusal_lens.records import Estimate
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.run import Run
 from refusal_lens.sites import Site
 
+_NAMES: Final = {
+    "categories": "Categories",
+    "pairs": "Pairs",
+    "layer": "Layer",
+    "refusal": "Refusal, refuse side",
+    "over-refusal": "Over-refusal, benign side",
+    "accuracy": "Accuracy",
+    "score-ablated": "Refusal score, direction ablated",
+    "score-added": "Refusal score, direction added",
+    "measurable": "Measurable directions",
+    "separable": "Separable",
+    "refusal-directions": "Refusal directions",
+    "dimension": "Effective dimension",
+}
 
-def facts(run: Run) -> list[tuple[str, str]]:
-    """The rows of the summary: what, and the number with n and interval."""
+
+@final
+@dataclass(frozen=True)
+class Fact:
+    """A row of the summary: what it is in code and in words, and its number with n and interval."""
+
+    key: str
+    name: str
+    value: str
+
+
+def facts(run: Run) -> list[Fact]:
+    """The rows of the summary, those of a kind of record only where it is there."""
     rows: list[tuple[str, str]] = []
     if (g := run.geometry) is not None:
         pairs = f"{min(g.n)}" if min(g.n) == max(g.n) else f"{min(g.n)} to {max(g.n)}"
-        rows.append(("Categories", f"{len(g.categories)}, {pairs} pairs each to fit directions"))
+        rows.append(("categories", f"{len(g.categories)}, {pairs} pairs each to fit directions"))
     if note := run.results.manifest.get("prompts_note"):
-        rows.append(("Pairs", str(note)))
-    rows.append(("Layer", _chosen(run)))
+        rows.append(("pairs", str(note)))
+    rows.append(("layer", _chosen(run)))
     if (read := run.behaviour) is not None:
         judged = f"(prompts; judge: {read.judge_name})"
-        rows.append(("Refusal, refuse side", f"{percent(read.rate(label='refuse'))} {judged}"))
-        rows.append(("Over-refusal, benign side", f"{percent(read.rate(label='comply'))} {judged}"))
-        rows.append(("Accuracy", _accuracy(read)))
+        rows.append(("refusal", f"{percent(read.rate(label='refuse'))} {judged}"))
+        rows.append(("over-refusal", f"{percent(read.rate(label='comply'))} {judged}"))
+        rows.append(("accuracy", _accuracy(read)))
     if run.selection is not None:
         best = run.selection.choice
-        rows.append(("Refusal score, direction ablated", f"{_score(best.ablation)}, refuse side"))
-        rows.append(("Refusal score, direction added", f"{_score(best.addition)}, benign side"))
+        rows.append(("score-ablated", f"{_score(best.ablation)}, refuse side"))
+        rows.append(("score-added", f"{_score(best.addition)}, benign side"))
     if run.geometry is not None and run.layer is not None:
-        rows.append(("Measurable directions", _measurable(run.geometry, run.layer)))
-        rows += [("Separable", _separable(run)), ("Refusal directions", _refusal(run))]
-        rows.append(("Effective dimension", _dimension(run, run.layer)))
-    return rows
+        rows.append(("measurable", _measurable(run.geometry, run.layer)))
+        rows += [("separable", _separable(run)), ("refusal-directions", _refusal(run))]
+        rows.append(("dimension", _dimension(run, run.layer)))
+    return [Fact(key, _NAMES[key], value) for key, value in rows]
 
 
 def _score(e: Estimate) -> str:
@@ -54,7 +83,8 @@ def _chosen(run: Run) -> str:
     n_layers = run.results.manifest.get("n_layers")
     text = f"{run.layer}" + (f" of {n_layers} (counted from 0)" if n_layers else "")
     if run.selection is None:
-        return f"{text}: the most reliable one; no layer was selected. {run.why('selection')}"
+        unselected = f"{text}: the most reliable one; no layer was selected. "
+        return run.why("selection").within(unselected, "")
     s = run.selection
     return (
         f"{text}, offset {number(s.choice.offset, 0)}: the best of {len(s.candidates)} candidates, "
@@ -90,7 +120,8 @@ def _refusal(run: Run) -> str:
             f"differ from answered ones (q at most {DIFFERS:g}); no control model"
         )
     if run.comparison is None:
-        return "no control: without a control model nothing is called a refusal direction"
+        words = "no control: without a control model nothing is called a refusal direction"
+        return Missing(words, run.lacking_reason("control", words).key)
     if run.tests is None:
         return run.why("structure")
     count = list(run.verdicts.values()).count("refusal direction")

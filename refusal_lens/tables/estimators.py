@@ -1,5 +1,7 @@
 """Ways of finding directions side by side, in numbers."""
 
+from typing import Final
+
 from refusal_lens.evaluation.estimators import (
     LEAST_COMMON,
     EstimatorComparison,
@@ -25,15 +27,18 @@ LABELS = {
     "intended": "the intended labels",
 }
 
-_DIRECTIONS_OF = (
+DIRECTIONS_OF: Final = (
     "Of a control everything is of its first draw; of a subspace (dimension above 1) everything is "
     "of its first direction."
 )
-_EDITS_OF = (
+EDITS_OF: Final = (
     "Of a control the rates are over its draws in turn, at the budget each at its own strength; "
     "strengths, KL, text and the matched column are of the first draw. Of a subspace the first "
     "rate, KL and text are of the whole span, everything else is of its first direction."
 )
+"""Which draw of a control, and which direction of a subspace, the columns of a table are of."""
+TOGETHER: Final = "; those of erm are of all four invariant probes together"
+"""Whose cost is that of several rows."""
 
 
 def directions_table(comparison: EstimatorComparison) -> Table:
@@ -72,16 +77,14 @@ def directions_table(comparison: EstimatorComparison) -> Table:
         f"random halves, jackknife over groups of the {groups} pairs and unpaired prompts that it "
         "was fitted on (control: 0); "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
-        f"(control: .5). {_DIRECTIONS_OF} Seconds and memory are of the machine that made "
+        f"(control: .5). {DIRECTIONS_OF} Seconds and memory are of the machine that made "
         f"this page, with one fit for each category left out{_together(comparison)}."
     )
     return Table(caption, head, rows)
 
 
 def _together(comparison: EstimatorComparison) -> str:
-    """Whose cost is that of several rows."""
-    probes = any(row.name == "erm" for row in comparison.rows)
-    return "; those of erm are of all four invariant probes together" if probes else ""
+    return TOGETHER if any(row.name == "erm" for row in comparison.rows) else ""
 
 
 def fitted_table(comparison: EstimatorComparison) -> Table:
@@ -137,7 +140,7 @@ def _edits_caption(comparison: EstimatorComparison) -> str:
         f"{comparison.damage_kl:g} nats at the 95th percentile of benign prompts; strengths are in "
         "lengths of each direction. q: exact McNemar test against the mean difference on the same "
         "prompts, Benjamini-Hochberg over all tests of the table that could come out "
-        f"({LEAST_COMMON} prompts in common or more); * q ≤ .05. {_EDITS_OF}"
+        f"({LEAST_COMMON} prompts in common or more); * q ≤ .05. {EDITS_OF}"
         f"{_where(comparison.matched)} Intervals: 95%."
     )
 

@@ -24,7 +24,7 @@ from refusal_lens.study.stages.attribution_control import CONTROL_DECOMPOSITION
 from refusal_lens.study.stages.depth import PROFILE
 from refusal_lens.study.stages.directions import DIRECTIONS, POOLED_DIRECTIONS
 from refusal_lens.study.stages.knock_out import KNOCK_OUT, POOLED_DECOMPOSITION
-from refusal_lens.study.stages.patching import FAST, PATCH_AGREEMENT, PATCHES
+from refusal_lens.study.stages.patching import FAST, NOT_SCORED, PATCH_AGREEMENT, PATCHES
 from refusal_lens.study.stages.paths import NEURONS, PATH, REGIONS, SOURCES, SOURCES_TWIN
 from refusal_lens.study.stages.score import TRUST
 from refusal_lens.study.stages.selection import SELECTION
@@ -212,7 +212,7 @@ def test_categories_without_a_score_leave_gaps_that_say_why(attributed, tmp_path
     without_a_first_token(attributed[0], folder, "generation only")
     watch = Watch()
     run_attribution(folder, watch)
-    assert "in no category does the first token" in watch.gaps["patching"]
+    assert watch.gaps["patching"] == NOT_SCORED
     assert "only 0" in watch.gaps["depth"]
     assert "['red']" in watch.gaps["knock_out_0"]
 

@@ -55,9 +55,9 @@ def test_it_is_measured_once_and_other_sets_join_it(run, tmp_path):
 
 def test_the_report_shows_it_where_it_was_measured(run, finished, tmp_path):
     page = write_report(run[0]).read_text(encoding="utf-8")
-    assert 'id="plot-ladder"' in page and "How many directions hold refusal" in page
+    assert 'id="plot-ladder"' in page and 'h3 id="ladder"' in page
     plain = write_report(finished[0], tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "How many directions hold refusal" not in plain
+    assert 'id="plot-ladder"' not in plain and 'h3 id="ladder"' not in plain
 
 
 def test_an_unknown_set_is_one_clear_line(finished):

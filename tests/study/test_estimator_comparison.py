@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from support.synthetic.run import Page
 from support.tiny_study import Watch, copied
 
 from refusal_lens.errors import InputError
@@ -10,6 +11,7 @@ from refusal_lens.evaluation import evaluate
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.model import allow_transfer
+from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.report.page import write_report
 from refusal_lens.study import run_comparison
 from refusal_lens.study.compared import compared_pairs
@@ -149,12 +151,17 @@ def test_every_way_gives_a_row_or_says_why_not(run, tmp_path):
     assert {"linear_discriminant", "som", "erm", "ib_irm"} <= rows
     weighted = next(r for r in whole.get(COMPARISON).rows if r.name.startswith("weighted_ridge"))
     assert weighted.reliability is not None and weighted.cosine is not None
-    assert "on intended labels already" in watch.gaps[_stage("mean_difference_intended")]
+    intended = _stage("mean_difference_intended")
+    assert "intended" in watch.gaps[intended]
     probe = whole.get(PROBE.of(_stage("irm")))
     assert [m.method for m in probe.methods] == ["ERM", "IRM", "IB-ERM", "IB-IRM"]
-    page = write_report(whole).read_text(encoding="utf-8")
-    assert "mean difference intended (" in page
-    assert "gain over ERM" in page and "n refuse + comply" in page
+    page = Page(write_report(whole).read_text(encoding="utf-8"))
+    told = page.words("note-estimators_gaps")
+    assert f"{estimator_name('mean_difference_intended')} ({watch.gaps[intended]})" in told
+    assert f"unmeasured:{intended}" in page.gap("note-estimators_gaps").split()
+    assert {"table-estimators_invariant", "table-estimators_environments"} <= {
+        table["id"] for table in page.of("table")
+    }
 
 
 def test_what_is_there_stays_and_what_is_asked_for_joins_it(run, tmp_path):

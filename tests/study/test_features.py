@@ -116,7 +116,7 @@ def test_cards_show_where_it_fires(run):
 def test_the_section_is_shown_and_nothing_is_measured_twice(run):
     results, _, sae, _ = run
     page = write_report(results).read_text(encoding="utf-8")
-    assert 'id="features"' in page and "Sparse features of refusal" in page
+    assert 'h3 id="features"' in page and 'id="plot-features"' in page
     for given in (sae, None):
         again = Watch()
         run_features(results.folder, again, sae=given)
@@ -172,7 +172,7 @@ def test_the_command_prints_cards_and_effects(run, tmp_path):
     assert "core" in done.stdout and "ablated: latents" in done.stdout
     assert "report.html" in done.stdout
     wrong = command.run("features", str(copy.folder), "--sae", "nothing", cwd=tmp_path)
-    assert wrong.returncode == 2 and "cfg.json is missing" in wrong.stderr
+    assert wrong.returncode == 2 and "cfg.json" in wrong.stderr
 
 
 def test_an_autoencoder_is_trained_from_the_command_line(refusing_folder, prompts_file, tmp_path):

@@ -2,11 +2,13 @@
 
 import pytest
 from support.refusing_model import write_refusing
+from support.synthetic.run import Page
 from support.tiny_study import SIZES, Watch, kinds_of_things, refuses_by_kind
 from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
 from refusal_lens.errors import InputError
+from refusal_lens.plots.text import percent
 from refusal_lens.report.page import write_report
 from refusal_lens.study import Sizes, Study, run_monitor, run_study
 from refusal_lens.study.sizes import flat_sizes
@@ -55,11 +57,15 @@ def test_it_goes_on_where_it_was(run):
 
 def test_the_report_and_the_command_show_it(run):
     results, _ = run
-    page = write_report(results).read_text(encoding="utf-8")
-    assert 'id="monitor"' in page and "what fools it" in page and "put back where" in page
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    trial = results.get(TRIAL)
+    assert "monitor" in [h["id"] for h in page.of("h3")]
+    assert "put back" in [row.name for row in trial.rows]
+    assert all(row.title in page.words("table-monitor_variants") for row in trial.rows)
     shown = CliRunner().invoke(app, ["monitor", str(results.folder)])
     assert shown.exit_code == 0, shown.output
-    assert "false alarms" in shown.output and "report:" in shown.output
+    assert percent(trial.false_alarms["all"]) in " ".join(shown.output.split())
+    assert "report.html" in shown.output
 
 
 def test_a_run_that_is_none_is_refused(tmp_path):

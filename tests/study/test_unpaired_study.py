@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+from support.synthetic.run import Page
 
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.report.page import write_report
 from refusal_lens.residuals import pair_rows
 from refusal_lens.study import Sizes, Study, run_attribution, run_study, study_prompts
+from refusal_lens.study.attributed import twins_only
+from refusal_lens.study.fitted import Gap
 from refusal_lens.study.stages.geometry import INTENDED
 
 SIZES = Sizes.default(
@@ -100,11 +104,15 @@ def test_a_study_of_lists_runs_and_says_what_it_lacks(
     geometry = results.get(INTENDED)
     assert geometry.categories == ("prompts",)
     assert 10 <= geometry.n[0] <= 12
-    assert "drawn at random" in results.manifest["prompts_note"]
-    page = write_report(results).read_text(encoding="utf-8")
-    assert "drawn at random" in page
+    prompts = study_prompts(asked(tiny_folders, lists))
+    note = results.manifest["prompts_note"]
+    assert note and note == drawn_note(prompts)
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert page.words("fact-pairs") == note
     run_attribution(tmp_path / "run", watch)
-    assert any("drawn at random" in gap for gap in watch.gaps.values())
+    with pytest.raises(Gap) as unpatched:
+        twins_only(prompts)
+    assert watch.gaps["patching"] == str(unpatched.value)
 
 
 def test_sets_from_texts_split_alike() -> None:

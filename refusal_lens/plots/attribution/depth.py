@@ -23,7 +23,7 @@ REPLACED: Final = {
     "zero": "nothing (zero)",
     "resample": "one benign prompt's",
 }
-_POOLED: Final = {"pooled": "pooled over categories"}
+POOLED: Final = {"pooled": "pooled over categories"}
 _ROWS: Final = (
     "found by a probe",
     "read out of the layer",
@@ -53,7 +53,7 @@ def plot_knock_outs(knock_outs: Sequence[KnockOut], *, titles: Titles = None) ->
     )
     owners: list[str] = []
     for k in knock_outs:
-        name = escape(titles.get(k.category, _POOLED.get(k.category, k.category)))
+        name = escape(titles.get(k.category, POOLED.get(k.category, k.category)))
         row = 1 + kinds.index(k.cuts.replacement)
         for column in (1, 2):
             for trace in _curves(k, column == 2, legend=(row, column) == (1, 1)):
@@ -175,8 +175,8 @@ def _depth_rows(p: DepthProfile) -> tuple[list[go.Scatter | go.Bar], ...]:
             *_line(p, "addition_control", "benign side, unedited", CONTROL, steered, "dot"),
         ],
         [
-            _bar(p, p.heads, "heads", "#0077bb", n_pairs),
-            _bar(p, p.mlps, "MLP", "#ee7733", n_pairs),
+            _bar(p, "heads", "heads", "#0077bb", n_pairs),
+            _bar(p, "mlps", "MLP", "#ee7733", n_pairs),
         ],
     )
     return rows
@@ -198,6 +198,7 @@ def _line(
         mode="lines+markers" if dash == "solid" else "lines",
         name=name,
         legendgroup=name,
+        meta=field,
         line={"color": colour, "width": 2, "dash": dash},
         marker={"size": 5},
         customdata=[
@@ -213,13 +214,12 @@ def _line(
     return [band(x, plain(low[kept]), plain(high[kept]), colour, name), line]
 
 
-def _bar(
-    p: DepthProfile, values: Float[Tensor, " layer"], name: str, colour: str, n: int
-) -> go.Bar:
+def _bar(p: DepthProfile, field: str, name: str, colour: str, n: int) -> go.Bar:
     return go.Bar(
         x=list(p.layers),
-        y=plain(values),
+        y=plain(getattr(p, field)),
         name=f"written by {name}",
+        meta=field,
         marker={"color": colour},
         hovertemplate=f"<b>{name}</b> of layer %{{x}}<br>%{{y:.2f}} of the class difference at "
         f"{escape(p.written_to)}, n = {n}<extra></extra>",

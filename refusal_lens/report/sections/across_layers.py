@@ -4,6 +4,7 @@ from typing import Final
 
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry, change_over_layers
+from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
@@ -33,7 +34,8 @@ def _meetings(run: Run, g: Geometry) -> Part:
     first, last = layers[max(1, len(layers) // 4)], layers[-1]
     middle = layers[len(layers) // 2] if run.layer is None else run.layer
     if not first < middle < last:
-        return f"Not shown: no two stretches between layers {first}, {middle} and {last}."
+        words = f"no two stretches between layers {first}, {middle} and {last}"
+        return Missing(words, "lacking:geometry").within(NOT_SHOWN)
     changes = {
         (a, b): (
             change_over_layers(g, a, b, first, middle),

@@ -12,6 +12,7 @@ from refusal_lens.records import Estimate
 from refusal_lens.report.attributed import attributions, was_attributed
 from refusal_lens.report.front import Answer, Front, not_measured, percent_of
 from refusal_lens.report.methods import n_of, other_model
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Method, Parts, Section
@@ -25,10 +26,8 @@ _NAMED: Final = 5  # strongest components that are named
 def _parts(run: Run) -> Parts:
     if not was_attributed(run):
         command = f"refusal-lens attribute {run.results.folder.name}"
-        return {
-            "attribution_none": "Attribution was not asked for in this run; "
-            f"`{command}` measures it."
-        }
+        words = f"Attribution was not asked for in this run; `{command}` measures it."
+        return {"attribution_none": Missing(words, "unasked:attribution")}
     written = _written(run)
     names = ("writers", "heads", "component_matrix", "serving")
     missing: Parts = {name: run.why("attribution") for name in names if name not in written}
@@ -71,7 +70,8 @@ def _written(run: Run) -> Parts:
 def _answer(run: Run) -> Answer:
     if run.results.digest("attribution") is None and "attribution" not in run.damaged:
         command = f"refusal-lens attribute {visible(run.results.folder.name)}"
-        return not_measured(f"attribution is a command of its own, `{command}`")
+        words = f"attribution is a command of its own, `{command}`"
+        return not_measured(Missing(words, "unasked:attribution"))
     matrix = run.get(MATRIX)
     if matrix is None:
         reason = "it takes two or more categories with a direction"
@@ -99,7 +99,7 @@ def _answer(run: Run) -> Answer:
     if first.control is None:
         return figure, (
             f"{sentence} (n = {first.n} pairs).",
-            f"Control model: not measured: {run.reason('attribution_control')}.",
+            run.reason("attribution_control").within("Control model: not measured: "),
         )
     above = sum(_outside(shares[c]) for c in top)
     return figure, (

@@ -41,9 +41,10 @@ def _answer(run: Run) -> Answer:
             _change(effects, "refuse", "ablated"),
             _change(effects, "comply", "added"),
         )
-    why = f"Refusal rates by read answers: not measured: {run.reason('effects')}."
+    unread = run.reason("effects")
+    why = unread.within("Refusal rates by read answers: not measured: ")
     if run.selection is None:
-        return not_measured(f"{run.reason('effects')}; {run.reason('selection')}")
+        return not_measured(unread.beside(run.reason("selection")))
     choice = run.selection.choice
     return Figure(
         plots.plot_front_scores(choice),

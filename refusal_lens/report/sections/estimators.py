@@ -1,5 +1,6 @@
 """Ways of finding directions side by side."""
 
+from functools import reduce
 from typing import Final
 
 from refusal_lens.directions import InvariantProbe
@@ -7,6 +8,7 @@ from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.plots.estimators import estimator_name, plot_estimators, plot_transfer
 from refusal_lens.report.methods import n_of
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
@@ -46,7 +48,9 @@ def _parts(run: Run) -> Parts:
         "estimators_invariant": "" if probe is None else invariant_probe_table(probe),
         "estimators_environments": "" if probe is None else invariant_environments_table(probe),
         "transfer": "",
-        "estimators_gaps": f"Not measured here: {'; '.join(gaps)}." if gaps else "",
+        "estimators_gaps": reduce(Missing.beside, gaps).within("Not measured here: ")
+        if gaps
+        else "",
     }
     if transfer is not None:
         parts["transfer"] = Figure(
@@ -72,12 +76,12 @@ def _probe(run: Run) -> InvariantProbe | None:
     return next((probe for probe in probes if probe is not None), None)
 
 
-def _gaps(run: Run) -> list[str]:
+def _gaps(run: Run) -> list[Missing]:
     """The ways that could not be measured in this run, each with the reason."""
     return [
-        f"{estimator_name(one.name)} ({reason})"
+        run.reason(stage_of(one)).within(f"{estimator_name(one.name)} (", ")")
         for one in compared()
-        if (reason := run.results.gap(stage_of(one)))
+        if run.results.gap(stage_of(one))
     ]
 
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from refusal_lens.plots.features import plot_features
 from refusal_lens.report.methods import n_of
+from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
@@ -27,7 +28,8 @@ def _parts(run: Run) -> Parts:
         return parts | {"features": run.why("features")}
     parts |= {"listed": listed_table(summary, tests)}
     if not cards.cards:
-        return parts | {"features": "Not shown: no latent is in a list."}
+        none = Missing("no latent is in a list", "lacking:features")
+        return parts | {"features": none.within(NOT_SHOWN)}
     label = f"Firing of {len(cards.cards)} latents on refused and answered prompts, by category"
     effects = run.get(EFFECTS)
     return parts | {

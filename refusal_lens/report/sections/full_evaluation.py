@@ -3,6 +3,7 @@
 from typing import Final
 
 from refusal_lens.plots.matched import plot_matched
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
@@ -21,7 +22,7 @@ _FEW_VERDICTS: Final = "fewer than two pairs have a verdict under every directio
 def _parts(run: Run) -> Parts:
     parts: Parts = dict.fromkeys(("full", "full_matched", "full_rates"), "")
     if run.results.digest(GRID.stage) is None and run.results.digest(RATES.stage) is None:
-        return parts | {"full": _NOT_GENERATED}
+        return parts | {"full": Missing(_NOT_GENERATED, f"unasked:{GRID.stage}")}
     if (shown := run.get(RATES)) is not None:
         parts["full_rates"] = rates_table(shown, titles=run.titles)
     matched = run.get(MATCHED)

@@ -8,6 +8,7 @@ from refusal_lens.plots.text import number, value_interval
 from refusal_lens.report.cosine_words import spread_of_cosines
 from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
 from refusal_lens.report.methods import n_of, other_model
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Method, Parts, Section
@@ -16,7 +17,7 @@ from refusal_lens.sites import Site
 
 def _parts(run: Run) -> Parts:
     g, layer = run.geometry, run.layer
-    control = "" if run.control is not None else f"{run.reason('control')}."
+    control = "" if run.control is not None else run.reason("control").within("")
     if g is None:
         names = ("cosines", "cosines_naive", "reliability")
         return {**dict.fromkeys(names, run.why("geometry")), "control": control}
@@ -40,14 +41,15 @@ def _parts(run: Run) -> Parts:
 
 def _answer(run: Run) -> Answer:
     measured = geometry_at_layer(run)
-    if isinstance(measured, str):
+    if isinstance(measured, Missing):
         return not_measured(measured)
     g, layer = measured
     kept = measurable_at(g, layer)
     label = f"Corrected cosines of {len(g.categories)} directions at layer {layer}"
     figure = Figure(plots.plot_front_cosines(g, layer=layer, titles=run.titles), label)
     if len(kept) < 2:
-        mean = f"No mean cosine: {len(kept)} measurable direction{'' if len(kept) == 1 else 's'}."
+        few = f"{len(kept)} measurable direction{'' if len(kept) == 1 else 's'}"
+        mean = Missing(few, "lacking:geometry").within("No mean cosine: ")
     else:
         mean = _mean(run, g, layer, kept)
     return figure, (mean, _dimension(run, layer))
@@ -71,7 +73,7 @@ def _dimension(run: Run, layer: int) -> str:
     structure = run.structure
     if structure is None or Site(layer) not in structure.sites:
         why = run.lacking_reason("structure", run.no_structure)
-        return f"Effective dimension: not measured: {why}."
+        return why.within("Effective dimension: not measured: ")
     e = structure.dimension[structure.sites.index(Site(layer))]
     return (
         f"Effective dimension{run.by_mean_difference} {value_interval(e)} of "

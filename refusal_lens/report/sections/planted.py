@@ -6,6 +6,7 @@ from refusal_lens import plots
 from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.control_adapters import shipped_planted
+from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Parts, Section
@@ -17,7 +18,7 @@ def _parts(run: Run) -> Parts:
     try:
         planted = shipped_planted()
     except InputError as error:
-        return dict.fromkeys(names, f"Not shown: {error}.")
+        return dict.fromkeys(names, Missing(str(error), "damaged:planted").within(NOT_SHOWN))
     layer = planted.sites[-1].layer if run.layer is None else run.layer
     return {
         "planted": Figure(

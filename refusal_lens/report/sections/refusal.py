@@ -11,6 +11,7 @@ from refusal_lens.plots.text import visible
 from refusal_lens.report.frame_figure import frame_figure
 from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
 from refusal_lens.report.methods import contrasted, n_of, other_model
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Method, Parts, Section
@@ -72,7 +73,7 @@ def _change(run: Run) -> Part:
 
 def _answer(run: Run) -> Answer:
     measured = geometry_at_layer(run)
-    if isinstance(measured, str):
+    if isinstance(measured, Missing):
         return not_measured(measured)
     g, layer = measured
     figure = plots.plot_front_directions(
@@ -92,7 +93,9 @@ def _answer(run: Run) -> Answer:
 
 def _beyond(run: Run) -> str:
     if run.tests is None:
-        return f"Whether they are refusal directions was not measured: {run.reason('structure')}."
+        return run.reason("structure").within(
+            "Whether they are refusal directions was not measured: "
+        )
     if run.comparison is None:
         tests = run.tests
         apart = sum(tests.separable(c) for c in tests.categories)
@@ -103,10 +106,9 @@ def _beyond(run: Run) -> str:
                 "harmful prompts that were refused also differ from those that were answered "
                 f"(exchanged verdicts, q at most {BEYOND:g}); no control model."
             )
-        return (
+        return run.lacking_reason("control", "the control has other layers").within(
             f"{apart} of {len(tests.categories)} {'is' if apart == 1 else 'are'} separable (sign "
             f"flips, q at most {SEPARABLE:g}); none is called a refusal direction: "
-            f"{run.lacking_reason('control', 'the control has other layers')}."
         )
     count = list(run.verdicts.values()).count(BEYOND_CONTROL)
     return (

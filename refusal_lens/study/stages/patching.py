@@ -35,6 +35,11 @@ from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
 FAST: Final = Key("patching", "fast", AttributionPatch)
 PATCHES: Final = Key("patching", "patches", PatchMap)
 PATCH_AGREEMENT: Final = Key("patching", "agreement", PatchAgreement)
+NOT_SCORED: Final = (
+    "in no category does the first token, or an opening, tell refusals from answers: patching "
+    "reads them"
+)
+"""Why nothing is patched where no score stands for a read answer."""
 
 _GRADIENT: Final = 8  # passes for a prompt's forward and backward pass with every site read
 _A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, placebos included
@@ -61,10 +66,7 @@ def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
     """Test pairs of equal token length; where there is none, pairs that share only their end."""
     categories = patched_categories(bench)
     if not categories:
-        raise Gap(
-            "in no category does the first token, or an opening, tell refusals from answers: "
-            "patching reads them"
-        )
+        raise Gap(NOT_SCORED)
     test = twins_only(bench.prompts.only(split="test", category=categories))
     with suppress(InputError):
         return pairs_of(bench.model, test, most=reach.patch_pairs)

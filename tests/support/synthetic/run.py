@@ -204,6 +204,9 @@ def hostile(categories: tuple[str, ...] = CATEGORIES) -> dict[str, dict[str, Rec
     }
 
 
+_VOID = {"meta", "br", "img", "input", "link", "hr"}
+
+
 class Page(HTMLParser):
     """Elements with their attributes, and the text of headers and notes."""
 
@@ -211,14 +214,45 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
+        self._open: list[tuple[str, str | None]] = []
+        self._by_id: dict[str, list[str]] = {}
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append((tag, dict(attrs).get("id")))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
         if self.elements and self.elements[-1][0] not in ("script", "style"):
             self.text.append(data)
+            for name in {name for _, name in self._open if name}:
+                self._by_id.setdefault(name, []).append(data)
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+    def words(self, name: str | None = None) -> str:
+        """The text of the element with an id, or of the whole page, on one line."""
+        return " ".join(" ".join(self.text if name is None else self._by_id[name]).split())
+
+    def gap(self, name: str) -> str | None:
+        """The key of why the element with an id stands in place of something, or None."""
+        (element,) = [a for _, a in self.elements if a.get("id") == name]
+        return element.get("data-gap")
+
+    @property
+    def gaps(self) -> list[str]:
+        """Why things are missing, as keys like `unfinished:depth`, in the order of the page."""
+        return [
+            key
+            for _, attributes in self.elements
+            for key in (attributes.get("data-gap") or "").split()
+        ]

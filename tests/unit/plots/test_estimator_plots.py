@@ -4,22 +4,32 @@ from dataclasses import replace
 
 from support.paired_residuals import PROVENANCE
 from support.synthetic.estimators import NAMES, comparison, row, transfer
+from support.words import numbers, says
 
 from refusal_lens.geometry.split_halves import Agreement
-from refusal_lens.plots.estimators import PANELS, plot_estimators, plot_transfer
+from refusal_lens.plots.estimators import PANELS, estimator_name, plot_estimators, plot_transfer
+from refusal_lens.plots.text import percent_interval
 from refusal_lens.records import Estimate
-from refusal_lens.tables.estimators import directions_table, edits_table, fitted_table
+from refusal_lens.tables.estimators import (
+    DIRECTIONS_OF,
+    EDITS_OF,
+    TOGETHER,
+    directions_table,
+    edits_table,
+    fitted_table,
+)
 from refusal_lens.tables.estimators_by_category import categories_table
+
+EDITS = (
+    *("estimator", "ablated", "left out", "kl", "text", "added"),
+    *("strength", "units", "harmful there", "benign there", "matched"),
+)  # the columns of the table of edits, in its order
 
 
 def test_a_row_for_each_way_and_a_panel_for_each_question():
     figure = plot_estimators(comparison())
     assert len(figure.data) == sum(len(panel.dots) for panel in PANELS)
-    assert figure.layout.yaxis.ticktext == (
-        "mean difference",
-        "linear discriminant",
-        "random (control)",
-    )
+    assert figure.layout.yaxis.ticktext == tuple(map(estimator_name, NAMES))
     removed = next(t for t in figure.data if t.x[0] == 0.1)
     assert list(removed.x) == [0.1, 0.5, 0.9]
     reliability = figure.data[0]
@@ -36,24 +46,17 @@ def test_transfer_shows_the_left_out_row_and_gaps():
 
 def test_tables_say_what_is_missing_and_which_rates_differ():
     first, second = directions_table(comparison()), edits_table(comparison())
-    assert [r[0].text for r in first.rows] == [
-        "mean difference",
-        "linear discriminant",
-        "random (control)",
-    ]
+    assert [r[0].text for r in first.rows] == list(map(estimator_name, NAMES))
     assert first.rows[2][2].text == "–"
     assert "q 0.0" in second.rows[1][1].text and second.rows[1][1].text.endswith("*")
     assert "q" not in second.rows[0][1].text
-    texts = [dict(zip(second.head, (c.text for c in r), strict=True)) for r in second.rows]
-    assert texts[2]["strength at the budget"] == "none: never reached"
-    assert texts[0]["the same in residual units"] == "4.00"  # strength .8 of length 5
-    assert texts[2]["the same in residual units"] == "–"
-    assert texts[0]["added at its own length: benign refused"].startswith("45% [")
-    assert texts[0]["more on ordinary text, nats"].startswith("0.20 [")
-    for table in (first, second):
-        assert "of the first draw" in table.caption or "of its first draw" in table.caption
-        assert "of its first direction" in table.caption
-    assert "50%" in second.caption and "1 nats" in second.caption
+    texts = [dict(zip(EDITS, (c.text for c in r), strict=True)) for r in second.rows]
+    assert str(comparison().rows[2].no_strength) in texts[2]["strength"]
+    assert texts[0]["units"] == "4.00" and texts[2]["units"] == "–"  # strength .8 of length 5
+    assert texts[0]["added"].startswith("45% [")
+    assert texts[0]["text"].startswith("0.20 [")
+    assert first.caption.count(DIRECTIONS_OF) == second.caption.count(EDITS_OF) == 1
+    assert says(second.caption, "50%", "20%", 1, "95")
 
 
 def test_categories_have_cells_where_there_is_a_direction():
@@ -78,24 +81,22 @@ def test_categories_have_the_cosine_to_their_mean_difference_but_for_the_referen
 def test_what_was_fitted_is_shown_with_the_model_of_the_matched_column():
     shown = comparison()
     assert [[c.text for c in r] for r in fitted_table(shown).rows][1] == [
-        "linear discriminant",
+        estimator_name(NAMES[1]),
         "method of linear_discriminant",
     ]
     caption = edits_table(shown).caption
-    assert (
-        "planted, scale 0.5, strengths around the budget's, 30 of 32 pairs, of which 4" in caption
-    )
-    assert "from −0.20 to 0.10 and leaves out 0 for 0 of 1" in caption
-    assert edits_table(shown).head[-1] == "benign refused at matched refusal (70%)"
-    assert "At matched refusal" not in edits_table(replace(shown, matched=None)).caption
+    assert says(caption, "planted, scale 0.5", 30, 32, 4, "−0.20", "0.10", 0, 1)
+    assert says(edits_table(shown).head[-1], "70%")
+    without = edits_table(replace(shown, matched=None))
+    assert not numbers(without.head[-1]) and "planted, scale 0.5" not in without.caption
 
 
 def test_a_control_some_of_whose_draws_reach_the_budget_says_how_many():
     some = row(NAMES[2], strength=0.5, draws_at_budget=6, damage_refusal=shown_rate())
     table = edits_table(replace(comparison(), rows=(*comparison().rows[:2], some)))
-    texts = dict(zip(table.head, (c.text for c in table.rows[2]), strict=True))
-    assert texts["harmful refused there"].endswith(", 6 of 8 draws")
-    assert not table.rows[0][table.head.index("harmful refused there")].text.endswith("draws")
+    at = EDITS.index("harmful there")
+    assert says(table.rows[2][at].text, "]", 6, 8)
+    assert len(numbers(table.rows[0][at].text)) == 3  # a rate with its interval alone
 
 
 def test_too_few_prompts_in_common_are_no_test():
@@ -103,13 +104,15 @@ def test_too_few_prompts_in_common_are_no_test():
     (test,) = other.tests
     few = replace(other, tests=(replace(test, n=4, q=None),))
     table = edits_table(replace(comparison(), rows=(plain, few)))
-    assert table.rows[1][1].text.endswith(", n in common: 4, no test")
+    rate, tested = percent_interval(other.removed), edits_table(comparison()).rows[1][1].text
+    assert numbers(table.rows[1][1].text.removeprefix(rate)) == ["4"]
+    assert "q" in tested.removeprefix(rate) and "q" not in table.rows[1][1].text
 
 
 def test_the_cost_of_the_first_invariant_probe_is_of_all_four():
-    assert "all four" not in directions_table(comparison()).caption
+    assert TOGETHER not in directions_table(comparison()).caption
     together = directions_table(comparison((NAMES[0], "erm", NAMES[2])))
-    assert "those of erm are of all four invariant probes together" in together.caption
+    assert TOGETHER in together.caption
 
 
 def shown_rate():

@@ -23,6 +23,7 @@ from support.synthetic.geometry import (
     shared_pool,
     structure,
 )
+from support.words import numbers, says
 
 from refusal_lens.geometry import change_over_layers, verdicts
 from refusal_lens.geometry.comparison import Verdict
@@ -42,7 +43,7 @@ from refusal_lens.plots import (
     plot_separability,
     plot_shares,
 )
-from refusal_lens.plots.text import interval, number, probability
+from refusal_lens.plots.text import estimate_text, interval, number, probability
 from refusal_lens.records import Estimate
 from refusal_lens.tables.contrasts import contrasts_table
 from refusal_lens.tables.cosines import meeting_table
@@ -135,8 +136,10 @@ def test_separability_marks_p_and_undefined_and_keeps_the_two_words_apart() -> N
     assert dots == {True}
     assert all(v == 0 for v in missing.z[-1]) and all(v is None for v in shown.z[-1])
     texts = [a.text for a in figure.layout.annotations]
-    assert texts[0] == f"q {probability(float(tests.q[0]))}, refusal direction"
-    assert texts[-2:] == ["q 0.6000, not separable", "q undefined, undefined"]
+    assert says(texts[0], probability(float(tests.q[0])), said()[CATEGORIES[0]])
+    assert said()[CATEGORIES[0]] == "refusal direction"
+    assert says(texts[-2], "0.6000", "not separable")
+    assert says(texts[-1], number(None), "undefined")
     bare = plot_separability(tests, verdicts(tests, None), titles=TITLES)
     assert "separable" in bare.layout.annotations[0].text
     assert not any("refusal direction" in a.text for a in bare.layout.annotations)
@@ -169,7 +172,8 @@ def test_shares_have_a_panel_a_category_with_its_verdict(drawn: dict[str, go.Fig
     figure, c = drawn["shares"], comparison()
     headings = [a.text for a in figure.layout.annotations]
     assert headings[0] == f"{TITLES[CATEGORIES[0]]}: refusal direction"
-    assert headings[-2:] == ["inappropriate: not separable", "advice: undefined"]
+    last = [f"{TITLES[c]}: {said()[c]}" for c in CATEGORIES[-2:]]
+    assert headings[-2:] == last and [*said().values()][-2:] == ["not separable", "undefined"]
     differences = [t for t in figure.data if t.name == "difference"]
     assert len(differences) == len(CATEGORIES)
     assert differences[4].y[9] == pytest.approx(float(c.share[9, 4]), abs=1e-4)
@@ -210,8 +214,9 @@ def test_the_meeting_table_names_only_changes_with_an_interval_without_0() -> No
     assert len(names) == 1 + sure
     row = table.rows[names.index(f"{TITLES[a]} × {TITLES[c]}")]
     assert row[1].text == "0.10 [−0.20, 0.40], n = 30"
-    assert row[2].text == "part: −0.50 [−0.60, −0.40], n = 30"
-    assert table.head[1:] == (f"layer 5 to layer {LAYER}", f"layer {LAYER} to layer 29")
+    assert row[2].text.removesuffix(estimate_text(apart)) not in ("", row[2].text)
+    assert estimate_text(apart) == "−0.50 [−0.60, −0.40], n = 30"
+    assert [numbers(head) for head in table.head[1:]] == [["5", str(LAYER)], [str(LAYER), "29"]]
 
 
 def test_effective_dimension_has_a_band_and_its_random_reference() -> None:
@@ -324,7 +329,9 @@ def test_contrasts_show_intervals_counts_and_what_entered(drawn: dict[str, go.Fi
     assert drawn["contrasts"].frames[0].data[0].z[0][1] is None
     assert drawn["contrasts"].layout.sliders[0].active == LAYER
     table = contrasts_table(contrasts(), None, titles=TITLES)
-    assert "harmful refused 52, harmful complied 48, benign refused 2" in table.caption
+    groups = [f"{name} {n}" for name, n in contrasts().groups.items()]
+    assert groups[:3] == ["harmful refused 52", "harmful complied 48", "benign refused 2"]
+    assert says(table.caption, *groups)
     assert [row[1].text for row in table.rows] == ["4", "1"]
     assert table.rows[1][2].text == TITLES[CATEGORIES[0]]
 

@@ -34,7 +34,7 @@ def test_without_ablation_there_are_two(shown):
 def test_means_are_shown_before_and_after(shown):
     before, after = plot_language_means(shown[1]).data
     assert after.x[0] > before.x[0] + 0.1
-    assert before.name == "as they are"
+    assert list(before.x) == [e.value for e in shown[1].before]
 
 
 def test_a_curve_for_own_and_for_other_languages(shown):

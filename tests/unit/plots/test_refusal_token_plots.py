@@ -4,27 +4,29 @@ import pytest
 from support.synthetic.refusal_tokens import P, carved, readings, roc
 
 from refusal_lens.plots import plot_carved, plot_token_roc, plot_tokens_chosen
+from refusal_lens.plots.text import percent_interval
 from refusal_lens.refusal_tokens import measure_roc
+from refusal_lens.refusal_tokens.carved import OWN
 from refusal_lens.tables.refusal_tokens import carved_table, categories_table, summary_table
 
 
-def trace(figure, name):
-    return next(t for t in figure.data if t.name == name)
+def trace(figure, meta):
+    return next(t for t in figure.data if t.meta == meta)
 
 
 def test_the_curve_runs_from_always_to_never_through_the_unedited_point():
     figure = plot_token_roc(roc())
-    curve = trace(figure, "answers read as refusals")
+    curve = trace(figure, "threshold:text")
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (1, 1, 0, 0)
-    star = trace(figure, "unedited, read")
+    star = trace(figure, "unedited:text")
     assert (star.x[0], star.y[0]) == (0.25, 0.5)  # of P, what is above one half
-    bias = trace(figure, "benign: read")
+    bias = trace(figure, "bias:text:comply")
     assert bias.x[bias.y.index(0.25)] == 0 and list(bias.y) == sorted(bias.y)
 
 
 def test_a_line_for_each_place_has_its_means_and_a_band():
     figure = plot_carved(carved())
-    line = trace(figure, "own token")
+    line = next(t for t in figure.data if t.name == OWN)
     assert [round(y, 2) for y in line.y] == [0.8, 0.6, 0.4, 0.2]
     bands = [t for t in figure.data if t.fill == "toself"]
     assert len(bands) == 2 and max(bands[1].y) == pytest.approx(0.9)
@@ -36,19 +38,17 @@ def test_the_map_of_tokens_shows_shares_of_prompts():
 
 
 def test_tables_say_what_is_in_the_records():
-    summary = {row[0].text: row[1].text for row in summary_table(roc()).rows}
-    assert summary["harmful prompts refused, answers read"].startswith("50% [")
-    assert summary["AUROC of the token's probability"] == "undefined"  # four a side are too few
-    assert summary["mean probability of all named tokens"] == "1.000"
-    head, (advice, safety) = (
-        categories_table(roc(), titles={"advice": "Advice"}).head,
-        categories_table(roc(), titles={"advice": "Advice"}).rows,
-    )
+    area, *_, harmful, _, _, _, _, mass = (row[1].text for row in summary_table(roc()).rows)
+    assert harmful == percent_interval(roc().unedited.text[0]) and harmful.startswith("50% [")
+    assert area == "undefined"  # four a side are too few
+    assert mass == "1.000"
+    advice, safety = categories_table(roc(), titles={"advice": "Advice"}).rows
     assert advice[0].text == "Advice" and safety[0].text == "safety"
-    assert advice[head.index("own token never emitted")].text.startswith("0%")
+    never_emitted = advice[4].text
+    assert never_emitted == percent_interval(roc().rows[0].off) and never_emitted.startswith("0%")
     rows = carved_table(carved()).rows
     last = rows[-1]
-    assert (last[0].text, last[1].text) == ("own token", "3")
+    assert (last[0].text, last[1].text) == (OWN, "3")
     assert last[2].text == "0.20 [0.10, 0.30]" and "q 0.0200" in last[6].text
     assert rows[0][6].text == "–"
 

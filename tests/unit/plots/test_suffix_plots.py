@@ -4,13 +4,16 @@ import pytest
 from support.synthetic.geometry import PAYLOADS
 from support.synthetic.run import Page, run
 from support.synthetic.suffixes import FAMILIES, PER_FAMILY, analysis
+from support.words import numbers, says
 
 from refusal_lens.plots.suffixes import (
+    KINDS,
     plot_suffix_areas,
     plot_suffix_layers,
     plot_suffix_rates,
     plot_suffix_shifts,
 )
+from refusal_lens.plots.text import value_interval
 from refusal_lens.report.page import write_report
 from refusal_lens.report.run import Run
 from refusal_lens.report.sections.suffixes import SECTION
@@ -47,7 +50,7 @@ def test_layers_show_each_family_beside_the_neutral_texts(measured):
 def test_areas_and_points_are_those_that_could_be_measured(measured):
     (area,) = plot_suffix_areas(measured).data
     assert list(area.y) == [e.value for e in measured.group("lost").by_site]
-    assert area.name.startswith("refusals lost (")
+    assert area.name.startswith(KINDS["lost"])
     points = plot_suffix_shifts(measured).data
     assert sum(len(t.x) for t in points) == len(measured.points)
     assert f"n = {measured.group('lost').n_flips}" in points[1].name
@@ -64,10 +67,15 @@ def test_tables_say_changes_in_points_tests_and_what_predicts(measured):
     assert "18 tests" in table.caption
     assert [r[0].text for r in families_table(measured).rows] == ["pushing", "idle", "neutral"]
     predicted = predictions_table(measured)
-    assert {r[0].text for r in predicted.rows} == {"refusals lost"}
+    assert {r[0].text for r in predicted.rows} == {KINDS["lost"]}
     main = predicted.rows[0]
-    assert main[1].text == "connectivity, push, orthogonal shift" and "push " in main[5].text
-    assert "Refusals gained: 0 of 240 rows" in predicted.caption
+    weights = measured.group("lost").predictions[0]
+    assert main[1].text == ", ".join(weights.columns) and "push" in weights.columns
+    assert f"push {value_interval(weights.coefficients[weights.columns.index('push')])}" in (
+        main[5].text
+    )
+    gained = measured.group("gained")
+    assert gained.n_flips == 0 and says(predicted.caption, 0, gained.n_rows, gained.n_prompts)
 
 
 @pytest.mark.slow  # writes a whole page
@@ -75,9 +83,13 @@ def test_the_section_is_there_where_it_was_measured_and_says_what_is_not_predict
     measured, tmp_path
 ):
     page = write_report(run(tmp_path / "run", {"suffixes": {"analysis": measured}}))
-    text = " ".join(Page(page.read_text(encoding="utf-8")).text)
-    assert "4 of 8 suffixes change how often" in text and "4 lower it, 0 raise it" in text
-    assert "Not predicted: refusals gained (0 of 240 rows flipped" in text
+    shown = Page(page.read_text(encoding="utf-8"))
+    found = SECTION.parts(Run(Results.open(tmp_path / "run")))["suffix_findings"]
+    assert found in shown.words()
+    changed, texts, *_, lower, higher, _ = numbers(str(found))
+    assert (changed, texts, lower, higher) == ("4", "8", "4", "0")
+    reason = measured.group("gained").reason
+    assert reason and f"{KINDS['gained']} ({reason})" in shown.words("note-suffix_gaps")
     assert SECTION.shown(Run(Results.open(tmp_path / "run")))
     assert not SECTION.shown(Run(run(tmp_path / "plain", {})))
 

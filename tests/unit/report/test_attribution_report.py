@@ -27,9 +27,11 @@ from support.synthetic.geometry import CATEGORIES, HOSTILE, LAYER, LAYERS, PAYLO
 from support.synthetic.records import token_map
 from support.synthetic.run import Page, run
 from support.synthetic.run import trust as trust
+from support.words import numbers, says
 
 from refusal_lens.attribution import Component, component_matrix, patch_agreement
 from refusal_lens.cli.screen import to_rich
+from refusal_lens.errors import InputError
 from refusal_lens.plots import (
     plot_answer_maps,
     plot_blocks,
@@ -44,10 +46,16 @@ from refusal_lens.plots import (
     plot_sources,
     plot_writers,
 )
+from refusal_lens.plots.attribution.depth import POOLED, REPLACED
 from refusal_lens.plots.palette import UNDEFINED
-from refusal_lens.plots.text import escape
+from refusal_lens.plots.text import escape, estimate_text, number, value_interval
+from refusal_lens.records import Estimate
 from refusal_lens.report.page import write_report
+from refusal_lens.report.run import Run
+from refusal_lens.report.sections.knock_out import SECTION as KNOCK_OUTS
+from refusal_lens.study.stages.patching import PATCHES
 from refusal_lens.tables.parts import attribution_of_run
+from refusal_lens.tables.patches import pairs_text
 from refusal_lens.tables.paths import regions_table, seen_in
 from refusal_lens.tables.table import Table
 
@@ -129,7 +137,7 @@ def test_bars_with_the_rest_and_the_remainder_make_the_whole(drawn: dict[str, go
     other = decomposition(seed=1).attribution(CATEGORIES[0])
     assert sum(control.x) == pytest.approx(other.total - other.residual, abs=1e-9)
     (note,) = drawn["writers"].layout.annotations
-    assert "residual 2e−06, n = 30 pairs" in note.text
+    assert says(note.text, number(own.total), "2e−06", "n = 30", number(other.total))
     assert bars.error_x.array[0] == pytest.approx(float(own.high[0] - own.scores[0]))
 
 
@@ -188,7 +196,8 @@ def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figur
     assert f"n = {PAIRS}" in own.customdata[row][column]
     last = figure.data[-2]
     assert all(v is None for values in last.z for v in values)
-    assert "undefined, n = 0" in last.customdata[0][0]
+    nothing = Estimate(None, None, None, 0, "recovery")
+    assert estimate_text(nothing) in last.customdata[0][0]
 
 
 def test_a_knock_out_names_what_is_gone_beside_random_parts(drawn: dict[str, go.Figure]) -> None:
@@ -209,17 +218,25 @@ def test_what_takes_a_writers_place_has_a_row_of_its_own() -> None:
     pooled = replace(mean, category="pooled")
     figure = plot_knock_outs([zero, mean, other, pooled], titles=TITLES)
     headings = [a.text for a in figure.layout.annotations]
-    assert headings[1] == "refusal score (nats); replaced by the benign mean"
-    assert headings[3] == "refusal score (nats); replaced by nothing (zero)"
+    mean_row, zero_row = headings[:2], headings[2:4]
+    assert all(REPLACED["mean"] in h and REPLACED["zero"] not in h for h in mean_row)
+    assert all(REPLACED["zero"] in h and REPLACED["mean"] not in h for h in zero_row)
+    bare = [
+        h.replace(REPLACED[r], "")
+        for h, r in zip(headings[:4], ["mean"] * 2 + ["zero"] * 2, strict=True)
+    ]
+    assert bare[:2] == bare[2:] and bare[0] != bare[1]  # what is read, in both rows alike
     assert figure.layout.yaxis4.range == figure.layout.yaxis2.range
     assert figure.layout.yaxis4.range[1] > float(zero.score.max())
     assert figure.layout.yaxis3.range == figure.layout.yaxis.range != figure.layout.yaxis2.range
     buttons = figure.layout.updatemenus[0].buttons
-    names = [TITLES[CATEGORIES[0]], TITLES[CATEGORIES[1]], "pooled over categories"]
+    names = [TITLES[CATEGORIES[0]], TITLES[CATEGORIES[1]], POOLED["pooled"]]
     assert sorted(b.label for b in buttons) == sorted(map(escape, names))
     own = next(b for b in buttons if b.label == escape(names[0]))
     assert sum(own.args[0]["visible"]) == 16  # both rows, both panels, four traces
-    assert "scored by the first token" in figure.data[5].customdata[0]
+    assert mean.scored_by == "first token"
+    assert mean.scored_by in figure.data[5].customdata[0]
+    assert mean.scored_by not in figure.data[1].customdata[0]  # the projection needs no score
 
 
 def test_a_way_is_told_by_route_with_placebo_and_carriers(drawn: dict[str, go.Figure]) -> None:
@@ -240,16 +257,21 @@ def test_words_stand_beside_those_of_the_twin(drawn: dict[str, go.Figure]) -> No
     table = regions_table([read()[2]], titles=TITLES)
     assert table.rows[0][2].text == "3.20 [3.20, 3.20], n = 2, control 0.00"
     text = seen_in([head_path(SEEN)], read()[2])
-    assert "L7H2 moves the projection by 3.15" in text and "2.00 [2.00, 2.00] through MLPs" in text
-    assert "From the request's own words it carries 3.20 [3.20, 3.20]" in text
+    routes = head_path(SEEN).routes()
+    of_routes = [value_interval(e) for e in routes.values()]
+    assert says(text, "L7H2", of_routes[0], number(routes["total"].control), *of_routes[1:])
+    assert of_routes[0].startswith("3.15") and of_routes[-1] == "2.00 [2.00, 2.00]"
+    request = read()[2].estimate(SEEN, "request")
+    assert says(text.split(of_routes[-1])[1], "3.20 [3.20, 3.20]", number(request.control), "n = 2")
+    assert value_interval(request) not in seen_in([head_path(SEEN)], None)
 
 
 def test_neurons_stand_beside_what_chance_would_show(drawn: dict[str, go.Figure]) -> None:
     bars, *chance = shown(drawn["neurons"])
     assert list(bars.x) == [3.0, -1.0] and [t.x[0] for t in chance] == [2.0, -2.0]
-    (note,) = (a.text for a in drawn["neurons"].layout.annotations if "whole" in a.text)
-    assert note == "whole MLP 6.00 = 2 neurons 2.00 + 46 others 4.00, n = 10 pairs"
-    assert "n = 10 pairs; largest by chance 2.00" in bars.customdata[0]
+    notes = [numbers(a.text) for a in drawn["neurons"].layout.annotations]
+    assert ["6.00", "2", "2.00", "46", "4.00", "10"] in notes  # whole = shown + others, and n
+    assert numbers(bars.customdata[0])[-2:] == ["10", "2.00"]  # n, and the largest by chance
 
 
 def test_a_menu_does_not_move_the_axes() -> None:
@@ -262,11 +284,11 @@ def test_a_menu_does_not_move_the_axes() -> None:
 
 
 def test_depth_leaves_out_layers_that_were_not_measured(drawn: dict[str, go.Figure]) -> None:
-    by_name = {t.name: t for t in shown(drawn["depth"]) if t.name}
-    assert list(by_name["probe"].x) == list(range(1, LAYERS, 3))
-    assert set(by_name["probe, shuffled labels"].y) == {0.5}
-    assert by_name["ablated, refuse side"].x[0] == 1
-    heads = by_name["written by heads"]
+    of = {t.meta: t for t in shown(drawn["depth"]) if t.meta}
+    assert list(of["decodable"].x) == list(range(1, LAYERS, 3))
+    assert set(of["decodable_shuffled"].y) == {0.5}
+    assert of["ablation"].x[0] == 1
+    heads = of["heads"]
     assert heads.y[LAYER - 1] is not None and heads.y[LAYER] is None
 
 
@@ -276,10 +298,6 @@ def test_no_figure_holds_markup_of_others() -> None:
         assert "&#60;" in raw, name
         for piece in ("<script", "<a ", "<img", "%{z}", "$", "bold</b>"):
             assert piece not in raw, (name, piece)
-
-
-def words(page: Page) -> str:
-    return " ".join(" ".join(page.text).split())
 
 
 def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> None:
@@ -301,25 +319,28 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
         "tokens",
     ]
     section = written[written.index('<h3 id="attribution"') : written.index('<h3 id="methods"')]
-    assert section.count("Not shown") == 1  # the study's own token map, which is not there
+    gaps = Page(section).gaps
+    assert gaps == ["unfinished:tokens"]  # the study's own token map, which is not there
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}
     columns = torch.tensor([sites[s] for s in real.sites])
     told = patch_agreement(
         replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real
     )
-    assert f"{told.n_sites} patched sites" in section
-    methods = words(Page(written[written.index('<h3 id="methods"') :]))
-    assert "as many random parts" in methods
-    assert "Heads that serve all 11" in section and "equal length" in section
-    assert f"n = {len(real.pairs)} pairs, control 0.00" in section and "never sites" in section
-    assert "L7H2 moves the projection by 3.15" in section
+    methods = page.words("table-methods")
+    assert all(row[4] in methods for row in KNOCK_OUTS.methods(Run(found)))
+    assert page.words("table-serving") and says(page.words("table-patch_agreement"), told.n_sites)
+    assert pairs_text(told.overall) in page.words("table-patch_agreement")
+    assert seen_in([head_path(SEEN)], read()[2]) in page.words()
 
 
 def test_without_attribution_one_note_names_the_command(tmp_path: Path) -> None:
-    text = words(Page(write_report(run(tmp_path / "mine", {})).read_text(encoding="utf-8")))
-    assert text.count("`refusal-lens attribute mine` measures it") == 1
-    assert "Knock-outs" not in text and "as many random parts" not in text
+    results = run(tmp_path / "mine", {})
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert "`refusal-lens attribute mine`" in page.words("note-attribution_none")
+    assert page.gap("note-attribution_none") == "unasked:attribution"
+    assert "knock-outs" not in [h["id"] for h in page.of("h3")]
+    assert KNOCK_OUTS.methods(Run(results))[0][4] not in page.words("table-methods")
 
 
 def test_each_gap_says_why(tmp_path: Path) -> None:
@@ -328,13 +349,19 @@ def test_each_gap_says_why(tmp_path: Path) -> None:
     found.add_gap("attribution_control", "d", "no control model was named")
     found.add_gap("patching", "d", "in no category <b> does the first token tell")
     found.add_gap("knock_out_4", "d", "not in a scored category")
-    text = words(Page(write_report(found).read_text(encoding="utf-8")))
-    assert "The control model: Not shown: no control model was named" in text
-    assert text.count("in no category <b> does the first token tell") == 4
-    assert "Not shown: not in a scored category" in text
-    assert "the stage “depth” has not finished" in text
-    assert f"{TITLES[CATEGORIES[1]]} (opening)" in text
-    assert f"{TITLES[CATEGORIES[2]]} (generation only)" in text
+    page = Page(write_report(found).read_text(encoding="utf-8"))
+    patching = ("patches", "blocks", "estimates", "patch_agreement")
+    for part, stage in (
+        ("written_gap", "attribution_control"),
+        *((part, "patching") for part in patching),
+        ("knock_outs", "knock_out_4"),
+    ):
+        assert page.gap(f"note-{part}") == f"unmeasured:{stage}"
+        assert str(found.gap(stage)) in page.words(f"note-{part}")
+    assert page.gaps.count("unmeasured:patching") == len(patching)
+    assert page.gap("note-depth") == "unfinished:depth"
+    assert f"{TITLES[CATEGORIES[1]]} (opening)" in page.words("note-unscored")
+    assert f"{TITLES[CATEGORIES[2]]} (generation only)" in page.words("note-unscored")
 
 
 @pytest.mark.slow  # writes a whole page
@@ -343,13 +370,17 @@ def test_the_whole_maps_are_shown_where_they_were_measured(tmp_path: Path) -> No
     held["depth_full"] = {"profile_0": profiles(CATEGORIES[:4])[0]}
     page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
     labels = {d.get("id"): d.get("aria-label") or "" for d in page.of("div")}
-    assert "a menu of 1 categories" in labels["plot-depth"]
+    assert numbers(labels["plot-depth"] or "") == ["1"]  # categories, where the others have 4
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     found = run(tmp_path / "run", stages(CATEGORIES[:4]))
     (found.folder / "stages/patching/patches.safetensors").write_bytes(b"x")
-    assert "does not match the digest" in write_report(found).read_text(encoding="utf-8")
+    page = Page(write_report(found).read_text(encoding="utf-8"))
+    assert page.gap("note-patches") == "damaged:patching"
+    with pytest.raises(InputError) as damage:
+        found.find(PATCHES)
+    assert str(damage.value) in page.words("note-patches")
 
 
 @pytest.mark.slow  # writes a whole page
@@ -370,7 +401,6 @@ def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
         console.print(to_rich(part) if isinstance(part, Table) else part)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
-    assert own.writers()[0].name in text and "residual" in text
+    assert own.writers()[0].name in text and f"{own.residual:.1e}" in text
     words = " ".join(text.split())
-    assert "mean of one correlation per pair, interval over pairs: 1.00 [1.00, 1.00]" in words
-    assert f"n = {4 * PAIRS} pairs, control 0.00" in words
+    assert says(words, "1.00 [1.00, 1.00]", f"n = {4 * PAIRS}", "0.00")

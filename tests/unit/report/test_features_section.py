@@ -8,8 +8,10 @@ from support.synthetic.features import FEW
 from support.synthetic.geometry import PAYLOADS
 from support.synthetic.records import candidates, direction_set
 from support.synthetic.run import Page, run
+from support.words import numbers, says
 
 from refusal_lens.plots.features import plot_features
+from refusal_lens.plots.text import probability
 from refusal_lens.report.page import write_report
 from refusal_lens.selection import Selection
 from refusal_lens.tables.features import (
@@ -58,17 +60,18 @@ def test_counts_stand_beside_permuted_verdicts_and_the_published_rule():
         str(summary.listed.tail),
         str(summary.listed.core),
     ]
-    assert "permuted, 5 draws" in rows[1][0] and rows[1][3].startswith("0.00 (0)")
-    assert "not positive everywhere" in rows[2][3]
+    assert says(rows[1][0], 5) and rows[1][3].startswith("0.00 (0)")
+    published = summary.published
+    assert numbers(rows[2][3]) == [str(published.core), str(published.core_not_positive)]
     caption = listed_table(summary, tests).caption
-    assert "71% of the variance" in caption and "2 of 24 latents never fire" in caption
+    assert says(caption, "71%", "3.8", 2, 24)  # explained, latents per token, dead of all
 
 
 def test_chosen_latents_have_a_control_each():
     rows = words_of(checks_table(synthetic.summary()))
     assert [row[3] for row in rows] == ["0.02", "0.10", "0.05"]
     nothing = replace(synthetic.summary(), measured=None, cosine=None, removed=None)
-    assert {row[1] for row in words_of(checks_table(nothing))} == {"not measured"}
+    assert not any(numbers(row[1]) for row in words_of(checks_table(nothing)))
 
 
 def test_effects_are_shown_on_the_side_that_was_tried():
@@ -82,11 +85,13 @@ def test_the_figure_marks_lists_and_leaves_untested_cells_grey():
     tests = synthetic.firing()
     rare = tests.p.clone()
     rare[1, 1] = float("nan")
-    figure = plot_features(synthetic.cards(), replace(tests, p=rare), titles={})
+    tests = replace(tests, p=rare)
+    figure = plot_features(synthetic.cards(), tests, titles={})
     heat = figure.data[0]
     assert [list(row) for row in heat.text] == [["•", "•", "•"], ["•", "", ""]]
     assert heat.z[1][1] is None and heat.z[0][0] == 1.0
-    assert "not tested" not in heat.customdata[0][0] and "24 refused" in heat.customdata[0][0]
+    assert says(heat.customdata[0][0], 24, 24, probability(float(tests.q[0, 0])))
+    assert says(heat.customdata[1][1], 24, 24) and "q " not in heat.customdata[1][1]
 
 
 @pytest.mark.slow  # writes a whole page
@@ -94,7 +99,8 @@ def test_the_page_shows_the_section_only_where_it_was_measured(few, shown, tmp_p
     page = write_report(run(tmp_path / "without", few)).read_text(encoding="utf-8")
     assert 'h3 id="features"' not in page
     assert 'h3 id="features"' in shown and 'id="plot-features"' in shown
-    assert "Should I [[ sell]]  my shares" in shown
+    before, token, after = "Should I", " sell", " my shares"
+    assert f"{before} [[{token}]] {after}" in shown
 
 
 def test_a_run_without_a_listed_latent_says_so(few, tmp_path):
@@ -103,7 +109,8 @@ def test_a_run_without_a_listed_latent_says_so(few, tmp_path):
     results = run(tmp_path / "run", few | records(cards=none, summary=summary))
     results.add_gap("feature_effects", "d", "no latent is listed")
     page = write_report(results).read_text(encoding="utf-8")
-    assert "Not shown: no latent is in a list." in page and 'id="plot-features"' not in page
+    assert Page(page).gap("note-features") == "lacking:features"
+    assert 'id="plot-features"' not in page
 
 
 @pytest.mark.slow  # writes a whole page

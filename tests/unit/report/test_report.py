@@ -14,11 +14,31 @@ from support.synthetic.geometry import (
 )
 from support.synthetic.records import read, token_map, trade_off
 from support.synthetic.run import Page, hostile, run, stages
+from support.words import numbers, says
 
-from refusal_lens.plots.text import number
+from refusal_lens.errors import InputError
+from refusal_lens.evaluation import Costs, MannerMatrix, Matched
+from refusal_lens.judges import JudgeAgreement
+from refusal_lens.plots.front_geometry import BEYOND_CONTROL
+from refusal_lens.plots.text import (
+    condition_name,
+    estimate_text,
+    number,
+    percent,
+    probability,
+    value_interval,
+)
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.page import write_report
+from refusal_lens.report.run import Run
+from refusal_lens.report.sections.refusal import SECTION as REFUSAL
+from refusal_lens.selection import Selection
+from refusal_lens.study.stages.tokens import TOKENS
+from refusal_lens.study.verdicts import verdict_counts
 from refusal_lens.tables.behaviour import gap_table
+from refusal_lens.tables.matched import matched_table
+from refusal_lens.tables.table import Table
+from refusal_lens.tables.verdicts import verdicts_table
 
 FEW = CATEGORIES[:5]  # the figures of few categories are quicker
 FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
@@ -112,7 +132,7 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(whole: str) -> None
     plots = [d for d in page.of("div") if d.get("class") == "plot"]
     assert tuple(d["id"] for d in plots) == FIGURES
     assert all(d["aria-label"] for d in plots)
-    assert "Not shown" not in "".join(page.text)
+    assert {key.partition(":")[0] for key in page.gaps} == {"unasked"}
     assert tuple(h["id"] for h in page.of("h3")) == HEADINGS
     assert tuple(h["id"] for h in page.of("h2")) == (*FRONT, *GROUPS)
     anchors = {a["href"] for a in page.of("a") if (a["href"] or "").startswith("#")}
@@ -139,67 +159,107 @@ def test_tables_have_real_headers(whole: str) -> None:
 
 
 def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
-    text = " ".join(" ".join(Page(whole).text).split())
+    page, held = Page(whole), stages(FEW)
     said = read()
-    rate = said.rate(label="refuse")
-    assert f"{100 * (rate.value or 0):.0f}% [" in text
-    assert f"n = {rate.n}" in text
-    over = said.rate(label="comply").value or 0
-    accuracy = ((rate.value or 0) + 1 - over) / 2
-    assert f"{100 * accuracy:.0f}% [" in text
-    assert "went as intended; (refusal + 1 − over-refusal) / 2" in text
-    assert "no candidate kept KL within 0.1" in text
-    assert "A planted case." in text
-    assert "13 of 30" in text
+    rate, over = said.rate(label="refuse"), said.rate(label="comply")
+    assert percent(rate) in page.words("fact-refusal")
+    assert percent(over) in page.words("fact-over-refusal")
+    accuracy = ((rate.value or 0) + 1 - (over.value or 0)) / 2
+    assert page.words("fact-accuracy").startswith(f"{100 * accuracy:.0f}% [")
+    assert percent(said.accuracy()) in page.words("fact-accuracy")
+    selection = held["selection"]["selection"]
+    assert isinstance(selection, Selection) and selection.relaxed
+    assert selection.relaxed in page.words()
+    assert len([p for p in page.of("p") if p.get("class") == "banner"]) == 1
+    assert says(page.words("fact-layer"), 13, 30)
     found = structure(FEW).dimension[LAYER]
-    assert f"Effective dimension {number(found.value)} [{number(found.low)}" in text
-    assert f"random directions: {number(found.control)}" in text
-    assert "Separable 3 of 5 categories" in text
-    assert "Refusal directions 3 of 5 categories" in text
+    assert page.words("fact-dimension").startswith(value_interval(found))
+    assert says(page.words("fact-dimension"), value_interval(found), number(found.control))
+    assert numbers(page.words("fact-separable"))[:2] == ["3", "5"]
+    assert numbers(page.words("fact-refusal-directions"))[:2] == ["3", "5"]
 
 
-def test_edits_are_told_with_their_power_and_controls(whole: str) -> None:
-    text = " ".join(" ".join(Page(whole).text).split())
-    assert "stated beforehand" in text and "simultaneous 95% band" in text
-    assert "pairs resolve a difference of" in text
-    assert "adjusted mutual information" in text and "clusters dealt at random" in text
-    assert "100% [70, 100], n = 9; others 0%" in text
+def test_the_knob_is_told_with_its_margin_band_and_power(whole: str) -> None:
+    page, m = Page(whole), stages(FEW)["trade_off"]["matched"]
+    assert isinstance(m, Matched)
+    knob = page.words("note-knob")
+    assert m.answer in knob.lower() and m.power in knob and f"±{100 * m.margin:g}" in knob
+    low, high = min(d.low for d in m.differences), max(d.high for d in m.differences)
+    assert says(knob, number(low), number(high), len(m.differences))
+    table = matched_table(m, titles={})
+    unreached = [
+        cell.text
+        for row, curve in zip(table.rows, m.curves, strict=True)
+        for cell, rate in zip(row[2:], curve.over_refusal, strict=False)
+        if rate is None
+    ]
+    assert unreached and page.words("table-matched_table").count(unreached[0]) >= len(unreached)
+
+
+def test_manners_stand_beside_the_control_and_what_was_dealt_at_random(whole: str) -> None:
+    page, held = Page(whole), stages(FEW)["manners"]
+    dependence = page.words("table-dependence")
     # The planted truth beside its control, in which other manners were taught.
-    assert "embedded (adapter deranged, scale 1), benign prompts" in text
-    assert "at random" in text and "in the manner that the other model was taught" in text
-    # Which model the comparison is of, and what became of every answer.
-    assert (
-        "test; embedded (adapter scale 0.5)" in text and f"Measured in {trade_off().model}" in text
-    )
-    assert f"on read answers of {trade_off().model} to fitting prompts" in text
-    assert "1 gibberish, 1 unparsed, 1 missing, 1 unclear; flags: 6 not English" in text
-    assert "otherwise unclear" in text and "manners, the control" in text
-    assert "all, pooled: ablated" in text and "3.10 [" in text and "| 3.00, n = 6" in text
-    assert "phrases and substring" in text and "COSMIC, which reads no outputs: layer 13" in text
-    assert "not reached" in text
+    for side in ("refuse", "comply"):
+        for m in (held[side], held[f"control_{side}"]):
+            assert isinstance(m, MannerMatrix) and m.p is not None
+            assert m.model in dependence
+            assert f"{estimate_text(m.dependence)}, p = {probability(m.p)}" in dependence
+            for share in (m.in_taught, m.in_other):
+                assert share is not None and share.control is not None
+                assert says(dependence, percent(share), f"{100 * share.control:.0f}%")
+            if (clusters := m.cluster_share) is not None:
+                assert says(dependence, number(clusters.value), number(clusters.control))
+    assert held["refuse"].model != held["control_refuse"].model  # type: ignore[attr-defined]
+    assert says(page.words("table-manners_table"), "100% [70, 100], n = 9", "0%")
+
+
+def test_the_comparison_names_its_model_and_what_became_of_every_answer(whole: str) -> None:
+    page, held = Page(whole), stages(FEW)
+    other = trade_off().model
+    assert other in page.words("table-methods") and other in page.words("note-compared_on")
+    assert other in page.words("table-compared_trust")
+    counts = verdict_counts(lambda key: held.get(key.stage, {}).get(key.name))
+    assert {"manners", "costs"} <= held.keys() and len(counts) > 5
+    for row in verdicts_table(counts).rows:
+        assert says(page.words("table-verdict_counts"), *(cell.text for cell in row))
+    edited = held["costs"]["costs"]
+    assert isinstance(edited, Costs)
+    first = edited.rows[0]
+    told = (condition_name(first.condition, {}), "3.10 [", "| 3.00, n = 6", str(first.verdicts))
+    assert says(page.words("table-costs"), *told)
+    judged = held["agreement"]["behaviour"]
+    assert isinstance(judged, JudgeAgreement)
+    assert says(page.words("table-agreement"), *judged.judges, estimate_text(judged.kappa))
+    assert numbers(page.words("note-rules"))[:2] == ["13", "−1"]  # COSMIC's layer and offset
 
 
 @pytest.mark.slow  # writes a whole page
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["control"]
-    page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
-    text = " ".join(" ".join(page.text).split())
-    assert "Refusal directions no control" in text
-    assert text.count("refusal direction 0.") == 0
-    assert "share, control" not in text and "q, beyond control" not in text
+    results = run(tmp_path / "run", held)
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert page.gap("fact-refusal-directions") == "unfinished:control"
+    table = REFUSAL.parts(Run(results))["verdicts"]
+    assert isinstance(table, Table) and len(table.head) == 4  # no shares, no q beyond a control
+    for row in table.rows:
+        assert says(page.words("table-verdicts"), *(cell.text for cell in row))
+        assert row[-1].text != BEYOND_CONTROL
 
 
 @pytest.mark.slow  # writes a whole page
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
     held = stages(CATEGORIES[:3])
     del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
-    page = write_report(run(tmp_path / "run", held, d_model=576)).read_text(encoding="utf-8")
-    text = " ".join(" ".join(Page(page).text).split())
-    assert "fewer than three categories have a direction at layer 13" in text
-    assert "whitening needs more prompts than the stream has dimensions (576)" in text
-    assert "another width or depth" in text
-    assert "not finished" not in text
+    results = run(tmp_path / "run", held, d_model=576)
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert Run(results).no_structure in page.words("note-dimension")
+    assert page.gap("note-dimension") == "lacking:structure"
+    assert page.gap("note-whitened") == "lacking:geometry"
+    assert says(page.words("note-whitened"), 576)
+    assert page.gap("note-change") == "lacking:control"
+    assert not [key for key in page.gaps if key.startswith("unfinished")]
 
 
 def test_missing_stages_leave_notes(tmp_path: Path) -> None:
@@ -224,7 +284,7 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
         "answers",
         "tokens",
     ):
-        assert f"the stage “{stage}” has not finished" in text
+        assert f"unfinished:{stage}" in page.gaps
 
 
 @pytest.mark.slow
@@ -245,13 +305,17 @@ def test_each_stage_may_be_missing(tmp_path: Path, gone: str) -> None:
     held = stages(CATEGORIES[:3])
     del held[gone]
     text = write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8")
-    assert f"the stage “{gone}” has not finished" in text
+    assert f"unfinished:{gone}" in Page(text).gaps
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     results = run(tmp_path / "run", {"tokens": {"tokens": token_map()}})
     (results.folder / "stages" / "tokens" / "tokens.safetensors").write_bytes(b"x")
-    assert "does not match the digest" in write_report(results).read_text(encoding="utf-8")
+    page = Page(write_report(results).read_text(encoding="utf-8"))
+    assert page.gap("note-tokens") == "damaged:tokens"
+    with pytest.raises(InputError) as damage:
+        results.find(TOKENS)
+    assert str(damage.value) in page.words("note-tokens")
 
 
 def test_gaps_say_what_would_fill_them() -> None:

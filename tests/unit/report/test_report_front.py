@@ -20,12 +20,15 @@ from support.synthetic.geometry import (
 )
 from support.synthetic.run import Page, run
 from support.synthetic.run import stages as every_stage
+from support.words import numbers, says
 
 from refusal_lens.evaluation import Effects
+from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.geometry import mean_cosine
-from refusal_lens.plots.text import interval, number
+from refusal_lens.plots.text import number, value_interval
 from refusal_lens.records import Record
 from refusal_lens.report.front import Panel
+from refusal_lens.report.missing import Missing
 from refusal_lens.report.page import panels, write_report
 from refusal_lens.report.run import Run
 from refusal_lens.study.results import Results
@@ -47,6 +50,11 @@ def answers(results: Results) -> dict[str, Panel]:
     return {panel.name: panel for panel in panels(Run(results))}
 
 
+def missing(said: object) -> str | None:
+    """The key of why a text stands in place of something."""
+    return said.key if isinstance(said, Missing) else None
+
+
 def whole(folder: Path) -> Results:
     held = stages() | synthetic_attribution.stages(FEW)
     g = geometry(FEW)
@@ -61,21 +69,19 @@ def test_each_answer_has_number_n_interval_and_control(tmp_path: Path) -> None:
     found = answers(whole(tmp_path / "run"))
     assert [p.question[-1] for p in found.values()] == ["?"] * 4
     counted, beyond = found["front_directions"].words
-    assert counted.startswith("3 of 4 categories have") and "n = 30 pairs each" in counted
-    assert beyond.startswith("2 of 4 are refusal directions") and "adapter scale 0" in beyond
+    assert numbers(counted)[:2] == ["3", "4"] and says(counted, "n = 30")
+    assert numbers(beyond)[:2] == ["2", "4"] and "★" in beyond and "adapter scale 0" in beyond
     mean, dimension = found["front_cosines"].words
     e = mean_cosine(geometry(FEW), LAYER, FEW[:3], geometry(FEW, 1))
-    assert interval(e.value, e.low, e.high) in mean and "3 measurable" in mean
-    assert f"control model: {number(e.control)}; n = 90 pairs" in mean
+    assert says(mean, 3, value_interval(e), number(e.control), "n = 90")
     d = structure(FEW).dimension[LAYER]
-    assert interval(d.value, d.low, d.high) in dimension and "random directions" in dimension
+    assert says(dimension, value_interval(d), len(FEW), number(d.control), f"n = {d.n}")
     wrote, differ = found["front_writers"].words
-    assert re.search(r"L\d+(H\d| MLP) writes most: \d+\.\d% \[", wrote)
-    assert "control model" in wrote and "n = 120 pairs" in wrote
-    assert re.match(r"\d+ of the 11 shown differ", differ)
+    assert re.search(r"L\d+(H\d| MLP)\D* \d+\.\d% \[.*\].*\d\.\d%.*n = 120\b", wrote)
+    assert numbers(differ)[1] == "11" and 0 < int(numbers(differ)[0]) <= 11
     ablated, added = found["front_effects"].words
-    assert "refuse side from 75% [63, 84] to 10% [5, 20] (controls: random 73%" in ablated
-    assert "benign side from 10% [5, 20] to 75% [63, 84]" in added and "n = 60" in added
+    assert says(ablated, "75% [63, 84]", "10% [5, 20]", "random 73%")
+    assert says(added, "10% [5, 20]", "75% [63, 84]", "n = 60")
 
 
 def test_what_is_drawn_is_what_is_said(tmp_path: Path) -> None:
@@ -100,7 +106,8 @@ def test_what_is_drawn_is_what_is_said(tmp_path: Path) -> None:
 
 def test_without_attribution_the_panel_names_the_command(tmp_path: Path) -> None:
     panel = answers(run(tmp_path / "mine", stages()))["front_writers"]
-    assert "refusal-lens attribute mine" in str(panel.shown) and panel.words == ()
+    assert isinstance(panel.shown, Missing) and panel.shown.key == "unasked:attribution"
+    assert "`refusal-lens attribute mine`" in panel.shown and panel.words == ()
 
 
 def test_without_read_rates_scores_stand_in_with_the_reason(tmp_path: Path) -> None:
@@ -109,25 +116,24 @@ def test_without_read_rates_scores_stand_in_with_the_reason(tmp_path: Path) -> N
     results = run(tmp_path / "run", held)
     results.add_gap("effects", "d", "too few answers could be read")
     scores, why = answers(results)["front_effects"].words
-    assert "from 3.10 to −2.53 [" in scores and "n = 24" in scores
-    assert "not measured: too few answers could be read" in why
+    assert says(scores, "3.10", "−2.53 [", "n = 24")
+    assert missing(why) == "unmeasured:effects" and "too few answers could be read" in why
 
 
 def test_each_part_may_be_missing(tmp_path: Path) -> None:
     held = stages()
     del held["control"], held["structure"], held["selection"], held["effects"]
     found = answers(run(tmp_path / "run", held))
-    assert "not measured: the stage “structure”" in found["front_directions"].words[1]
-    assert "not measured: the stage “structure”" in found["front_cosines"].words[1]
-    assert "Not measured: the stage “effects”" in str(found["front_effects"].shown)
+    assert missing(found["front_directions"].words[1]) == "unfinished:structure"
+    assert missing(found["front_cosines"].words[1]) == "unfinished:structure"
+    assert missing(found["front_effects"].shown) == "unfinished:effects unfinished:selection"
     held = stages()
     del held["control"]
     found = answers(run(tmp_path / "other", held))
     beyond = found["front_directions"].words[1]
-    assert beyond.startswith("2 of 4 are separable") and "none is called a refusal" in beyond
-    assert all(
-        str(p.shown).startswith("Not measured: ") for p in panels(Run(run(tmp_path / "e", {})))
-    )
+    assert numbers(beyond)[:2] == ["2", "4"] and "★" not in beyond
+    assert missing(beyond) == "unfinished:control"
+    assert all(missing(p.shown) for p in panels(Run(run(tmp_path / "e", {}))))
 
 
 def test_one_measurable_direction_has_no_mean_cosine(tmp_path: Path) -> None:
@@ -137,8 +143,9 @@ def test_one_measurable_direction_has_no_mean_cosine(tmp_path: Path) -> None:
     low[:, 0] = 0.6
     held["geometry"]["intended"] = replace(g, reliability_low=low)
     found = answers(run(tmp_path / "run", held))
-    assert found["front_directions"].words[0].startswith("1 of 4 categories has")
-    assert found["front_cosines"].words[0] == "No mean cosine: 1 measurable direction."
+    assert numbers(found["front_directions"].words[0])[:2] == ["1", "4"]
+    mean = found["front_cosines"].words[0]
+    assert missing(mean) == "lacking:geometry" and numbers(mean) == ["1"]
 
 
 def test_a_control_that_was_not_measured_is_no_point(tmp_path: Path) -> None:
@@ -148,7 +155,8 @@ def test_a_control_that_was_not_measured_is_no_point(tmp_path: Path) -> None:
     rows = tuple(r for r in effects.rows if not r.direction.startswith("control"))
     held["effects"]["effects"] = replace(effects, rows=rows)
     panel = answers(run(tmp_path / "run", held))["front_effects"]
-    assert "controls: not measured" in panel.words[0]
+    assert not [name for name in CONTROLS if name.removeprefix("control: ") in panel.words[0]]
+    assert numbers(panel.words[0])[-1] == "60"  # no rate of a control stands before n
     assert len(panel.shown.figure.data[0].x) == 4  # type: ignore[union-attr]
 
 
