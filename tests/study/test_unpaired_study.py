@@ -112,7 +112,7 @@ def test_a_study_of_lists_runs_and_says_what_it_lacks(
     run_attribution(tmp_path / "run", watch)
     with pytest.raises(Gap) as unpatched:
         twins_only(prompts)
-    assert watch.gaps["patching"] == str(unpatched.value)
+    assert any(str(unpatched.value) in gap for gap in watch.gaps.values())
 
 
 def test_sets_from_texts_split_alike() -> None:
