@@ -14,7 +14,6 @@ from refusal_lens.intervals import jackknife_error, t_quantile
 from refusal_lens.model import LensModel
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Record
-from refusal_lens.selection.arditi import Selection
 
 
 @final
@@ -44,18 +43,17 @@ class Separations(Record):
         """The candidate that separates best."""
         return max(self.candidates, key=lambda c: c.distance.value or -torch.inf)
 
-    def note(self, selection: Selection) -> str | None:
-        """What to know where the best separating layer is not the one that acts best."""
-        best, acts = self.best, selection.choice
-        if (best.layer, best.offset) == (acts.layer, acts.offset):
-            return None
-        acting = [c for c in self.candidates if (c.layer, c.offset) == (acts.layer, acts.offset)]
-        there = f" ({acting[0].distance})" if acting else ""
-        return (
-            f"layer {best.layer}, offset {best.offset} separates the two sides best "
-            f"({best.distance} standard deviations), but layer {acts.layer}, offset {acts.offset}"
-            f"{there} acts best: what can be read best is not what the model uses"
-        )
+    def at(self, layer: int, offset: int) -> Separation | None:
+        """The candidate there, if it is one of them."""
+        return next((c for c in self.candidates if (c.layer, c.offset) == (layer, offset)), None)
+
+    def best_exceeds(self, other: Separation) -> bool:
+        """Whether the best candidate is above another by intervals that do not meet.
+
+        Where they meet nothing is shown: these are intervals of the same prompts.
+        """
+        low, high = self.best.distance.low, other.distance.high
+        return low is not None and high is not None and low > high
 
 
 def measure_separation(

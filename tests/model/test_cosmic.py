@@ -10,8 +10,6 @@ from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.records import Estimate
 from refusal_lens.selection import (
-    Candidate,
-    Selection,
     cosmic_passing,
     evaluation_layers,
     measure_separation,
@@ -103,16 +101,13 @@ def estimate(value):
     return Estimate(value, value - 1, value + 1, 9, "test", 0.0)
 
 
-def test_a_layer_that_separates_best_without_acting_best_is_told():
-    found = Separations((Separation(3, -1, estimate(2.0)), Separation(6, -1, estimate(5.0))))
-    by_layer = {
-        layer: Candidate(layer, -1, estimate(-1.0), estimate(1.0), estimate(0.0))
-        for layer in (3, 6)
-    }
-    acts = Selection((by_layer[3],), (0,), 0, None)
-    note = found.note(acts)
-    assert "layer 6" in note and "layer 3" in note and "2.000" in note
-    assert found.note(Selection((by_layer[6],), (0,), 0, None)) is None
+@pytest.mark.parametrize(("distance", "above"), [(2.0, True), (4.0, False)])
+def test_the_best_layer_is_above_another_only_by_intervals_that_do_not_meet(distance, above):
+    near, far = Separation(3, -1, estimate(distance)), Separation(6, -1, estimate(5.0))
+    found = Separations((near, far))
+    assert found.best == far and found.at(3, -1) == near and found.at(3, -2) is None
+    assert found.best_exceeds(near) is above
+    assert not found.best_exceeds(Separation(3, -1, Estimate(None, None, None, 9, "test", 0.0)))
 
 
 def test_separation_is_a_standardised_distance(tiny_llama, three_categories):

@@ -5,6 +5,7 @@ from typing import Final
 from refusal_lens.plots.text import estimate_text
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Parts, Section
+from refusal_lens.selection import Selection, Separations
 from refusal_lens.study.stages.rules import COSMIC, SEPARATION
 
 
@@ -25,8 +26,24 @@ def _rules(run: Run) -> str:
     best = separations.best
     distance = estimate_text(best.distance)
     text += f" Best separation: layer {best.layer}, offset {best.offset} ({distance})."
-    note = None if run.selection is None else separations.note(run.selection)
-    return text if note is None else f"{text} Note: {note}."
+    return text + _acting(separations, run.selection)
+
+
+def _acting(separations: Separations, selection: Selection | None) -> str:
+    """How far the layer that was taken separates, where another one does so best."""
+    if selection is None:
+        return ""
+    taken, best = selection.choice, separations.best
+    acting = separations.at(taken.layer, taken.offset)
+    if acting is None or acting == best:
+        return ""
+    shown = (
+        "the intervals do not meet: where refusal can be read best is not where edits act best"
+        if separations.best_exceeds(acting)
+        else "the intervals overlap, so that these prompts do not show which of the two is larger"
+    )
+    where = f"layer {acting.layer}, offset {acting.offset}, which was taken for its effects"
+    return f" At {where}: {estimate_text(acting.distance)}; {shown}."
 
 
 def _parts(run: Run) -> Parts:
