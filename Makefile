@@ -40,7 +40,7 @@ test-gpu: .venv/.installed  ## run the gates, edits and quick studies on CUDA, w
 	.venv/bin/python -m pytest tests/gpu -rs $(ARGS)
 
 # What touches TransformerLens; the rest does not change with its version.
-TL3_TESTS = tests/model/test_gates.py tests/model/test_interventions.py \
+TL3_TESTS = tests/model/test_gates.py tests/model/test_interventions.py tests/model/test_stream_store.py \
 	tests/model/test_edit_placement.py tests/study/test_study.py tests/embedded/test_embedded.py
 
 test-tl3: .venv-tl3/.installed  ## run the tests of the model wrapper under TransformerLens 3.9
