@@ -20,9 +20,9 @@ from refusal_lens.interventions.content import part_digest
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.generate import Decoding, generate, row_seed
-from refusal_lens.placement import dtype_name
+from refusal_lens.model.keeping import KEY_LENGTH, made_by, newest_within
 from refusal_lens.processes import this_process
-from refusal_lens.records import append_flushed, digest_of, installed_versions, write_atomic
+from refusal_lens.records import append_flushed, digest_of, write_atomic
 
 if TYPE_CHECKING:
     from refusal_lens.model.lens import LensModel
@@ -32,7 +32,6 @@ MOST_BYTES: Final = 64 << 20
 """Size of the file from which on the oldest answers go, until half of it is left."""
 
 _HEAD: Final = {"kept": "answers", "schema_version": SCHEMA_VERSION}
-_KEY_LENGTH: Final = 32  # hexadecimal digits: 128 bits of a SHA-256
 
 
 class AnswerStoreWarning(UserWarning):
@@ -122,12 +121,8 @@ class AnswerStore:
         write_atomic(self._path, _compact(_HEAD) + b"\n" + b"".join(self._lines.values()))
 
     def _forget_oldest(self) -> None:
-        left, newest = self._most // 2, dict[str, bytes]()
-        for key, line in reversed(self._lines.items()):
-            if (left := left - len(line)) < 0:
-                break
-            newest[key] = line
-        self._lines = dict(reversed(newest.items()))
+        sizes = {key: len(line) for key, line in self._lines.items()}
+        self._lines = {key: self._lines[key] for key in newest_within(sizes, self._most // 2)}
         self._rewrite()
 
 
@@ -178,15 +173,14 @@ def row_keys(feed: Feed, stops: frozenset[int], decoding: Decoding, digest: str)
     if not edits.alone:
         return {}
     how = (decoding.temperature, decoding.top_p, decoding.use_cache)
-    made_by = (digest, backend.name, dtype_name(backend.dtype), installed_versions())
-    common = digest_of([*made_by, sorted(stops), how])
+    common = digest_of([*made_by(digest, backend), sorted(stops), how])
     acting: list[list[str | None]] = [[] for _ in feed.ids]
     for part in edits.parts:
         content = part_digest(part, backend.n_layers)
         for row in range(len(feed.ids)) if part.rows is None else part.rows:
             acting[row].append(content)
     return {
-        row: digest_of([common, ids, on, row_seed(decoding, row)])[:_KEY_LENGTH]
+        row: digest_of([common, ids, on, row_seed(decoding, row)])[:KEY_LENGTH]
         for row, (ids, on) in enumerate(zip(feed.ids, acting, strict=True))
         if None not in on
     }

@@ -90,12 +90,13 @@ def _last_logits(
     feed: Feed, read: Callable[[Batch], Float[Tensor, "batch d_vocab"]]
 ) -> Iterator[tuple[list[int], Float[Tensor, "batch d_vocab"]]]:
     """Rows with their logits: those that earlier passes left the ends of, then the others."""
-    left = range(len(feed.ids))
+    known: set[int] = set()
     if feed.ends is not None:
         for rows, logits in feed.ends.logits(lambda row: read(feed.batch([row]))):
-            left = [row for row in left if row not in rows]
+            known.update(rows)
             yield rows, logits
-    for batch, logits in feed.batches(read, [[row] for row in left]):
+    left = [[row] for row in range(len(feed.ids)) if row not in known]
+    for batch, logits in feed.batches(read, left):
         yield list(batch.rows), logits
 
 

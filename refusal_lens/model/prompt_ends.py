@@ -17,15 +17,14 @@ from torch import Tensor
 
 from refusal_lens.model.backend import Backend
 from refusal_lens.model.batch import Batch, Ids
+from refusal_lens.model.keeping import KEY_LENGTH, made_by
 from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.reading import HookReader
 from refusal_lens.model.stream_store import StreamStore
-from refusal_lens.placement import dtype_name
 from refusal_lens.processes import this_process
-from refusal_lens.records import digest_of, installed_versions
+from refusal_lens.records import digest_of
 from refusal_lens.sites import Site
 
-_KEY_LENGTH: Final = 32  # hexadecimal digits: 128 bits of a SHA-256
 _TOLERANCE: Final = 1e-4  # in log-probability: what rounding may move
 _ROWS: Final = 64  # read out at a time
 
@@ -89,12 +88,12 @@ class PromptEnds:
     def _sound(
         self, known: Mapping[int, Tensor], run: Callable[[int], Float[Tensor, "1 d_vocab"]]
     ) -> bool:
-        if (sound := self._store.is_sound(self._digest)) is None:
+        if self._digest not in self._store.sound:
             row, stream = next(iter(known.items()))
             both = torch.cat([self._read_out(stream[None]), run(row)]).log_softmax(-1)
-            sound = bool((both[0] - both[1]).abs().max() <= _TOLERANCE)
-            self._store.set_sound(self._digest, sound)
-        return sound
+            gap = (both[0] - both[1]).abs().max()
+            self._store.sound[self._digest] = bool(gap <= _TOLERANCE)
+        return self._store.sound[self._digest]
 
     def _read_out(self, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
         backend = self._prefix.backend
@@ -126,7 +125,6 @@ def ends_of(
         return None
     if this_process().count > 1 or last_site(backend).hook_name not in backend.hook_names():
         return None
-    made_by = digest_of([digest, backend.name, dtype_name(backend.dtype), installed_versions()])
-    return PromptEnds(
-        store, prefix, digest, [digest_of([made_by, ids])[:_KEY_LENGTH] for ids in rows]
-    )
+    common = digest_of(made_by(digest, backend))
+    keys = [digest_of([common, ids])[:KEY_LENGTH] for ids in rows]
+    return PromptEnds(store, prefix, digest, keys)

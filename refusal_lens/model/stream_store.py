@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from refusal_lens.model.keeping import newest_within
 from refusal_lens.records import write_atomic
 
 SCHEMA_VERSION: Final = 1
@@ -26,7 +27,6 @@ MOST_BYTES: Final = 32 << 20
 """Size of all vectors from which on the oldest go, until half of it is left."""
 
 _HEAD: Final = {"kept": "streams", "schema_version": str(SCHEMA_VERSION)}
-_KEY_BYTES: Final = 16
 
 
 class StreamStoreWarning(UserWarning):
@@ -38,7 +38,8 @@ class StreamStore:
     """Vectors by their keys, of at most `most_bytes`: beyond, the oldest go. `save` writes them.
 
     What is damaged, or was written by another version, is left out, and one `StreamStoreWarning`
-    says so.
+    says so. `sound` says by a model's digest whether its logits follow from its streams, once a
+    look at a prompt has shown it; the file does not.
 
     >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,7 @@ class StreamStore:
         self._path, self._most = path, most_bytes
         self._vectors: dict[str, Tensor] = {}  # by key, in the order of age
         self._unsaved = False
-        self._sound: dict[str, bool] = {}
+        self.sound: dict[str, bool] = {}
         if path.exists():
             self._read()
 
@@ -69,8 +70,10 @@ class StreamStore:
         new = {key: x for key, x in vectors.items() if key not in self._vectors}
         self._vectors |= new
         self._unsaved = self._unsaved or bool(new)
-        if sum(x.nbytes for x in self._vectors.values()) > self._most:
-            self._forget_oldest()
+        sizes = {key: x.nbytes for key, x in self._vectors.items()}
+        if sum(sizes.values()) > self._most:
+            kept = newest_within(sizes, self._most // 2)
+            self._vectors = {key: self._vectors[key] for key in kept}
 
     def save(self) -> None:
         """Write the file, if anything has come since it was written."""
@@ -80,25 +83,6 @@ class StreamStore:
         streams = torch.stack([*self._vectors.values()])
         write_atomic(self._path, save({"keys": keys, "streams": streams}, metadata=_HEAD))
         self._unsaved = False
-
-    def is_sound(self, digest: str) -> bool | None:
-        """Whether the logits of the model with a digest follow from its streams; None: not tried.
-
-        What a look at one prompt has shown (`set_sound`); a file does not say it.
-        """
-        return self._sound.get(digest)
-
-    def set_sound(self, digest: str, sound: bool) -> None:
-        """Say so."""
-        self._sound[digest] = sound
-
-    def _forget_oldest(self) -> None:
-        left, newest = self._most // 2, list[str]()
-        for key, vector in reversed(self._vectors.items()):
-            if (left := left - vector.nbytes) < 0:
-                break
-            newest.append(key)
-        self._vectors = {key: self._vectors[key] for key in reversed(newest)}
 
     def _read(self) -> None:
         try:

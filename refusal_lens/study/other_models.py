@@ -23,6 +23,11 @@ def half_refusing(bench: Bench) -> LensModel:
         system=study.system,
         placement=bench.model.placement,
     )
+    return sharing_stores(bench, model)
+
+
+def sharing_stores(bench: Bench, model: LensModel) -> LensModel:
+    """A model beside the study's own, with the stores of the run."""
     model.answer_store = bench.model.answer_store
     model.stream_store = bench.model.stream_store
     return model

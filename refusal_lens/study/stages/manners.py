@@ -26,6 +26,7 @@ from refusal_lens.study.compared import STEERED_AT, ReadSizes, compared_prompts
 from refusal_lens.study.fitted import Gap, at_layer
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.other_models import sharing_stores
 from refusal_lens.study.stage import (
     Bench,
     Outline,
@@ -122,9 +123,7 @@ def _deranged(bench: Bench) -> LensModel:
         system=bench.study.system,
         placement=bench.model.placement,
     )
-    model.answer_store = bench.model.answer_store
-    model.stream_store = bench.model.stream_store
-    return model
+    return sharing_stores(bench, model)
 
 
 def _usual() -> dict[str, str]:
