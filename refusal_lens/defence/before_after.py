@@ -58,8 +58,8 @@ class BeforeAfter(Record):
 
     def change(self, name: str, dimension: int) -> Change:
         """What one model refuses more than the reference on a rung."""
-        found = (c for c in self.changes if (c.model, c.dimension) == (name, dimension))
-        return next(found)
+        matching = (c for c in self.changes if (c.model, c.dimension) == (name, dimension))
+        return next(matching)
 
 
 def compare_ladders(

@@ -95,9 +95,9 @@ def _refitted(
         with model.editing(*edits):
             stats = model.residual_stats(prompts, sites=(place.site,), offsets=(place.offset,))
         progress(len(prompts))
-        found = estimator.within_categories(stats)
+        directions = estimator.within_categories(stats)
         try:
-            new = found.at_site("pooled", place.site, place.offset)
+            new = directions.at_site("pooled", place.site, place.offset)
         except InputError:  # no longer than rounding
             break
         fitted.append(_off_span(new, fitted))

@@ -57,10 +57,10 @@ def check_engine(model: EngineModel) -> None:
 
 
 def _check_logits(model: EngineModel, last: Float[Tensor, " d_model"], site: Site) -> None:
-    own, others = model.logits([_PROBE, _OTHER])
+    expected, others = model.logits([_PROBE, _OTHER])
     with model.editing(Only(Constant(last, site), "prompt", (-1,))):
         (put,) = model.logits([_OTHER])
-    if float((put - own).norm()) > _TOLERANCE_OF_LOGITS * float((others - own).norm()):
+    if float((put - expected).norm()) > _TOLERANCE_OF_LOGITS * float((others - expected).norm()):
         raise _broken(f"what is read at {site} does not decide the logits", model)
 
 

@@ -75,9 +75,9 @@ def find_checkpoint(source: str | Path, revision: str | None) -> ModelFolder:
 
 
 def check_choices(
-    numbers: Mapping[str, int], dtype: str, options: Mapping[str, Any], own: Set[str]
+    numbers: Mapping[str, int], dtype: str, options: Mapping[str, Any], engine_options: Set[str]
 ) -> None:
-    """Refuse sizes below 1, an unknown dtype, and options that an engine sets itself (`own`).
+    """Refuse sizes below 1, an unknown dtype, and options that an engine sets itself.
 
     Raises:
         InputError: one of these, or a start in several processes.
@@ -87,7 +87,7 @@ def check_choices(
             raise InputError(f"{name} is {value}; give 1 or more")
     if dtype != AUTO and dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; use 'auto' or one of {[*DTYPES]}")
-    if taken := sorted(own & options.keys()):
+    if taken := sorted(engine_options & options.keys()):
         raise InputError(
             f"option {taken[0]!r} can't be given to vLLM here: it has an argument of its own, or "
             "numbers depend on what it is set to; leave it out"

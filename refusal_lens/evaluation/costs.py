@@ -165,7 +165,7 @@ def _cost(read: _Reading, plain: _Reading) -> Cost:
         kl=mean_estimate(kl_at_last_token(plain.logits, read.logits).tolist(), 0.0),
         text=mean_estimate(read.text, _mean(plain.text)),
         text_change=mean_estimate(
-            [edited - own for edited, own in zip(read.text, plain.text, strict=True)], 0.0
+            [edited - unedited for edited, unedited in zip(read.text, plain.text, strict=True)], 0.0
         ),
         templated_text=mean_estimate(read.templated, _mean(plain.templated)),
         degenerate=_degenerate(read.answers, _degenerate(plain.answers, None).value),

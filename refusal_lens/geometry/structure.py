@@ -32,18 +32,18 @@ from refusal_lens.sites import Site
 class Structure(Record):
     """Effective dimension and remainders at every site; clusters, map and subspaces at one.
 
-    The last axis of `along`, `own`, `own_reliability` and of `own_layers` is (value, low, high),
-    as geometry/dimension.py and geometry/layers.py define them. `own_layers[c, s, t]` is the cosine
-    of category c's direction with itself at sites s and t, `own_offsets` that at `layer` between
-    offsets. At `layer`, over the categories of
-    `mapped` (those defined there): the corrected `cosines`, their eigenvalue shares, SciPy's
-    `links` (average linkage), the `clusters` of largest silhouette, how often two categories are
-    `together` when pairs are drawn again, `place` and `place_covariance` on the map (radians), the
-    `rank` of each category's subspace and the smallest and largest principal angle (degrees)
-    between each two, with those of random subspaces. NaN is "undefined".
+    The last axis of `along`, `remainder`, `remainder_reliability` and `layer_cosines` is (value,
+    low, high), as geometry/dimension.py and geometry/layers.py define them. `layer_cosines[c, s,
+    t]` is the cosine of category c's direction with itself at sites s and t, `offset_cosines` that
+    at `layer` between offsets. At `layer`, over the categories of `mapped` (those defined there):
+    the corrected `cosines`, their eigenvalue shares, SciPy's `links` (average linkage), the
+    `clusters` of largest silhouette, how often two categories are `together` when pairs are drawn
+    again, `place` and `place_covariance` on the map (radians), the `rank` of each category's
+    subspace and the smallest and largest principal angle (degrees) between each two, with those of
+    random subspaces. NaN is "undefined".
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]
@@ -51,12 +51,12 @@ class Structure(Record):
     n: tuple[int, ...]
     dimension: tuple[Estimate, ...]
     along: Float[Tensor, "site category 3"]
-    own: Float[Tensor, "site category 3"]
-    own_reliability: Float[Tensor, "site category 3"]
-    own_layers: Float[Tensor, "category site site 3"]
+    remainder: Float[Tensor, "site category 3"]
+    remainder_reliability: Float[Tensor, "site category 3"]
+    layer_cosines: Float[Tensor, "category site site 3"]
     layer: int
     offsets: tuple[int, ...]
-    own_offsets: Float[Tensor, "category offset offset 3"]
+    offset_cosines: Float[Tensor, "category offset offset 3"]
     mapped: tuple[str, ...]
     cosines: Float[Tensor, "mapped mapped"]
     eigenvalues: Float[Tensor, " mapped"]
@@ -133,12 +133,12 @@ def fit_structure(
         n=tuple(len(d) for d in by_category.values()),
         dimension=tuple(effective_dimension(products, d_model) for products in by_site),
         along=torch.stack([p.along for p in parts]).float(),
-        own=torch.stack([p.remainder for p in parts]).float(),
-        own_reliability=torch.stack([p.reliability for p in parts]).float(),
-        own_layers=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
+        remainder=torch.stack([p.remainder for p in parts]).float(),
+        remainder_reliability=torch.stack([p.reliability for p in parts]).float(),
+        layer_cosines=torch.stack([_with_itself(d) for d in by_category.values()]).float(),
         layer=layer,
         offsets=there.offsets,
-        own_offsets=torch.stack(
+        offset_cosines=torch.stack(
             [_with_itself(d[:, :, 0]) for d in _differences(there).values()]
         ).float(),
         mapped=tuple(mapped),

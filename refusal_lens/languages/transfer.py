@@ -44,11 +44,12 @@ class LanguageTransfer(Record):
     shuffled labels, `q` their one-sided p after Benjamini-Hochberg over the matrix. `before` and
     `after` are, per direction, the AUROC of prompts of different languages without and with the
     languages' means taken off; `accuracy_before` and `accuracy_after` the accuracy on other
-    languages' prompts at the threshold of the direction's own, `gain` their difference. `n` counts
-    pairs per language.
+    languages' prompts at the threshold of the direction's own, `gain` their difference.
+    `same_language` and `other_language` are the means of `auroc` over languages on the diagonal and
+    off it. `n` counts pairs per language.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -67,8 +68,8 @@ class LanguageTransfer(Record):
     accuracy_before: tuple[Estimate, ...]
     accuracy_after: tuple[Estimate, ...]
     gain: tuple[Estimate, ...]
-    own: Estimate
-    other: Estimate
+    same_language: Estimate
+    other_language: Estimate
     provenance: Provenance
 
     def area(self, direction: str, language: str) -> Estimate:
@@ -100,7 +101,9 @@ def language_transfer(
     p = (beyond + 1) / (draws + 1)
     k = len(fit.languages)
     diagonal = torch.eye(k, dtype=torch.bool)
-    own, other = (scores.within[:, :k][:, mask].mean(1) for mask in (diagonal, ~diagonal))
+    same_language, other_language = (
+        scores.within[:, :k][:, mask].mean(1) for mask in (diagonal, ~diagonal)
+    )
     return LanguageTransfer(
         rows=fit.rows,
         languages=fit.languages,
@@ -119,8 +122,8 @@ def language_transfer(
         accuracy_before=_estimates(scores.accuracy[0], "accuracy", fit.n),
         accuracy_after=_estimates(scores.accuracy[1], "accuracy, means taken off", fit.n),
         gain=_estimates(scores.accuracy[1] - scores.accuracy[0], "gain in accuracy", fit.n, 0.0),
-        own=_estimate(own, "mean AUROC on the direction's own language", fit.n),
-        other=_estimate(other, "mean AUROC on other languages", fit.n),
+        same_language=_estimate(same_language, "mean AUROC on the direction's own language", fit.n),
+        other_language=_estimate(other_language, "mean AUROC on other languages", fit.n),
         provenance=residuals.provenance,
     )
 
@@ -130,7 +133,7 @@ def language_transfer(
 class LanguageLayers(Record):
     """The cross-fitted AUROC of every direction on every language at every site, no intervals."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -211,8 +214,8 @@ def _centred(fold: Fold) -> Float64[Tensor, "draw direction language pair side"]
 
 def _own_threshold(fold: Fold) -> Float64[Tensor, "draw direction"]:
     """The midpoint of the sides of the direction's own language; for all languages, their mean."""
-    own = fold.centre[:, :-1].diagonal(dim1=1, dim2=2)
-    return torch.cat([own, fold.centre[:, -1].mean(-1, keepdim=True)], 1)
+    centre = fold.centre[:, :-1].diagonal(dim1=1, dim2=2)
+    return torch.cat([centre, fold.centre[:, -1].mean(-1, keepdim=True)], 1)
 
 
 def _within(folds: Sequence[Fold]) -> Float64[Tensor, "draw row language"]:

@@ -154,8 +154,8 @@ def generate_kept(
         InputError: as `generate`.
     """
     keys, n = row_keys(feed, stops, decoding, digest), decoding.max_new_tokens
-    found = {row: store.find(key, n) for row, key in keys.items()}
-    known = _agreed({row: ids for row, ids in found.items() if ids is not None}, feed, n)
+    stored = {row: store.find(key, n) for row, key in keys.items()}
+    known = _agreed({row: ids for row, ids in stored.items() if ids is not None}, feed, n)
     answers = generate(feed, stops, decoding, known=known)
     store.add({key: answers[row] for row, key in keys.items() if row not in known}, n)
     return answers

@@ -46,7 +46,9 @@ class Batch:
 
     def extended(self, tokens: Sequence[Sequence[int]]) -> "Batch":
         """The same rows with more tokens after each row's own."""
-        longer = padded(self.rows, [[*a, *b] for a, b in zip(self._own(), tokens, strict=True)])
+        longer = padded(
+            self.rows, [[*a, *b] for a, b in zip(self._own_tokens(), tokens, strict=True)]
+        )
         return replace(longer, prompt=self.prompt, decided=self.decided)
 
     def joined(self, other: "Batch") -> "Batch":
@@ -59,7 +61,7 @@ class Batch:
         """
         assert self.decided is not None and other.decided is not None
         return replace(
-            padded(self.rows + other.rows, self._own() + other._own()),
+            padded(self.rows + other.rows, self._own_tokens() + other._own_tokens()),
             prompt=torch.cat([self.prompt, other.prompt]),
             decided=torch.cat([self.decided, other.decided]),
         )
@@ -84,7 +86,7 @@ class Batch:
             return list(zip(rows, lengths, strict=True))
         return [((*row, *new), len(new)) for row, new in zip(rows, answers, strict=True)]
 
-    def _own(self) -> list[list[int]]:
+    def _own_tokens(self) -> list[list[int]]:
         """Each row's own tokens."""
         return [self.ids[i, : self.length[i]].tolist() for i in range(len(self.rows))]
 

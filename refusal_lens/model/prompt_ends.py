@@ -74,8 +74,8 @@ class PromptEnds:
 
         `run` gives the logits of a row by a pass of its own.
         """
-        held = {row: self._store.find(key) for row, key in enumerate(self._keys)}
-        known = {row: x for row, x in held.items() if x is not None}
+        stored = {row: self._store.find(key) for row, key in enumerate(self._keys)}
+        known = {row: x for row, x in stored.items() if x is not None}
         # In a sweep the whole pass leaves what the next ones begin with.
         whole = self._prefix.streams is not None or not self._prefix.edits.alone
         if not known or whole or not self._sound(known, run):

@@ -116,14 +116,14 @@ def _trace(line: _Line, estimates: Sequence[Estimate | None], i: int, legend: bo
         line=line.look,
         marker={"symbol": line.symbol, "size": 7, "color": line.look["color"]},
         customdata=[
-            f"<b>{escape(line.name)}</b>, {rung.dimension} ablated<br>{_said(e)}"
+            f"<b>{escape(line.name)}</b>, {rung.dimension} ablated<br>{_rung_text(e)}"
             for rung, e in zip(line.rungs, estimates, strict=True)
         ],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
 
-def _said(e: Estimate | None) -> str:
+def _rung_text(e: Estimate | None) -> str:
     return f"not reached ({number(None)})" if e is None else estimate_text(e)
 
 

@@ -180,14 +180,16 @@ def plot_language_layers(
     """
     k = len(layers.languages)
     square = layers.auroc[:, :k]
-    own = square.diagonal(dim1=1, dim2=2).mean(1)
-    other = (square.sum((1, 2)) - square.diagonal(dim1=1, dim2=2).sum(1)) / max(k * (k - 1), 1)
+    same_language = square.diagonal(dim1=1, dim2=2).mean(1)
+    other_language = (square.sum((1, 2)) - square.diagonal(dim1=1, dim2=2).sum(1)) / max(
+        k * (k - 1), 1
+    )
     sure = cosines.measurable()
     counted = sure[:, :, None] & sure[:, None] & ~torch.eye(k, dtype=torch.bool)
     between = cosines.corrected.where(counted, float("nan"))
     curves = (
-        ("AUROC, own language", plain(own), REFUSE, "solid"),
-        ("AUROC, other languages", plain(other), BENIGN, "solid"),
+        ("AUROC, own language", plain(same_language), REFUSE, "solid"),
+        ("AUROC, other languages", plain(other_language), BENIGN, "solid"),
         ("corrected cosine, measurable languages", plain(between.nanmean((1, 2))), QUIET, "dash"),
     )
     figure = go.Figure(

@@ -72,8 +72,8 @@ def plot_remainders(
     site = next((s for s in structure.sites if s.layer == layer), Site(structure.layer))
     parts = {
         "along the mean of the others (cosine)": (structure.along, [-1.05, 1.05]),
-        "its own remainder (share of length²)": (structure.own, [-0.15, 1.1]),
-        "reliability of the remainder": (structure.own_reliability, [-0.15, 1.1]),
+        "its own remainder (share of length²)": (structure.remainder, [-0.15, 1.1]),
+        "reliability of the remainder": (structure.remainder_reliability, [-0.15, 1.1]),
     }
     figure = make_subplots(1, 3, shared_yaxes=True, subplot_titles=list(parts))
     n = len(structure.categories)
@@ -106,7 +106,7 @@ def _remainder(
     """A dot with its interval, full where the remainder is reliable."""
     category = structure.categories[i]
     value, low, high = ends
-    sure = float(structure.own_reliability[structure.sites.index(site), i, 1]) >= MEASURABLE
+    sure = float(structure.remainder_reliability[structure.sites.index(site), i, 1]) >= MEASURABLE
     return go.Scatter(
         x=[value],
         y=[i],

@@ -31,7 +31,7 @@ def plot_across_layers(structure: Structure, *, titles: Titles = None) -> go.Fig
     where = f"offset {structure.offset}"
     places = tuple(layer_names(structure.sites))
     words = ("layer", where)
-    return _with_itself(structure.own_layers, places, words, structure=structure, titles=titles)
+    return _with_itself(structure.layer_cosines, places, words, structure=structure, titles=titles)
 
 
 def plot_across_offsets(structure: Structure, *, titles: Titles = None) -> go.Figure:
@@ -43,7 +43,7 @@ def plot_across_offsets(structure: Structure, *, titles: Titles = None) -> go.Fi
     where = f"layer {structure.layer}"
     places = tuple(str(o) for o in structure.offsets)
     words = ("offset", where)
-    return _with_itself(structure.own_offsets, places, words, structure=structure, titles=titles)
+    return _with_itself(structure.offset_cosines, places, words, structure=structure, titles=titles)
 
 
 def _with_itself(

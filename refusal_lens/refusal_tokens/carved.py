@@ -121,8 +121,8 @@ def measure_carved(
         for name, other in others.items()
     }
     read[BEFORE] = model.residuals(pairs, progress=progress)
-    own = [tokens.of(p.category) if p.label == "refuse" else tokens.respond for p in pairs]
-    read[OWN] = _after(model, pairs, own, progress)
+    first_tokens = [tokens.of(p.category) if p.label == "refuse" else tokens.respond for p in pairs]
+    read[OWN] = _after(model, pairs, first_tokens, progress)
     read[ONE] = _after(model, pairs, [tokens.respond] * len(pairs), progress)
     geometries = {name: fit_geometry(r) for name, r in read.items()}
     rows = _token_rows(model, geometries[BEFORE].categories, tokens)

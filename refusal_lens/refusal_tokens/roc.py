@@ -134,25 +134,25 @@ def _point(readings: TokenReadings, at: float, emitted: Int64[Tensor, " prompt"]
 def _row(readings: TokenReadings, plain: Int64[Tensor, " prompt"], category: str) -> CategoryRow:
     here = torch.tensor([c == category for c in readings.categories])
     step, harmful = readings.step_zero, readings.harmful
-    own, others = here & harmful, ~here & harmful
+    of_category, others = here & harmful, ~here & harmful
     names = readings.tokens.categories
     place = names.index(category) if category in names else None
     taken = plain if place is None else torch.where(plain == place, RESPOND, plain)
     before, off = readings.read_as(plain), readings.read_as(taken)
     counts = torch.bincount(step.category[harmful], minlength=len(names))
-    named = 0 if place is None else int((step.category[own] == place).sum())
-    unedited = text_rate(before, own)
+    named = 0 if place is None else int((step.category[of_category] == place).sum())
+    unedited = text_rate(before, of_category)
     return CategoryRow(
         category,
         auroc(step.p_any[here], harmful[here]),
-        wilson(named, int(own.sum()), float(counts.max() / counts.sum().clamp(min=1))),
+        wilson(named, int(of_category.sum()), float(counts.max() / counts.sum().clamp(min=1))),
         unedited,
-        text_rate(off, own, unedited.value),
+        text_rate(off, of_category, unedited.value),
         text_rate(off, others, text_rate(before, others).value),
     )
 
 
 def _counts(readings: TokenReadings, category: str) -> tuple[int, ...]:
-    own = torch.tensor([c == category for c in readings.categories]) & readings.harmful
-    chosen = readings.step_zero.category[own]
+    of_category = torch.tensor([c == category for c in readings.categories]) & readings.harmful
+    chosen = readings.step_zero.category[of_category]
     return tuple(torch.bincount(chosen, minlength=len(readings.tokens.categories)).tolist())

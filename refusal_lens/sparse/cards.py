@@ -102,15 +102,15 @@ def top_contexts(
     shared = len(feed.prefix.ids)
 
     def context(value: float, row: int, place: int) -> Context:
-        own, prompt = feed.ids[row][shared:], prompts.prompts[row]
+        tokens, prompt = feed.ids[row][shared:], prompts.prompts[row]
         words = model.chat.tokenizer.decode
         return Context(
             prompt.id,
             prompt.category,
             prompt.label,
-            str(words([*own[max(0, place - AROUND) : place]])),
-            str(words([own[place]])),
-            str(words([*own[place + 1 : place + 1 + AROUND]])),
+            str(words([*tokens[max(0, place - AROUND) : place]])),
+            str(words([tokens[place]])),
+            str(words([*tokens[place + 1 : place + 1 + AROUND]])),
             value,
         )
 

@@ -236,7 +236,7 @@ def permuted(pool: Pool, tests: FiringTests, *, draws: int, seed: int) -> tuple[
     """
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.tensor([c == name for c in pool.categories]) for name in tests.categories]
-    found: list[Listed] = []
+    drawn: list[Listed] = []
     for _ in range(draws):
         refused = pool.refused.clone()
         for row in rows:
@@ -251,8 +251,8 @@ def permuted(pool: Pool, tests: FiringTests, *, draws: int, seed: int) -> tuple[
             p=p,
             q=torch.stack([_q(row) for row in p]),
         )
-        found.append(Listed.of(again))
-    return tuple(found)
+        drawn.append(Listed.of(again))
+    return tuple(drawn)
 
 
 def _p(pool: Pool, rule: FiringRule) -> Float[Tensor, " latent"]:

@@ -138,11 +138,11 @@ def _check_files(folder: Path) -> None:
     if not missing:
         return
     inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
-    found = sorted(path.name for path in folder.glob("*"))
+    names = sorted(path.name for path in folder.glob("*"))
     if inside:
         where = f"this folder holds several; give one, such as {inside[0]!r}"
-    elif found:
-        where = f"found {found[:6]}: save it with SAELens, which writes both files"
+    elif names:
+        where = f"found {names[:6]}: save it with SAELens, which writes both files"
     else:
         where = "no such folder" if not folder.exists() else "the folder is empty"
     raise InputError(

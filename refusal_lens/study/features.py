@@ -78,8 +78,8 @@ def read_prompts(bench: Bench, answers: Answers, tick: Progress) -> Read:
     prompts = bench.prompts.only(ids=set(refused))
     feed, resid = bench.model.feed(prompts), torch.zeros(len(prompts), sae.d_model)
     with torch.inference_mode():
-        for row, own in own_residuals(feed, sae.site):  # stops there: later blocks are not run
-            resid[row] = own[OFFSET]
+        for row, streams in own_residuals(feed, sae.site):  # stops there: later blocks are not run
+            resid[row] = streams[OFFSET]
             tick(1)
     sides = torch.tensor([refused[p.id] for p in prompts])
     return Read(

@@ -120,8 +120,8 @@ class NnsightEngine(Engine):
                     for _ in tracer.iter[: task.request.most]:
                         if not follow(model, task, report):
                             break
-        found: Any = report
-        return [found] if isinstance(found, dict) else found or ()
+        reports: Any = report
+        return [reports] if isinstance(reports, dict) else reports or ()
 
 
 def _answer(report: Mapping[str, Any] | None, task: TracedRow) -> Answer | RequestFailed:

@@ -52,13 +52,13 @@ def _with_itself(run: Run) -> Parts:
     structure, titles = run.structure, run.titles
     if structure is None:
         why = run.lacking("structure", run.no_structure)
-        return dict.fromkeys(("own_layers", "own_offsets"), why)
+        return dict.fromkeys(("layer_cosines", "offset_cosines"), why)
     return {
-        "own_layers": Figure(
+        "layer_cosines": Figure(
             plots.plot_across_layers(structure, titles=titles),
             "Cosine of a direction with itself between all layers, with a slider over categories",
         ),
-        "own_offsets": Figure(
+        "offset_cosines": Figure(
             plots.plot_across_offsets(structure, titles=titles),
             "Cosine of a direction with itself between the template's last tokens",
         ),

@@ -56,7 +56,8 @@ def _parts(run: Run) -> Parts:
     parts["languages_cosines"] = (
         f"Of {k} pairs of languages, the simultaneous 95% interval (Bonferroni) leaves out 0 in "
         f"{beside} and 1 in {apart}. AUROC on a direction's own language: "
-        f"{estimate_text(transfer.own)}; on the others: {estimate_text(transfer.other)}; "
+        f"{estimate_text(transfer.same_language)}; on the others: "
+        f"{estimate_text(transfer.other_language)}; "
         f"{int((transfer.q < 0.05).sum())} of {transfer.q.numel()} cells are above shuffled labels "
         f"at a false discovery rate of .05 ({transfer.draws} draws)."
     )

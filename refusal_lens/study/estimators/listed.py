@@ -17,12 +17,12 @@ def compared() -> tuple[Compared, ...]:
     >>> [one.name for one in compared()][0]
     'mean_difference'
     """
-    found = [
+    listed = [
         one
         for module in modules_of("refusal_lens.study.estimators")
         for one in cast(tuple[Compared, ...], getattr(module, "COMPARED", ()))
     ]
-    return tuple(sorted(found, key=lambda one: (one.place, one.name)))
+    return tuple(sorted(listed, key=lambda one: (one.place, one.name)))
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Compared, ...]:

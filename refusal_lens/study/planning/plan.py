@@ -138,6 +138,6 @@ def _dtype(study: Study, configured: Configured, placement: Placement) -> str:
     if placement.dtype == AUTO and study.embedded is not None:
         return "float32"
     config = configured.config
-    own = getattr(config, "dtype", None) and config
-    name = dtype_name(placement.torch_dtype(own or config.get_text_config(decoder=True)))
+    source = getattr(config, "dtype", None) and config
+    name = dtype_name(placement.torch_dtype(source or config.get_text_config(decoder=True)))
     return name if name in DTYPES else "float32"

@@ -80,9 +80,9 @@ def _edits(bench: Bench, edit: EditName, n: int) -> list[tuple[str, Edits]]:
     sae, summary = sae_of(bench), bench.results.get(SUMMARY)
     pooled = pooled_at(bench, sae.site)
     if edit == "ablated":
-        own = AblateLatents(sae, summary.chosen, summary.longest)
+        chosen = AblateLatents(sae, summary.chosen, summary.longest)
         draws = [AblateLatents(sae, draw, summary.longest) for draw in summary.controls]
-        conditions: list[tuple[str, Edits]] = [(LATENTS, own), (RANDOM, _in_turn(draws, n))]
+        conditions: list[tuple[str, Edits]] = [(LATENTS, chosen), (RANDOM, _in_turn(draws, n))]
         conditions.append((RECONSTRUCTION, Reconstruct(sae, summary.longest)))
         return conditions + ([] if pooled is None else [(DIRECTION, Ablate(pooled, (sae.site,)))])
     if pooled is None:  # whose length is what is added

@@ -78,8 +78,8 @@ class TokenRows:
     def unembed(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_vocab"]:
         """Logits, float32; matrix products in the precision of the context."""
         logits = self.before(hidden)
-        own = torch.nn.functional.linear(hidden, self.trained).float()
-        return logits.index_copy(-1, self.token_ids, own)
+        trained = torch.nn.functional.linear(hidden, self.trained).float()
+        return logits.index_copy(-1, self.token_ids, trained)
 
     def before(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_vocab"]:
         """The base model's logits, float32."""

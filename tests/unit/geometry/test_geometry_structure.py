@@ -392,8 +392,12 @@ def test_structure_is_one_record(tmp_path):
     assert found.dimension[1].value == pytest.approx(participation_ratio(block(0.8, 0.1)), abs=0.2)
     assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == residuals.labelled.categories
     assert found.rank == (1,) * 5
-    assert (found.own_layers[:, 1, 2, 0] > 0.999).all() and found.own_layers[:, 0].isnan().all()
-    assert found.own_offsets.shape == (5, 2, 2, 3) and (found.own_offsets[..., 0] > 0.999).all()
+    assert (found.layer_cosines[:, 1, 2, 0] > 0.999).all() and found.layer_cosines[
+        :, 0
+    ].isnan().all()
+    assert (
+        found.offset_cosines.shape == (5, 2, 2, 3) and (found.offset_cosines[..., 0] > 0.999).all()
+    )
     close = found.least_angle[0, 1]
     assert float(close) == pytest.approx(math.degrees(math.acos(0.8)), abs=6)
     assert float(found.random_least_angle[0, 1]) > 70

@@ -71,8 +71,8 @@ def test_without_an_offset_taking_means_off_gains_nothing():
 
 def test_distinct_directions_separate_their_own_language_only():
     shown = language_transfer(parallel_residuals([unit(0), unit(1)]), SITE, draws=99)
-    assert shown.own.value > 0.95
-    assert shown.other.low < 0.5 < shown.other.high
+    assert shown.same_language.value > 0.95
+    assert shown.other_language.low < 0.5 < shown.other_language.high
     assert shown.area("a", "a").value > float(shown.null_high[0, 0])
     assert float(shown.q[0, 0]) < 0.05 < float(shown.q[0, 1])
     assert shown.area("all languages", "b").value > 0.9

@@ -234,9 +234,9 @@ def test_effective_dimension_has_a_band_and_its_random_reference() -> None:
 
 def test_an_open_dot_is_a_remainder_that_is_not_reliable() -> None:
     found = structure()
-    doubt = found.own_reliability.clone()
+    doubt = found.remainder_reliability.clone()
     doubt[LAYER, 2, 1] = 0.3
-    figure = plot_remainders(replace(found, own_reliability=doubt), titles=TITLES)
+    figure = plot_remainders(replace(found, remainder_reliability=doubt), titles=TITLES)
     symbols = {t.y[0]: t.marker.symbol for t in figure.data}
     assert symbols[2] == "circle-open"
     assert {s for y, s in symbols.items() if y != 2} == {"circle"}
@@ -303,8 +303,8 @@ def test_a_direction_against_itself_has_a_step_a_category() -> None:
     figure = plot_across_layers(found, titles=TITLES)
     assert len(figure.frames) == len(CATEGORIES)
     shown, missing, _ = figure.frames[3].data
-    assert shown.z[5][21] == pytest.approx(float(found.own_layers[3, 5, 21, 0]), abs=1e-4)
-    assert shown.customdata[5][21][0] == interval(*found.own_layers[3, 5, 21].tolist())
+    assert shown.z[5][21] == pytest.approx(float(found.layer_cosines[3, 5, 21, 0]), abs=1e-4)
+    assert shown.customdata[5][21][0] == interval(*found.layer_cosines[3, 5, 21].tolist())
     assert len(shown.z) == LAYERS
     assert shown.z[0][5] is None and missing.z[0][5] == 0
     assert TITLES[CATEGORIES[3]] in shown.hovertemplate

@@ -41,7 +41,15 @@ from refusal_lens.tables.table import Table
 from refusal_lens.tables.verdicts import verdicts_table
 
 FEW = CATEGORIES[:5]  # the figures of few categories are quicker
-FOLDED = {"cosines_naive", "change", "angles", "own_layers", "own_offsets", "removed", "whitened"}
+FOLDED = {
+    "cosines_naive",
+    "change",
+    "angles",
+    "layer_cosines",
+    "offset_cosines",
+    "removed",
+    "whitened",
+}
 GROUPS = ("model", "directions", "edits", "parts", "method")
 FRONT = ("front_directions", "front_cosines", "front_writers", "front_effects")
 HEADINGS = (
@@ -94,8 +102,8 @@ FIGURES = (
     "plot-remainders",
     "plot-angles",
     "plot-curves",
-    "plot-own_layers",
-    "plot-own_offsets",
+    "plot-layer_cosines",
+    "plot-offset_cosines",
     "plot-removed",
     "plot-whitened",
     "plot-pooled_cosines",
