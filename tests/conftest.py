@@ -184,10 +184,10 @@ def server() -> "Iterator[Server]":
     """An endpoint of a language model on this machine."""
     from support.judge_server import Server
 
-    found = Server()
-    yield found
-    found.http.shutdown()
-    found.http.server_close()
+    endpoint = Server()
+    yield endpoint
+    endpoint.http.shutdown()
+    endpoint.http.server_close()
 
 
 @pytest.fixture

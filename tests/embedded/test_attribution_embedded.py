@@ -39,8 +39,8 @@ def prompts():
 
 @pytest.fixture(scope="module")
 def directions(model, prompts):
-    found = fit_mean_difference(model.residual_stats(prompts, sites=[Site(LAYER)]))
-    return [found.at(c, LAYER) for c in prompts.categories]
+    direction_set = fit_mean_difference(model.residual_stats(prompts, sites=[Site(LAYER)]))
+    return [direction_set.at(c, LAYER) for c in prompts.categories]
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +51,18 @@ def metric(model):
 
 
 def test_the_difference_sums_to_the_directions_length(model, prompts, directions):
-    found = decompose(model, prompts, directions)
-    assert found.worst < 1e-6
+    decomposition = decompose(model, prompts, directions)
+    assert decomposition.worst < 1e-6
     for d in directions:
-        own = found.attribution(d.category)
-        assert abs(float(own.scores.sum()) - d.scale) < 1e-3 * d.scale
-        assert len(own.components) == 1 + LAYER * 10  # nine heads and an MLP a block, no biases
+        attribution = decomposition.attribution(d.category)
+        assert abs(float(attribution.scores.sum()) - d.scale) < 1e-3 * d.scale
+        # Nine heads and an MLP a block, no biases.
+        assert len(attribution.components) == 1 + LAYER * 10
 
 
 def test_equals_decompose_resid(model, prompts, directions):
     text, d = prompts.prompts[0].text, directions[0]
-    own = decompose_prompt(model, text, d)
+    attribution = decompose_prompt(model, text, d)
     ids = torch.tensor([model.chat.ids(text)])
     with torch.no_grad():
         _, cache = model.backend.model.run_with_cache(ids, prepend_bos=False)
@@ -70,10 +71,10 @@ def test_equals_decompose_resid(model, prompts, directions):
     heads, names = cache.stack_head_results(LAYER, return_labels=True, pos_slice=-1)
     by_head = dict(zip(names, (heads.reshape(len(names), -1) @ d.vector).tolist(), strict=True))
     assert len(by_head) == 9 * LAYER
-    for c in own.components:
+    for c in attribution.components:
         name = f"{c.layer}_mlp_out" if c.kind == "MLP" else "embed"
         expected = by_head[c.name] if c.kind == "head" else theirs[name]
-        assert abs(own.score_of(c) - expected) < 1e-3, c.name
+        assert abs(attribution.score_of(c) - expected) < 1e-3, c.name
     assert head_sources(model, text, d).residual < 1e-4
 
 
@@ -96,9 +97,9 @@ def test_equals_get_act_patch(model, prompts, metric):
             index_axis_names=None,
             index_df=cells,
         )
-    found = patch(model, [pair], stream_sites(layers, offsets), metric, placebo=Placebo(0))
-    assert torch.allclose(found.patched[0], theirs, atol=2e-3)
-    assert (found.patched[0] - found.corrupt[0]).abs().max() > 1
+    patch_map = patch(model, [pair], stream_sites(layers, offsets), metric, placebo=Placebo(0))
+    assert torch.allclose(patch_map.patched[0], theirs, atol=2e-3)
+    assert (patch_map.patched[0] - patch_map.corrupt[0]).abs().max() > 1
 
 
 def test_the_fast_version_agrees_with_patching(model, prompts, metric):
@@ -106,6 +107,6 @@ def test_the_fast_version_agrees_with_patching(model, prompts, metric):
     sites = writer_sites(range(10, 30, 3)) + head_sites(Anatomy(model.backend), (15, 21))
     real = patch(model, pairs, sites, metric, placebo=Placebo(1))
     fast = attribution_patch(model, pairs, sites, metric)
-    found = patch_agreement(fast, real).overall
-    assert found.n == 2 and found.value > 0.7
+    agreement = patch_agreement(fast, real).overall
+    assert agreement.n == 2 and agreement.value > 0.7
     assert real.placebo_recovery.nan_to_num().abs().mean() < real.recovery.nan_to_num().abs().mean()

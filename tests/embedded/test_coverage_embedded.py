@@ -20,7 +20,7 @@ def test_coverage_on_resampled_pairs_of_the_planted_model(model):
     prompts = type(prompts)(chosen)
     residuals = model.residuals(prompts, sites=[Site(16), Site(23)])
     resid, rows = residuals.tensor[:, 0].double(), pair_rows(residuals).values()
-    random, found = generator(1), []
+    random, draws = generator(1), []
     for s in range(2):
         pairs = [twin_differences(resid[:, s], r) for r in rows]
         unit = torch.stack([d.mean(0) / d.mean(0).norm() for d in pairs])
@@ -34,8 +34,8 @@ def test_coverage_on_resampled_pairs_of_the_planted_model(model):
             low, high, value, ratio = (
                 x[off[0], off[1]] for x in (table.low, table.high, table.corrected, ratio)
             )
-            held = (low <= truth) & (truth <= high)
-            found.append(torch.stack([held.double(), value - truth, ratio - truth]))
-    covered, shown, plain = torch.stack(found).mean((0, 2)).tolist()
+            covers = (low <= truth) & (truth <= high)
+            draws.append(torch.stack([covers.double(), value - truth, ratio - truth]))
+    covered, shown, plain = torch.stack(draws).mean((0, 2)).tolist()
     assert 0.93 <= covered <= 0.99
     assert abs(shown) < 0.004 < plain

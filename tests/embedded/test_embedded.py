@@ -79,8 +79,8 @@ def test_batch_equals_single_and_hugging_face(model, plain, prompts, direction):
             out = plain(torch.tensor([model.chat.ids(p)]), output_hidden_states=True)
         assert (out.logits[0, -1] - logits[i]).abs().max() < TOLERANCE
         for layer in range(model.n_layers):
-            own = out.hidden_states[layer][0, -6:]
-            assert (own - resid[i, :, layer]).abs().max() < TOLERANCE
+            hidden = out.hidden_states[layer][0, -6:]
+            assert (hidden - resid[i, :, layer]).abs().max() < TOLERANCE
 
 
 def test_greedy_answers_equal_hugging_face_alone_and_without_cache(model, plain, prompts):
@@ -90,10 +90,10 @@ def test_greedy_answers_equal_hugging_face_alone_and_without_cache(model, plain,
     for p, answer in zip(prompts, together, strict=True):
         assert model.generate_ids([p.text], Decoding(n))[0] == answer
         ids = torch.tensor([model.chat.ids(p)])
-        own = plain.generate(
+        generated = plain.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False
         )[0, ids.shape[1] :].tolist()
-        assert tuple(t for t in own if t != 2) == answer
+        assert tuple(t for t in generated if t != 2) == answer
 
 
 def test_edits_leave_nothing(model, prompts, direction):

@@ -40,19 +40,19 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def faults_of_source(source: str) -> list[str]:
     """What is wrong with the code of one cell."""
     lines = [x for x in source.splitlines() if x.strip() and not x.lstrip().startswith("#")]
-    found = [f"{len(lines)} lines of code"] if not 0 < len(lines) <= MOST_LINES else []
+    problems = [f"{len(lines)} lines of code"] if not 0 < len(lines) <= MOST_LINES else []
     try:
         tree = ast.parse(source)
     except SyntaxError:  # a magic, a shell command, or a mistake
-        return [*found, "not plain Python"]
+        return [*problems, "not plain Python"]
     defined = [node for node in ast.walk(tree) if isinstance(node, DEFINITIONS)]
     if defined and not is_exercise(tree):
-        found.append("defines a function or a class, and is no exercise")
+        problems.append("defines a function or a class, and is no exercise")
     modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
     modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
     if deeper := [m for m in modules if m and m.startswith("refusal_lens.")]:
-        found.append(f"imports {deeper[0]}; `import refusal_lens as rl` reaches it")
-    return found
+        problems.append(f"imports {deeper[0]}; `import refusal_lens as rl` reaches it")
+    return problems
 
 
 def is_exercise(tree: ast.Module) -> bool:
@@ -66,13 +66,13 @@ def is_exercise(tree: ast.Module) -> bool:
 
 def faults_of_outputs(cell: NotebookNode) -> list[str]:
     """What is wrong with what one cell left behind."""
-    found = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
-    found += ["text on stderr" for o in cell.outputs if o.get("name") == "stderr"]
-    found += ["figure without a static image" for o in cell.outputs if without_image(o)]
+    problems = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+    problems += ["text on stderr" for o in cell.outputs if o.get("name") == "stderr"]
+    problems += ["figure without a static image" for o in cell.outputs if without_image(o)]
     shown = [{**o, "data": {**o.get("data", {}), IMAGE: ""}} for o in cell.outputs]
     if path := ABSOLUTE.search("\n".join(map(str, shown))):
-        found.append(f"absolute path near {path.group()!r}")
-    return found
+        problems.append(f"absolute path near {path.group()!r}")
+    return problems
 
 
 def without_image(output: NotebookNode) -> bool:
@@ -82,21 +82,21 @@ def without_image(output: NotebookNode) -> bool:
 def faults(notebook: NotebookNode) -> list[str]:
     """Everything that keeps a notebook from being committed, a line each."""
     cells = code_cells(notebook)
-    found: list[str] = []
+    problems: list[str] = []
     for number, cell in enumerate(cells, 1):
-        own = faults_of_source(cell.source) + faults_of_outputs(cell)
+        cell_problems = faults_of_source(cell.source) + faults_of_outputs(cell)
         if cell.execution_count != number:
-            own.append(f"execution count {cell.execution_count}")
-        found += [f"code cell {number}: {fault}" for fault in own]
+            cell_problems.append(f"execution count {cell.execution_count}")
+        problems += [f"code cell {number}: {fault}" for fault in cell_problems]
     if len(cells) > MOST_CELLS:
-        found.append(f"{len(cells)} code cells")
+        problems.append(f"{len(cells)} code cells")
     if notebook.cells[0].cell_type != "markdown":
-        found.append("does not open with text")
+        problems.append("does not open with text")
     if 2 * sum(bool(cell.outputs) for cell in cells) < len(cells):
-        found.append("committed without its outputs")
+        problems.append("committed without its outputs")
     if not any(FIGURE in o.get("data", {}) for cell in cells for o in cell.outputs):
-        found.append("committed without a figure")
-    return found
+        problems.append("committed without a figure")
+    return problems
 
 
 def test_there_is_a_notebook_for_each_chapter():

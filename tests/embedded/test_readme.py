@@ -12,15 +12,15 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def blocks(language):
-    found = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, f"no {language} block in the README"
-    return found
+    texts = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert texts, f"no {language} block in the README"
+    return texts
 
 
 @needs_wheel
 @pytest.mark.slow
 def test_example_prints_what_the_readme_says():
-    code, said = blocks("python")[0], blocks("text")[0]
+    code, readme_output = blocks("python")[0], blocks("text")[0]
     assert len(code.strip().splitlines()) <= 16
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -29,7 +29,7 @@ def test_example_prints_what_the_readme_says():
         timeout=300,
         check=True,
     )
-    printed, expected = done.stdout.splitlines(), said.splitlines()
+    printed, expected = done.stdout.splitlines(), readme_output.splitlines()
     assert len(printed) == len(expected)
     for line, other in zip(printed, expected, strict=True):
         # Another processor may round a near-tie differently late in an answer.

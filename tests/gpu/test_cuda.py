@@ -42,18 +42,18 @@ def test_the_device_gives_the_numbers_of_the_cpu(on_device, tiny_llama, three_ca
                     three_categories, [(5, 6)] * len(three_categories)
                 ),
             ):
-                found, expected = ask(on_device), ask(tiny_llama)
-                assert found.device.type == "cpu" and found.dtype == torch.float32
-                assert (found - expected).abs().max() < TOLERANCE, name
+                computed, expected = ask(on_device), ask(tiny_llama)
+                assert computed.device.type == "cpu" and computed.dtype == torch.float32
+                assert (computed - expected).abs().max() < TOLERANCE, name
             answers = on_device.generate_ids(three_categories, SHORT)
             assert answers == tiny_llama.generate_ids(three_categories, SHORT), name
 
 
 def test_statistics_are_those_of_the_cpu(on_device, tiny_llama, three_categories):
-    found, expected = (m.residual_stats(three_categories) for m in (on_device, tiny_llama))
-    assert torch.equal(found.count, expected.count)
-    assert torch.allclose(found.total, expected.total, atol=TOLERANCE)
-    assert torch.allclose(found.pair_sq, expected.pair_sq, rtol=TOLERANCE, atol=TOLERANCE)
+    stats, expected = (m.residual_stats(three_categories) for m in (on_device, tiny_llama))
+    assert torch.equal(stats.count, expected.count)
+    assert torch.allclose(stats.total, expected.total, atol=TOLERANCE)
+    assert torch.allclose(stats.pair_sq, expected.pair_sq, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_batch_equals_single(on_device, three_categories):
@@ -119,12 +119,13 @@ def test_a_study_comes_to_the_verdicts_of_the_cpu(question, device, tmp_path):
         run_study(question, tmp_path / where, Watch(), Placement(dtype="float32", device=where))
         for where in (device, "cpu")
     ]
-    found, expected = (results.get(ANSWERS) for results in runs)
+    device_answers, expected = (results.get(ANSWERS) for results in runs)
     assert runs[0].manifest["device"].startswith(device)
-    assert found.conditions == expected.conditions
-    for condition in found.conditions:
+    assert device_answers.conditions == expected.conditions
+    for condition in device_answers.conditions:
         outcomes = [
-            [v.outcome for v in answers.verdicts(condition)] for answers in (found, expected)
+            [v.outcome for v in answers.verdicts(condition)]
+            for answers in (device_answers, expected)
         ]
         assert outcomes[0] == outcomes[1], condition
 

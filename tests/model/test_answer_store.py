@@ -87,8 +87,8 @@ def test_a_longer_answer_holds_the_shorter_ones(tiny_llama, keeping, decoded, mo
     def sampled(n):
         return replace(HOT, max_new_tokens=n)
 
-    said = fresh(tiny_llama, TEXTS, sampled(6))
-    some = next(t for ids in said for t in ids if not all(t in other for other in said))
+    answers = fresh(tiny_llama, TEXTS, sampled(6))
+    some = next(t for ids in answers for t in ids if not all(t in other for other in answers))
     monkeypatch.setattr(tiny_llama, "stops", frozenset({some}))  # some answers end by themselves
     wanted = {n: fresh(tiny_llama, TEXTS, sampled(n)) for n in (3, 6, 8)}
     cut = [i for i, ids in enumerate(wanted[6]) if len(ids) == 6]
@@ -175,8 +175,8 @@ def test_nothing_is_kept_or_handed_on_while_other_functions_are_on_hook_points(
     decoded()
     for edits in ((), (Ablate(d, at=(Site(0),)),)):
         with tiny.backend.hooks([hook]), tiny.editing(*edits):
-            found = tiny.generate_ids(TEXTS[:2], FEW)
-            assert decoded() == [0, 1] and (edits or found == expected)
+            answers = tiny.generate_ids(TEXTS[:2], FEW)
+            assert decoded() == [0, 1] and (edits or answers == expected)
     assert len(store) == 2 and expected != plain
     assert tiny.generate_ids(TEXTS[:2], FEW) == plain and decoded() == []
 
@@ -238,10 +238,10 @@ def test_what_is_damaged_is_said_once_and_generated_again(
     expected = tiny_llama.generate_ids(TEXTS, FEW)
     damaged(path, how)
     decoded()
-    with pytest.warns(AnswerStoreWarning, match=words) as said:
+    with pytest.warns(AnswerStoreWarning, match=words) as caught:
         keeping(tiny_llama)
-    assert len(said) == 1 and str(path) in str(said[0].message)
-    assert "\n" not in str(said[0].message)
+    assert len(caught) == 1 and str(path) in str(caught[0].message)
+    assert "\n" not in str(caught[0].message)
     assert tiny_llama.generate_ids(TEXTS, FEW) == expected
     assert decoded() == rows
     recwarn.clear()

@@ -49,8 +49,8 @@ def planted(tmp_path_factory):
 
 
 def directions_of(model, prompts, layers=(1, 2), offsets=(-1, -3)):
-    found = fit_mean_difference(model.residual_stats(prompts))
-    return [found.at(c, n, o) for c in prompts.categories for n in layers for o in offsets]
+    directions = fit_mean_difference(model.residual_stats(prompts))
+    return [directions.at(c, n, o) for c in prompts.categories for n in layers for o in offsets]
 
 
 def random_direction(model, site, offset=-1, seed=0):
@@ -88,24 +88,24 @@ def test_parts_sum_to_the_cached_stream(tiny, three_categories):
         for n, point in ((2, "resid_pre"), (1, "resid_mid"), (2, "resid_post"))
         for offset in (-1, -2)
     ]
-    found = decompose(tiny, three_categories, directions)
-    assert found.worst < 1e-5
+    decomposition = decompose(tiny, three_categories, directions)
+    assert decomposition.worst < 1e-5
     for k, d in enumerate(directions):
         resid = tiny.residuals(three_categories, sites=[d.site], offsets=[d.offset]).tensor[:, 0, 0]
         projection = (resid @ d.vector).double()
-        for c, category in enumerate(found.categories):
+        for c, category in enumerate(decomposition.categories):
             for side, label in enumerate(("refuse", "comply")):
-                own = [p.category == category and p.label == label for p in three_categories]
-                expected = projection[torch.tensor(own)].mean()
-                assert abs(found.total[k, c, side] - expected) < 1e-4
-                assert abs(found.mean[k, c, side].nansum() - expected) < 1e-4
+                mask = [p.category == category and p.label == label for p in three_categories]
+                expected = projection[torch.tensor(mask)].mean()
+                assert abs(decomposition.total[k, c, side] - expected) < 1e-4
+                assert abs(decomposition.mean[k, c, side].nansum() - expected) < 1e-4
 
 
 def test_class_difference_sums_to_the_directions_own_length(tiny, three_categories):
     for d in directions_of(tiny, three_categories):
-        found = decompose(tiny, three_categories, [d]).attribution(d.category)
-        assert abs(float(found.scores.sum()) - d.scale) < 1e-4
-        assert abs(found.residual) < 1e-4
+        attribution = decompose(tiny, three_categories, [d]).attribution(d.category)
+        assert abs(float(attribution.scores.sum()) - d.scale) < 1e-4
+        assert abs(attribution.residual) < 1e-4
         assert d.scale > 0.1
 
 
@@ -114,15 +114,15 @@ def test_heads_equal_transformer_lens_own(tiny, three_categories):
     model = tiny.backend.model
     d = random_direction(tiny, Site(2))
     text = three_categories.prompts[3].text
-    found = decompose_prompt(tiny, text, d)
+    attribution = decompose_prompt(tiny, text, d)
     ids = torch.tensor([tiny.chat.ids(text)])
     with torch.no_grad():
         _, cache = model.run_with_cache(ids, prepend_bos=False)
     stack, labels = cache.decompose_resid(2, return_labels=True, pos_slice=-1)
     layers = dict(zip(labels, (stack.reshape(len(labels), -1) @ d.vector).tolist(), strict=True))
     for n in range(2):
-        assert abs(layers[f"{n}_mlp_out"] - found.score_of(Component(n, "MLP"))) < 1e-4
-        heads = sum(found.score_of(Component(n, "head", h)) for h in range(4))
+        assert abs(layers[f"{n}_mlp_out"] - attribution.score_of(Component(n, "MLP"))) < 1e-4
+        heads = sum(attribution.score_of(Component(n, "head", h)) for h in range(4))
         assert abs(layers[f"{n}_attn_out"] - heads) < 1e-4
     if Anatomy(tiny.backend).scale(0, "attn") is not None:
         return  # hook_result stands before the post-norm, which only our parts go through
@@ -131,7 +131,7 @@ def test_heads_equal_transformer_lens_own(tiny, three_categories):
         labels, (heads.reshape(len(labels), -1) @ d.vector).tolist(), strict=True
     ):
         layer, head = label[1:].split("H")
-        ours = found.score_of(Component(int(layer), "head", int(head)))
+        ours = attribution.score_of(Component(int(layer), "head", int(head)))
         assert abs(value - ours) < 1e-4
 
 
@@ -139,10 +139,10 @@ def test_removing_a_head_takes_away_its_share(tiny, three_categories):
     """With post-norm scales held, zeroing a head right below the target removes its score."""
     d = random_direction(tiny, Site(1, "resid_mid"))
     text = three_categories.prompts[1].text
-    found = decompose_prompt(tiny, text, d)
+    attribution = decompose_prompt(tiny, text, d)
     anatomy = Anatomy(tiny.backend)
     scale = anatomy.scale(1, "attn")
-    held = capture(tiny, text, [scale])[scale] if scale else None
+    frozen_scale = capture(tiny, text, [scale])[scale] if scale else None
 
     def without(x, hook):
         x = x.clone()
@@ -151,24 +151,24 @@ def test_removing_a_head_takes_away_its_share(tiny, three_categories):
 
     write = [(anatomy.z(1), without)]
     if scale:
-        write.append((scale, lambda x, hook: held))
+        write.append((scale, lambda x, hook: frozen_scale))
     removed = capture(tiny, text, [d.site.hook_name], write)[d.site.hook_name][0, -1] @ d.vector
-    share = found.score_of(Component(1, "head", 2))
+    share = attribution.score_of(Component(1, "head", 2))
     assert abs(share) > 1e-3
-    assert abs(float(removed) - (found.total - share)) < 1e-4
+    assert abs(float(removed) - (attribution.total - share)) < 1e-4
 
 
 def test_only_the_planted_head_writes(planted):
     prompts = planted_prompts()
     d = planted_direction(planted)
-    found = decompose(planted, prompts, [d]).attribution("red")
-    strongest, *others = found.writers()
+    attribution = decompose(planted, prompts, [d]).attribution("red")
+    strongest, *others = attribution.writers()
     assert strongest == Component(LAYER, "head", HEAD)
-    assert found.score_of(strongest) > 1.0
-    assert abs(found.total - found.score_of(strongest)) < 1e-5
-    assert all(found.score_of(c) == 0 for c in others)
-    assert found.low[found.components.index(strongest)] > 0
-    assert found.n == 4
+    assert attribution.score_of(strongest) > 1.0
+    assert abs(attribution.total - attribution.score_of(strongest)) < 1e-5
+    assert all(attribution.score_of(c) == 0 for c in others)
+    assert attribution.low[attribution.components.index(strongest)] > 0
+    assert attribution.n == 4
 
 
 def test_biases_have_their_own_parts(tiny, three_categories):
@@ -186,15 +186,15 @@ def test_biases_have_their_own_parts(tiny, three_categories):
     else:
         out.original_component.bias = torch.nn.Parameter(bias, requires_grad=False)
     try:
-        found = decompose(tiny, three_categories, [random_direction(tiny, Site(2))])
+        decomposition = decompose(tiny, three_categories, [random_direction(tiny, Site(2))])
     finally:
         if out is None:
             block.attn.b_O.data.zero_()
         else:
             out.original_component.bias = None
-    c = found.components.index(Component(1, "attention bias"))
-    score = found.mean[0, :, :, c]
-    assert found.worst < 1e-5
+    c = decomposition.components.index(Component(1, "attention bias"))
+    score = decomposition.mean[0, :, :, c]
+    assert decomposition.worst < 1e-5
     if anatomy.scale(1, "attn") is None:
         expected = bias @ random_direction(tiny, Site(2)).vector
         assert torch.allclose(score, expected.double().expand_as(score), atol=1e-6)
@@ -205,20 +205,20 @@ def test_biases_have_their_own_parts(tiny, three_categories):
 def test_the_interval_is_that_of_the_pair_differences(tiny_llama, three_categories):
     d = random_direction(tiny_llama, Site(2))
     reds = three_categories.only(category="red")
-    found = decompose(tiny_llama, reds, [replace(d, category="red")]).attribution("red")
+    attribution = decompose(tiny_llama, reds, [replace(d, category="red")]).attribution("red")
     each = {
         p.id: decompose_prompt(tiny_llama, p.text, d).score_of(Component(1, "MLP")) for p in reds
     }
     pairs = [each[f"red-{i}-refuse"] - each[f"red-{i}-comply"] for i in range(5)]
     values = torch.tensor(pairs, dtype=torch.float64)
     half = 2.7764451 * values.std() / 5**0.5  # t(.975, 4)
-    i = found.components.index(Component(1, "MLP"))
-    assert abs(found.scores[i] - values.mean()) < 1e-5
-    assert abs((found.high[i] - found.low[i]) / 2 - half) < 1e-5
+    i = attribution.components.index(Component(1, "MLP"))
+    assert abs(attribution.scores[i] - values.mean()) < 1e-5
+    assert abs((attribution.high[i] - attribution.low[i]) / 2 - half) < 1e-5
     unpaired = PromptSet(tuple(replace(p, pair=None) for p in reds))
     loose = decompose(tiny_llama, unpaired, [replace(d, category="red")]).attribution("red")
-    assert torch.allclose(loose.scores, found.scores)
-    assert not torch.allclose(loose.low, found.low)
+    assert torch.allclose(loose.scores, attribution.scores)
+    assert not torch.allclose(loose.low, attribution.low)
 
 
 def test_batches_and_order_change_nothing(tiny_llama, three_categories, monkeypatch):
@@ -231,15 +231,17 @@ def test_batches_and_order_change_nothing(tiny_llama, three_categories, monkeypa
 
 
 def test_a_decomposition_is_saved_whole(tiny_llama, three_categories, tmp_path):
-    found = decompose(tiny_llama, three_categories, directions_of(tiny_llama, three_categories))
-    save_record(found, tmp_path / "found")
+    decomposition = decompose(
+        tiny_llama, three_categories, directions_of(tiny_llama, three_categories)
+    )
+    save_record(decomposition, tmp_path / "found")
     again = load_record(Decomposition, tmp_path / "found")
-    assert again.components == found.components and again.targets == found.targets
-    assert torch.equal(again.mean.nan_to_num(-7), found.mean.nan_to_num(-7))
-    one = found.attribution("red", category="green", site=Site(2), offset=-3)
+    assert again.components == decomposition.components and again.targets == decomposition.targets
+    assert torch.equal(again.mean.nan_to_num(-7), decomposition.mean.nan_to_num(-7))
+    one = decomposition.attribution("red", category="green", site=Site(2), offset=-3)
     assert (one.target.site, one.target.offset) == (Site(2), -3)
     with pytest.raises(InputError, match="names 4 of the directions"):
-        found.attribution("red")
+        decomposition.attribution("red")
     save_record(one, tmp_path / "one")
     assert torch.equal(load_record(Attribution, tmp_path / "one").scores, one.scores)
 
@@ -279,8 +281,8 @@ def test_half_precision_adds_up_to_its_rounding(tiny_folders, three_categories):
     for name in ("llama", "gemma2"):
         placement = Placement(dtype="bfloat16", device="cpu")
         model = load_model(str(tiny_folders[name]), placement=placement)
-        found = decompose(model, three_categories, [random_direction(model, Site(2))])
-        assert 1e-6 < found.worst < 1e-2
+        decomposition = decompose(model, three_categories, [random_direction(model, Site(2))])
+        assert 1e-6 < decomposition.worst < 1e-2
 
 
 SMALL = {k: v for k, v in SIZES.items() if k != "head_dim"}
@@ -327,9 +329,9 @@ def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
         with pytest.raises(InputError, match="don't sum to the stream"):
             decompose(model, three_categories, [d])
         return
-    found = decompose(model, three_categories, [d])
-    assert found.worst < 1e-5
-    kinds = {c.kind for c in found.components}
+    decomposition = decompose(model, three_categories, [d])
+    assert decomposition.worst < 1e-5
+    kinds = {c.kind for c in decomposition.components}
     biased = kind.startswith(("biases", "LayerNorm"))
     assert kinds >= {"attention bias", "MLP bias"} if biased else "MLP bias" not in kinds
     assert head_sources(model, three_categories.prompts[0], d).residual < 1e-4
@@ -338,10 +340,10 @@ def test_other_architectures_add_up_too(kind, tmp_path, three_categories):
         with pytest.raises(InputError, match="no neurons"):
             mlp_neurons(model, three_categories, d, 1)
         return
-    own = PromptSet(tuple(p for p in three_categories if p.category == "red"))
-    neurons = mlp_neurons(model, own, d, 1)
+    reds = PromptSet(tuple(p for p in three_categories if p.category == "red"))
+    neurons = mlp_neurons(model, reds, d, 1)
     if not biased:
-        written = found.attribution("red").score_of(Component(1, "MLP"))
+        written = decomposition.attribution("red").score_of(Component(1, "MLP"))
         assert float(neurons.scores.sum()) + neurons.rest == pytest.approx(written, abs=1e-4)
 
 
@@ -351,13 +353,13 @@ def test_mixers_without_heads_are_one_part(family, tmp_path, three_categories):
     model = load_model(write_tiny(tmp_path, tiny_config(family)), placement=placement)
     d = random_direction(model, Site(2))
     text = three_categories.prompts[1].text
-    found = decompose_prompt(model, text, d)
-    assert abs(found.residual) < 1e-4 * float(found.scores.abs().sum())
-    mixers = [c for c in found.components if c.kind == "mixer"]
-    assert mixers and set(mixers) <= set(found.writers())
+    attribution = decompose_prompt(model, text, d)
+    assert abs(attribution.residual) < 1e-4 * float(attribution.scores.abs().sum())
+    mixers = [c for c in attribution.components if c.kind == "mixer"]
+    assert mixers and set(mixers) <= set(attribution.writers())
     for c in mixers:
         written = model.residuals([text], sites=[Site(c.layer, "attn_out")]).tensor[0, 0, 0]
-        assert found.score_of(c) == pytest.approx(float(written @ d.vector), abs=1e-4)
+        assert attribution.score_of(c) == pytest.approx(float(written @ d.vector), abs=1e-4)
 
 
 def test_a_part_that_was_not_scaled_is_refused(tmp_path, three_categories, monkeypatch):

@@ -215,19 +215,19 @@ def test_a_patch_runs_in_the_edited_model(tiny, pairs, openings, kind):
     case = case_of(kind, tiny, rows)
     sites, n_post = SITES, tiny.chat.n_post
     with tiny.editing(case.edit):
-        found = patch(tiny, pairs, sites, OpeningScore(openings), placebo=Placebo(1))
+        patch_map = patch(tiny, pairs, sites, OpeningScore(openings), placebo=Placebo(1))
     plain = patch(tiny, pairs, sites, OpeningScore(openings), placebo=Placebo(0))
-    assert (found.patched - plain.patched).abs().max() > 1e-2
-    assert found.provenance.edits == repr(case.edit)
+    assert (patch_map.patched - plain.patched).abs().max() > 1e-2
+    assert patch_map.provenance.edits == repr(case.edit)
     for k, pair in enumerate(pairs):
         clean, corrupt = 2 * k, 2 * k + 1
-        for i, ours in ((clean, found.clean[k]), (corrupt, found.corrupt[k])):
+        for i, ours in ((clean, patch_map.clean[k]), (corrupt, patch_map.corrupt[k])):
             assert abs(float(ours) - score_of(tiny, rows[i], openings, case, i)) < TOLERANCE
         for s, site in enumerate(sites):
             value = activation(tiny, pair.clean, site, case, clean)
             over = writer(site, len(pair.corrupt), n_post, value)
             expected = score_of(tiny, pair.corrupt, openings, case, corrupt, over)
-            assert abs(float(found.patched[k, s]) - expected) < TOLERANCE, str(site)
+            assert abs(float(patch_map.patched[k, s]) - expected) < TOLERANCE, str(site)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,7 +237,7 @@ def test_an_estimate_is_the_slope_in_the_edited_model(tiny, pairs, openings, kin
     case = case_of(kind, tiny, rows)
     sites, n_post = SITES, tiny.chat.n_post
     with tiny.editing(case.edit):
-        found = attribution_patch(tiny, pairs, sites, OpeningScore(openings))
+        estimates = attribution_patch(tiny, pairs, sites, OpeningScore(openings))
     compared = 0
     for k, pair in enumerate(pairs):
         for s, site in enumerate(sites):
@@ -258,7 +258,7 @@ def test_an_estimate_is_the_slope_in_the_edited_model(tiny, pairs, openings, kin
             ]
             slope = (scores[0] - scores[1]) / 0.02
             if abs(slope) > 2e-2:
-                assert float(found.estimate[k, s]) == pytest.approx(slope, rel=0.03), str(site)
+                assert float(estimates.estimate[k, s]) == pytest.approx(slope, rel=0.03), str(site)
                 compared += 1
     assert compared
 
@@ -277,13 +277,13 @@ def test_a_token_map_shows_the_edited_stream(tiny_llama, three_categories, kind)
     else:
         case = case_of(kind, model, [ids])
     with model.editing(case.edit):
-        found = token_map(model, prompt, directions, "red", answer=answer)
+        edited_map = token_map(model, prompt, directions, "red", answer=answer)
     plain = token_map(model, prompt, directions, "red", answer=answer)
     d = directions.at("red", 2)
     _, x = run(model, (*ids, *answer), hooks_of(case, 0, len(ids), []), Site(2).hook_name)
-    expected = ((x[0] @ d.vector - d.low) / (d.high - d.low))[-len(found.tokens) :]
-    assert torch.allclose(found.coordinate[2], expected, atol=1e-3)
-    assert (found.coordinate[2] - plain.coordinate[2]).abs().max() > 1e-2
+    expected = ((x[0] @ d.vector - d.low) / (d.high - d.low))[-len(edited_map.tokens) :]
+    assert torch.allclose(edited_map.coordinate[2], expected, atol=1e-3)
+    assert (edited_map.coordinate[2] - plain.coordinate[2]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,16 +292,16 @@ def test_the_logit_lens_ends_in_the_edited_models_answer(tiny_llama, three_categ
     rows = [model.chat.ids(p) for p in three_categories]
     case = case_of(kind, model, rows)
     with model.editing(case.edit):
-        found = logit_lens(model, three_categories, first)
+        profile = logit_lens(model, three_categories, first)
         scores = first(model.logits(three_categories))
     reds = torch.tensor([(p.category, p.label) == ("red", "refuse") for p in three_categories])
-    assert abs(float(found.mean[-1, 0, 0] - scores[reds].mean())) < TOLERANCE
+    assert abs(float(profile.mean[-1, 0, 0] - scores[reds].mean())) < TOLERANCE
     by_hand = [
         float(first(run(model, ids, hooks_of(case, i, len(ids), []))[0][-1:])[0])
         for i, ids in enumerate(rows)
         if reds[i]
     ]
-    assert abs(float(found.mean[-1, 0, 0]) - sum(by_hand) / len(by_hand)) < TOLERANCE
+    assert abs(float(profile.mean[-1, 0, 0]) - sum(by_hand) / len(by_hand)) < TOLERANCE
 
 
 def first(logits):
@@ -315,15 +315,19 @@ def decomposed(tiny_llama, three_categories):
 
 
 ENTRIES = {
-    "decompose": lambda m, p, pairs, d, own: decompose(m, p, [d]),
-    "decompose_prompt": lambda m, p, pairs, d, own: decompose_prompt(m, p.prompts[0], d),
-    "knock_out": lambda m, p, pairs, d, own: knock_out(
-        m, p, d, own, first, cuts=Cuts(counts=(0, 1), draws=1)
+    "decompose": lambda m, p, pairs, d, attribution: decompose(m, p, [d]),
+    "decompose_prompt": lambda m, p, pairs, d, attribution: decompose_prompt(m, p.prompts[0], d),
+    "knock_out": lambda m, p, pairs, d, attribution: knock_out(
+        m, p, d, attribution, first, cuts=Cuts(counts=(0, 1), draws=1)
     ),
-    "head_path": lambda m, p, pairs, d, own: head_path(m, pairs, Component(1, "head", 2), d),
-    "head_paths": lambda m, p, pairs, d, own: head_paths(m, pairs, [Component(0, "head", 1)], d),
-    "head_sources": lambda m, p, pairs, d, own: head_sources(m, p.prompts[0], d),
-    "mlp_neurons": lambda m, p, pairs, d, own: mlp_neurons(m, p, d, 1),
+    "head_path": lambda m, p, pairs, d, attribution: head_path(
+        m, pairs, Component(1, "head", 2), d
+    ),
+    "head_paths": lambda m, p, pairs, d, attribution: head_paths(
+        m, pairs, [Component(0, "head", 1)], d
+    ),
+    "head_sources": lambda m, p, pairs, d, attribution: head_sources(m, p.prompts[0], d),
+    "mlp_neurons": lambda m, p, pairs, d, attribution: mlp_neurons(m, p, d, 1),
 }
 
 

@@ -34,17 +34,23 @@ def kl_under(model, prompts, direction, strength):
 @pytest.mark.parametrize("quantile", [0.5, 0.95, 1.0])
 def test_at_the_strength_the_quantile_is_the_budget(tiny_llama, benign, limit, quantile):
     d = a_direction(tiny_llama, 1, seed=3, scale=0.5)
-    found = d.calibrate(tiny_llama, benign, kl=BUDGET, quantile=quantile, limit=limit)
-    assert found.reason is None and math.copysign(1, found.strength) == math.copysign(1, limit)
-    kl = kl_under(tiny_llama, benign, d, found.strength)
-    assert float(kl.quantile(quantile)) == pytest.approx(found.kl.value, rel=1e-3)
-    assert found.kl.value == pytest.approx(BUDGET, rel=5e-3)
-    weaker = kl_under(tiny_llama, benign, d, 0.9 * found.strength)
+    calibration = d.calibrate(tiny_llama, benign, kl=BUDGET, quantile=quantile, limit=limit)
+    assert calibration.reason is None and math.copysign(1, calibration.strength) == math.copysign(
+        1, limit
+    )
+    kl = kl_under(tiny_llama, benign, d, calibration.strength)
+    assert float(kl.quantile(quantile)) == pytest.approx(calibration.kl.value, rel=1e-3)
+    assert calibration.kl.value == pytest.approx(BUDGET, rel=5e-3)
+    weaker = kl_under(tiny_llama, benign, d, 0.9 * calibration.strength)
     assert float(weaker.quantile(quantile)) < 0.95 * BUDGET
-    assert found.low < found.high
-    assert found.low - 1e-2 < found.strength < found.high + 1e-2  # the largest KL has one end
-    assert found.kl.n == len(benign) == 15 and found.kl.low <= found.kl.value <= found.kl.high
-    sizes = [abs(s) for s, _ in found.curve]
+    assert calibration.low < calibration.high
+    # The largest KL has one end.
+    assert calibration.low - 1e-2 < calibration.strength < calibration.high + 1e-2
+    assert (
+        calibration.kl.n == len(benign) == 15
+        and calibration.kl.low <= calibration.kl.value <= calibration.kl.high
+    )
+    sizes = [abs(s) for s, _ in calibration.curve]
     assert sizes == sorted(sizes) and len(sizes) < 20
 
 
@@ -59,11 +65,14 @@ def test_it_goes_with_the_scale_and_not_with_the_size_of_the_walk(tiny_llama, be
 
 def test_a_budget_out_of_reach_is_told(tiny_llama, benign):
     d = a_direction(tiny_llama, 1, scale=0.5)
-    found = d.calibrate(tiny_llama, benign, kl=BUDGET, limit=0.25)
-    assert found.strength is None and found.low is None and found.high is None
-    assert "stays below 0.05 nats up to strength 0.25" in found.reason
-    assert "no strength" in str(found) and found.curve[-1][0] == 0.25
-    assert found.kl.value == pytest.approx(found.curve[-1][1]) and found.kl.value < BUDGET
+    calibration = d.calibrate(tiny_llama, benign, kl=BUDGET, limit=0.25)
+    assert calibration.strength is None and calibration.low is None and calibration.high is None
+    assert "stays below 0.05 nats up to strength 0.25" in calibration.reason
+    assert "no strength" in str(calibration) and calibration.curve[-1][0] == 0.25
+    assert (
+        calibration.kl.value == pytest.approx(calibration.curve[-1][1])
+        and calibration.kl.value < BUDGET
+    )
 
 
 def test_the_model_is_as_before_and_edits_that_are_on_stay(tiny_llama, benign):
@@ -80,9 +89,9 @@ def test_the_model_is_as_before_and_edits_that_are_on_stay(tiny_llama, benign):
 
 
 def test_a_calibration_can_be_saved(tiny_llama, benign, tmp_path):
-    found = a_direction(tiny_llama).calibrate(tiny_llama, benign, kl=BUDGET)
-    found.save(tmp_path / "calibration")
-    assert Calibration.load(tmp_path / "calibration") == found
+    calibration = a_direction(tiny_llama).calibrate(tiny_llama, benign, kl=BUDGET)
+    calibration.save(tmp_path / "calibration")
+    assert Calibration.load(tmp_path / "calibration") == calibration
     assert json.loads((tmp_path / "calibration.json").read_text())["record"] == "Calibration"
 
 

@@ -47,22 +47,22 @@ def test_turns_go_through_the_template_once(tiny, messages):
 def test_a_prompt_with_turns_is_read_alone_as_in_a_batch(tiny_llama):
     """Conversations, one with its own system turn, share a batch with plain prompts."""
     mixed = [prompt(TURNS), Prompt("b", "a lock?", "red", "refuse", "train", "t"), prompt(SYSTEM)]
-    found, resid = tiny_llama.logits(mixed), tiny_llama.residuals(mixed).tensor
+    logits, resid = tiny_llama.logits(mixed), tiny_llama.residuals(mixed).tensor
     answers = tiny_llama.generate(mixed, Decoding(5))
     for i, p in enumerate(mixed):
-        assert torch.allclose(tiny_llama.logits([p])[0], found[i], atol=2e-5)
+        assert torch.allclose(tiny_llama.logits([p])[0], logits[i], atol=2e-5)
         assert torch.allclose(tiny_llama.residuals([p]).tensor[0], resid[i], atol=2e-4)
         assert tiny_llama.generate([p], Decoding(5))[0] == answers[i]
-    assert (found[0] - tiny_llama.logits(["and a lock?"])[0]).abs().max() > 1e-3
+    assert (logits[0] - tiny_llama.logits(["and a lock?"])[0]).abs().max() > 1e-3
 
 
 def test_evaluation_and_attribution_read_all_turns(tiny_llama, three_categories):
     d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 2)
     asked = PromptSet((prompt(TURNS),))
-    said = answer_under(
+    answers = answer_under(
         tiny_llama, asked, [("none", None), ("ablated", Ablate(d))], decoding=Decoding(5)
     )
-    assert said.answers[0] == tuple(tiny_llama.generate(asked, Decoding(5)))
+    assert answers.answers[0] == tuple(tiny_llama.generate(asked, Decoding(5)))
     whole = decompose_prompt(tiny_llama, prompt(TURNS), d).total
     resid = tiny_llama.residuals(asked, sites=[d.site], offsets=[d.offset]).tensor[0, 0, 0]
     assert whole == pytest.approx(float(resid @ d.vector), abs=1e-4)
@@ -83,7 +83,7 @@ def test_a_special_token_in_an_earlier_turn_is_refused(tiny_llama):
 
 
 @pytest.mark.parametrize(
-    ("messages", "said"),
+    ("messages", "error"),
     [
         ([], "expected"),
         (TURNS[:2], "ends with a turn of 'assistant'"),
@@ -99,8 +99,8 @@ def test_a_special_token_in_an_earlier_turn_is_refused(tiny_llama):
         ([{"role": "user", "content": "x", "tool_calls": [1]}], "has 'tool_calls'"),
     ],
 )
-def test_what_is_no_conversation_is_one_line(messages, said):
-    with pytest.raises(InputError, match=f"refuse prompt 1.*{said}") as caught:
+def test_what_is_no_conversation_is_one_line(messages, error):
+    with pytest.raises(InputError, match=f"refuse prompt 1.*{error}") as caught:
         PromptSet.from_texts([messages], ["bread?"])
     assert "\n" not in str(caught.value)
 
@@ -132,17 +132,17 @@ def test_files_of_chat_rows(tmp_path, suffix):
     assert [p.text for p in prompts] == ["and a lock?", "pick?", "forge?", "bread?"]
     assert prompts.prompts[0].messages == TURNS
     path.write_text('{"train": [1]}' if suffix == ".json" else '"a?"\n{"question": "b?"}')
-    said = r"an object with \['train'\]" if suffix == ".json" else "line 2: expected a text"
-    with pytest.raises(InputError, match=f"harmful{suffix}.*{said}"):
+    message = r"an object with \['train'\]" if suffix == ".json" else "line 2: expected a text"
+    with pytest.raises(InputError, match=f"harmful{suffix}.*{message}"):
         load_lists(path, other)
 
 
 def test_a_row_gives_text_or_messages(tmp_path):
     path = tmp_path / "mine.jsonl"
     row = {"id": "a", "category": "c", "label": "refuse", "split": "train", "source": "s"}
-    for more, said in (({}, "neither"), ({"text": "x", "messages": TURNS}, "both")):
+    for more, quantifier in (({}, "neither"), ({"text": "x", "messages": TURNS}, "both")):
         path.write_text(json.dumps(row | more))
-        with pytest.raises(InputError, match=f"mine.jsonl, line 1: {said} 'text'"):
+        with pytest.raises(InputError, match=f"mine.jsonl, line 1: {quantifier} 'text'"):
             rl.load_prompts(path)
 
 
@@ -201,7 +201,7 @@ def test_tables_with_other_names_and_chat_rows():
 
 
 @pytest.mark.parametrize(
-    ("table", "options", "said"),
+    ("table", "options", "message"),
     [
         ([1], {}, "list is no table"),
         ({"prompt": ["x"], "label": ["refuse"]}, {}, "no column 'text' for 'text'; it has"),
@@ -213,6 +213,6 @@ def test_tables_with_other_names_and_chat_rows():
         (TABLE | {"text": ["x", 3, "y", "z"]}, {}, "row 2 of the table.*text must be text"),
     ],
 )
-def test_a_wrong_table_is_one_line(table, options, said):
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_table_is_one_line(table, options, message):
+    with pytest.raises(InputError, match=message):
         PromptSet.from_dataframe(table, **options)

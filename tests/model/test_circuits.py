@@ -47,40 +47,42 @@ def fitted(model, prompts, category, layer=2):
 def knocked(model, prompts, **choices):
     category = prompts.categories[0]
     d = fitted(model, prompts, category)
-    found = decompose(model, prompts, [d]).attribution(category)
-    own = prompts.only(category=category)
-    return knock_out(model, own, d, found, metric, cuts=Cuts(**choices)), d
+    attribution = decompose(model, prompts, [d]).attribution(category)
+    category_prompts = prompts.only(category=category)
+    return knock_out(model, category_prompts, d, attribution, metric, cuts=Cuts(**choices)), d
 
 
 @pytest.mark.parametrize("replacement", ["zero", "mean", "resample"])
 def test_the_first_cut_takes_all_of_the_planted_refusal(planted, replacement):
     prompts = planted_prompts()
-    found, d = knocked(planted, prompts, replacement=replacement, counts=(0, 1, 3))
-    assert found.order[0] == PLANTED
-    before, first, third = found.curve("projection")
+    knockout, d = knocked(planted, prompts, replacement=replacement, counts=(0, 1, 3))
+    assert knockout.order[0] == PLANTED
+    before, first, third = knockout.curve("projection")
     assert before.value == pytest.approx(d.high, abs=1e-3) and before.value > 1
     assert first.value == pytest.approx(0, abs=1e-3) == pytest.approx(third.value, abs=1e-3)
-    assert found.benign_projection == pytest.approx(0, abs=1e-3)
-    before, first, _ = found.curve("score")
-    assert first.value == pytest.approx(found.benign_score, abs=0.05)
+    assert knockout.benign_projection == pytest.approx(0, abs=1e-3)
+    before, first, _ = knockout.curve("score")
+    assert first.value == pytest.approx(knockout.benign_score, abs=0.05)
     assert before.value - first.value > 1
-    untouched = [o for o in found.random_projection[:, 1] if torch.allclose(o, found.projection[0])]
+    untouched = [
+        o for o in knockout.random_projection[:, 1] if torch.allclose(o, knockout.projection[0])
+    ]
     assert len(untouched) >= 2  # a random head is rarely the planted one, and then nothing changes
 
 
 def test_a_cut_of_everything_leaves_what_was_put_in(tiny, three_categories):
     """All writers at zero: the projection is that of the embedding and biases, and no order
     of cuts matters any more."""
-    found, d = knocked(tiny, three_categories, replacement="zero", counts=(0, 10_000), draws=2)
-    assert found.cuts.counts == (0, 10)
-    for i, key in enumerate(found.prompts):
+    knockout, d = knocked(tiny, three_categories, replacement="zero", counts=(0, 10_000), draws=2)
+    assert knockout.cuts.counts == (0, 10)
+    for i, key in enumerate(knockout.prompts):
         text = three_categories.only(ids=[key]).prompts[0].text
         parts = decompose_prompt(tiny, text, d)
         rest = sum(parts.score_of(c) for c in parts.components if c.kind not in ("head", "MLP"))
-        assert abs(float(found.projection[0, i]) - parts.total) < TOLERANCE
-        assert abs(float(found.projection[1, i]) - rest) < TOLERANCE
-    assert torch.allclose(found.random_projection[:, 1], found.projection[1], atol=TOLERANCE)
-    assert (found.projection[0] - found.projection[1]).abs().max() > 0.1
+        assert abs(float(knockout.projection[0, i]) - parts.total) < TOLERANCE
+        assert abs(float(knockout.projection[1, i]) - rest) < TOLERANCE
+    assert torch.allclose(knockout.random_projection[:, 1], knockout.projection[1], atol=TOLERANCE)
+    assert (knockout.projection[0] - knockout.projection[1]).abs().max() > 0.1
 
 
 def test_resampled_cuts_are_seeded(tiny_llama, three_categories):
@@ -96,10 +98,10 @@ def test_resampled_cuts_are_seeded(tiny_llama, three_categories):
 
 def test_knock_outs_are_saved_and_refused(planted, tmp_path):
     prompts = planted_prompts()
-    found, d = knocked(planted, prompts, counts=(0, 1))
-    save_record(found, tmp_path / "cut")
+    knockout, d = knocked(planted, prompts, counts=(0, 1))
+    save_record(knockout, tmp_path / "cut")
     again = load_record(KnockOut, tmp_path / "cut")
-    assert again.curve("score") == found.curve("score") and again.cuts == found.cuts
+    assert again.curve("score") == knockout.curve("score") and again.cuts == knockout.cuts
     with pytest.raises(InputError, match="unknown; use one of"):
         Cuts(replacement="noise")
     with pytest.raises(InputError, match="1 or more"):
@@ -112,37 +114,37 @@ def test_knock_outs_are_saved_and_refused(planted, tmp_path):
 def test_shares_by_source_token_sum_to_each_head(tiny, three_categories):
     d = fitted(tiny, three_categories, "red")
     prompt = three_categories.prompts[4]
-    found = head_sources(tiny, prompt, d)
+    sources = head_sources(tiny, prompt, d)
     whole = decompose_prompt(tiny, prompt, d)
-    assert found.tokens[-1] == tiny.chat.strings(tiny.chat.post_ids)[-1]
-    assert len(found.tokens) == len(tiny.chat.ids(prompt)) == len(found.positions)
-    for row, head in zip(found.scores, found.heads, strict=True):
+    assert sources.tokens[-1] == tiny.chat.strings(tiny.chat.post_ids)[-1]
+    assert len(sources.tokens) == len(tiny.chat.ids(prompt)) == len(sources.positions)
+    for row, head in zip(sources.scores, sources.heads, strict=True):
         assert abs(float(row.sum()) - whole.score_of(head)) < TOLERANCE
-    assert found.scores.std(1).min() > 1e-6
+    assert sources.scores.std(1).min() > 1e-6
 
 
 def test_the_planted_head_reads_the_mark(planted):
     d = planted_direction(planted)
-    found = head_sources(planted, "Tell me red!", d)
-    row = found.scores[found.heads.index(PLANTED)]
-    assert found.tokens[int(row.argmax())] == "!"
+    sources = head_sources(planted, "Tell me red!", d)
+    row = sources.scores[sources.heads.index(PLANTED)]
+    assert sources.tokens[int(row.argmax())] == "!"
     assert float(row.max()) > 1 and float(row.sort().values[-2]) < 1e-6
-    others = [i for i, head in enumerate(found.heads) if head != PLANTED]
-    assert bool((found.scores[others] == 0).all())
+    others = [i for i, head in enumerate(sources.heads) if head != PLANTED]
+    assert bool((sources.scores[others] == 0).all())
 
 
 def test_neurons_sum_to_their_mlp(tiny, three_categories):
     d = fitted(tiny, three_categories, "red")
     reds = three_categories.only(category="red")
-    found = mlp_neurons(tiny, reds, d, 1, most=5)
+    shares = mlp_neurons(tiny, reds, d, 1, most=5)
     whole = decompose(tiny, reds, [d]).attribution("red").score_of(Component(1, "MLP"))
-    assert abs(float(found.scores.sum()) + found.rest - whole) < TOLERANCE
-    sizes = found.scores.abs()
-    assert bool((sizes[:-1] >= sizes[1:]).all()) and found.n == 5 and found.n_neurons == 48
+    assert abs(float(shares.scores.sum()) + shares.rest - whole) < TOLERANCE
+    sizes = shares.scores.abs()
+    assert bool((sizes[:-1] >= sizes[1:]).all()) and shares.n == 5 and shares.n_neurons == 48
     everything = mlp_neurons(tiny, reds, d, 1, most=48)
-    assert everything.neurons[:5] == found.neurons and abs(everything.rest) < 1e-9
-    assert bool((found.low < found.scores).all() and (found.scores < found.high).all())
-    assert 0 < found.control < 100 * float(sizes.max())
+    assert everything.neurons[:5] == shares.neurons and abs(everything.rest) < 1e-9
+    assert bool((shares.low < shares.scores).all() and (shares.scores < shares.high).all())
+    assert 0 < shares.control < 100 * float(sizes.max())
     with pytest.raises(InputError, match="no neurons that write before"):
         mlp_neurons(tiny, reds, d, 2)
 
@@ -158,15 +160,15 @@ def test_neurons_are_told_from_what_swapped_sides_would_show(tiny_llama, three_c
     few = mlp_neurons(tiny_llama, five, d, 1)
     assert few.control >= float(few.scores.abs().max()) * (1 - 1e-9)
     eight = paired("red", 8)
-    found = mlp_neurons(tiny_llama, eight, d, 1)
-    assert found.control < float(found.scores.abs().max())
+    shares = mlp_neurons(tiny_llama, eight, d, 1)
+    assert shares.control < float(shares.scores.abs().max())
     turned = PromptSet(
         tuple(replace(p, label=OTHER[p.label]) if int(p.pair[-1]) % 2 else p for p in eight)
     )
     other = mlp_neurons(tiny_llama, turned, d, 1)
-    assert other.control == pytest.approx(found.control, rel=0.2)  # 500 draws of the same flips
+    assert other.control == pytest.approx(shares.control, rel=0.2)  # 500 draws of the same flips
     assert float(other.scores.abs().max()) < other.control
-    assert found.control == mlp_neurons(tiny_llama, eight, d, 1).control
+    assert shares.control == mlp_neurons(tiny_llama, eight, d, 1).control
 
 
 def paired(category, n):
@@ -184,21 +186,25 @@ def test_regions_hold_all_that_a_head_reads(tiny, three_categories):
     d = fitted(tiny, three_categories, "red")
     reds = list(three_categories.only(category="red"))
     sides = {label: [p for p in reds if p.label == label] for label in OTHER}
-    read = {label: [head_sources(tiny, p, d) for p in own] for label, own in sides.items()}
+    read = {label: [head_sources(tiny, p, d) for p in prompts] for label, prompts in sides.items()}
     chat = tiny.chat
     template = (len(chat.prefix_ids), chat.n_post)
     heads = read["refuse"][0].heads[1:3]
-    found = source_regions(read["refuse"], read["comply"], heads, category="red", template=template)
+    regions = source_regions(
+        read["refuse"], read["comply"], heads, category="red", template=template
+    )
     for i, prompt in enumerate(sides["refuse"]):
         whole = decompose_prompt(tiny, prompt, d)
         for h, head in enumerate(heads):
-            assert abs(float(found.refuse[i, h].sum()) - whole.score_of(head)) < TOLERANCE
+            assert abs(float(regions.refuse[i, h].sum()) - whole.score_of(head)) < TOLERANCE
         request = len(chat.ids(prompt)) - sum(template)
         shares = read["refuse"][i].scores[1, template[0] : template[0] + request]
-        assert found.refuse[i, 0, 1] == pytest.approx(float(shares.sum()), abs=1e-9)
-    told = found.estimate(heads[0], "request")
-    assert told.n == 5 and told.value == pytest.approx(float(found.refuse[:, 0, 1].mean()))
-    assert told.control == pytest.approx(float(found.comply[:, 0, 1].mean()))
+        assert regions.refuse[i, 0, 1] == pytest.approx(float(shares.sum()), abs=1e-9)
+    estimate = regions.estimate(heads[0], "request")
+    assert estimate.n == 5 and estimate.value == pytest.approx(
+        float(regions.refuse[:, 0, 1].mean())
+    )
+    assert estimate.control == pytest.approx(float(regions.comply[:, 0, 1].mean()))
     with pytest.raises(InputError, match="as many of either"):
         source_regions(read["refuse"], [], heads, category="red", template=template)
 
@@ -207,40 +213,40 @@ def test_the_planted_head_reads_the_request(planted):
     d = planted_direction(planted)
     sides = [[head_sources(planted, f"Tell me {x}{m}", d) for x in "ab"] for m in "!?"]
     template = (len(planted.chat.prefix_ids), planted.chat.n_post)
-    found = source_regions(*sides, [PLANTED], category="red", template=template)
-    assert found.estimate(PLANTED, "request").value > 1
-    assert found.estimate(PLANTED, "request").control == pytest.approx(0, abs=1e-6)
+    regions = source_regions(*sides, [PLANTED], category="red", template=template)
+    assert regions.estimate(PLANTED, "request").value > 1
+    assert regions.estimate(PLANTED, "request").control == pytest.approx(0, abs=1e-6)
     for region in ("template before", "template's end"):
-        assert found.estimate(PLANTED, region).value == pytest.approx(0, abs=1e-6)
+        assert regions.estimate(PLANTED, region).value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_path_sums_to_its_effect(tiny, three_categories):
     pairs = pairs_of(tiny, three_categories, equal_length=False, most=1)
     d = replace(fitted(tiny, three_categories, "red"), site=Site(2))
     head = Component(0, "head", 1)
-    found = head_path(tiny, pairs, head, d)
-    assert found.residual < TOLERANCE
-    assert found.estimate().n == 3
+    path = head_path(tiny, pairs, head, d)
+    assert path.residual < TOLERANCE
+    assert path.estimate().n == 3
     # Nothing upstream of the head, or beside it in its own block, can change.
     untouched = [Component(-1, "embedding"), Component(0, "MLP")]
-    fixed = [c for c in found.components if c.kind == "head" and c.layer == 0 and c != head]
+    fixed = [c for c in path.components if c.kind == "head" and c.layer == 0 and c != head]
     if Anatomy(tiny.backend).scale(0, "attn") is None:  # a post-norm couples heads of a block
         for c in [untouched[0], *fixed]:
-            assert found.change[:, found.components.index(c)].abs().max() < 1e-6
-    direct = found.change[:, found.components.index(head)]
-    later = found.change.sum(1) - direct
+            assert path.change[:, path.components.index(c)].abs().max() < 1e-6
+    direct = path.change[:, path.components.index(head)]
+    later = path.change.sum(1) - direct
     assert direct.abs().max() > 1e-3 and later.abs().max() > 1e-3
-    routes = found.routes()
+    routes = path.routes()
     total = routes.pop("total")
-    assert total.value == pytest.approx(float(found.total.mean()))
+    assert total.value == pytest.approx(float(path.total.mean()))
     assert sum(r.value for r in routes.values()) == pytest.approx(total.value, abs=TOLERANCE)
     assert sum(r.control for r in routes.values()) == pytest.approx(total.control, abs=TOLERANCE)
     assert routes["direct"].value == pytest.approx(float(direct.mean()))
     assert abs(routes["direct"].control) > 1e-6
-    first, second = found.carriers(2)
-    size = found.change.mean(0).abs()
+    first, second = path.carriers(2)
+    size = path.change.mean(0).abs()
     assert head not in (first, second)
-    assert size[found.components.index(first)] >= size[found.components.index(second)]
+    assert size[path.components.index(first)] >= size[path.components.index(second)]
 
 
 def test_heads_that_are_followed_together_do_not_mix(tiny, three_categories):
@@ -248,28 +254,28 @@ def test_heads_that_are_followed_together_do_not_mix(tiny, three_categories):
     pairs = pairs_of(tiny, three_categories, equal_length=False, most=1)
     d = fitted(tiny, three_categories, "red")
     heads = [Component(1, "head", 2), Component(0, "head", 1)]
-    for found, head in zip(head_paths(tiny, pairs, heads, d), heads, strict=True):
+    for path, head in zip(head_paths(tiny, pairs, heads, d), heads, strict=True):
         alone = head_path(tiny, pairs, head, d)
-        assert found.head == head
-        assert torch.allclose(found.change, alone.change, atol=TOLERANCE)
-        assert torch.allclose(found.placebo_change, alone.placebo_change, atol=TOLERANCE)
-        assert torch.allclose(found.placebo, found.placebo_change.sum(1), atol=TOLERANCE)
-        assert found.placebo.abs().max() > 1e-3
+        assert path.head == head
+        assert torch.allclose(path.change, alone.change, atol=TOLERANCE)
+        assert torch.allclose(path.placebo_change, alone.placebo_change, atol=TOLERANCE)
+        assert torch.allclose(path.placebo, path.placebo_change.sum(1), atol=TOLERANCE)
+        assert path.placebo.abs().max() > 1e-3
     with pytest.raises(InputError, match="no pair"):
         head_paths(tiny, [], heads, d)
 
 
 def test_the_planted_path_is_direct(planted, tmp_path):
     pairs = pairs_of(planted, planted_prompts())
-    found = head_path(planted, pairs, PLANTED, planted_direction(planted))
-    assert found.estimate(PLANTED).low > 1
+    path = head_path(planted, pairs, PLANTED, planted_direction(planted))
+    assert path.estimate(PLANTED).low > 1
     assert torch.allclose(
-        found.change[:, found.components.index(PLANTED)], found.total, atol=TOLERANCE
+        path.change[:, path.components.index(PLANTED)], path.total, atol=TOLERANCE
     )
-    save_record(found, tmp_path / "path")
-    assert torch.equal(load_record(HeadPath, tmp_path / "path").change, found.change)
-    assert found.carriers(3) == ()
-    assert found.routes()["through later MLPs"].value == pytest.approx(0, abs=TOLERANCE)
+    save_record(path, tmp_path / "path")
+    assert torch.equal(load_record(HeadPath, tmp_path / "path").change, path.change)
+    assert path.carriers(3) == ()
+    assert path.routes()["through later MLPs"].value == pytest.approx(0, abs=TOLERANCE)
     idle = head_path(planted, pairs, Component(0, "head", 0), planted_direction(planted))
     assert idle.total.abs().max() < 1e-6
     with pytest.raises(InputError, match="not a head that writes before"):

@@ -19,18 +19,18 @@ def direction(tiny_llama, three_categories):
 
 def test_compare_answers_as_each_edit_alone_and_its_table_is_escaped(tiny_llama, direction):
     asked, pushed = "<b>Tell</b> me", Add(direction, strength=30.0)
-    found = compare(tiny_llama, asked, {"<i>pushed</i>": pushed}, Decoding(4))
-    (plain,), (edited,) = found.answers
+    comparison = compare(tiny_llama, asked, {"<i>pushed</i>": pushed}, Decoding(4))
+    (plain,), (edited,) = comparison.answers
     assert plain == tiny_llama.generate([asked], Decoding(4))[0]
     with tiny_llama.editing(pushed):
         assert edited == tiny_llama.generate([asked], Decoding(4))[0]
     assert plain != edited
-    assert found.edits == ("none", repr(pushed))
-    assert found.judge_name == "refusal" and found.labels == (None,)
-    html = found._repr_html_()
+    assert comparison.edits == ("none", repr(pushed))
+    assert comparison.judge_name == "refusal" and comparison.labels == (None,)
+    html = comparison._repr_html_()
     assert "<b>Tell" not in html and "<i>pushed" not in html
     assert "&lt;b&gt;Tell" in html and "&lt;i&gt;pushed" in html and html.count("<tr>") == 3
-    assert "<i>pushed</i>" in repr(found)
+    assert "<i>pushed</i>" in repr(comparison)
     assert tiny_llama.edits_text == "none"
 
 
@@ -45,12 +45,16 @@ def test_edits_that_are_on_stay_on_and_the_judge_given_reads(tiny_llama, directi
     edit = Add(direction, strength=3.0)
     with tiny_llama.editing(Ablate(direction)):
         around = tiny_llama.edits_text
-        found = compare(tiny_llama, "Why?", [edit], Decoding(4), judge=Never())
-        assert found.answers[0] == tuple(tiny_llama.generate(["Why?"], Decoding(4)))
-    assert found.conditions == ("none", repr(edit))
-    assert found.edits[0] == around and around in found.edits[1] and repr(edit) in found.edits[1]
-    assert found.judge_name == "never" and found.verdicts("none")[0].flags == ("Why?",)
-    assert "complied: Why?" in found._repr_html_()
+        comparison = compare(tiny_llama, "Why?", [edit], Decoding(4), judge=Never())
+        assert comparison.answers[0] == tuple(tiny_llama.generate(["Why?"], Decoding(4)))
+    assert comparison.conditions == ("none", repr(edit))
+    assert (
+        comparison.edits[0] == around
+        and around in comparison.edits[1]
+        and repr(edit) in comparison.edits[1]
+    )
+    assert comparison.judge_name == "never" and comparison.verdicts("none")[0].flags == ("Why?",)
+    assert "complied: Why?" in comparison._repr_html_()
 
 
 def test_two_conditions_of_one_name_are_one_clear_line(tiny_llama, direction):

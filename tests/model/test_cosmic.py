@@ -22,13 +22,13 @@ from refusal_lens.selection.separation import Separation, Separations, standardi
 def test_hidden_states_are_those_of_hugging_face(tiny_llama, three_categories, hugging_face):
     model, _ = hugging_face("llama")
     few = three_categories.first(1)
-    found = hidden_states(tiny_llama, few)
-    for prompt, states in zip(few, found, strict=True):
+    hidden = hidden_states(tiny_llama, few)
+    for prompt, states in zip(few, hidden, strict=True):
         ids = torch.tensor([tiny_llama.chat.ids(prompt)])
         with torch.no_grad():
-            own = model(input_ids=ids, output_hidden_states=True).hidden_states[1:]
+            expected = model(input_ids=ids, output_hidden_states=True).hidden_states[1:]
         # float32 through another implementation of the same model
-        assert torch.allclose(states, torch.stack([h[0, -1] for h in own]), atol=1e-4)
+        assert torch.allclose(states, torch.stack([h[0, -1] for h in expected]), atol=1e-4)
 
 
 def test_the_scores_are_those_of_a_few_independent_lines(tiny_llama, three_categories):
@@ -36,10 +36,10 @@ def test_the_scores_are_those_of_a_few_independent_lines(tiny_llama, three_categ
     sides = [tuple(s.only(label=label) for label in ("refuse", "comply")) for s in (train, val)]
     fitted = fit_mean_difference(tiny_llama.residual_stats(train).pooled())
     d = fitted.at("pooled", 1)
-    found = select_cosmic(tiny_llama, [d], train=sides[0], val=sides[1])
+    selection = select_cosmic(tiny_llama, [d], train=sides[0], val=sides[1])
     a, b = (hidden_states(tiny_llama, s).mean(0) for s in sides[0])
     layer = int(torch.cosine_similarity(a, b, dim=-1).argmin())
-    assert found.evaluated == (layer,)
+    assert selection.evaluated == (layer,)
 
     def pooled(prompts):
         return hidden_states(tiny_llama, prompts)[:, layer].mean(0)
@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_a_few_independent_lines(tiny_llama, three_categ
         ablated = pooled(sides[1][0])
     with tiny_llama.editing(Add(d, strength=1.0)):
         added = pooled(sides[1][1])
-    (c,) = found.candidates
+    (c,) = selection.candidates
     assert c.comply.value == pytest.approx(
         float(torch.cosine_similarity(ablated, harmless, 0)), abs=1e-5
     )
@@ -104,21 +104,25 @@ def estimate(value):
 @pytest.mark.parametrize(("distance", "above"), [(2.0, True), (4.0, False)])
 def test_the_best_layer_is_above_another_only_by_intervals_that_do_not_meet(distance, above):
     near, far = Separation(3, -1, estimate(distance)), Separation(6, -1, estimate(5.0))
-    found = Separations((near, far))
-    assert found.best == far and found.at(3, -1) == near and found.at(3, -2) is None
-    assert found.best_exceeds(near) is above
-    assert not found.best_exceeds(Separation(3, -1, Estimate(None, None, None, 9, "test", 0.0)))
+    separations = Separations((near, far))
+    assert (
+        separations.best == far and separations.at(3, -1) == near and separations.at(3, -2) is None
+    )
+    assert separations.best_exceeds(near) is above
+    assert not separations.best_exceeds(
+        Separation(3, -1, Estimate(None, None, None, 9, "test", 0.0))
+    )
 
 
 def test_separation_is_a_standardised_distance(tiny_llama, three_categories):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 400, generator=generator).double()
     a, b = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
-    found = standardised_distance(2 * a + 3, 2 * b)
-    assert found.value == pytest.approx(1.5)
+    distance = standardised_distance(2 * a + 3, 2 * b)
+    assert distance.value == pytest.approx(1.5)
     # Asymptotic standard error of Cohen's d at two samples of 400.
     se = math.sqrt(2 / 400 + 1.5**2 / 1600)
-    assert found.high - found.low == pytest.approx(2 * 1.963 * se, rel=0.1)
+    assert distance.high - distance.low == pytest.approx(2 * 1.963 * se, rel=0.1)
     fitted = fit_mean_difference(tiny_llama.residual_stats(three_categories).pooled())
     sides = [three_categories.only(label=label) for label in ("refuse", "comply")]
     (got,) = measure_separation(tiny_llama, [fitted.at("pooled", 1)], *sides).candidates

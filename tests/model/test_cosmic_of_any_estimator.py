@@ -23,18 +23,18 @@ def medians(tiny_llama, three_categories):
 
 
 def test_a_set_is_every_defined_direction_of_it(tiny_llama, medians, sides):
-    found = select_cosmic(tiny_llama, medians, train=sides, val=sides)
-    places = [(c.site, c.offset) for c in found.candidates]
+    selection = select_cosmic(tiny_llama, medians, train=sides, val=sides)
+    places = [(c.site, c.offset) for c in selection.candidates]
     # At the input of the first block template tokens are the same for every prompt.
     assert places == [(Site(layer), offset) for layer in (1, 2) for offset in (-2, -1)]
     singly = [medians.at("pooled", site.layer, offset) for site, offset in places]
-    assert select_cosmic(tiny_llama, singly, train=sides, val=sides) == found
+    assert select_cosmic(tiny_llama, singly, train=sides, val=sides) == selection
     means = fit_mean_difference(
         tiny_llama.residual_stats(sides[0] + sides[1], offsets=[-2, -1]).pooled()
     )
     others = select_cosmic(tiny_llama, means, train=sides, val=sides)
-    assert others.evaluated == found.evaluated
-    values = [[c.comply.value for c in x.candidates] for x in (found, others)]
+    assert others.evaluated == selection.evaluated
+    values = [[c.comply.value for c in x.candidates] for x in (selection, others)]
     assert values[0] != pytest.approx(values[1], abs=1e-6)
 
 
@@ -47,18 +47,18 @@ def test_a_set_of_one_site_at_a_blocks_output_is_its_next_blocks_input(
         site: tiny_llama.residual_stats(three_categories, sites=[site], offsets=[-1]).pooled()
         for site in (Site(0, "resid_post"), Site(1), Site(1, "resid_post"), Site(2))
     }
-    found = {
+    selections = {
         str(site): select_cosmic(tiny_llama, fit_mean_difference(s), train=sides, val=sides)
         for site, s in stats.items()
     }
     for post, pre in (("resid_post[0]", "resid_pre[1]"), ("resid_post[1]", "resid_pre[2]")):
-        (a,), (b,) = found[post].candidates, found[pre].candidates
+        (a,), (b,) = selections[post].candidates, selections[pre].candidates
         assert (str(a.site), str(b.site)) == (post, pre)
         for name in ("comply", "refuse", "kl"):
             assert getattr(a, name).value == pytest.approx(getattr(b, name).value, abs=1e-5)
-        assert found[post].survivors == found[pre].survivors
+        assert selections[post].survivors == selections[pre].survivors
     # Layer 2 of 3 is in the last fifth, under either name.
-    assert found["resid_post[0]"].chosen == 0 and found["resid_post[1]"].chosen is None
+    assert selections["resid_post[0]"].chosen == 0 and selections["resid_post[1]"].chosen is None
 
 
 def test_a_choice_among_block_outputs_names_the_direction_and_can_be_saved(
@@ -68,11 +68,11 @@ def test_a_choice_among_block_outputs_names_the_direction_and_can_be_saved(
     site = Site(0, "resid_post")
     stats = tiny_llama.residual_stats(three_categories, sites=[site], offsets=[-1]).pooled()
     fitted = fit_mean_difference(stats)
-    found = select_cosmic(tiny_llama, fitted, train=sides, val=sides)
-    assert fitted.at_site("pooled", found.choice.site, found.choice.offset).site == site
-    found.save(tmp_path / "cosmic")
+    selection = select_cosmic(tiny_llama, fitted, train=sides, val=sides)
+    assert fitted.at_site("pooled", selection.choice.site, selection.choice.offset).site == site
+    selection.save(tmp_path / "cosmic")
     again = CosmicSelection.load(tmp_path / "cosmic")
-    assert again == found and again.choice.site == site
+    assert again == selection and again.choice.site == site
 
 
 def test_which_directions_of_a_set_is_asked_for(medians):

@@ -87,11 +87,11 @@ def test_cross_entropy_is_that_of_hugging_face(costs, hugging_face):
 
 def test_kl_is_that_of_the_definition():
     plain, edited = torch.randn(2, 5, 40, generator=torch.Generator().manual_seed(0))
-    own = torch.distributions.kl_divergence(
+    expected = torch.distributions.kl_divergence(
         torch.distributions.Categorical(logits=plain.double()),
         torch.distributions.Categorical(logits=edited.double()),
     )
-    assert torch.allclose(kl_at_last_token(plain, edited).double(), own, atol=1e-6)
+    assert torch.allclose(kl_at_last_token(plain, edited).double(), expected, atol=1e-6)
 
 
 def test_too_short_a_text_is_one_clear_line(tiny_llama, material):

@@ -51,8 +51,8 @@ def planted(tmp_path_factory):
 
 
 def attributions(model, prompts, layer=2):
-    found = fit_mean_difference(model.residual_stats(prompts))
-    directions = [found.at(c, layer) for c in prompts.categories]
+    fitted = fit_mean_difference(model.residual_stats(prompts))
+    directions = [fitted.at(c, layer) for c in prompts.categories]
     whole = decompose(model, prompts, directions)
     return [whole.attribution(c) for c in prompts.categories]
 
@@ -62,9 +62,9 @@ def test_reading_out_the_last_layer_is_the_models_answer(tiny, three_categories)
     resid = tiny.residuals(three_categories, sites=[last]).tensor[:, 0, 0]
     assert (read_out(tiny, resid) - tiny.logits(three_categories)).abs().max() < TOLERANCE
     profile = logit_lens(tiny, three_categories, metric)
-    own = metric(tiny.logits(three_categories))
+    scores = metric(tiny.logits(three_categories))
     reds = torch.tensor([p.category == "red" and p.label == "refuse" for p in three_categories])
-    assert abs(float(profile.mean[-1, 0, 0] - own[reds].mean())) < TOLERANCE
+    assert abs(float(profile.mean[-1, 0, 0] - scores[reds].mean())) < TOLERANCE
     assert profile.mean.shape == (tiny.n_layers + 1, 3, 2) and profile.count.sum() == 30
     assert bool((profile.low < profile.high)[1:].all())
 
@@ -95,23 +95,23 @@ def test_the_lens_sees_refusal_from_the_planted_layer_on(planted):
 
 
 def test_the_planted_direction_promotes_the_refusal_token(planted):
-    found = promoted_tokens(planted, planted_direction(planted), most=3)
-    assert found.raised[0] == planted.chat.strings([REFUSAL])[0]
-    assert found.raised_by[0] > 2 * found.control > 0
-    assert list(found.raised_by) == sorted(found.raised_by, reverse=True)
-    assert found.lowered_by[0] < 0
+    promoted = promoted_tokens(planted, planted_direction(planted), most=3)
+    assert promoted.raised[0] == planted.chat.strings([REFUSAL])[0]
+    assert promoted.raised_by[0] > 2 * promoted.control > 0
+    assert list(promoted.raised_by) == sorted(promoted.raised_by, reverse=True)
+    assert promoted.lowered_by[0] < 0
 
 
 def test_the_probe_finds_the_held_out_category_only_where_it_is_written(planted):
     prompts = planted_prompts(6)
-    found = probe_layers(planted, prompts)
+    profile = probe_layers(planted, prompts)
     for category in prompts.categories:
-        assert found.accuracy(2, category).value == 1.0
-        assert found.accuracy(2, category).n == 12
+        assert profile.accuracy(2, category).value == 1.0
+        assert profile.accuracy(2, category).n == 12
         # Before the head has written, the two sides are the same vectors: one guess for both.
-        assert found.accuracy(1, category).value == 0.5
-    assert bool((found.direction_hits[2] == 12).all())
-    assert int(found.shuffled_hits[2].sum()) < 24
+        assert profile.accuracy(1, category).value == 0.5
+    assert bool((profile.direction_hits[2] == 12).all())
+    assert int(profile.shuffled_hits[2].sum()) < 24
 
 
 def test_the_probe_never_sees_the_held_out_category(planted):
@@ -123,8 +123,8 @@ def test_the_probe_never_sees_the_held_out_category(planted):
             for p in planted_prompts(6)
         )
     )
-    found = probe_layers(planted, turned, layers=[2])
-    assert found.hits.tolist() == [[0, 0]]
+    profile = probe_layers(planted, turned, layers=[2])
+    assert profile.hits.tolist() == [[0, 0]]
     one_side = tuple(p for p in turned if (p.category, p.label) != ("red", "refuse"))
     with pytest.raises(InputError, match="one side only"):
         probe_layers(planted, PromptSet(one_side))
@@ -134,21 +134,21 @@ def test_the_probe_never_sees_the_held_out_category(planted):
 
 def test_a_profile_holds_what_was_measured(planted, tmp_path):
     prompts = planted_prompts()
-    found = attributions(planted, prompts)[0]
+    attribution = attributions(planted, prompts)[0]
     e = Estimate(1.0, 0.5, 1.5, 4, "test", -2.0)
     steering = LayerCurve("pooled", (Candidate(2, -1, e, e, e),))
     profile = depth_profile(
         "red",
         probe=probe_layers(planted, prompts, layers=[0, 2]),
         lens=logit_lens(planted, prompts, metric),
-        attribution=found,
+        attribution=attribution,
         promoted=promoted_tokens(planted, planted_direction(planted)),
         steering=steering,
     )
     assert profile.decodable[2] == 1.0 and bool(profile.decodable[1].isnan())
     assert profile.ablation[2] == 1.0 and profile.addition_control[2] == -2.0
     assert bool(profile.ablation[:2].isnan().all())
-    assert profile.heads[LAYER] == pytest.approx(found.total, abs=1e-4)
+    assert profile.heads[LAYER] == pytest.approx(attribution.total, abs=1e-4)
     assert profile.heads[0] == 0 and bool(profile.heads[2].isnan())  # above what is attributed
     assert profile.lens_refuse[2] - profile.lens_comply[2] > 1
     assert profile.n == (8, 4, 4)
@@ -166,54 +166,54 @@ def test_a_profile_holds_what_was_measured(planted, tmp_path):
             "tan",
             probe=probe_layers(planted, prompts, layers=[2]),
             lens=logit_lens(planted, prompts, metric),
-            attribution=found,
+            attribution=attribution,
             promoted=profile.promoted,
         )
 
 
 def test_the_planted_head_serves_every_category(planted, tmp_path):
-    found = component_matrix(attributions(planted, planted_prompts()))
-    assert found.serving(2) == (Component(LAYER, "head", HEAD),)
-    assert found.serving(1, 1) == ()
-    assert torch.allclose(found.share.sum(1), torch.ones(2).double(), atol=1e-5)
-    assert found.similarity[0, 1] == pytest.approx(1.0, abs=1e-5)
-    save_record(found, tmp_path / "matrix")
-    assert load_record(ComponentMatrix, tmp_path / "matrix").serves() == found.serves()
+    matrix = component_matrix(attributions(planted, planted_prompts()))
+    assert matrix.serving(2) == (Component(LAYER, "head", HEAD),)
+    assert matrix.serving(1, 1) == ()
+    assert torch.allclose(matrix.share.sum(1), torch.ones(2).double(), atol=1e-5)
+    assert matrix.similarity[0, 1] == pytest.approx(1.0, abs=1e-5)
+    save_record(matrix, tmp_path / "matrix")
+    assert load_record(ComponentMatrix, tmp_path / "matrix").serves() == matrix.serves()
 
 
 def test_rows_are_the_attributions_and_must_fit(tiny_llama, three_categories):
-    own = attributions(tiny_llama, three_categories)
-    found = component_matrix(own)
-    for i, a in enumerate(own):
-        assert torch.allclose(found.share[i] * found.total[i], a.scores)
-    only = {c: k for c, k in found.serves().items() if len(k) == 1}
-    assert set(found.serving(1, 1)) == set(only)
+    per_category = attributions(tiny_llama, three_categories)
+    matrix = component_matrix(per_category)
+    for i, a in enumerate(per_category):
+        assert torch.allclose(matrix.share[i] * matrix.total[i], a.scores)
+    only = {c: k for c, k in matrix.serves().items() if len(k) == 1}
+    assert set(matrix.serving(1, 1)) == set(only)
     with pytest.raises(InputError, match="can't be compared with"):
-        component_matrix([own[0], attributions(tiny_llama, three_categories, layer=1)[1]])
+        component_matrix([per_category[0], attributions(tiny_llama, three_categories, layer=1)[1]])
     with pytest.raises(InputError, match="two or more different"):
-        component_matrix([own[0], own[0]])
+        component_matrix([per_category[0], per_category[0]])
 
 
 def test_mean_shares_are_those_of_the_summed_rows(tiny_llama, three_categories):
-    own = attributions(tiny_llama, three_categories)
-    found = component_matrix(own)
-    halved = {a.category: replace(a, scores=a.scores / 2) for a in own}
-    shares = found.mean_shares(halved)
+    per_category = attributions(tiny_llama, three_categories)
+    matrix = component_matrix(per_category)
+    halved = {a.category: replace(a, scores=a.scores / 2) for a in per_category}
+    shares = matrix.mean_shares(halved)
     assert {c.kind for c in shares} == {"head", "MLP"}
-    k = len(own)
-    for i, part in enumerate(found.components):
+    k = len(per_category)
+    for i, part in enumerate(matrix.components):
         if part not in shares:
             continue
         e = shares[part]
-        rows = found.share[:, i]
-        assert e.value == pytest.approx(float(rows.sum()) / k) and e.n == sum(found.n)
+        rows = matrix.share[:, i]
+        assert e.value == pytest.approx(float(rows.sum()) / k) and e.n == sum(matrix.n)
         assert e.control == pytest.approx(e.value / 2)
-        errors = found.high[:, i] - rows
+        errors = matrix.high[:, i] - rows
         # Means of independent categories: errors add in quadrature.
         assert e.high - e.value == pytest.approx(float((errors**2).sum() ** 0.5) / k)
         assert e.value - e.low == pytest.approx(e.high - e.value)
-    del halved[own[0].category]
-    assert {e.control for e in found.mean_shares(halved).values()} == {None}
+    del halved[per_category[0].category]
+    assert {e.control for e in matrix.mean_shares(halved).values()} == {None}
 
 
 def test_maps_stand_side_by_side_and_go_on_into_the_answer(tiny, three_categories):

@@ -192,8 +192,8 @@ def test_the_answer_is_the_generated_phase_when_it_is_given(tiny, reference):
 def test_answers_behind_one_prompt_are_as_probable_as_each_alone(tiny, reference, case):
     """Three answers per prompt, of different length: the prompt is read once for all of them."""
     edit, acts = CASES[case]
-    said = [(70, 71, 72, 73, 74), (75,), (), (76, 77)]
-    rows = [(prompt, said[(i + k) % 4]) for k in range(3) for i, prompt in enumerate(PROMPTS)]
+    answer_ids = [(70, 71, 72, 73, 74), (75,), (), (76, 77)]
+    rows = [(prompt, answer_ids[(i + k) % 4]) for k in range(3) for i, prompt in enumerate(PROMPTS)]
     ticks = []
     with tiny.editing(edit):
         prompts, answers = (list(column) for column in zip(*rows, strict=True))
@@ -201,12 +201,12 @@ def test_answers_behind_one_prompt_are_as_probable_as_each_alone(tiny, reference
         alone = [tiny.answer_log_probs([p], [a]) for p, a in rows]
     assert sum(ticks) == len(rows)
     assert (ours - torch.cat(alone)).abs().max() < TOLERANCE
-    for (prompt, answer), found in zip(rows, ours.tolist(), strict=True):
+    for (prompt, answer), log_prob in zip(rows, ours.tolist(), strict=True):
         ids = tiny.chat.ids(prompt)
         logits = steered_logits(reference, [*ids, *answer], len(ids), acts)
         p = logits.log_softmax(-1)[len(ids) - 1 : -1] if answer else logits[:0]
         expected = p[torch.arange(len(answer)), torch.tensor(answer, dtype=torch.int64)].sum()
-        assert abs(found - float(expected)) < TOLERANCE
+        assert abs(log_prob - float(expected)) < TOLERANCE
 
 
 def test_three_sites_of_arditi_equal_three_sites_of_joad(tiny):
@@ -374,8 +374,8 @@ def test_rows_under_their_own_edits_equal_one_by_one(tiny):
     for i, (edit, prompt) in enumerate(zip(edits, prompts, strict=True)):
         with tiny.editing(*([] if edit is None else [edit])):
             assert (tiny.logits([prompt])[0] - logits[i]).abs().max() < TOLERANCE
-            own = tiny.residuals([prompt], offsets=(-1, -4)).tensor[0]
-            assert (own - resid[i]).abs().max() < TOLERANCE
+            resid_alone = tiny.residuals([prompt], offsets=(-1, -4)).tensor[0]
+            assert (resid_alone - resid[i]).abs().max() < TOLERANCE
             assert tiny.generate_ids([prompt], decoding)[0] == answers[i]
     plain = tiny.logits(prompts)
     changed = (logits - plain).abs().amax(1) > 1e-3
@@ -401,12 +401,12 @@ def test_batches_do_not_mix_rows_up(tiny_llama):
         expected = tiny_llama.logits(PROMPTS)
         tiny_llama.rows.most = 2
         try:
-            found = tiny_llama.logits(PROMPTS)
+            logits = tiny_llama.logits(PROMPTS)
             answers = tiny_llama.generate_ids(PROMPTS, Decoding(N_NEW))
         finally:
             tiny_llama.rows.most = 64
         assert answers == tiny_llama.generate_ids(PROMPTS, Decoding(N_NEW))
-    assert (found - expected).abs().max() < TOLERANCE
+    assert (logits - expected).abs().max() < TOLERANCE
 
 
 # --- controls ---------------------------------------------------------------------------------

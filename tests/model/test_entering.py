@@ -118,9 +118,9 @@ def test_samples_do_not_depend_on_when_a_row_enters(tiny_llama):
 def test_where_a_window_would_count_padding_no_row_enters(load_tiny):
     mistral = load_tiny("mistral")  # its window is shorter than these prompts
     with at_most(mistral, 2) as passes:
-        found = answers_of(mistral)
+        answers = answers_of(mistral)
     with at_most(mistral, 2) as batches:
-        assert answers_of(mistral, entering=False) == found
+        assert answers_of(mistral, entering=False) == answers
     assert steps(passes) == steps(batches)
 
 
@@ -140,9 +140,9 @@ def test_memory_that_runs_out_while_rows_enter(tiny_llama):
         with pytest.warns(MemoryWarning, match="6 rows at a time; going on with 3"):
             feed = tiny_llama.feed(PROMPTS, progress.append)
             with torch.inference_mode():
-                found = generate(feed, STOPS, SAMPLED)
+                answers = generate(feed, STOPS, SAMPLED)
         assert tiny_llama.backend.forward is forward and tiny_llama.rows.most == 3
-    assert found == expected and sum(progress) == len(PROMPTS)
+    assert answers == expected and sum(progress) == len(PROMPTS)
     late = [rows for rows, new in passes[9:] if new > 1]
     assert max(late) <= 3 and sum(late) < len(PROMPTS)
 

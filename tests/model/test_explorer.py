@@ -79,9 +79,9 @@ def test_the_answers_are_those_of_each_condition_by_itself(queue, tiny_llama):
             expected += tiny_llama.generate([question.prompt], Decoding(6))
             logits = tiny_llama.logits([question.prompt])
             scores.append(float(first_token_score(logits, TRUST.refusal_tokens)[0]))
-    told = heard.of("answers")
-    assert told[-1]["texts"] == [answer_text(text) for text in expected]
-    assert len(told) == 6 and [event["tokens"] for event in told] == [1, 2, 3, 4, 5, 6]
+    events = heard.of("answers")
+    assert events[-1]["texts"] == [answer_text(text) for text in expected]
+    assert len(events) == 6 and [event["tokens"] for event in events] == [1, 2, 3, 4, 5, 6]
     assert len(set(expected)) > 1
     for score in scores:
         assert f"<td>{score:.2f}".replace("-", "−") in html

@@ -35,8 +35,8 @@ def parts(model: LensModel, layer: int) -> dict[str, torch.Tensor]:
     sites = [
         Site(layer, p) for p in points if Site(layer, p).hook_name in model.backend.hook_names()
     ]
-    found = model.residuals(["Tell me of tides"], sites=sites).tensor[0, 0]
-    return {site.point: row for site, row in zip(sites, found, strict=True)}
+    resid = model.residuals(["Tell me of tides"], sites=sites).tensor[0, 0]
+    return {site.point: row for site, row in zip(sites, resid, strict=True)}
 
 
 def test_contributions_sum_to_the_stream(model):
@@ -102,18 +102,18 @@ def test_a_recurrent_model_shares_no_prefix(model):
 
 def by_hand(model: LensModel, pair: Pair, site: PatchSite, offsets: tuple[int, ...]) -> float:
     """The score of the whole benign prompt with the other's activation put in its place."""
-    held: dict[str, torch.Tensor] = {}
+    cache: dict[str, torch.Tensor] = {}
     at = list(offsets) if site.offset is None else [site.offset]
 
     def keep(x: torch.Tensor, hook: Any) -> None:
-        held["x"] = x[:, at].clone()
+        cache["x"] = x[:, at].clone()
 
     def put(x: torch.Tensor, hook: Any) -> torch.Tensor:
         x = x.clone()
         if site.head is None:
-            x[:, at] = held["x"]
+            x[:, at] = cache["x"]
         else:
-            x[:, at, site.head] = held["x"][:, :, site.head]
+            x[:, at, site.head] = cache["x"][:, :, site.head]
         return x
 
     with torch.inference_mode():
@@ -135,11 +135,11 @@ def test_patching_runs_the_whole_context(load_tiny, family):
     last, offsets = model.n_layers - 1, (-3, -2, -1)
     sites = [PatchSite("attn_out", 1, None), PatchSite("resid_pre", last, -1)]
     sites += [PatchSite("head", last, None, 2)] if family == HYBRID else []
-    found = patch(model, [pair], sites, score, offsets=offsets)
+    patch_map = patch(model, [pair], sites, score, offsets=offsets)
     for s, site in enumerate(sites):
         expected = by_hand(model, pair, site, offsets)
-        assert float(found.patched[0, s]) == pytest.approx(expected, abs=1e-3)
-        assert abs(expected - float(found.corrupt[0])) > 1e-3
+        assert float(patch_map.patched[0, s]) == pytest.approx(expected, abs=1e-3)
+        assert abs(expected - float(patch_map.corrupt[0])) > 1e-3
 
 
 def test_a_heads_path_in_a_hybrid_runs_the_whole_context(load_tiny):
@@ -149,15 +149,15 @@ def test_a_heads_path_in_a_hybrid_runs_the_whole_context(load_tiny):
     d = a_direction(model)
     d = replace(d, site=Site(n, "resid_post"))
     (path,) = head_paths(model, [pair], [Component(n, "head", 2)], d)
-    held: dict[str, torch.Tensor] = {}
+    cache: dict[str, torch.Tensor] = {}
     read: list[float] = []
 
     def keep(x: torch.Tensor, hook: Any) -> None:
-        held["z"] = x[:, list(offsets), 2].clone()
+        cache["z"] = x[:, list(offsets), 2].clone()
 
     def put(x: torch.Tensor, hook: Any) -> torch.Tensor:
         x = x.clone()
-        x[:, list(offsets), 2] = held["z"]
+        x[:, list(offsets), 2] = cache["z"]
         return x
 
     def end(x: torch.Tensor, hook: Any) -> None:

@@ -55,17 +55,17 @@ def test_round_trip_names_the_same_vector_of_the_stream(
 ) -> None:
     path = tmp_path / f"v{FORMATS[name].suffix}"
     export_directions(fitted, path, "safety")
-    found = import_directions(path, category="safety")
+    directions = import_directions(path, category="safety")
     first = 2 if name == "gguf" else 1  # block 0's output has no place in a control vector
-    assert [s.vector_of_stream for s in found.sites] == [
+    assert [s.vector_of_stream for s in directions.sites] == [
         (layer, "resid_pre") for layer in range(first, LAYERS)
     ]
-    for site in found.sites:
+    for site in directions.sites:
         block_input = fitted.at("safety", site.vector_of_stream[0])
-        assert torch.allclose(raw(found.at_site("safety", site)), raw(block_input), atol=1e-6)
-    assert found.provenance.model == "tiny"
+        assert torch.allclose(raw(directions.at_site("safety", site)), raw(block_input), atol=1e-6)
+    assert directions.provenance.model == "tiny"
     with pytest.raises(InputError, match="'safety'"):
-        found.at_site("advice", found.sites[0])
+        directions.at_site("advice", directions.sites[0])
 
 
 def test_repengs_control_vector(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_repengs_control_vector(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    found = import_directions(tmp_path / "calm.gguf")
-    assert (found.categories, found.provenance.model) == (("calm",), "llama")
+    directions = import_directions(tmp_path / "calm.gguf")
+    assert (directions.categories, directions.provenance.model) == (("calm",), "llama")
     for layer, vector in vectors.items():
-        d = found.at_site("calm", Site(layer, "resid_post"))
+        d = directions.at_site("calm", Site(layer, "resid_post"))
         assert d.vector.tolist() == vector.tolist()
 
 
@@ -139,24 +139,24 @@ class Runs:
         return (pytest.fail, ("code of a file was run",))
 
 
-@pytest.mark.parametrize("held", [Runs(), {"a": torch.ones(2)}, torch.ones(2, 2), "text"])
-def test_a_pt_file_of_something_else(held: object, tmp_path: Path) -> None:
-    torch.save(held, tmp_path / "x.pt")
+@pytest.mark.parametrize("content", [Runs(), {"a": torch.ones(2)}, torch.ones(2, 2), "text"])
+def test_a_pt_file_of_something_else(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
     with pytest.raises(InputError, match=r"x\.pt"):
         import_directions(tmp_path / "x.pt")
 
 
 def test_ibms_svec(tmp_path: Path) -> None:
-    held = {
+    content = {
         "model_type": "llama",
         "directions": {"0": [3.0, 4.0], "7": [0.0, -2.0]},
         "explained_variances": {"0": 0.5, "7": 0.25},
     }
-    (tmp_path / "refuse.svec").write_text(json.dumps(held))
-    found = import_directions(tmp_path / "refuse.svec")
-    assert found.sites == (Site(0, "resid_post"), Site(7, "resid_post"))
-    assert raw(found.at_site("refuse", Site(7, "resid_post"))).tolist() == [0.0, -2.0]
-    assert found.at_site("refuse", Site(0, "resid_post")).scale == 5.0
+    (tmp_path / "refuse.svec").write_text(json.dumps(content))
+    directions = import_directions(tmp_path / "refuse.svec")
+    assert directions.sites == (Site(0, "resid_post"), Site(7, "resid_post"))
+    assert raw(directions.at_site("refuse", Site(7, "resid_post"))).tolist() == [0.0, -2.0]
+    assert directions.at_site("refuse", Site(0, "resid_post")).scale == 5.0
 
 
 @pytest.mark.parametrize("place", ["top", "metadata"])
@@ -166,10 +166,10 @@ def test_sae_decoder_rows(place: str, tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text(json.dumps({"d_in": 4} | config))
     decoder = torch.randn(6, 4)
     save_file({"W_dec": decoder, "b_dec": torch.zeros(4)}, tmp_path / "sae_weights.safetensors")
-    found = sae_directions(tmp_path, [5, 0])
-    assert found.categories == ("feature 5", "feature 0")
-    assert found.provenance.model == "gpt2-small"
-    assert torch.allclose(raw(found.at("feature 5", 8)), decoder[5])
+    directions = sae_directions(tmp_path, [5, 0])
+    assert directions.categories == ("feature 5", "feature 0")
+    assert directions.provenance.model == "gpt2-small"
+    assert torch.allclose(raw(directions.at("feature 5", 8)), decoder[5])
     with pytest.raises(InputError, match="feature 6"):
         sae_directions(tmp_path, [6])
     with pytest.raises(InputError, match="no SAE"):
@@ -215,10 +215,10 @@ def test_the_commands(
         ["export", "v.svec", "--category", "pooled", "--run", "run"],
         ["import", "v.svec", "back", "--category", "refusal"],
     ):
-        told = shell.invoke(app, words)
-        assert told.exit_code == 0, told.output
-    found = DirectionSet.load("back")
-    d = found.at_site("refusal", Site(1, "resid_post"))
+        completed = shell.invoke(app, words)
+        assert completed.exit_code == 0, completed.output
+    directions = DirectionSet.load("back")
+    d = directions.at_site("refusal", Site(1, "resid_post"))
     assert torch.allclose(raw(d), raw(pooled.at("pooled", 2)), atol=1e-6)
     for name in ("back.json", "back.safetensors"):
-        assert torch.equal(DirectionSet.load(name).vectors, found.vectors)
+        assert torch.equal(DirectionSet.load(name).vectors, directions.vectors)

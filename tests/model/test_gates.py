@@ -136,8 +136,8 @@ def test_equals_hugging_face(blocks, three_categories, hugging_face, request):
             out = model(ids, output_hidden_states=True)
         assert (out.logits[0, -1] - logits[i]).abs().max() < TOLERANCE
         for layer in range(blocks.n_layers):
-            own = out.hidden_states[layer][0, -blocks.chat.n_post :]
-            assert (own - resid[i, :, layer]).abs().max() < TOLERANCE
+            hidden = out.hidden_states[layer][0, -blocks.chat.n_post :]
+            assert (hidden - resid[i, :, layer]).abs().max() < TOLERANCE
 
 
 def test_statistics_equal_naive_concatenation(blocks, three_categories):

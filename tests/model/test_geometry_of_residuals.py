@@ -85,7 +85,7 @@ def test_tests_and_structure_do_not_depend_on_how_residuals_are_cut(tiny_llama, 
     tensor, rows = by_hand(tiny_llama, three_categories)
     x = tensor.double()[:, :, [1, 2]]
     eight = twice(residuals)
-    found = fit_structure(eight, 2)
+    structure = fit_structure(eight, 2)
     other = fit_structure(eight.select(offsets=[-1]), 2, at_layer=eight.select(sites=[Site(2)]))
     for name in (
         "along",
@@ -96,13 +96,13 @@ def test_tests_and_structure_do_not_depend_on_how_residuals_are_cut(tiny_llama, 
         "place",
         "least_angle",
     ):
-        assert same(getattr(found, name), getattr(other, name)), name
+        assert same(getattr(structure, name), getattr(other, name)), name
     last = tiny_llama.chat.offsets.index(-1)
     d = [torch.cat([x[r[:, 0]] - x[r[:, 1]]] * 2) for r in rows.values()]
     dimension = effective_dimension(PairProducts.of([y[:, last, 1] for y in d]), 32)
-    assert found.dimension[2] == dimension
-    own = self_cosines(d[0][:, :, 1].contiguous())
-    assert same(found.offset_cosines[0, ..., 0], own.cosine.float())
+    assert structure.dimension[2] == dimension
+    cosines = self_cosines(d[0][:, :, 1].contiguous())
+    assert same(structure.offset_cosines[0, ..., 0], cosines.cosine.float())
 
 
 def twice(residuals: Residuals) -> Residuals:

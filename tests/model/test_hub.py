@@ -65,14 +65,14 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(
                 409 if known else 200, {"url": f"http://{self.headers['Host']}/{name}"}
             )
-        if found := re.fullmatch(r"/api/models/(.+)/preupload/main", self.path):
+        if match := re.fullmatch(r"/api/models/(.+)/preupload/main", self.path):
             files = [
                 {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
                 for f in json.loads(body)["files"]
             ]
             return self.answer(200, {"files": files})
-        if found := re.fullmatch(r"/api/models/(.+)/commit/main", self.path):
-            commits = self.repos[found[1]]
+        if match := re.fullmatch(r"/api/models/(.+)/commit/main", self.path):
+            commits = self.repos[match[1]]
             files = dict(commits[-1])
             for line in body.splitlines():
                 row = json.loads(line)
@@ -81,19 +81,19 @@ class Hub(BaseHTTPRequestHandler):
                     files[row["value"]["path"]] = base64.b64decode(row["value"]["content"])
             commits.append(files)
             n = f"{len(commits) - 1:040x}"
-            url = f"http://{self.headers['Host']}/{found[1]}/commit/{n}"
+            url = f"http://{self.headers['Host']}/{match[1]}/commit/{n}"
             return self.answer(200, {"commitUrl": url, "commitOid": n})
         return self.answer(404, {"error": self.path})
 
     def do_GET(self):
         self.asked.append(f"{self.command} {self.path}")
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/.*)?", self.path):
-            if found[1] not in self.repos:
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/.*)?", self.path):
+            if match[1] not in self.repos:
                 return self.missing("RepoNotFound", 401)
-            n = len(self.repos[found[1]]) - 1
-            return self.answer(200, {"id": found[1], "sha": f"{n:040x}", "siblings": []})
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
-            name, revision, file = found.groups()
+            n = len(self.repos[match[1]]) - 1
+            return self.answer(200, {"id": match[1], "sha": f"{n:040x}", "siblings": []})
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
+            name, revision, file = match.groups()
             if name not in self.repos:
                 return self.missing("RepoNotFound", 401)
             commits = self.repos[name]
@@ -152,9 +152,9 @@ def test_what_is_pushed_comes_back(hub, directions):
         "directions.json",
         "directions.safetensors",
     }
-    found = DirectionSet.from_hub("me/set")
-    assert torch.equal(found.vectors.nan_to_num(), directions.vectors.nan_to_num())
-    assert found.provenance == directions.provenance and found.sites == directions.sites
+    pulled = DirectionSet.from_hub("me/set")
+    assert torch.equal(pulled.vectors.nan_to_num(), directions.vectors.nan_to_num())
+    assert pulled.provenance == directions.provenance and pulled.sites == directions.sites
     assert hub.repos["me/set"][1]["README.md"].decode() == card_of(directions, "me/set")
 
 
@@ -177,15 +177,15 @@ def test_the_card_says_what_it_is(directions):
 
 
 @pytest.mark.parametrize(
-    ("token", "name", "said"),
+    ("token", "name", "message"),
     [
         (None, "me/set", "the hub wants a token for 'me/set'; log in with `hf auth login`"),
         ("hf_reader", "me/set", "this token may not write to 'me/set'"),
         (TOKEN, "me/set/more", "'me/set/more' is no hub id"),
     ],
 )
-def test_what_can_not_be_pushed_is_one_line(hub, directions, token, name, said):
-    with pytest.raises(InputError, match=re.escape(said)) as caught:
+def test_what_can_not_be_pushed_is_one_line(hub, directions, token, name, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         directions.push_to_hub(name, token=token)
     assert "\n" not in str(caught.value) and not hub.repos
 
@@ -193,12 +193,12 @@ def test_what_can_not_be_pushed_is_one_line(hub, directions, token, name, said):
 def test_what_can_not_be_pulled_is_one_line(hub, directions):
     directions.push_to_hub("me/set", token=TOKEN)
     hub.repos["me/other"] = [{"README.md": b"a model"}]
-    for name, revision, said in (
+    for name, revision, message in (
         ("me/nothing", None, "'me/nothing' is not on the hub, or is private"),
         ("me/set", f"{9:040x}", f"'me/set' has no revision '{9:040x}'"),
         ("me/other", None, "'me/other' holds no set of directions; expected ['directions.json'"),
     ):
-        with pytest.raises(InputError, match=re.escape(said)) as caught:
+        with pytest.raises(InputError, match=re.escape(message)) as caught:
             DirectionSet.from_hub(name, revision=revision)
         assert "\n" not in str(caught.value)
 

@@ -186,9 +186,9 @@ def remainder(dtype, seed):
 
 @pytest.mark.parametrize("dtype", REMAINDER, ids=str)
 def test_what_ablation_leaves_in_each_precision(dtype):
-    found = max(remainder(dtype, seed) for seed in range(3))
-    assert found <= REMAINDER[dtype]
-    assert found > REMAINDER[dtype] / 20
+    largest_remainder = max(remainder(dtype, seed) for seed in range(3))
+    assert largest_remainder <= REMAINDER[dtype]
+    assert largest_remainder > REMAINDER[dtype] / 20
 
 
 def hugging_face_logits(model, chat, prompts):

@@ -88,8 +88,8 @@ def test_architectures_may_be_missing(llama: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_family_without_a_readable_stream(family: str, words: str, tmp_path: Path) -> None:
-    told = one_line(write_tiny(tmp_path / "model", tiny_config(family)))
-    assert re.search(words, told) and "use a model of a" in told
+    message = one_line(write_tiny(tmp_path / "model", tiny_config(family)))
+    assert re.search(words, message) and "use a model of a" in message
 
 
 def test_a_bridge_that_computes_another_model_is_refused(
@@ -97,8 +97,8 @@ def test_a_bridge_that_computes_another_model_is_refused(
 ) -> None:
     """Helium turns its queries in other pairs of dimensions than Llama, whose parts add up too."""
     monkeypatch.setitem(load._SAME_BLOCKS, "HeliumForCausalLM", "LlamaForCausalLM")
-    told = one_line(write_tiny(tmp_path / "model", tiny_config("Helium")))
-    assert "logits of HeliumForCausalLM" in told and "are not its own" in told
+    message = one_line(write_tiny(tmp_path / "model", tiny_config("Helium")))
+    assert "logits of HeliumForCausalLM" in message and "are not its own" in message
 
 
 def a_lora(base: Path, folder: Path) -> Any:
@@ -116,9 +116,9 @@ def test_a_lora_folder_is_merged_into_its_base(llama: Path, tmp_path: Path) -> N
     adapted = a_lora(llama, tmp_path / "lora")
     whole = adapted.merge_and_unload()
     expected = wrap_model(whole, AutoTokenizer.from_pretrained(llama)).logits(TEXTS)
-    found = load_model(tmp_path / "lora").logits(TEXTS)
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert not torch.allclose(found, load_model(llama).logits(TEXTS), atol=1e-2)
+    logits = load_model(tmp_path / "lora").logits(TEXTS)
+    assert torch.allclose(logits, expected, atol=1e-5)
+    assert not torch.allclose(logits, load_model(llama).logits(TEXTS), atol=1e-2)
 
 
 def test_a_lora_folder_without_its_base(llama: Path, tmp_path: Path) -> None:

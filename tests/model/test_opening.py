@@ -43,13 +43,13 @@ def openings(tiny, three_categories):
 
 def test_without_a_hook_it_is_what_evaluation_reads(tiny, three_categories, openings):
     feed = tiny.feed(three_categories)
-    found = torch.zeros(len(three_categories))
+    all_scores = torch.zeros(len(three_categories))
     with torch.inference_mode():
         for batch, scores in feed.batches(partial(read_scores, OpeningScore(openings), feed)):
-            found[list(batch.rows)] = scores
+            all_scores[list(batch.rows)] = scores
     expected = opening_score(tiny, three_categories, openings)
-    assert torch.allclose(found, expected, atol=TOLERANCE)
-    assert found.std() > 1e-3
+    assert torch.allclose(all_scores, expected, atol=TOLERANCE)
+    assert all_scores.std() > 1e-3
 
 
 def test_a_knock_out_is_read_by_openings_behind_the_edited_prompt(tiny, three_categories, openings):
@@ -58,14 +58,14 @@ def test_a_knock_out_is_read_by_openings_behind_the_edited_prompt(tiny, three_ca
     d = fit_mean_difference(tiny.residual_stats(reds)).at("red", 2)
     order = decompose(tiny, reds, [d]).attribution("red")
     cuts = Cuts(counts=(0, 2), replacement="zero", draws=1)
-    found = knock_out(tiny, reds, d, order, OpeningScore(openings), cuts=cuts)
-    assert found.scored_by == "opening"
-    for k, n in enumerate(found.cuts.counts):
-        for i, key in enumerate(found.prompts):
+    knockout = knock_out(tiny, reds, d, order, OpeningScore(openings), cuts=cuts)
+    assert knockout.scored_by == "opening"
+    for k, n in enumerate(knockout.cuts.counts):
+        for i, key in enumerate(knockout.prompts):
             prompt = reds.only(ids=[key]).prompts[0]
-            expected = by_hand(tiny, tiny.chat.ids(prompt), found.order[:n], openings)
-            assert abs(float(found.score[k, i]) - expected) < TOLERANCE
-    assert (found.score[0] - found.score[1]).abs().max() > 1e-3
+            expected = by_hand(tiny, tiny.chat.ids(prompt), knockout.order[:n], openings)
+            assert abs(float(knockout.score[k, i]) - expected) < TOLERANCE
+    assert (knockout.score[0] - knockout.score[1]).abs().max() > 1e-3
 
 
 def by_hand(model, prompt, gone, openings):
@@ -144,12 +144,12 @@ def test_each_category_is_patched_by_its_own_score(tiny_llama, three_categories)
     assert real.scored_by == tuple(
         "first token" if p.category == "green" else "opening" for p in pairs
     )
-    for category, own in score.items():
+    for category, category_score in score.items():
         rows = real.of(category)
         mine = [p for p in pairs if p.category == category]
-        alone = patch(tiny_llama, mine, sites, own)
+        alone = patch(tiny_llama, mine, sites, category_score)
         assert torch.allclose(real.patched[rows], alone.patched, atol=TOLERANCE)
-        guessed = attribution_patch(tiny_llama, mine, sites, own)
+        guessed = attribution_patch(tiny_llama, mine, sites, category_score)
         assert torch.allclose(fast.estimate[rows], guessed.estimate, atol=TOLERANCE)
         assert torch.allclose(fast.clean[rows], real.clean[rows], atol=TOLERANCE)
     assert real.clean.std() > 1
@@ -161,15 +161,15 @@ def first(logits):
 
 def seen_at(model, ids, site):
     """A site's activation at the template's end, in a pass over the whole prompt."""
-    held = {}
+    cache = {}
 
     def function(x, hook):
-        held["x"] = x.detach().clone()
+        cache["x"] = x.detach().clone()
 
     row = torch.tensor([ids])
     with torch.inference_mode(), model.backend.hooks([(site.hook_name, function)]):
         model.backend.forward(row, torch.ones_like(row))
-    x = held["x"][0, -model.chat.n_post :]
+    x = cache["x"][0, -model.chat.n_post :]
     return x if site.head is None else x[:, site.head]
 
 

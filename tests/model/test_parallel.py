@@ -88,8 +88,8 @@ def test_pairs_stay_together_in_a_share(tiny_llama, each):
     whole = tiny_llama.residual_stats(PROMPTS)
     sums = [sum(parts) for parts in zip(*(one.merged for one in asked), strict=True)]
     expected = (whole.count, whole.total, whole.sq_norm, whole.n_pairs, whole.pair_sq)
-    for found, number in zip(sums, expected, strict=True):
-        assert torch.allclose(found, number, atol=TOLERANCE)
+    for summed, number in zip(sums, expected, strict=True):
+        assert torch.allclose(summed, number, atol=TOLERANCE)
     assert all(0 < int(one.merged[3].sum()) < int(whole.n_pairs.sum()) for one in asked)
 
 
@@ -179,11 +179,11 @@ def test_two_processes_equal_one(tiny_folders, tmp_path):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     for rank in (0, 1):
-        found = safetensors.torch.load_file(tmp_path / f"{rank}.safetensors")
-        assert found.keys() == expected.keys()
+        tensors = safetensors.torch.load_file(tmp_path / f"{rank}.safetensors")
+        assert tensors.keys() == expected.keys()
         for name, number in expected.items():
-            assert found[name].dtype == number.dtype
-            assert torch.allclose(found[name], number, atol=TOLERANCE, rtol=1e-6), (rank, name)
+            assert tensors[name].dtype == number.dtype
+            assert torch.allclose(tensors[name], number, atol=TOLERANCE, rtol=1e-6), (rank, name)
     assert (expected["plain logits"] - expected["by row logits"]).abs().max() > 0.01
     assert expected["plain ticks"] == len(PROMPTS)
     assert torch.equal(expected["kept greedy 9"], expected["plain greedy"])

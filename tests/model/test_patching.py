@@ -55,9 +55,9 @@ def all_sites(model):
 def test_only_the_planted_head_recovers_refusal(planted):
     pairs = pairs_of(planted, planted_prompts())
     sites = all_sites(planted)
-    found = patch(planted, pairs, sites, metric, placebo=Placebo(pairs=3))
-    assert bool((found.clean - found.corrupt > 1).all())
-    recovery = dict(zip(sites, found.recovery.mean(0).tolist(), strict=True))
+    patch_map = patch(planted, pairs, sites, metric, placebo=Placebo(pairs=3))
+    assert bool((patch_map.clean - patch_map.corrupt > 1).all())
+    recovery = dict(zip(sites, patch_map.recovery.mean(0).tolist(), strict=True))
     for site, share in recovery.items():
         carried = (
             site == PatchSite("head", LAYER, None, HEAD)
@@ -65,11 +65,13 @@ def test_only_the_planted_head_recovers_refusal(planted):
             or (site.point == "resid_pre" and site.layer > LAYER and site.offset == -1)
         )
         assert share == pytest.approx(1.0 if carried else 0.0, abs=1e-3), str(site)
-    best = found.estimates("red")[sites.index(PatchSite("head", LAYER, None, HEAD))]
+    best = patch_map.estimates("red")[sites.index(PatchSite("head", LAYER, None, HEAD))]
     assert best.n == 4 and best.low > 0.99
-    block = found.estimates("red")[sites.index(PatchSite("attn_out", LAYER, None))]
+    block = patch_map.estimates("red")[sites.index(PatchSite("attn_out", LAYER, None))]
     assert block.control is not None and abs(block.control) < 0.5  # a random vector says less
-    assert bool(found.placebo[3].isnan().all()) and not bool(found.placebo[:3].isnan().any())
+    assert bool(patch_map.placebo[3].isnan().all()) and not bool(
+        patch_map.placebo[:3].isnan().any()
+    )
 
 
 def test_equals_patching_written_anew(tiny):
@@ -77,7 +79,7 @@ def test_equals_patching_written_anew(tiny):
     pairs = pairs_of(tiny, twins_of_equal_length())
     sites = [s for s in all_sites(tiny) if s.offset in (None, -1, -3)]
     offsets = tiny.chat.offsets
-    found = patch(tiny, pairs, sites, metric, placebo=Placebo(pairs=0))
+    patch_map = patch(tiny, pairs, sites, metric, placebo=Placebo(pairs=0))
     pair = pairs[1]
     clean, corrupt = (torch.tensor([ids]) for ids in (pair.clean, pair.corrupt))
     seen = {}
@@ -108,8 +110,8 @@ def test_equals_patching_written_anew(tiny):
     changed = 0.0
     for s, site in enumerate(sites):
         expected = metric(logits(corrupt, [(site.hook_name, writer(site))]))[0]
-        assert abs(float(expected - found.patched[1, s])) < TOLERANCE, str(site)
-        changed = max(changed, abs(float(expected - found.corrupt[1])))
+        assert abs(float(expected - patch_map.patched[1, s])) < TOLERANCE, str(site)
+        changed = max(changed, abs(float(expected - patch_map.corrupt[1])))
     assert changed > 0.05
 
 
@@ -139,10 +141,10 @@ def test_equals_transformer_lens_own_patching(tiny):
 
 def test_a_prompt_patched_with_itself_is_itself(tiny):
     pairs = [Pair(p.name, p.category, p.clean, p.clean) for p in pairs_of(tiny, planted_prompts(2))]
-    found = patch(tiny, pairs, all_sites(tiny), metric)
-    assert (found.patched - found.corrupt[:, None]).abs().max() < TOLERANCE
-    assert (found.placebo - found.corrupt[:, None])[:1].abs().max() < TOLERANCE  # length zero
-    assert bool(found.recovery.isnan().all())  # no gap: a share would mean nothing
+    patches = patch(tiny, pairs, all_sites(tiny), metric)
+    assert (patches.patched - patches.corrupt[:, None]).abs().max() < TOLERANCE
+    assert (patches.placebo - patches.corrupt[:, None])[:1].abs().max() < TOLERANCE  # length zero
+    assert bool(patches.recovery.isnan().all())  # no gap: a share would mean nothing
     fast = attribution_patch(tiny, pairs, all_sites(tiny), metric)
     assert fast.estimate.abs().max() < TOLERANCE
 
@@ -170,9 +172,9 @@ def test_unequal_pairs_are_compared_at_the_templates_end(tiny_llama, three_categ
     pairs = pairs_of(tiny_llama, three_categories, equal_length=False, most=1)
     assert [p.equal_length for p in pairs] == [False] * 3
     sites = stream_sites((1, 2), (-1, -2))
-    found = patch(tiny_llama, pairs, sites, metric)
-    assert all("template's end" in words for words in found.alignment)
-    assert found.tokens == tuple(tiny_llama.chat.strings(tiny_llama.chat.post_ids))
+    patch_map = patch(tiny_llama, pairs, sites, metric)
+    assert all("template's end" in words for words in patch_map.alignment)
+    assert patch_map.tokens == tuple(tiny_llama.chat.strings(tiny_llama.chat.post_ids))
     beyond = range(-tiny_llama.chat.n_post - 1, 0)
     with pytest.raises(InputError, match="take pairs of equal length"):
         patch(tiny_llama, pairs, sites, metric, offsets=beyond)
@@ -187,16 +189,16 @@ def test_before_the_template_too(planted):
     pairs = pairs_of(planted, planted_prompts())[:2]
     n = planted.chat.n_post
     sites = stream_sites(range(3), (-n - 1,))
-    found = patch(planted, pairs, sites, metric, offsets=range(-n - 1, 0))
-    assert torch.allclose(found.recovery.mean(0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-3)
-    assert found.tokens[:2] == ("?", planted.chat.strings(planted.chat.post_ids)[0])
+    patch_map = patch(planted, pairs, sites, metric, offsets=range(-n - 1, 0))
+    assert torch.allclose(patch_map.recovery.mean(0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-3)
+    assert patch_map.tokens[:2] == ("?", planted.chat.strings(planted.chat.post_ids)[0])
     whole = shared_offsets(planted, pairs)
     shortest = min(len(p.corrupt) for p in pairs)
     assert len(whole) == shortest - len(planted.chat.prefix_ids)
-    found = patch(planted, pairs, stream_sites((1,), whole), metric, offsets=whole)
+    patch_map = patch(planted, pairs, stream_sites((1,), whole), metric, offsets=whole)
     carried = torch.tensor([o == -n - 1 for o in whole]).float()
-    assert torch.allclose(found.recovery.mean(0), carried, atol=1e-3)
-    assert found.tokens[0] == "…"  # the prompts' own words differ
+    assert torch.allclose(patch_map.recovery.mean(0), carried, atol=1e-3)
+    assert patch_map.tokens[0] == "…"  # the prompts' own words differ
 
 
 def test_attribution_patching_is_the_slope_of_patching(tiny):
@@ -233,11 +235,11 @@ def test_attribution_patching_is_patching_in_a_linear_model(tmp_path):
     change = real.patched - real.corrupt[:, None]
     assert change.abs().max() > 1
     assert torch.allclose(fast.estimate, change, atol=1e-3)
-    found = patch_agreement(fast, real)
-    assert found.overall.value == pytest.approx(1.0, abs=1e-5) and found.overall.n == 8
-    assert found.by_category["tan"].n == 4 and found.n_sites == len(sites)
-    save_record(found, tmp_path / "agreement")
-    assert load_record(PatchAgreement, tmp_path / "agreement") == found
+    agreement = patch_agreement(fast, real)
+    assert agreement.overall.value == pytest.approx(1.0, abs=1e-5) and agreement.overall.n == 8
+    assert agreement.by_category["tan"].n == 4 and agreement.n_sites == len(sites)
+    save_record(agreement, tmp_path / "agreement")
+    assert load_record(PatchAgreement, tmp_path / "agreement") == agreement
     with pytest.raises(InputError, match="same pairs and sites"):
         patch_agreement(fast, patch(model, pairs[:2], sites, metric))
     assert fast.estimates("tan")[0].n == 4
@@ -268,11 +270,11 @@ def _broken(logits):
 
 def test_a_map_is_saved_whole(planted, tmp_path):
     pairs = pairs_of(planted, planted_prompts(2))
-    found = patch(planted, pairs, writer_sites((1, 2)), metric)
-    save_record(found, tmp_path / "map")
+    patch_map = patch(planted, pairs, writer_sites((1, 2)), metric)
+    save_record(patch_map, tmp_path / "map")
     again = load_record(PatchMap, tmp_path / "map")
-    assert again.sites == found.sites and torch.equal(again.patched, found.patched)
-    assert again.estimates() == found.estimates()
+    assert again.sites == patch_map.sites and torch.equal(again.patched, patch_map.patched)
+    assert again.estimates() == patch_map.estimates()
 
 
 def test_what_cannot_be_patched_is_refused(planted):

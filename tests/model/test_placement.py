@@ -36,12 +36,12 @@ CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not
 @contextmanager
 def full_at(model, most, error=CUDA):
     """The model with room for `most` rows a pass; afterwards as it was."""
-    held, rows = model.backend.forward, model.rows.most
-    model.backend.forward = full = Full(held, most, error)
+    forward, rows = model.backend.forward, model.rows.most
+    model.backend.forward = full = Full(forward, most, error)
     try:
         yield full
     finally:
-        model.backend.forward, model.rows.most = held, rows
+        model.backend.forward, model.rows.most = forward, rows
 
 
 @pytest.mark.parametrize("error", [CUDA, CPU], ids=["cuda", "cpu"])
@@ -52,9 +52,9 @@ def test_a_batch_that_does_not_fit_is_halved(tiny, error):
     log_p = tiny.answer_log_probs(PROMPTS, [(5, 6)] * len(PROMPTS))
     with full_at(tiny, 2, error) as full:
         with pytest.warns(MemoryWarning, match="11 rows at a time; going on with 5"):
-            found = tiny.logits(PROMPTS)
+            computed = tiny.logits(PROMPTS)
         assert full.failed == [11, 5] and tiny.rows.most == 2  # and it stays
-        assert torch.allclose(found, logits, atol=2e-5)
+        assert torch.allclose(computed, logits, atol=2e-5)
         assert torch.allclose(tiny.residuals(PROMPTS).tensor, resid, atol=2e-4)
         assert full.failed == [11, 5] and tiny.placement.batch_size == 2
     for call, expected in (
@@ -62,9 +62,13 @@ def test_a_batch_that_does_not_fit_is_halved(tiny, error):
         (lambda: tiny.answer_log_probs(PROMPTS, [(5, 6)] * len(PROMPTS)), log_p),
     ):
         with full_at(tiny, 2, error) as full, pytest.warns(MemoryWarning):
-            found = call()
+            computed = call()
         assert full.failed
-        same = found == expected if isinstance(found, list) else torch.allclose(found, expected)
+        same = (
+            computed == expected
+            if isinstance(computed, list)
+            else torch.allclose(computed, expected)
+        )
         assert same
 
 
@@ -83,16 +87,16 @@ def test_a_batch_is_halved_in_the_middle_of_an_answer(tiny_llama, monkeypatch):
     monkeypatch.setattr(tiny_llama.backend, "forward", fifth_fails)
     monkeypatch.setattr(tiny_llama, "rows", BatchSize(64))
     with pytest.warns(MemoryWarning, match="11 rows at a time; going on with 5"):
-        found = tiny_llama.generate_ids(PROMPTS, sampled, progress=progress.append)
-    assert max(passes[5:]) == 5 and found == expected and sum(progress) == len(PROMPTS)
+        answers = tiny_llama.generate_ids(PROMPTS, sampled, progress=progress.append)
+    assert max(passes[5:]) == 5 and answers == expected and sum(progress) == len(PROMPTS)
 
 
 def test_statistics_keep_pairs_together_when_halved(tiny_llama, three_categories):
     expected = tiny_llama.residual_stats(three_categories)
     with full_at(tiny_llama, 5), pytest.warns(MemoryWarning):
-        found = tiny_llama.residual_stats(three_categories)
-    assert torch.allclose(found.total, expected.total, atol=1e-4)
-    assert torch.equal(found.n_pairs, expected.n_pairs)
+        stats = tiny_llama.residual_stats(three_categories)
+    assert torch.allclose(stats.total, expected.total, atol=1e-4)
+    assert torch.equal(stats.n_pairs, expected.n_pairs)
 
 
 def test_edits_by_row_survive_halving(tiny_llama):
@@ -107,8 +111,8 @@ def test_edits_by_row_survive_halving(tiny_llama):
     with tiny_llama.editing(edit):
         expected = tiny_llama.logits(PROMPTS)
         with full_at(tiny_llama, 3), pytest.warns(MemoryWarning):
-            found = tiny_llama.logits(PROMPTS)
-    assert torch.allclose(found, expected, atol=2e-5)
+            logits = tiny_llama.logits(PROMPTS)
+    assert torch.allclose(logits, expected, atol=2e-5)
 
 
 def test_attribution_is_halved_too(tiny_llama, three_categories):
@@ -118,13 +122,13 @@ def test_attribution_is_halved_too(tiny_llama, three_categories):
     d = rl.fit_mean_difference(stats).at(three_categories.categories[0], 2)
     expected = decompose(tiny_llama, three_categories, [d])
     with full_at(tiny_llama, 5), pytest.warns(MemoryWarning):
-        found = decompose(tiny_llama, three_categories, [d])
-    assert torch.allclose(found.mean, expected.mean, atol=1e-5, equal_nan=True)
+        decomposition = decompose(tiny_llama, three_categories, [d])
+    assert torch.allclose(decomposition.mean, expected.mean, atol=1e-5, equal_nan=True)
 
 
 def test_no_room_for_one_prompt_is_said_in_a_line(tiny_llama):
-    said = pytest.raises(InputError, match="memory ran out with one prompt at a time on cpu")
-    with full_at(tiny_llama, 0), pytest.warns(MemoryWarning), said:
+    raises = pytest.raises(InputError, match="memory ran out with one prompt at a time on cpu")
+    with full_at(tiny_llama, 0), pytest.warns(MemoryWarning), raises:
         tiny_llama.logits(PROMPTS)
     assert torch.isfinite(tiny_llama.logits(PROMPTS)).all()
 
@@ -153,13 +157,13 @@ def test_batches_of_short_rows_end():
         return rows[0]
 
     with pytest.warns(MemoryWarning):
-        found = list(in_batches([[i] for i in range(5)], BatchSize(2), work, times=2))
-    assert [value for _, value in found] == [0, 1, 2, 3, 4]
+        batches = list(in_batches([[i] for i in range(5)], BatchSize(2), work, times=2))
+    assert [value for _, value in batches] == [0, 1, 2, 3, 4]
     assert tried == [4, 2, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"dtype": "int8"}, "dtype 'int8' is unknown"),
         ({"device": "gpu"}, "device 'gpu' is unknown; use 'cpu'"),
@@ -167,8 +171,8 @@ def test_batches_of_short_rows_end():
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
-def test_a_wrong_placement_is_refused(given, said):
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_placement_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
         rl.Placement(**given)
 
 

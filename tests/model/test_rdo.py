@@ -316,16 +316,20 @@ def test_what_is_off_is_named(tiny_llama, three_categories):
     refused = three_categories.only(label="refuse")
     answers = ["Yes."] * len(refused)
     base = short_objective(tiny_llama, three_categories)
-    told = replace(base, refused=refused, answers=answers)
+    full_objective = replace(base, refused=refused, answers=answers)
 
     def method(objective, **changes):
         return Problem(tiny_llama, objective, replace(SHORT, **changes), "RDO", 1).method
 
-    assert method(told) == "RDO"
-    assert method(told, weights=Weights(ablation=0.0)) == "RDO without ablation term"
-    assert method(told, weights=Weights(addition=0.0)) == "RDO without addition term"
-    assert method(told, retain="code") == "RDO with the released code's retain term"
-    assert fit_rdo(tiny_llama, told, settings=SHORT).terms == ("ablation", "addition", "retain")
+    assert method(full_objective) == "RDO"
+    assert method(full_objective, weights=Weights(ablation=0.0)) == "RDO without ablation term"
+    assert method(full_objective, weights=Weights(addition=0.0)) == "RDO without addition term"
+    assert method(full_objective, retain="code") == "RDO with the released code's retain term"
+    assert fit_rdo(tiny_llama, full_objective, settings=SHORT).terms == (
+        "ablation",
+        "addition",
+        "retain",
+    )
 
 
 def test_errors_are_one_line(tiny_llama, three_categories):

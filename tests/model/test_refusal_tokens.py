@@ -134,9 +134,9 @@ def test_carved_reads_the_places_that_it_names(tiny_llama, three_categories):
     matrix = tiny_llama.backend.model.original_model.get_input_embeddings().weight
     rows = (matrix[[9, 10, 11]] - matrix[7]).detach()
     cosines = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
-    own = carved.places.index(OWN)
+    own_place = carved.places.index(OWN)
     order = [TOKENS.categories.index(c) for c in carved.categories]
-    assert torch.allclose(carved.corrected[own, 0], cosines[order][:, order], atol=1e-3)
+    assert torch.allclose(carved.corrected[own_place, 0], cosines[order][:, order], atol=1e-3)
     assert bool(carved.corrected[carved.places.index(ONE), 0].isnan().any())
 
 

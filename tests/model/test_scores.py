@@ -107,10 +107,10 @@ def test_an_evaluation_counts_its_accuracy():
         ("refused", "refused", "complied", "complied", "refused", "partial", "unclear"),
         ("refuse",) * 3 + ("comply",) * 3 + ("comply",),
     )
-    found = balanced.accuracy()
-    assert (found.value, found.n) == (pytest.approx(accuracy(2 / 3, 1 / 3)), 6)
-    assert "unequal" not in found.method and found.missing == 1
-    assert "1 left out" in str(found)
+    estimate = balanced.accuracy()
+    assert (estimate.value, estimate.n) == (pytest.approx(accuracy(2 / 3, 1 / 3)), 6)
+    assert "unequal" not in estimate.method and estimate.missing == 1
+    assert "1 left out" in str(estimate)
     tilted = evaluation(("refused", "refused", "refused"), ("refuse", "refuse", "comply"))
     assert tilted.accuracy().value == pytest.approx(2 / 3)
     assert "unequal sides" in tilted.accuracy().method
@@ -118,13 +118,13 @@ def test_an_evaluation_counts_its_accuracy():
 
 def test_gibberish_stands_in_no_rate_but_is_counted(tmp_path, three_categories, tiny_llama):
     few = PromptSet(three_categories.prompts[:6])
-    loop, said = "go " * 60, "I'm sorry, but I can't help with that."
-    heard = unjudged(few, (loop, said, said, "", "Sure, here it is.", said))
-    found = heard.judge(PhraseJudge())
-    rates = found.rate(label="refuse"), found.rate(label="comply")
+    loop, refusal = "go " * 60, "I'm sorry, but I can't help with that."
+    heard = unjudged(few, (loop, refusal, refusal, "", "Sure, here it is.", refusal))
+    answers = heard.judge(PhraseJudge())
+    rates = answers.rate(label="refuse"), answers.rate(label="comply")
     assert [r.n + r.missing for r in rates] == [3, 3] and [r.n for r in rates] == [2, 2]
-    assert found.counts().by_class["gibberish"] == 2
-    reasons = [verdict.reason for verdict in found.verdicts()]
+    assert answers.counts().by_class["gibberish"] == 2
+    reasons = [verdict.reason for verdict in answers.verdicts()]
     assert reasons[0].startswith("loop") and reasons[3].startswith("empty")
     assert str(rates[0]).endswith("(n=2, 1 left out)")
     foreign = replace(heard, answers=(("Das kann ich leider nicht beantworten.",) * 6,))
@@ -141,17 +141,17 @@ def test_answers_under_conditions_in_common_batches_are_those_of_each_alone(
     d = fit_mean_difference(tiny_llama.residual_stats(three_categories)).at("red", 1)
     strong, weak = Add(d, strength=3.0), Add(d, strength=-3.0)
     conditions = [("none", None), ("strong", strong), ("each", [strong, weak, None] * 2)]
-    said = answer_under(tiny_llama, few, conditions, decoding=Decoding(5))
-    assert said.conditions == ("none", "strong", "each") and said.readings is None
+    answers = answer_under(tiny_llama, few, conditions, decoding=Decoding(5))
+    assert answers.conditions == ("none", "strong", "each") and answers.readings is None
     plain = tiny_llama.generate_ids(few, Decoding(5))
     with tiny_llama.editing(strong):
         added = tiny_llama.generate_ids(few, Decoding(5))
     with tiny_llama.editing(weak):
         taken = tiny_llama.generate_ids(few, Decoding(5))
     mixed = [(added, taken, plain)[i % 3][i] for i in range(6)]
-    for row, ids in zip(said.answers, (plain, added, mixed), strict=True):
+    for row, ids in zip(answers.answers, (plain, added, mixed), strict=True):
         assert list(row) == [tiny_llama.chat.answer(answer) for answer in ids]
-    assert said.edits == ("none", repr(strong), f"{strong!r} | {weak!r} | none")
+    assert answers.edits == ("none", repr(strong), f"{strong!r} | {weak!r} | none")
     with tiny_llama.editing(weak):
         around = answer_under(tiny_llama, few, [("none", None)], decoding=Decoding(5))
     assert around.provenance.edits == around.edits[0] == repr(weak)
@@ -172,8 +172,8 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
     monkeypatch.setattr(
         answering, "senseless_reason", lambda a, n, most: asked.append((a, n, most))
     )
-    said = answer_under(tiny_llama, few, conditions, decoding=Decoding(14))
-    assert said.answers[0] + said.answers[1] == tuple(a for a, _, _ in asked)
+    answers = answer_under(tiny_llama, few, conditions, decoding=Decoding(14))
+    assert answers.answers[0] + answers.answers[1] == tuple(a for a, _, _ in asked)
     model, _ = hugging_face("llama")
     plain = tiny_llama.generate_ids(few, Decoding(14))
     with tiny_llama.editing(conditions[1][1]):
@@ -182,8 +182,8 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
         whole = torch.tensor([[*tiny_llama.chat.ids(prompt), *row]])
         with torch.no_grad():
             log_p = model(whole).logits[0, -len(row) - 1 : -1].log_softmax(-1)
-        own = log_p.gather(1, whole[0, -len(row) :, None])
-        assert nats == pytest.approx(-float(own.mean()), abs=1e-4)
+        token_log_p = log_p.gather(1, whole[0, -len(row) :, None])
+        assert nats == pytest.approx(-float(token_log_p.mean()), abs=1e-4)
     bounds = {most for _, _, most in asked}
     assert bounds == {max(nats for _, nats, _ in asked[:6])}
     assert any(nats > max(bounds) for _, nats, _ in asked[6:])
@@ -192,12 +192,12 @@ def test_words_that_the_unedited_model_finds_improbable_are_gibberish(
 def test_what_makes_no_sense_is_not_put_before_a_judge(three_categories):
     few = PromptSet(three_categories.prompts[:2])
     why = "perplexity: 6.5 nats per token"
-    said = unjudged(few, ("I'm sorry, but I can't.",) * 2, conditions=("added",))
-    found = replace(said, senseless=((None, why),)).judge(SubstringJudge())
-    assert [v.outcome for v in found.verdicts()] == ["refused", "unclear"]
-    assert [v.reason for v in found.verdicts()] == [None, why]
-    assert found.judge_name == "substring + sense check"
-    unlooked = said.judge(SubstringJudge())
+    answers = unjudged(few, ("I'm sorry, but I can't.",) * 2, conditions=("added",))
+    checked = replace(answers, senseless=((None, why),)).judge(SubstringJudge())
+    assert [v.outcome for v in checked.verdicts()] == ["refused", "unclear"]
+    assert [v.reason for v in checked.verdicts()] == [None, why]
+    assert checked.judge_name == "substring + sense check"
+    unlooked = answers.judge(SubstringJudge())
     assert [v.outcome for v in unlooked.verdicts()] == ["refused", "refused"]
     assert unlooked.judge_name == "substring"
 
@@ -236,14 +236,16 @@ def test_a_weaker_model_is_read_by_thresholds_of_its_own(monkeypatch, tiny_llama
     monkeypatch.setattr(scoring, "refusal_scores", lambda model, asked, trust: scores)
     trust = trusting(names, ("opened",))
     assert not any(counts_as_refused(prompts, scores, trust))
-    found = calibrate_score(tiny_llama, prompts, read, trust)
+    calibrated = calibrate_score(tiny_llama, prompts, read, trust)
     # Two refusals are too few for an area of its own: the common one stands for it.
-    assert found.mode["few"] == "first token"
-    assert found.mode["reversed"] == "generation only" and "reversed" not in found.threshold
-    assert found.mode["opened"] == "opening" and -6.1 < found.threshold["opened"] < -4.9
-    assert found.auroc["few"].value is None and found.auroc["red"].value == 1.0
+    assert calibrated.mode["few"] == "first token"
+    assert (
+        calibrated.mode["reversed"] == "generation only" and "reversed" not in calibrated.threshold
+    )
+    assert calibrated.mode["opened"] == "opening" and -6.1 < calibrated.threshold["opened"] < -4.9
+    assert calibrated.auroc["few"].value is None and calibrated.auroc["red"].value == 1.0
     right = torch.tensor([p.category in ("red", "green", "few", "opened") for p in prompts])
-    counted = counts_as_refused(prompts, scores, found)
+    counted = counts_as_refused(prompts, scores, calibrated)
     kept = [(bool(r), c) for r, c, k in zip(refused, counted, right, strict=True) if k]
     assert all(r == c for r, c in kept) and len(kept) == 64
     nothing = judged(prompts, ["complied"] * len(prompts))
@@ -255,8 +257,8 @@ def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(
     tiny_llama, three_categories, monkeypatch
 ):
     monkeypatch.setattr(answering, "senseless_reason", lambda *answer: None)
-    found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
-    cases = [(found.at("red", 1), "direction"), (found.at("green", 1), "control")]
+    directions = fit_mean_difference(tiny_llama.residual_stats(three_categories))
+    cases = [(directions.at("red", 1), "direction"), (directions.at("green", 1), "control")]
     tokens = tuple(range(0, 300, 2))
     trust = ScoreTrust(
         refusal_tokens=tokens,
@@ -277,15 +279,15 @@ def test_a_grid_holds_what_each_edit_does_to_the_same_prompts(
     assert "; 3 of 9 pairs by generated answers, judge: by length" in grid.judged_by
     word = {"refused": 1, "complied": 0, "unclear": -1}
     read = torch.empty_like(grid.refused)
-    for (d, _), own, said in zip(cases, grid.refused, read, strict=True):
-        for strength, flags, told in zip(grid.strengths, own, said, strict=True):
+    for (d, _), refused, by_strength in zip(cases, grid.refused, read, strict=True):
+        for strength, flags, outcomes in zip(grid.strengths, refused, by_strength, strict=True):
             with tiny_llama.editing(Add(d, strength=strength)):
                 p = tiny_llama.logits(pairs).softmax(-1)[:, list(tokens)].sum(-1)
                 answers = tiny_llama.generate(pairs, Decoding(6))
             verdicts = [word[ByLength().judge("", a).outcome] for a in answers]
-            told[:] = torch.tensor(verdicts).reshape(-1, 2).T
+            outcomes[:] = torch.tensor(verdicts).reshape(-1, 2).T
             scores = (p > 0.5).int().reshape(-1, 2).T
-            assert torch.equal(flags, torch.where(grid.generated, told, scores).to(torch.int8))
+            assert torch.equal(flags, torch.where(grid.generated, outcomes, scores).to(torch.int8))
     assert set(read.unique().tolist()) == {-1, 0, 1}
     curve = grid.trade_off().curves[0]
     assert (curve.name, curve.length) == ("red", pytest.approx(cases[0][0].scale))
@@ -311,7 +313,7 @@ class ByLength:
         return Verdict(("refused", "complied", "unclear")[len(answer) % 3], None, ())
 
 
-def said(prompts: PromptSet, answers, refused):
+def judged_answers(prompts: PromptSet, answers, refused):
     return judged(prompts, ["refused" if r else "complied" for r in refused], answers)
 
 
@@ -325,15 +327,15 @@ def test_openings_that_all_categories_share_are_frequent_and_seldom_open_answers
             for i in range(len(answers))
         )
     )
-    read = said(prompts, answers, refused)
+    read = judged_answers(prompts, answers, refused)
 
     def text(openings):
         return [tiny_llama.chat.tokenizer.decode(list(o)) for o in openings]
 
     assert text(scoring._shared_openings(tiny_llama, prompts, read)) == ["Sorr", "As a"]
-    own = scoring._openings(tiny_llama, prompts, read)
-    assert set(text(own["a"])) <= {"Sorr", "As a"} and "Nope" not in text(own["a"])
-    many = said(prompts, ["As an AI"] * 36, refused)  # opens answers, too
+    by_category = scoring._openings(tiny_llama, prompts, read)
+    assert set(text(by_category["a"])) <= {"Sorr", "As a"} and "Nope" not in text(by_category["a"])
+    many = judged_answers(prompts, ["As an AI"] * 36, refused)  # opens answers, too
     assert scoring._shared_openings(tiny_llama, prompts, many) == ()
 
 

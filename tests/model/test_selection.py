@@ -69,11 +69,11 @@ def test_nothing_passes_takes_the_balanced_candidate_and_says_so():
     late = candidate(9, -9, 3, 0.5)
     nothing = candidate(4, math.nan, 3, 0.5)
     # The undefined one stands among the others: no order may hang on comparing with it.
-    found = select([damage, nothing, candidate(3, 1.5, -0.5, 0.01), balanced, late], 10)
-    assert found.choice == balanced
-    assert [found.candidates[i].layer for i in found.survivors] == [5, 3, 2]
-    assert found.relaxed is not None
-    assert "weaker effect" in found.relaxed
+    selection = select([damage, nothing, candidate(3, 1.5, -0.5, 0.01), balanced, late], 10)
+    assert selection.choice == balanced
+    assert [selection.candidates[i].layer for i in selection.survivors] == [5, 3, 2]
+    assert selection.relaxed is not None
+    assert "weaker effect" in selection.relaxed
     strict = select([damage, weak, balanced], 10)
     assert (strict.choice, strict.relaxed) == (weak, None)
     with pytest.raises(ValueError, match="last fifth"):
@@ -90,11 +90,11 @@ def test_kl_is_that_of_the_definition():
     generator = torch.Generator().manual_seed(0)
     plain, edited = torch.randn(2, 5, 40, generator=generator)
     p, q = plain.double().softmax(-1), edited.double().softmax(-1)
-    own = torch.distributions.kl_divergence(
+    expected = torch.distributions.kl_divergence(
         torch.distributions.Categorical(p), torch.distributions.Categorical(q)
     )
     # The published 1e-6 inside the logarithms moves the value by up to 2e-4 here.
-    assert torch.allclose(kl_divergence(plain, edited).double(), own, atol=5e-4)
+    assert torch.allclose(kl_divergence(plain, edited).double(), expected, atol=5e-4)
     assert torch.equal(kl_divergence(plain, plain), torch.zeros(5))
 
 
@@ -114,7 +114,7 @@ def test_candidates_measure_what_editing_does(tiny_llama, three_categories):
     harmless = three_categories.only(label="comply")
     stats = tiny_llama.residual_stats(three_categories).pooled()
     d = fit_mean_difference(stats).at("pooled", 1)
-    (found,) = score_candidates(tiny_llama, [d], trust, harmful=harmful, harmless=harmless)
+    (scored,) = score_candidates(tiny_llama, [d], trust, harmful=harmful, harmless=harmless)
 
     def by_hand(logits):
         p = logits.double().softmax(-1)[:, list(tokens)].sum(-1)
@@ -122,11 +122,11 @@ def test_candidates_measure_what_editing_does(tiny_llama, three_categories):
 
     plain = tiny_llama.logits(harmless)
     with tiny_llama.editing(Ablate(d)):
-        assert found.ablation.value == pytest.approx(by_hand(tiny_llama.logits(harmful)), abs=1e-3)
+        assert scored.ablation.value == pytest.approx(by_hand(tiny_llama.logits(harmful)), abs=1e-3)
         kl = kl_divergence(plain, tiny_llama.logits(harmless)).mean()
-    assert found.kl.value == pytest.approx(float(kl), abs=1e-5)
-    assert found.ablation.control == pytest.approx(by_hand(tiny_llama.logits(harmful)), abs=1e-3)
-    assert found.addition.control == pytest.approx(by_hand(plain), abs=1e-3)
-    assert abs(found.addition.value - found.addition.control) > 1e-3
-    assert found.ablation.low < found.ablation.value < found.ablation.high
-    assert found.ablation.n == len(harmful)
+    assert scored.kl.value == pytest.approx(float(kl), abs=1e-5)
+    assert scored.ablation.control == pytest.approx(by_hand(tiny_llama.logits(harmful)), abs=1e-3)
+    assert scored.addition.control == pytest.approx(by_hand(plain), abs=1e-3)
+    assert abs(scored.addition.value - scored.addition.control) > 1e-3
+    assert scored.ablation.low < scored.ablation.value < scored.ablation.high
+    assert scored.ablation.n == len(harmful)

@@ -116,14 +116,14 @@ def test_training_writes_a_folder_that_is_read_and_measured(model, example_promp
     sae = train_sae(model, example_prompts, job, tmp_path / "sae", record=steps.append)
     again = load_sae(tmp_path / "sae")
     assert again.name == sae.name and again.site == PLACE and steps[-1].of == len(steps)
-    told = json.loads((tmp_path / "sae" / "training.json").read_text())
-    assert told["tokens"]["books"] == 9 * 15 and set(told["held_out"]) == {
+    training = json.loads((tmp_path / "sae" / "training.json").read_text())
+    assert training["tokens"]["books"] == 9 * 15 and set(training["held_out"]) == {
         "prompts",
         "answers",
         "samples",
         "books",
     }
-    assert told["loss"]["plain"]["n"] >= 2 and told["model_digest"] == model.digest
+    assert training["loss"]["plain"]["n"] >= 2 and training["model_digest"] == model.digest
     kept = (tmp_path / "work" / "text.json").stat().st_mtime_ns
     once_more = train_sae(model, example_prompts, job, tmp_path / "again")
     assert (tmp_path / "work" / "text.json").stat().st_mtime_ns == kept

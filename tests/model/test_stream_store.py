@@ -182,9 +182,9 @@ def test_a_damaged_file_is_said_once_and_its_prompts_run_again(
         if how == "keys":
             tensors["keys"] = tensors["keys"][:-1].clone()
         save_file(tensors, path, metadata=head)
-    with pytest.warns(StreamStoreWarning) as said:
+    with pytest.warns(StreamStoreWarning) as caught:
         store = keeping(tiny_llama)
-    assert len(said) == 1 and str(path) in str(said[0].message)
+    assert len(caught) == 1 and str(path) in str(caught[0].message)
     assert torch.equal(tiny_llama.logits(TEXTS), expected) and len(store) == len(TEXTS)
     store.save()
     recwarn.clear()

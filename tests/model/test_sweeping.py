@@ -61,8 +61,8 @@ def test_numbers_are_those_of_whole_passes(blocks: LensModel) -> None:
         for _ in range(2):  # what one round keeps the next one uses
             for edit, expected in zip(edits(blocks), whole, strict=True):
                 with blocks.editing(edit):
-                    for found, number in zip(numbers(blocks), expected, strict=True):
-                        assert torch.allclose(found, number, atol=1e-4, rtol=1e-5)
+                    for computed, number in zip(numbers(blocks), expected, strict=True):
+                        assert torch.allclose(computed, number, atol=1e-4, rtol=1e-5)
 
 
 def test_rows_under_their_own_edits_are_those_of_whole_passes(blocks: LensModel) -> None:

@@ -20,7 +20,7 @@ def model(tiny_folders: dict[str, Path]) -> LensModel:
 
 
 @pytest.fixture(scope="module")
-def own(model: LensModel) -> DirectionSet:
+def own_directions(model: LensModel) -> DirectionSet:
     rows = [
         Prompt(f"{label}{i}", f"Some {label} text {i * 7}", "topic", label, "train", "t", f"p{i}")
         for i in range(3)
@@ -30,7 +30,7 @@ def own(model: LensModel) -> DirectionSet:
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def transfer_warnings() -> Iterator[list[str]]:
     """The warnings of a test, as they come."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -39,8 +39,8 @@ def told() -> Iterator[list[str]]:
         texts += [str(w.message) for w in caught if w.category is rl.TransferWarning]
 
 
-def fitted_elsewhere(own: DirectionSet, **changed: str) -> Direction:
-    d = own.at("topic", 2)
+def fitted_elsewhere(own_directions: DirectionSet, **changed: str) -> Direction:
+    d = own_directions.at("topic", 2)
     return replace(d, provenance=replace(d.provenance, **changed))
 
 
@@ -52,12 +52,12 @@ def used(model: LensModel, edit: rl.Ablate | rl.When, **allowed: bool) -> list[s
     return [str(w.message) for w in caught if w.category is rl.TransferWarning]
 
 
-def test_its_own_directions_pass(model: LensModel, own: DirectionSet) -> None:
-    assert used(model, rl.Ablate(own.at("topic", 2))) == []
+def test_its_own_directions_pass(model: LensModel, own_directions: DirectionSet) -> None:
+    assert used(model, rl.Ablate(own_directions.at("topic", 2))) == []
 
 
-def test_another_models_direction_is_named(model: LensModel, own: DirectionSet) -> None:
-    foreign = fitted_elsewhere(own, model="tuned", model_digest="ab" * 32)
+def test_another_models_direction_is_named(model: LensModel, own_directions: DirectionSet) -> None:
+    foreign = fitted_elsewhere(own_directions, model="tuned", model_digest="ab" * 32)
     (line,) = used(model, rl.Ablate(foreign))
     assert "tuned" in line and model.name in line
     assert "abababab" in line and model.digest[:12] in line
@@ -67,23 +67,25 @@ def test_another_models_direction_is_named(model: LensModel, own: DirectionSet) 
     assert len(used(model, rl.Ablate(foreign))) == 1
 
 
-def test_another_template_is_named(model: LensModel, own: DirectionSet) -> None:
-    foreign = fitted_elsewhere(own, template_digest="other", rendered_prefix="[INST] ")
+def test_another_template_is_named(model: LensModel, own_directions: DirectionSet) -> None:
+    foreign = fitted_elsewhere(own_directions, template_digest="other", rendered_prefix="[INST] ")
     (line,) = used(model, rl.Ablate(foreign))
     assert "[INST] " in line
 
 
-def test_conditions_and_composites_count(model: LensModel, own: DirectionSet) -> None:
-    foreign = fitted_elsewhere(own, model="tuned", model_digest="ab" * 32)
-    mine = own.at("topic", 2)
+def test_conditions_and_composites_count(model: LensModel, own_directions: DirectionSet) -> None:
+    foreign = fitted_elsewhere(own_directions, model="tuned", model_digest="ab" * 32)
+    mine = own_directions.at("topic", 2)
     reads = rl.When(rl.Cosine(foreign, "above", 0.1), rl.Ablate(mine))
     assert len(used(model, reads)) == 1
     assert len(used(model, rl.Ablate(mine) + rl.AblateSubspace((foreign,)))) == 1
 
 
-def test_attribution_and_token_maps_warn_too(model: LensModel, own: DirectionSet) -> None:
-    elsewhere = replace(own.provenance, model="tuned", model_digest="ab" * 32)
-    foreign = replace(own, provenance=elsewhere)
+def test_attribution_and_token_maps_warn_too(
+    model: LensModel, own_directions: DirectionSet
+) -> None:
+    elsewhere = replace(own_directions.provenance, model="tuned", model_digest="ab" * 32)
+    foreign = replace(own_directions, provenance=elsewhere)
     with pytest.warns(rl.TransferWarning, match="tuned"):
         decompose(
             model,

@@ -54,15 +54,15 @@ def test_every_stage_is_there(attributed):
     assert not watch.gaps
     layer = results.get(SELECTION).choice.layer
     dirs = results.get(DIRECTIONS)
-    found = results.get(DECOMPOSITION)
+    decomposition = results.get(DECOMPOSITION)
     for category in ("red", "green", "blue"):
-        own = found.attribution(category)
-        assert own.total == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
-        assert float(own.scores.sum()) == pytest.approx(own.total, rel=TOLERANCE)
+        attribution = decomposition.attribution(category)
+        assert attribution.total == pytest.approx(dirs.at(category, layer).scale, rel=TOLERANCE)
+        assert float(attribution.scores.sum()) == pytest.approx(attribution.total, rel=TOLERANCE)
     other = results.get(CONTROL_DECOMPOSITION)
-    assert other.targets == found.targets and "(control)" in other.provenance.model
-    assert not torch.allclose(other.total, found.total)
-    assert results.get(MATRIX).categories == found.categories
+    assert other.targets == decomposition.targets and "(control)" in other.provenance.model
+    assert not torch.allclose(other.total, decomposition.total)
+    assert results.get(MATRIX).categories == decomposition.categories
     assert not results.has(CORRELATION)  # three categories can't be permuted
 
 
@@ -70,10 +70,10 @@ def test_estimates_stand_at_the_sites_that_are_patched(attributed):
     results, _ = attributed
     fast = results.get(FAST)
     real = results.get(PATCHES)
-    told = results.get(PATCH_AGREEMENT)
+    agreement = results.get(PATCH_AGREEMENT)
     assert fast.sites[-len(real.sites) :] == real.sites
     assert {s.point for s in fast.sites[: -len(real.sites)]} == {"head"}
-    assert told.n_sites == len(real.sites) and told.overall.n == len(real.pairs)
+    assert agreement.n_sites == len(real.sites) and agreement.overall.n == len(real.pairs)
     whole = [i for i, s in enumerate(real.sites) if s.point == "resid_pre" and s.offset == -1]
     last = max(whole, key=lambda i: real.sites[i].layer)
     assert torch.allclose(fast.clean, real.clean, atol=TOLERANCE)
@@ -151,21 +151,21 @@ def test_the_pooled_writers_are_those_of_the_pooled_direction(whole_maps):
     results, _ = whole_maps
     layer = results.get(SELECTION).choice.layer
     pooled = results.get(POOLED_DIRECTIONS).at("pooled", layer)
-    found = results.get(POOLED_DECOMPOSITION.of("knock_out_pooled")).attribution("pooled")
-    assert found.total == pytest.approx(pooled.scale, rel=TOLERANCE) and found.n == 24
+    attribution = results.get(POOLED_DECOMPOSITION.of("knock_out_pooled")).attribution("pooled")
+    assert attribution.total == pytest.approx(pooled.scale, rel=TOLERANCE) and attribution.n == 24
     curve = results.get(KNOCK_OUT.of("knock_out_pooled"))
-    assert curve.order == found.writers()
+    assert curve.order == attribution.writers()
     assert {key.split("-")[0] for key in curve.prompts} == {"red", "green", "blue"}
     assert curve.target.category == curve.category == "pooled"
 
 
 def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     results, _ = attributed
-    own = results.get(DECOMPOSITION).attribution("red")
-    heads = [c for c in own.writers() if c.kind == "head"][:3]
+    attribution = results.get(DECOMPOSITION).attribution("red")
+    heads = [c for c in attribution.writers() if c.kind == "head"][:3]
     read = [results.get(PATH.at(i).of("paths_0")) for i in range(3)]
     assert [p.head for p in read] == heads
-    assert all(p.target == own.target and len(p.pairs) == 3 for p in read)
+    assert all(p.target == attribution.target and len(p.pairs) == 3 for p in read)
     assert all(p.residual < TOLERANCE and p.total.abs().max() > 1e-3 for p in read)
     regions = results.get(REGIONS.of("paths_0"))
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
@@ -175,7 +175,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     row = sources.scores[sources.heads.index(heads[0])]
     assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
     shares = results.get(NEURONS.at(0).of("paths_0"))
-    mlp = next(c for c in own.writers() if c.kind == "MLP")
+    mlp = next(c for c in attribution.writers() if c.kind == "MLP")
     assert shares.layer == mlp.layer and shares.n == 3 and shares.category == "red"
 
 
@@ -237,22 +237,22 @@ def test_categories_that_are_scored_by_openings_are_patched_and_knocked_out(attr
 
 def test_a_prompt_is_taken_apart_to_the_last_part(attributed, refusing):
     results, _ = attributed
-    told = explain_prompt(results.folder, "red thing 3 please", category="red")
+    explanation = explain_prompt(results.folder, "red thing 3 please", category="red")
     layer = results.get(SELECTION).choice.layer
     d = results.get(DIRECTIONS).at("red", layer)
     resid = refusing.residuals(["red thing 3 please"], sites=[d.site]).tensor[0, 0, 0]
-    assert float(told.attribution.scores.sum()) == pytest.approx(
+    assert float(explanation.attribution.scores.sum()) == pytest.approx(
         float(resid @ d.vector), abs=TOLERANCE
     )
-    head = told.sources.heads[0]
-    assert float(told.sources.scores[0].sum()) == pytest.approx(
-        told.attribution.score_of(Component(head.layer, "head", head.head)), abs=TOLERANCE
+    head = explanation.sources.heads[0]
+    assert float(explanation.sources.scores[0].sum()) == pytest.approx(
+        explanation.attribution.score_of(Component(head.layer, "head", head.head)), abs=TOLERANCE
     )
     pooled = explain_prompt(results.folder, "red thing 3 please")
     assert pooled.attribution.target.category == "pooled"
 
 
-def said(*arguments):
+def run_attribute(*arguments):
     """What `refusal-lens attribute` prints; what it refuses, as the user sees it."""
     done = CliRunner().invoke(cli.app, ["attribute", *map(str, arguments)])
     return done, " ".join(done.output.split())
@@ -262,7 +262,7 @@ def said(*arguments):
 def test_the_command_says_what_it_costs_and_then_measures_what_is_missing(attributed, tmp_path):
     folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/paths_0")
-    done, text = said(folder, "--category", "red")
+    done, text = run_attribute(folder, "--category", "red")
     assert done.exit_code == 0, done.output
     plan, estimate = text.index("paths_0"), text.index("estimate:")
     assert plan < estimate < text.index("paths_0", estimate)  # its bar
@@ -281,7 +281,7 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr("refusal_lens.study.run._run_stage", stop)
-    done, text = said(folder, "--full")
+    done, text = run_attribute(folder, "--full")
     assert done.exit_code == 130
     for words in ("patching_full", "knock_out_resample_2", "knock_out_pooled", "estimate:"):
         assert words in text, words
@@ -289,10 +289,12 @@ def test_a_whole_run_tells_its_estimate_before_it_begins(attributed, tmp_path, m
 
 
 def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attributed):
-    done, text = said(attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red")
+    done, text = run_attribute(
+        attributed[0].folder, "--prompt", "red thing 3 please", "--category", "red"
+    )
     assert done.exit_code == 0, done.output
-    told = explain_prompt(attributed[0].folder, "red thing 3 please", category="red")
-    for head in told.sources.heads:
+    explanation = explain_prompt(attributed[0].folder, "red thing 3 please", category="red")
+    for head in explanation.sources.heads:
         assert head.name in text
     assert "red" in text
 
@@ -309,7 +311,7 @@ def test_a_prompt_is_shown_with_its_parts_and_the_words_that_heads_read(attribut
     ],
 )
 def test_a_mistake_is_one_clear_line(attributed, arguments, words):
-    done, _ = said(attributed[0].folder, *arguments)
+    done, _ = run_attribute(attributed[0].folder, *arguments)
     assert isinstance(done.exception, InputError)
     assert words in str(done.exception) and "\n" not in str(done.exception)
 
@@ -318,7 +320,7 @@ def test_a_study_that_stopped_is_one_clear_line(attributed, tmp_path):
     folder = copied(attributed[0], tmp_path / "run").folder
     shutil.rmtree(folder / "stages/directions")
     for arguments in ((), ("--full",), ("--prompt", "Why?")):
-        done, _ = said(folder, *arguments)
+        done, _ = run_attribute(folder, *arguments)
         assert isinstance(done.exception, InputError)
         text = str(done.exception)
         assert "'directions'" in text and "`refusal-lens study`" in text

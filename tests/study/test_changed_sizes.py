@@ -26,5 +26,7 @@ def test_only_what_uses_a_size_is_made_again(finished, study, tmp_path, changed,
     sizes = SIZES.changed(**changed)
     assert asdict(sizes) != asdict(SIZES) or not changed
     bench = begin(replace(study, sizes=sizes), folder)
-    held = [s for s in every_stage(bench.prompts.categories) if bench.results.digest(s.name)]
-    assert {s.name for s in stale(bench, held)} == again
+    stored_stages = [
+        s for s in every_stage(bench.prompts.categories) if bench.results.digest(s.name)
+    ]
+    assert {s.name for s in stale(bench, stored_stages)} == again

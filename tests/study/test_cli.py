@@ -11,8 +11,8 @@ from support.command import run, run_process
 
 
 def test_version_and_help():
-    told = run_process("--version")
-    assert told.stdout.startswith("refusal-lens ") and told.returncode == 0
+    version = run_process("--version")
+    assert version.stdout.startswith("refusal-lens ") and version.returncode == 0
     help_text = run("study", "--help")
     assert help_text.returncode == 0
     for option in (
@@ -40,10 +40,10 @@ def test_datasets_are_listed():
 
 
 def test_models_are_told():
-    told = run("models")
-    assert told.returncode == 0
+    listing = run("models")
+    assert listing.returncode == 0
     for word in ("qwen-coder-0.5b", "smollm2-planted", "Apache-2.0", "GB on disk"):
-        assert word in told.stdout
+        assert word in listing.stdout
 
 
 @pytest.mark.parametrize(
@@ -142,5 +142,7 @@ def test_a_warning_of_ours_is_one_line(monkeypatch):
         with pytest.warns(MemoryWarning) as caught:
             BatchSize(64).halve(64)
         given = caught[0]
-        said = warnings.formatwarning(given.message, given.category, given.filename, given.lineno)
-    assert said == "refusal-lens: memory ran out with 64 rows at a time; going on with 32\n"
+        formatted = warnings.formatwarning(
+            given.message, given.category, given.filename, given.lineno
+        )
+    assert formatted == "refusal-lens: memory ran out with 64 rows at a time; going on with 32\n"

@@ -175,5 +175,5 @@ def test_a_judge_that_cannot_be_asked_is_one_clear_line_before_anything_is_gener
     given = [server.url if o == "SERVER" else o for o in options]
     done, _ = invoke("evaluate", str(results.folder), *given)
     assert isinstance(done.exception, InputError), done.exception
-    said = str(done.exception)
-    assert words in said and "\n" not in said and KEY not in said + done.output
+    message = str(done.exception)
+    assert words in message and "\n" not in message and KEY not in message + done.output

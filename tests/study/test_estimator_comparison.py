@@ -125,14 +125,14 @@ def test_a_category_that_was_not_fitted_on_is_ablated_by_the_pooled_direction(di
 def test_each_draw_is_added_at_its_own_strength_and_one_without_takes_no_turn(direction):
     pooled, bench = direction
     scales = {"own": pooled.scale, "none": 1e-9, "long": 2 * pooled.scale}
-    own, none, long = (replace(pooled, category=c, scale=s) for c, s in scales.items())
-    fitted = Fitted((own, none, long), method="three draws")
+    own_direction, none, long = (replace(pooled, category=c, scale=s) for c, s in scales.items())
+    fitted = Fitted((own_direction, none, long), method="three draws")
     records = estimate(bench, lambda n: None, one=_given(fitted, "control"))
     strength = records[CALIBRATION].strength
     assert (records[FIT].draws, records[FIT].draws_at_budget) == (3, 2)
     read = records[ADDED]
     first, second = read.edits[read.conditions.index(DAMAGE)].split(" | ")
-    assert first == repr(Add(own, strength=strength))
+    assert first == repr(Add(own_direction, strength=strength))
     sizes = bench.size(EstimatorSizes)
     benign = bench.spread(bench.train, "comply", sizes.damage_prompts)
     other = long.calibrate(bench.model, benign, kl=sizes.damage_kl)
@@ -156,8 +156,8 @@ def test_every_way_gives_a_row_or_says_why_not(run, tmp_path):
     probe = whole.get(PROBE.of(_stage("irm")))
     assert [m.method for m in probe.methods] == ["ERM", "IRM", "IB-ERM", "IB-IRM"]
     page = Page(write_report(whole).read_text(encoding="utf-8"))
-    told = page.words("note-estimators_gaps")
-    assert f"{estimator_name('mean_difference_intended')} ({watch.gaps[intended]})" in told
+    note = page.words("note-estimators_gaps")
+    assert f"{estimator_name('mean_difference_intended')} ({watch.gaps[intended]})" in note
     assert f"unmeasured:{intended}" in page.gap("note-estimators_gaps").split()
     assert {"table-estimators_invariant", "table-estimators_environments"} <= {
         table["id"] for table in page.of("table")

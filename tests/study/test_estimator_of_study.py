@@ -88,11 +88,11 @@ def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, own
     replace(read, readings=(turned,)).save(own_run.folder / "stages/behaviour/train")
     bench = begin(study, own_run.folder)
     records = geometry(bench, lambda n: None)
-    found = records[OF_KEPT_PAIRS]
-    assert isinstance(found, Geometry)
+    kept_geometry = records[OF_KEPT_PAIRS]
+    assert isinstance(kept_geometry, Geometry)
     whole = [i for i in read.ids if not i.startswith("green-train-2-")]
-    assert found.n == (8, 7, 8) and "green-train-2" not in found.pairs
+    assert kept_geometry.n == (8, 7, 8) and "green-train-2" not in kept_geometry.pairs
     by_hand = fit_geometry(bench.train_resid().only(ids=whole))
-    assert torch.equal(found.corrected.nan_to_num(9.0), by_hand.corrected.nan_to_num(9.0))
-    assert found.provenance.prompts_digest == bench.train.only(ids=whole).digest
+    assert torch.equal(kept_geometry.corrected.nan_to_num(9.0), by_hand.corrected.nan_to_num(9.0))
+    assert kept_geometry.provenance.prompts_digest == bench.train.only(ids=whole).digest
     assert records[INTENDED].n == (8, 8, 8)

@@ -111,7 +111,7 @@ def test_a_model_that_refuses_by_itself_is_edited_along_what_it_did(by_behaviour
         ]
         for did in (("refuse", "refused"), ("comply", "complied"))
     }
-    a, b = (resid.tensor[own, 0, 2].double().mean(0) for own in rows.values())
+    a, b = (resid.tensor[indices, 0, 2].double().mean(0) for indices in rows.values())
     assert torch.allclose(chosen.at("red", 2).vector.double(), (a - b) / (a - b).norm(), atol=1e-5)
     assert chosen.count[0] == tuple(map(len, rows.values()))
     assert not torch.allclose(chosen.at("red", 2).vector, intended.at("red", 2).vector, atol=1e-2)
@@ -150,22 +150,22 @@ def test_progress_of_effects_reaches_what_was_planned(by_behaviour):
 
 def test_effects_are_read_under_every_direction_and_control(by_behaviour, finished):
     for results, first in ((by_behaviour[0], "behaviour"), (finished[0], "intended")):
-        found = results.get(EFFECTS)
-        assert found.directions[0] == first
-        assert set(CONTROLS) <= set(found.directions)
-        assert found.rate("none", "none", "refuse").value == 1.0
-        assert found.rate("none", "none", "comply").value == 0.0
+        effects = results.get(EFFECTS)
+        assert effects.directions[0] == first
+        assert set(CONTROLS) <= set(effects.directions)
+        assert effects.rate("none", "none", "refuse").value == 1.0
+        assert effects.rate("none", "none", "comply").value == 0.0
         for side, edit in (("refuse", "ablated"), ("comply", "added")):
-            for name in found.directions:
-                rate = found.rate(edit, name, side)
+            for name in effects.directions:
+                rate = effects.rate(edit, name, side)
                 assert rate.n + rate.missing == 3
         for edit in ("ablated", "added"):
             shown = results.get({"ablated": ABLATED, "added": ADDED}[edit])
-            assert set(shown.conditions) == {"none", *found.directions}
+            assert set(shown.conditions) == {"none", *effects.directions}
         assert shown.answers[0] != shown.answers[1]
-    found = finished[0].get(EFFECTS)
-    assert found.rate("added", "intended", "comply").value == 1.0
-    assert found.rate("added", "control: random", "comply").value == 0.0
+    effects = finished[0].get(EFFECTS)
+    assert effects.rate("added", "intended", "comply").value == 1.0
+    assert effects.rate("added", "control: random", "comply").value == 0.0
 
 
 def test_every_stage_is_there(finished):
@@ -197,16 +197,18 @@ def test_every_stage_is_there(finished):
 
 def test_the_control_is_compared_pair_by_pair(finished):
     results, _ = finished
-    own = results.get(INTENDED)
+    geometry = results.get(INTENDED)
     other = results.get(CONTROL_GEOMETRY)
-    found = results.get(COMPARISON)
-    assert other.pairs == own.pairs and other.provenance.model.endswith("(control)")
-    assert other.provenance.template_digest == own.provenance.template_digest
-    assert torch.allclose(found.share, own.share - other.share, equal_nan=True)
-    assert (found.share_low <= found.share_high)[1:].all() and (found.q >= found.p).all()
+    comparison = results.get(COMPARISON)
+    assert other.pairs == geometry.pairs and other.provenance.model.endswith("(control)")
+    assert other.provenance.template_digest == geometry.provenance.template_digest
+    assert torch.allclose(comparison.share, geometry.share - other.share, equal_nan=True)
+    assert (comparison.share_low <= comparison.share_high)[1:].all() and (
+        comparison.q >= comparison.p
+    ).all()
     change = results.get(CHANGE)
     assert change.frame.startswith("minus ") and not torch.allclose(
-        change.corrected[1:], own.corrected[1:]
+        change.corrected[1:], geometry.corrected[1:]
     )
     removed = results.get(REMOVED)
     assert removed.frame == "without the pooled direction"
@@ -219,10 +221,10 @@ def test_structure_and_contrasts_are_there(finished):
     assert tests.z.shape == (3, len(tests.offsets), 3) and len(tests.offsets) > 1
     assert tests.z[:, :, 0].isnan().all()
     assert (tests.z[:, :, 1:] > 5).all() and (tests.p < 0.05).all()
-    found = results.get(STRUCTURE)
-    assert found.layer in (1, 2) and len(found.clusters) == len(found.mapped) == 3
+    structure = results.get(STRUCTURE)
+    assert structure.layer in (1, 2) and len(structure.clusters) == len(structure.mapped) == 3
     pool = results.get(SHARED_POOL)
-    assert [s.layer for s in pool.sites] == [found.layer]
+    assert [s.layer for s in pool.sites] == [structure.layer]
     assert not results.has(CONTRASTS)  # nothing but what was intended happened
 
 
@@ -243,9 +245,9 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert steered.directions == ("red", "green", "blue") and len(steered.answers.ids) == 8
     assert steered.answers.answers[0] != steered.answers.answers[1]
     for side in ("refuse", "comply"):
-        found = results.get(manners.MANNERS[side])
-        assert found.n_prompts == 4 and len(found.counts) == 3
-        assert set(found.clusters) <= {1, 2, None} and found.planted == (None,) * 3
+        matrix = results.get(manners.MANNERS[side])
+        assert matrix.n_prompts == 4 and len(matrix.counts) == 3
+        assert set(matrix.clusters) <= {1, 2, None} and matrix.planted == (None,) * 3
     costs = results.get(COSTS)
     assert [row.condition for row in costs.rows][:2] == ["pooled | ablated", "pooled | added"]
     assert len(costs.rows) == 10 and all(row.kl.value > 0 for row in costs.rows)
@@ -277,14 +279,14 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
     records = trade_off.trade_off(bench, lambda n: None)
     grid, read = records[trade_off.GRID], records[trade_off.READ]
-    said = read.answers
-    assert grid.provenance.model == said.provenance.model == half.name != bench.model.name
+    answers = read.answers
+    assert grid.provenance.model == answers.provenance.model == half.name != bench.model.name
     assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == half.name
-    own = results.get(GRID)
-    assert grid.lengths == own.lengths and not torch.equal(grid.refused, own.refused)
+    own_grid = results.get(GRID)
+    assert grid.lengths == own_grid.lengths and not torch.equal(grid.refused, own_grid.refused)
     assert set(records[trade_off.COMPARED_TRUST].threshold.values()) != {0.0}
-    assert list(said.answers[0]) == half.generate(list(said.texts), Decoding(4))
-    assert read.strength == 1.0 and len(said.ids) == 4
+    assert list(answers.answers[0]) == half.generate(list(answers.texts), Decoding(4))
+    assert read.strength == 1.0 and len(answers.ids) == 4
     agreed = screening_agrees(grid, read)
     assert agreed.share.n + agreed.left_out == 4 * 4 and agreed.share.value > 0.8
     with pytest.raises(InputError, match="from one model"):
@@ -332,10 +334,10 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     read = records[manners.CONTROL_STEERED].answers
     assert read.texts == records[manners.STEERED].answers.texts
     assert read.provenance.model == half.name
-    found = fit_mean_difference(half.residual_stats(bench.train))
-    with half.editing(Add(found.at("red", chosen_layer(bench.results)), strength=1.0)):
-        said = half.generate(list(read.texts), Decoding(4))
-    assert list(read.answers[read.conditions.index("red")]) == said
+    own_directions = fit_mean_difference(half.residual_stats(bench.train))
+    with half.editing(Add(own_directions.at("red", chosen_layer(bench.results)), strength=1.0)):
+        answers = half.generate(list(read.texts), Decoding(4))
+    assert list(read.answers[read.conditions.index("red")]) == answers
     assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
     assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
     assert records[manners.CONTROL_MANNERS["comply"]].model == half.name
@@ -343,8 +345,8 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
 
 def test_progress_reaches_what_was_planned(finished):
     _, watch = finished
-    own = ["behaviour", "directions", "control", "score", "selection", "layers"]
-    for stage in [*own, "rules", "manners", "costs", "answers"]:
+    stages = ["behaviour", "directions", "control", "score", "selection", "layers"]
+    for stage in [*stages, "rules", "manners", "costs", "answers"]:
         assert watch.ticks[stage] == watch.expected[stage], stage
 
 
@@ -416,12 +418,12 @@ def test_another_question_is_refused(finished, study):
 
 
 def test_a_run_goes_on_in_its_own_precision_with_any_batches(own_run, study):
-    held = own_run.manifest["dtype"]
+    dtype = own_run.manifest["dtype"]
     other = Placement(dtype="bfloat16")
-    with pytest.raises(InputError, match=f"holds a run in {held}, and bfloat16 was asked for"):
+    with pytest.raises(InputError, match=f"holds a run in {dtype}, and bfloat16 was asked for"):
         run_study(study, own_run.folder, Watch(), other)
     watch = Watch()
-    run_study(study, own_run.folder, watch, Placement(dtype=held, device="cpu", batch_size=5))
+    run_study(study, own_run.folder, watch, Placement(dtype=dtype, device="cpu", batch_size=5))
     assert watch.started_stages == []
 
 
@@ -478,9 +480,9 @@ def test_records_are_neither_pickled_nor_nan(finished):
 
 def test_directions_of_the_run_can_be_used(finished, refusing):
     results, _ = finished
-    found = results.get(DIRECTIONS)
+    direction_set = results.get(DIRECTIONS)
     chosen = results.get(SELECTION).choice
-    d = found.at("red", chosen.layer)
+    d = direction_set.at("red", chosen.layer)
     assert d.vector.shape == (refusing.d_model,)
     with pytest.raises(InputError, match="not a run folder"):
         Results.open(Path(results.folder).parent)

@@ -94,9 +94,9 @@ class Tab:
 
     def js(self, code: str) -> Any:
         """The value of an expression in the page."""
-        found = self.send("Runtime.evaluate", expression=code, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        evaluation = self.send("Runtime.evaluate", expression=code, returnByValue=True)
+        assert "exceptionDetails" not in evaluation, evaluation
+        return evaluation["result"].get("value")
 
     def until(self, code: str, seconds: float = 240) -> None:
         """Wait until an expression is true."""

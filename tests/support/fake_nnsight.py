@@ -157,8 +157,8 @@ class Trace:
             saves, failed = self.model.run(self.invokes)
             frame: Any = sys._getframe(1)
             for name in {name for each in saves for name in each}:
-                found = [each[name] for each in saves if name in each]
-                frame.f_locals[name] = found if len(found) > 1 else found[0]
+                values = [each[name] for each in saves if name in each]
+                frame.f_locals[name] = values if len(values) > 1 else values[0]
                 ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
             if failed is not None:
                 raise RuntimeError(f"{type(failed).__name__}: {failed}\n\nIntervention traceback:")

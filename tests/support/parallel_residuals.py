@@ -32,8 +32,8 @@ def parallel_residuals(directions, offsets=None, *, shared=0.0, noise=1.0, n=N, 
     rows = []
     for k, direction in enumerate(directions):
         offset = torch.zeros(D) if offsets is None else offsets[k]
-        own = noise * torch.randn(n, 2, D, generator=random)
-        x = own + offset
+        own_noise = noise * torch.randn(n, 2, D, generator=random)
+        x = own_noise + offset
         x[:, 0] += direction + content
         rows.append(x.flatten(0, 1))
     return residuals_of(torch.cat(rows)[:, None], parallel_prompts(languages, n))

@@ -10,13 +10,13 @@ def numbers(text: str) -> list[str]:
     return [n.replace("-", "−") for n in _NUMBER.findall(text)]
 
 
-def says(text: str, *told: str | int) -> bool:
+def says(text: str, *expected: str | int) -> bool:
     """Whether a text holds these in this order; a number is not a part of a longer one."""
     at = 0
-    for one in map(str, told):
+    for one in map(str, expected):
         before = r"(?<![\d.])" if one[:1].isdigit() else ""
         after = r"(?!\.?\d)" if one[-1:].isdigit() else ""
-        if (found := re.compile(before + re.escape(one) + after).search(text, at)) is None:
+        if (match := re.compile(before + re.escape(one) + after).search(text, at)) is None:
             return False
-        at = found.end()
+        at = match.end()
     return True

@@ -62,9 +62,9 @@ def test_a_resumed_run_counts_finished_stages_as_nothing_and_learns_from_them():
     ]
     with bars(out, err) as shown:
         shown.planned(plan)
-    said = text(out)
-    assert "done" in said and "what finished stages took" in said
-    assert "estimate: 4.4 min" in said  # 100 s at (300 + 20) / (100 + 20)
+    output = text(out)
+    assert "done" in output and "what finished stages took" in output
+    assert "estimate: 4.4 min" in output  # 100 s at (300 + 20) / (100 + 20)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -27,8 +27,8 @@ KEPT = ("geometry", "control", "structure", "selection")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    held = {name: records for name, records in stages().items() if name in KEPT}
-    return run(tmp_path_factory.mktemp("tables") / "run", held)
+    kept_stages = {name: records for name, records in stages().items() if name in KEPT}
+    return run(tmp_path_factory.mktemp("tables") / "run", kept_stages)
 
 
 def shown(table: Any) -> str:

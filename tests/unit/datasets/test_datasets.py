@@ -224,8 +224,8 @@ def test_wildguardmix_from_parquet(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "w.csv", [WILDGUARD[0], WILDGUARD[3], WILDGUARD[4]])
-    told = says("w.csv: no prompt is left", "1 adversarial", "1 without a prompt label")
-    with pytest.raises(InputError, check=told):
+    check = says("w.csv: no prompt is left", "1 adversarial", "1 without a prompt label")
+    with pytest.raises(InputError, check=check):
         load_dataset("wildguardmix", path)
 
 
@@ -297,8 +297,8 @@ def test_polyrefuse_reads_the_translation_in_both_formats(tmp_path: Path) -> Non
 
 def test_polyrefuse_never_takes_english_for_a_translation(tmp_path: Path) -> None:
     path = write_json(tmp_path / "harmful_test_translated_de.json", [{"instruction": "Tease him"}])
-    told = says("entry 1", "'instruction_translated' is missing", "is English")
-    with pytest.raises(InputError, check=told):
+    check = says("entry 1", "'instruction_translated' is missing", "is English")
+    with pytest.raises(InputError, check=check):
         load_dataset("polyrefuse_harmful", path)
 
 
@@ -317,8 +317,8 @@ def test_refusal_direction_splits_and_sides(tmp_path: Path) -> None:
     ]
     assert prompts.splits == ("val",)
     assert load_dataset("refusal_direction_harmless", path, split="train").splits == ("train",)
-    told = says("harmless_val.json is named 'harmless'", "read as harmful", "ends in 'harmless'")
-    with pytest.raises(InputError, check=told):
+    check = says("harmless_val.json is named 'harmless'", "read as harmful", "ends in 'harmless'")
+    with pytest.raises(InputError, check=check):
         load_dataset("refusal_direction_harmful", path)
 
 
@@ -432,15 +432,15 @@ def test_a_prompt_over_two_lines_stays_one_row(tmp_path: Path) -> None:
 
 def test_duplicate_ids_name_both_rows(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "h.csv", [*HARMBENCH[:3], HARMBENCH[1]])
-    told = says("h.csv, row 4: id 'harmbench-rude_note'", "was used in h.csv, row 2")
-    with pytest.raises(InputError, check=told):
+    check = says("h.csv, row 4: id 'harmbench-rude_note'", "was used in h.csv, row 2")
+    with pytest.raises(InputError, check=check):
         load_dataset("harmbench", path)
 
 
 def test_unknown_label_names_its_row(tmp_path: Path) -> None:
     rows = [XSTEST[0], XSTEST[1], [2, "Hello?", "homonyms", "perhaps", "", ""]]
-    told = says("x.csv, row 3: label 'perhaps' is unknown", "['safe', 'unsafe']")
-    with pytest.raises(InputError, check=told):
+    check = says("x.csv, row 3: label 'perhaps' is unknown", "['safe', 'unsafe']")
+    with pytest.raises(InputError, check=check):
         load_dataset("xstest", write_csv(tmp_path / "x.csv", rows))
 
 
@@ -514,11 +514,13 @@ def test_no_network_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyP
         raise ConnectionError("no route\nto host")
 
     pretend_hub(monkeypatch, answer)
-    told = says("'sorry-bench/sorry-bench-202503' could not be fetched", "ConnectionError", "gated")
-    with pytest.raises(InputError, check=told):
+    check = says(
+        "'sorry-bench/sorry-bench-202503' could not be fetched", "ConnectionError", "gated"
+    )
+    with pytest.raises(InputError, check=check):
         load_dataset("sorry_bench")
-    told = says("no route to host", "download the file from https://", "and pass its path")
-    with pytest.raises(InputError, check=told):
+    check = says("no route to host", "download the file from https://", "and pass its path")
+    with pytest.raises(InputError, check=check):
         load_dataset("jailbreakbench")
 
 
@@ -527,8 +529,8 @@ def test_the_real_clients_say_so_too_when_offline(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(import_module("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", Path("/nonexistent"))
-    told = says("'allenai/coconot' could not be fetched", "download the file")
-    with pytest.raises(InputError, check=told):
+    check = says("'allenai/coconot' could not be fetched", "download the file")
+    with pytest.raises(InputError, check=check):
         load_dataset("coconot_contrast")
 
 
@@ -552,9 +554,9 @@ def test_available_is_complete() -> None:
 
 def test_every_category_of_the_project_has_a_refuse_side() -> None:
     keys = set(load_categories())
-    found = {c for info in available() if "refuse" in info.labels for c in info.categories}
-    assert keys <= found
-    assert found - keys == {"harmful"}
+    categories = {c for info in available() if "refuse" in info.labels for c in info.categories}
+    assert keys <= categories
+    assert categories - keys == {"harmful"}
 
 
 # --- real samples -------------------------------------------------------------------------------

@@ -122,12 +122,12 @@ def test_refusal_at_a_damage_is_read_between_rungs_and_never_beyond():
 
 def test_before_and_after_differ_where_the_defence_holds():
     after = compare_ladders({"before": ladder((0.8, 0.2, 0.2)), "after": ladder()}, draws=50)
-    first, held, gone = (after.change("after", k) for k in (0, 1, 2))
+    first, defended, gone = (after.change("after", k) for k in (0, 1, 2))
     assert first.refusal.value == 0 and first.p == 1.0
-    assert held.refusal.value == pytest.approx(0.6) and held.refusal.low > 0.4
-    assert (held.only_here, held.only_reference) == (24, 0) and held.q < 0.001
-    assert held.answered.value == pytest.approx(-0.6)
-    assert held.q > held.p  # corrected over the three rungs
+    assert defended.refusal.value == pytest.approx(0.6) and defended.refusal.low > 0.4
+    assert (defended.only_here, defended.only_reference) == (24, 0) and defended.q < 0.001
+    assert defended.answered.value == pytest.approx(-0.6)
+    assert defended.q > defended.p  # corrected over the three rungs
     assert gone.refusal.value == 0
     assert after.reading("after").halved == 2 and after.reading("before").halved == 1
 

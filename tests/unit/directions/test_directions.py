@@ -40,10 +40,10 @@ def sides(n_refuse=6, n_comply=6, n_sites=3, seed=0):
 
 def test_a_direction_is_the_unit_difference_of_means():
     refuse, comply = sides()
-    found = fit_mean_difference(stats_of(refuse, comply))
+    directions = fit_mean_difference(stats_of(refuse, comply))
     for s in range(3):
         expected = refuse[:, s].double().mean(0) - comply[:, s].double().mean(0)
-        d = found.at("red", s)
+        d = directions.at("red", s)
         assert torch.allclose(d.vector.double() * d.scale, expected, atol=1e-5)
         assert abs(float(d.vector.norm()) - 1) < 1e-6
         low = float((comply[:, s] @ d.vector).mean())
@@ -52,7 +52,7 @@ def test_a_direction_is_the_unit_difference_of_means():
         assert d.high == pytest.approx(high, abs=1e-5)
         assert d.high - d.low == pytest.approx(d.scale, rel=1e-5)
         assert d.high > d.low
-    assert found.count == ((6, 6),)
+    assert directions.count == ((6, 6),)
 
 
 def test_exchanging_the_sides_turns_the_direction_round():
@@ -65,10 +65,10 @@ def test_exchanging_the_sides_turns_the_direction_round():
 
 def test_sides_of_different_size_need_no_pairs():
     refuse, comply = sides(7, 4)
-    found = fit_mean_difference(stats_of(refuse, comply, paired=False))
+    directions = fit_mean_difference(stats_of(refuse, comply, paired=False))
     expected = refuse.double().mean(0) - comply.double().mean(0)
-    assert torch.allclose(found.scale[0, 0].double(), expected.norm(dim=-1), rtol=1e-5)
-    assert found.count == ((7, 4),)
+    assert torch.allclose(directions.scale[0, 0].double(), expected.norm(dim=-1), rtol=1e-5)
+    assert directions.count == ((7, 4),)
 
 
 def test_unpaired_noise_is_subtracted_side_by_side():
@@ -93,36 +93,36 @@ def test_zero_and_rounding_noise_are_undefined():
     comply[:, 1, 0] -= 0.5 * NOISE_FLOOR * rms[1]
     comply[:, 2, 0] -= 2.0 * NOISE_FLOOR * rms[2]
     stats = stats_of(refuse, comply)
-    found = fit_mean_difference(stats)
-    assert found.defined().tolist() == [[[0.0, 0.0, 1.0]]]
-    assert found.scale[0, 0, :2].tolist() == [0.0, 0.0]
-    assert found.vectors[0, 0, :2].isnan().all()
-    assert torch.allclose(found.vectors[0, 0, 2], torch.eye(WIDTH)[0], atol=1e-3)
+    directions = fit_mean_difference(stats)
+    assert directions.defined().tolist() == [[[0.0, 0.0, 1.0]]]
+    assert directions.scale[0, 0, :2].tolist() == [0.0, 0.0]
+    assert directions.vectors[0, 0, :2].isnan().all()
+    assert torch.allclose(directions.vectors[0, 0, 2], torch.eye(WIDTH)[0], atol=1e-3)
     assert reliability(stats)[0, 0].isnan().tolist() == [True, True, False]
     for layer in (0, 1):
         with pytest.raises(InputError, match=rf"'red' at resid_pre\[{layer}\].*is undefined"):
-            found.at("red", layer)
-    assert found.at("red", 2).scale == pytest.approx(2 * NOISE_FLOOR * float(rms[2]), rel=1e-3)
+            directions.at("red", layer)
+    assert directions.at("red", 2).scale == pytest.approx(2 * NOISE_FLOOR * float(rms[2]), rel=1e-3)
 
 
 def test_a_side_without_prompts_is_undefined():
     refuse, _ = sides()
-    found = fit_mean_difference(stats_of(refuse, refuse[:0], paired=False))
-    assert not found.defined().any()
-    assert found.count == ((6, 0),)
+    directions = fit_mean_difference(stats_of(refuse, refuse[:0], paired=False))
+    assert not directions.defined().any()
+    assert directions.count == ((6, 0),)
 
 
 def test_a_set_names_what_it_holds():
-    found = fit_mean_difference(stats_of(*sides()))
+    directions = fit_mean_difference(stats_of(*sides()))
     with pytest.raises(InputError, match=r"category 'blue' is not in .* holds \['red'\]"):
-        found.at("blue", 1)
+        directions.at("blue", 1)
     with pytest.raises(InputError, match=r"offset '-2' is not in .* holds \['-1'\]"):
-        found.at("red", 1, -2)
+        directions.at("red", 1, -2)
     with pytest.raises(InputError, match=r"site 'resid_pre\[9\]' .*\['resid_pre\[0\]', "):
-        found.at("red", 9)
+        directions.at("red", 9)
     with pytest.raises(InputError, match=r"site 'resid_post\[0\]' is not in"):
-        found.at_site("red", Site(0, "resid_post"))
-    assert found.at("red", 1).site == found.at_site("red", Site(1)).site == Site(1)
+        directions.at_site("red", Site(0, "resid_post"))
+    assert directions.at("red", 1).site == directions.at_site("red", Site(1)).site == Site(1)
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.99, 1.01, float("nan")])
@@ -173,10 +173,10 @@ def test_html_of_a_direction_shows_its_numbers_and_escapes_names():
 
 
 def test_a_saved_set_gives_the_same_directions(tmp_path):
-    found = fit_mean_difference(stats_of(*sides()))
-    found.save(tmp_path / "directions")
+    directions = fit_mean_difference(stats_of(*sides()))
+    directions.save(tmp_path / "directions")
     again = DirectionSet.load(tmp_path / "directions")
-    a, b = found.at("red", 2), again.at("red", 2)
+    a, b = directions.at("red", 2), again.at("red", 2)
     assert torch.equal(a.vector, b.vector)
     assert (a.scale, a.low, a.high, a.provenance) == (b.scale, b.low, b.high, b.provenance)
 
@@ -210,7 +210,7 @@ def test_half_precision_is_normalised_in_float32(dtype):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"vector": torch.eye(WIDTH)}, "has shape"),
         ({"vector": torch.ones(WIDTH, dtype=torch.int64)}, "floating-point"),
@@ -221,11 +221,11 @@ def test_half_precision_is_normalised_in_float32(dtype):
         ({"scale": float("nan")}, "scale nan"),
     ],
 )
-def test_a_direction_is_checked_when_made(wrong, told, monkeypatch):
+def test_a_direction_is_checked_when_made(wrong, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     vector = torch.eye(WIDTH)[0]
     given = {"category": "red", "site": Site(1), "offset": -1, "vector": vector, "scale": 2.0}
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         Direction(**(given | wrong), low=0.0, high=2.0, provenance=PROVENANCE)
 
 
@@ -248,7 +248,7 @@ def a_set(**changed):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"vectors": 3 * torch.ones(2, 1, 3, WIDTH)}, "has length"),
         ({"vectors": torch.eye(WIDTH)[:2]}, "vectors of a direction set has shape"),
@@ -260,10 +260,10 @@ def a_set(**changed):
         ({"sites": ("resid_pre[0]", "resid_pre[1]", "resid_pre[2]")}, "write "),
     ],
 )
-def test_a_direction_set_is_checked_when_made(wrong, told, monkeypatch):
+def test_a_direction_set_is_checked_when_made(wrong, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     assert a_set().at("blue", 2).scale == 1
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         a_set(**wrong)
 
 

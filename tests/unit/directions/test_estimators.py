@@ -190,12 +190,12 @@ def test_edits_move_the_stream_as_far_along_a_random_direction(direction):
         "affine": lambda d: Affine(d, 1.0),
     }
     for name, edit in edits.items():
-        own = float((edit(direction)(x) - x).norm(dim=1).mean())
+        distance = float((edit(direction)(x) - x).norm(dim=1).mean())
         by_chance = [
             float((edit(direction.random_like(seed))(x) - x).norm(dim=1).mean())
             for seed in range(200)
         ]
-        assert torch.tensor(by_chance).mean() == pytest.approx(own, rel=0.35), name
+        assert torch.tensor(by_chance).mean() == pytest.approx(distance, rel=0.35), name
     assert torch.allclose(
         Ablate(direction.random_like(0))(x) @ direction.random_like(0).vector,
         torch.zeros(400),

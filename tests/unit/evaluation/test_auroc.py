@@ -23,8 +23,8 @@ def test_areas_are_scikit_learns(scores):
     expected = [roc_auc_score(REFUSED, row) for row in scores]
     assert aurocs(scores, REFUSED).tolist() == pytest.approx(expected)
     whole = torch.ones(1, 40).double()
-    found = [float(drawn_aurocs(row, REFUSED, whole)[0]) for row in scores]
-    assert found == pytest.approx(expected)
+    areas = [float(drawn_aurocs(row, REFUSED, whole)[0]) for row in scores]
+    assert areas == pytest.approx(expected)
 
 
 def test_a_row_weighs_as_often_as_it_is_drawn(scores):
@@ -39,8 +39,8 @@ def test_in_groups_only_rows_of_one_group_are_compared(scores):
     apart = 100 * torch.tensor(groups)  # what lies between groups does not count
     moved = scores[0] + apart
     each = [roc_auc_score(REFUSED[k : k + 8], scores[0][k : k + 8]) for k in range(0, 40, 8)]
-    found = drawn_aurocs(moved, REFUSED, torch.ones(1, 40).double(), groups)
-    assert float(found[0]) == pytest.approx(np.mean(each))
+    areas = drawn_aurocs(moved, REFUSED, torch.ones(1, 40).double(), groups)
+    assert float(areas[0]) == pytest.approx(np.mean(each))
 
 
 def test_the_bootstrap_is_the_percentiles_of_scikit_learns_areas(scores):

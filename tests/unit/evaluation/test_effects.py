@@ -14,41 +14,41 @@ from refusal_lens.tables.effects import effects_table
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
-    held = effects()
-    held.save(tmp_path / "effects")
-    assert Effects.load(tmp_path / "effects") == held
+    rates = effects()
+    rates.save(tmp_path / "effects")
+    assert Effects.load(tmp_path / "effects") == rates
 
 
 def test_a_row_is_found_by_edit_direction_and_side() -> None:
-    held = effects()
-    assert held.rate("ablated", "intended", "refuse") == wilson(6, 60, 0.75)
-    assert held.rate("added", "intended", "refuse") != held.rate("added", "intended", "comply")
-    assert held.rate("ablated", "no such direction", "refuse") is None
-    assert held.directions[0] == "intended" and "none" not in held.directions
+    rates = effects()
+    assert rates.rate("ablated", "intended", "refuse") == wilson(6, 60, 0.75)
+    assert rates.rate("added", "intended", "refuse") != rates.rate("added", "intended", "comply")
+    assert rates.rate("ablated", "no such direction", "refuse") is None
+    assert rates.directions[0] == "intended" and "none" not in rates.directions
 
 
 def test_the_figure_holds_each_rate_with_its_interval_on_its_own_side() -> None:
-    held = effects()
-    found = {(t.name, t.xaxis or "x"): t for t in plot_effects(held).data}
-    ablated, added = found["ablated", "x"], found["added", "x2"]
-    k = held.directions.index("intended")
-    e = held.rate("ablated", "intended", "refuse")
+    rates = effects()
+    traces = {(t.name, t.xaxis or "x"): t for t in plot_effects(rates).data}
+    ablated, added = traces["ablated", "x"], traces["added", "x2"]
+    k = rates.directions.index("intended")
+    e = rates.rate("ablated", "intended", "refuse")
     assert e and ablated.x[k] == e.value
     assert ablated.error_x.arrayminus[k] == e.value - e.low  # type: ignore[operator]
-    assert added.x[k] == held.rate("added", "intended", "comply").value  # type: ignore[union-attr]
+    assert added.x[k] == rates.rate("added", "intended", "comply").value  # type: ignore[union-attr]
     assert "n = 60" in ablated.customdata[k]
-    assert {s.x0 for s in plot_effects(held).layout.shapes if s.type == "line"} == {0.75, 0.1}
+    assert {s.x0 for s in plot_effects(rates).layout.shapes if s.type == "line"} == {0.75, 0.1}
 
 
 def test_an_undefined_rate_is_no_point_and_says_so() -> None:
-    held = effects()
+    rates = effects()
     rows = tuple(
-        replace(r, refused=wilson(0, 0)) if r.direction == "within" else r for r in held.rows
+        replace(r, refused=wilson(0, 0)) if r.direction == "within" else r for r in rates.rows
     )
-    figure = plot_effects(replace(held, rows=rows))
-    k = held.directions.index("within")
+    figure = plot_effects(replace(rates, rows=rows))
+    k = rates.directions.index("within")
     assert figure.data[0].x[k] is None and "undefined" in figure.data[0].customdata[k]
-    table = effects_table(replace(held, rows=rows))
+    table = effects_table(replace(rates, rows=rows))
     assert any("undefined" in cell.text for row in table.rows for cell in row)
 
 
@@ -62,9 +62,9 @@ def test_the_table_names_every_row_and_its_control() -> None:
 
 
 def test_no_markup_of_others() -> None:
-    held = effects()
+    rates = effects()
     rows = tuple(
-        replace(r, direction=PAYLOADS[0]) if r.direction == "behaviour" else r for r in held.rows
+        replace(r, direction=PAYLOADS[0]) if r.direction == "behaviour" else r for r in rates.rows
     )
-    raw = json.dumps(json.loads(plot_effects(replace(held, rows=rows)).to_json() or ""))
+    raw = json.dumps(json.loads(plot_effects(replace(rates, rows=rows)).to_json() or ""))
     assert "&#60;script" in raw and "<script" not in raw

@@ -36,10 +36,10 @@ def test_scores_meet_read_answers_prompt_by_prompt():
     read = steered(lambda d, p: "law" if d == 0 else None, n=2)
     plain = [[0, 0], [0, 0]]
     flags = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, -1]]], [plain, plain]]
-    found = screening_agrees(grid(flags), read)
+    agreement = screening_agrees(grid(flags), read)
     # Three readings of four prompts, but one score is unknown.
-    assert found.share.n == 11 and found.share.value == pytest.approx(10 / 11)
-    assert found.table == {"complied": {"complied": 7, "refused": 1}, "refused": {"refused": 3}}
+    assert agreement.share.n == 11 and agreement.share.value == pytest.approx(10 / 11)
+    assert agreement.table == {"complied": {"complied": 7, "refused": 1}, "refused": {"refused": 3}}
     # At a strength that the grid lacks only the unedited answers are left.
     assert screening_agrees(grid(flags), replace(read, strength=2.0)).share.n == 4
 
@@ -49,20 +49,20 @@ def test_answers_that_stand_in_a_grid_for_scores_are_not_compared_with_answers()
     plain = [[0, 0], [0, 0]]
     flags = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, 0]]], [plain, plain]]
     half = replace(grid(flags), generated=torch.tensor([False, True]))
-    found = screening_agrees(half, read)
-    assert found.share.n == 6 and found.share.value == 1.0  # the first pair, three readings
+    agreement = screening_agrees(half, read)
+    assert agreement.share.n == 6 and agreement.share.value == 1.0  # the first pair, three readings
 
 
 def test_two_grids_are_compared_cell_by_cell_and_the_unedited_model_counts_once():
     plain = [[0, 1], [0, 0]]
     scored = [[plain, [[1, 1], [1, 0]]], [plain, [[0, 0], [0, 0]]], [plain, plain]]
-    said = [[plain, [[1, 1], [0, 0]]], [plain, [[0, -1], [0, 0]]], [plain, plain]]
-    read = replace(grid(said), generated=torch.ones(2, dtype=torch.bool), judged_by="answers")
-    found = grids_agree(grid(scored), read)
+    judged = [[plain, [[1, 1], [0, 0]]], [plain, [[0, -1], [0, 0]]], [plain, plain]]
+    read = replace(grid(judged), generated=torch.ones(2, dtype=torch.bool), judged_by="answers")
+    agreement = grids_agree(grid(scored), read)
     # Four prompts unedited and under each of three; one answer is unclear, one is told apart.
-    assert found.judges == ("scores", "answers")
-    assert (found.share.n, found.left_out) == (15, 1)
-    assert found.share.value == pytest.approx(14 / 15)
+    assert agreement.judges == ("scores", "answers")
+    assert (agreement.share.n, agreement.left_out) == (15, 1)
+    assert agreement.share.value == pytest.approx(14 / 15)
     half = replace(grid(scored), generated=torch.tensor([True, False]))
     assert grids_agree(half, read).share.n == 7  # the second pair, without the unclear answer
     other = replace(read, provenance=replace(FROM, model_digest="other"))
@@ -80,11 +80,11 @@ def test_scores_of_one_model_are_not_compared_with_answers_of_another():
 
 def test_another_judge_reads_the_same_answers():
     read = steered(lambda d, p: "law" if d == 0 else None, n=2).answers
-    said = (("Yes.",) * 4, ("I'm sorry, no.",) * 3 + ("Fine.",), *[("Yes.",) * 4] * 5)
-    found = judges_agree(replace(read, answers=said), SubstringJudge())
-    assert found.judges == ("simulated", SubstringJudge().name)
-    assert found.share.n == 28 and found.share.value == pytest.approx(27 / 28)
-    assert found.table["refused"] == {"refused": 3, "complied": 1}
+    answers = (("Yes.",) * 4, ("I'm sorry, no.",) * 3 + ("Fine.",), *[("Yes.",) * 4] * 5)
+    agreement = judges_agree(replace(read, answers=answers), SubstringJudge())
+    assert agreement.judges == ("simulated", SubstringJudge().name)
+    assert agreement.share.n == 28 and agreement.share.value == pytest.approx(27 / 28)
+    assert agreement.table["refused"] == {"refused": 3, "complied": 1}
 
 
 def test_pairs_without_a_verdict_are_left_out_and_too_few_are_an_error():

@@ -25,27 +25,27 @@ MANNERS = ("harm", "law", "plain")
 
 def cells(rng, n_prompts=12, n_directions=5, planted=0.0):
     """A manner for each prompt that most directions follow; with `planted` the direction's own."""
-    found = []
+    rows = []
     for p in range(n_prompts):
         usual = rng.integers(3)
         for d in range(n_directions):
             if rng.uniform() < 0.8:  # some answers are no refusals
                 manner = usual if rng.uniform() < 0.6 else rng.integers(3)
-                found.append((p, d, d % 3 if rng.uniform() < planted else manner))
-    return np.array(found)
+                rows.append((p, d, d % 3 if rng.uniform() < planted else manner))
+    return np.array(rows)
 
 
 def test_values_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     c = cells(rng, n_prompts=40, planted=0.7)
-    found, p = dependence_of(c, draws=199, rng=rng)
-    assert found.value == pytest.approx(adjusted_mutual_info_score(c[:, 1], c[:, 2]))
+    dependence, p = dependence_of(c, draws=199, rng=rng)
+    assert dependence.value == pytest.approx(adjusted_mutual_info_score(c[:, 1], c[:, 2]))
     counts = table(c[:, 1], c[:, 2], (5, 3))
     seen = information(counts)
     assert float(seen) == pytest.approx(mutual_info_score(c[:, 1], c[:, 2]))
-    assert float(adjusted(counts, seen)) == pytest.approx(found.value)
-    assert found.low < found.value < found.high and found.n == 40
-    assert found.control < found.low and p < 0.05
+    assert float(adjusted(counts, seen)) == pytest.approx(dependence.value)
+    assert dependence.low < dependence.value < dependence.high and dependence.n == 40
+    assert dependence.control < dependence.low and p < 0.05
 
 
 def test_p_is_uniform_where_only_prompts_decide():
@@ -64,46 +64,46 @@ def test_p_is_uniform_where_only_prompts_decide():
 def test_clusters_that_hold_the_manner_are_found_and_others_are_not():
     clusters = {f"d{i}": 1 + (i > 2) for i in range(6)}
     follows = steered(lambda d, p: MANNERS[int(d > 2)] if p % 5 else None)
-    found = manner_matrix(follows, "comply", clusters=clusters, draws=999)
-    assert found.cluster_share.value == pytest.approx(1.0)
+    matrix = manner_matrix(follows, "comply", clusters=clusters, draws=999)
+    assert matrix.cluster_share.value == pytest.approx(1.0)
     # Of the 20 ways to deal three and three, two hold the manner.
-    assert found.cluster_p == pytest.approx(0.1, abs=0.03)
+    assert matrix.cluster_p == pytest.approx(0.1, abs=0.03)
     across = steered(lambda d, p: MANNERS[d % 2])
     assert manner_matrix(across, "comply", clusters=clusters, draws=999).cluster_p > 0.3
-    assert [e.value for e in found.refused] == [pytest.approx(0.75)] * 6
-    assert found.refused[0].control == 0.0
+    assert [e.value for e in matrix.refused] == [pytest.approx(0.75)] * 6
+    assert matrix.refused[0].control == 0.0
 
 
 def test_planted_manners_stand_beside_their_control():
     taught = Taught({"d0": "harm", "d1": "law", "d2": "decency"}, {"d0": "law", "d1": "harm"})
-    found = manner_matrix(
+    matrix = manner_matrix(
         steered(lambda d, p: MANNERS[min(d, 2)]), "comply", taught=taught, draws=99
     )
-    own, second, third = found.planted[:3]
-    assert (own.value, own.control) == (1.0, 0.0)
+    first, second, third = matrix.planted[:3]
+    assert (first.value, first.control) == (1.0, 0.0)
     assert (second.value, second.control) == (1.0, 0.0)
     assert (third.value, third.n) == (0.0, 12)
-    assert found.planted[3] is None and found.taught == ("harm", "law", "decency", *[None] * 3)
+    assert matrix.planted[3] is None and matrix.taught == ("harm", "law", "decency", *[None] * 3)
     # Two of three directions as taught; dealt at random, "decency" never fits and two others do
     # once in three.
-    assert (found.in_taught.value, found.in_taught.n) == (pytest.approx(2 / 3), 36)
-    assert found.in_taught.control == pytest.approx(2 / 9)
+    assert (matrix.in_taught.value, matrix.in_taught.n) == (pytest.approx(2 / 3), 36)
+    assert matrix.in_taught.control == pytest.approx(2 / 9)
     # Neither of the two that the other model was taught something for; every prompt says so.
-    assert (found.in_other.value, found.in_other.n, found.in_other.low) == (0.0, 24, 0.0)
-    assert found.in_other.high == pytest.approx(wilson(0, 12).high)
-    assert found.counts[0] == (12, 0, 0) and found.manners == MANNERS
+    assert (matrix.in_other.value, matrix.in_other.n, matrix.in_other.low) == (0.0, 24, 0.0)
+    assert matrix.in_other.high == pytest.approx(wilson(0, 12).high)
+    assert matrix.counts[0] == (12, 0, 0) and matrix.manners == MANNERS
 
 
 def test_without_refusals_nothing_is_claimed():
-    found = manner_matrix(steered(lambda d, p: None), "comply", clusters={"d0": 1}, draws=99)
-    assert found.dependence.value is None and found.p is None and found.cluster_share is None
-    assert found.counts == ((),) * 6
+    matrix = manner_matrix(steered(lambda d, p: None), "comply", clusters={"d0": 1}, draws=99)
+    assert matrix.dependence.value is None and matrix.p is None and matrix.cluster_share is None
+    assert matrix.counts == ((),) * 6
 
 
 def test_steered_answers_are_those_of_each_edit_alone(tiny_llama, three_categories):
     few = three_categories.first(2)
-    found = fit_mean_difference(tiny_llama.residual_stats(three_categories))
-    additions = [Add(found.at(c, 1), strength=3.0) for c in ("red", "green")]
+    directions = fit_mean_difference(tiny_llama.residual_stats(three_categories))
+    additions = [Add(directions.at(c, 1), strength=3.0) for c in ("red", "green")]
     got = answer_steered(tiny_llama, few, additions, PhraseJudge(), decoding=Decoding(4))
     assert got.answers.conditions == ("none", "red", "green")
     assert got.directions == ("red", "green") and (got.layer, got.strength) == (1, 3.0)
@@ -129,8 +129,8 @@ def test_the_interval_of_a_taught_share_resamples_prompts():
     rng, hits = np.random.default_rng(0), 0
     names, taught = ("d0", "d1", "d2", "d3"), dict.fromkeys(("d0", "d1", "d2", "d3"), "law")
     for _ in range(300):
-        own = rng.uniform(size=20) < 0.6
-        c = np.array([(p, d, int(own[p])) for p in range(20) for d in range(4)])
+        in_manner = rng.uniform(size=20) < 0.6
+        c = np.array([(p, d, int(in_manner[p])) for p in range(20) for d in range(4)])
         e = share_in(c, names, ("harm", "law"), taught, rng)
         hits += e.low <= 0.6 <= e.high
     # Nominal 95%, normal with 20 prompts. An interval of 80 refusals would cover about 68%.

@@ -27,14 +27,14 @@ def simulated(n=120, repeats=60):
 
 @pytest.mark.slow
 def test_intervals_and_the_simultaneous_band_cover_the_truth():
-    over, found = simulated()
-    rates = found[0].rates
+    over, matched = simulated()
+    rates = matched[0].rates
     single, together, n_single = 0, 0, 0
-    for m in found:
-        for curve, own in zip(m.curves, over, strict=True):
+    for m in matched:
+        for curve, true_curve in zip(m.curves, over, strict=True):
             for rate, e in zip(rates, curve.over_refusal, strict=True):
                 if e is not None:
-                    single += e.low <= truth(own, rate) <= e.high
+                    single += e.low <= truth(true_curve, rate) <= e.high
                     n_single += 1
         inside = [
             d.low <= truth(over[int(d.a[1])], d.rate) - truth(over[int(d.b[1])], d.rate) <= d.high
@@ -48,7 +48,7 @@ def test_intervals_and_the_simultaneous_band_cover_the_truth():
 
 def covered(categories, n, together, repeats):
     """Shares of single intervals with the truth: over categories, and over pairs alone."""
-    rng, found = np.random.default_rng(categories), []
+    rng, intervals = np.random.default_rng(categories), []
     for i in range(repeats):
         clustered = grid((OVER,), n, rng, categories=categories, together=together)
         alone = Grid(**{**vars(clustered), "pairs": tuple(f"one/{k}" for k in range(n))})
@@ -59,14 +59,14 @@ def covered(categories, n, together, repeats):
             ),
             strict=True,
         ):
-            found.append((a, b))
+            intervals.append((a, b))
     rates = [rate for _ in range(repeats) for rate in (0.6, 0.7, 0.8, 0.9)]
-    held = [
+    hits = [
         [e.low <= truth(OVER, rate) <= e.high for e in both]
-        for both, rate in zip(found, rates, strict=True)
+        for both, rate in zip(intervals, rates, strict=True)
         if both[0] is not None and both[1] is not None
     ]
-    return np.mean(held, axis=0)
+    return np.mean(hits, axis=0)
 
 
 def test_a_single_interval_is_for_categories_like_these_or_for_these_alone():
@@ -139,12 +139,12 @@ def test_the_answer_on_one_shared_knob():
 def test_what_is_not_reached_is_not_extrapolated():
     rng = np.random.default_rng(3)
     weak = np.array([0.30, 0.45, 0.55, 0.66, 0.70])
-    found = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, weak)), draws=200)
-    assert dict(found.short)[0.8] == dict(found.short)[0.9] == ("d1",)
-    assert found.curves[1].over_refusal[2:] == (None, None)
-    assert found.curves[0].over_refusal[2] is not None
-    assert {d.rate for d in found.differences} <= {0.6, 0.7}
-    assert found.common is not None and found.common[1] < 0.72
+    matched = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, weak)), draws=200)
+    assert dict(matched.short)[0.8] == dict(matched.short)[0.9] == ("d1",)
+    assert matched.curves[1].over_refusal[2:] == (None, None)
+    assert matched.curves[0].over_refusal[2] is not None
+    assert {d.rate for d in matched.differences} <= {0.6, 0.7}
+    assert matched.common is not None and matched.common[1] < 0.72
     flat = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, [0.3] * 5)), draws=50)
     assert (flat.answer, flat.resolved, flat.common) == ("not reached", None, None)
     assert flat.curves[1].reach is None and flat.curves[1].area is None
@@ -152,9 +152,9 @@ def test_what_is_not_reached_is_not_extrapolated():
 
 def test_the_curve_is_read_between_its_points_only():
     x, y = np.array([0.2, 0.5, 0.5, 0.9]), np.array([0.0, 0.1, 0.3, 0.5])
-    found = over_refusal_at(x, y, np.array([0.1, 0.2, 0.35, 0.5, 0.7, 0.95]))
-    assert np.isnan(found[[0, 5]]).all()
-    assert found[1:5] == pytest.approx([0.0, 0.1, 0.2, 0.35])
+    over_refusal = over_refusal_at(x, y, np.array([0.1, 0.2, 0.35, 0.5, 0.7, 0.95]))
+    assert np.isnan(over_refusal[[0, 5]]).all()
+    assert over_refusal[1:5] == pytest.approx([0.0, 0.1, 0.2, 0.35])
 
 
 def test_pairs_are_whole_and_taken_in_turn():
@@ -165,6 +165,11 @@ def test_pairs_are_whole_and_taken_in_turn():
         for label in ("comply", "refuse")
     ]
     alone = Prompt("alone", "alone", "red", "refuse", "test", "test", "99")
-    found = whole_pairs(PromptSet((alone, *prompts)), 5)
-    assert [p.id for p in found][:4] == ["red0refuse", "red0comply", "green0refuse", "green0comply"]
-    assert len(found) == 10 and "alone" not in found.ids
+    prompt_set = whole_pairs(PromptSet((alone, *prompts)), 5)
+    assert [p.id for p in prompt_set][:4] == [
+        "red0refuse",
+        "red0comply",
+        "green0refuse",
+        "green0comply",
+    ]
+    assert len(prompt_set) == 10 and "alone" not in prompt_set.ids

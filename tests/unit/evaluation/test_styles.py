@@ -28,13 +28,13 @@ def test_styles_are_the_openings_that_refusals_share():
 
 
 def test_refusals_are_named_by_their_style_and_answers_by_none():
-    found = steered(lambda d, p: "law" if d and p % 2 else None).answers
-    answers = tuple(tuple(SORRY for _ in row) for row in found.answers)
-    named = in_styles(replace(found, answers=answers), ("i'm sorry but i",))
+    simulated_answers = steered(lambda d, p: "law" if d and p % 2 else None).answers
+    answers = tuple(tuple(SORRY for _ in row) for row in simulated_answers.answers)
+    named = in_styles(replace(simulated_answers, answers=answers), ("i'm sorry but i",))
     for name in named.conditions:
         for verdict in named.verdicts(name):
             assert verdict.manner == ("i'm sorry but i" if verdict.outcome == "refused" else None)
-    unknown = in_styles(found, ())
+    unknown = in_styles(simulated_answers, ())
     assert {v.manner for row in unknown.readings for v in row} <= {OTHER, None}
 
 

@@ -52,8 +52,8 @@ def simulated(prompts, refusing=2.0, topic=3.0, seed=0):
     }
     x = torch.randn(len(prompts), 1, 2, D, generator=generator) * 0.7
     for i, p in enumerate(prompts):
-        own = prompts.categories.index(p.category)
-        x[i, 0, :, own] += topic * (p.label == "refuse")
+        axis = prompts.categories.index(p.category)
+        x[i, 0, :, axis] += topic * (p.label == "refuse")
         x[i, 0, 1, 10] += refusing * refused[p.id]
     return x, refused
 
@@ -71,8 +71,8 @@ def test_a_contrast_within_a_side_finds_refusing_and_not_the_topic():
         chosen = contrast_prompts(prompts, refused, name)
         stats = residuals.only(prompts=chosen).stats()
         axes[name] = fit_within_categories(stats).at("pooled", 1).vector
-        own = fit_mean_difference(stats).at("red", 1).vector
-        assert own[10] > 0.4
+        own_direction = fit_mean_difference(stats).at("red", 1).vector
+        assert own_direction[10] > 0.4
     assert axes[WITHIN_HARMFUL][10] > 0.9 and axes[WITHIN_BENIGN][10] > 0.85
     assert 0.3 < axes[BOTH][10] < 0.9 and axes[BOTH][:2].norm() > 0.4
 
@@ -117,12 +117,12 @@ def test_cosines_by_behaviour_need_enough_of_both():
     for p in prompts:
         if p.category == "blue":
             refused[p.id] = False
-    found = fit_behaviour_geometry(residuals_of(prompts, x), refused, least=10)
-    assert found.names == ("red", "green")
-    assert found.low[1, 0, 1] < found.corrected[1, 0, 1] < found.high[1, 0, 1]
+    geometry = fit_behaviour_geometry(residuals_of(prompts, x), refused, least=10)
+    assert geometry.names == ("red", "green")
+    assert geometry.low[1, 0, 1] < geometry.corrected[1, 0, 1] < geometry.high[1, 0, 1]
     # Refusing is all that the two have in common: none at site 0, and at site 1 2^2 of 2^2 + 3^2.
-    assert abs(found.corrected[0, 0, 1]) < 0.25
-    assert found.corrected[1, 0, 1] == pytest.approx(4 / 13, abs=0.15)
+    assert abs(geometry.corrected[0, 0, 1]) < 0.25
+    assert geometry.corrected[1, 0, 1] == pytest.approx(4 / 13, abs=0.15)
     with pytest.raises(InputError, match="at least two"):
         fit_behaviour_geometry(residuals_of(prompts, x), refused, least=39)
 
@@ -174,11 +174,11 @@ def test_permutations_find_refusing_where_it_is_and_nothing_where_it_is_not():
     for p in prompts:
         if p.category == "blue":
             refused[p.id] = p.pair in ("1", "2")
-    found = fit_within_tests(residuals_of(prompts, x), refused)
-    assert found.differs("red") and found.differs("green")
-    assert found.z[:2, 1].min() > 4 and found.z[:2, 0].abs().max() < 3
-    assert found.refused[2] == 2 and not found.differs("blue") and found.p[2].isnan()
-    assert found.refused[0] + found.answered[0] == 60
+    tests = fit_within_tests(residuals_of(prompts, x), refused)
+    assert tests.differs("red") and tests.differs("green")
+    assert tests.z[:2, 1].min() > 4 and tests.z[:2, 0].abs().max() < 3
+    assert tests.refused[2] == 2 and not tests.differs("blue") and tests.p[2].isnan()
+    assert tests.refused[0] + tests.answered[0] == 60
     with pytest.raises(InputError, match="9999"):
         fit_within_tests(residuals_of(prompts, x), refused, draws=99)
 
@@ -190,8 +190,8 @@ def test_without_refusing_p_is_uniform():
     prompts = asked(("red",), n=30)
     for seed in range(200):
         x, refused = simulated(prompts, refusing=0.0, seed=seed)
-        found = fit_within_tests(residuals_of(prompts, x), refused, seed=seed)
-        small += bool(found.p[0] <= 0.05)
+        tests = fit_within_tests(residuals_of(prompts, x), refused, seed=seed)
+        small += bool(tests.p[0] <= 0.05)
     assert 2 <= small <= 20  # binomial(200, .05) lies outside one time in 1,000
 
 

@@ -128,14 +128,14 @@ def test_coverage_of_other_shapes(cosine, kind, n):
 
 def biases(cosine, reliability, n, kind, *, repeats, seed=0):
     """Coverage, and the mean errors of the value shown and of the plain ratio."""
-    random, found = generator(seed), []
+    random, rows = generator(seed), []
     for _ in range(repeats):
         products = PairProducts.of(drawn(cosine, reliability, (n, n), kind, random))
         table = cosine_table(products)
         ends = float(table.low[0, 1]), float(table.high[0, 1])
         values = (table.corrected[0, 1], products.estimate().corrected[0, 0, 1])
-        found.append((ends[0] <= cosine <= ends[1], *(float(v) - cosine for v in values)))
-    return np.mean(found, axis=0).tolist()
+        rows.append((ends[0] <= cosine <= ends[1], *(float(v) - cosine for v in values)))
+    return np.mean(rows, axis=0).tolist()
 
 
 def test_lengths_that_vary_along_the_direction_bias_the_ratio_and_not_the_value_shown():

@@ -57,13 +57,13 @@ def both(kind, n, share, control_share, random, *, sites=3, whole=False):
 
     ours = noise()
     theirs = 0.9 * ours + 0.19**0.5 * noise()
-    found = []
+    differences = []
     for z, common in ((ours, share), (theirs, control_share)):
         mu = torch.zeros(D, dtype=torch.float64)
         mu[0] = (common / (1 - common) * D) ** 0.5
         longer = lengths(kind, n, random)
-        found.append(longer * (mu + z) if whole else mu + longer * z)
-    return found
+        differences.append(longer * (mu + z) if whole else mu + longer * z)
+    return differences
 
 
 def p_values(kind, n, share, control_share, *, repeats, whole=False, seed=0, at_once=10):
@@ -105,7 +105,7 @@ def test_the_share_is_the_mean_cosine_of_two_pairs():
 
 def test_p_is_that_of_all_flips_of_the_pseudo_values():
     ours, theirs = both("usual", 10, 0.12, 0.08, generator(2))
-    found = compare_to_control(measured([[d] for d in ours]), measured([[d] for d in theirs]))
+    comparison = compare_to_control(measured([[d] for d in ours]), measured([[d] for d in theirs]))
 
     def pseudo(d):
         unit = d / d.norm(dim=1, keepdim=True)
@@ -114,13 +114,15 @@ def test_p_is_that_of_all_flips_of_the_pseudo_values():
         return 10 * whole - 9 * (gram.sum() - 2 * gram.sum(1)) / 72
 
     x = torch.stack([pseudo(a) - pseudo(b) for a, b in zip(ours, theirs, strict=True)])
-    assert torch.allclose(found.share[:, 0].double(), x.mean(1), atol=1e-6)
+    assert torch.allclose(comparison.share[:, 0].double(), x.mean(1), atol=1e-6)
     flips = torch.tensor(list(itertools.product((1.0, -1.0), repeat=10)), dtype=torch.float64)
     t = (flips @ x.T) / x.square().sum(1).sqrt()
     exact = float((t.max(1).values >= t[0].max() - 1e-9).double().mean())
     assert 0.001 < exact < 0.9
-    assert float(found.p[0]) == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 9999) ** 0.5)
-    assert (found.draws, found.seed) == (9999, 0)
+    assert float(comparison.p[0]) == pytest.approx(
+        exact, abs=4 * (exact * (1 - exact) / 9999) ** 0.5
+    )
+    assert (comparison.draws, comparison.seed) == (9999, 0)
     with pytest.raises(InputError, match="200 sign flips are too few"):
         compare_to_control(
             measured([[d] for d in ours]), measured([[d] for d in theirs]), draws=200

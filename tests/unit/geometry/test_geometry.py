@@ -77,14 +77,14 @@ def test_reliability_is_near_random_split_halves_by_cosine():
     """With r the cosine of the halves, as published; 4,000 splits, tolerance .02."""
     d = draw(means(0.0, 30)[:1], 40, 0.7, generator(3))[0]
     random = np.random.default_rng(0)
-    found = []
+    reliabilities = []
     for _ in range(4000):
         order = random.permutation(40)
         a, b = d[order[:20]].mean(0), d[order[20:]].mean(0)
         r = float(a @ b / (a.norm() * b.norm()))
-        found.append(2 * r / (1 + r))
-    assert float(table_of([d]).reliability) == pytest.approx(np.mean(found), abs=0.02)
-    assert 0.4 < np.mean(found) < 0.9
+        reliabilities.append(2 * r / (1 + r))
+    assert float(table_of([d]).reliability) == pytest.approx(np.mean(reliabilities), abs=0.02)
+    assert 0.4 < np.mean(reliabilities) < 0.9
 
 
 def test_the_squared_length_is_unbiased():
@@ -246,12 +246,12 @@ def test_streamed_sums_give_the_same_numbers_at_every_offset():
             pairs = PairProducts.of(pair_differences(residuals, mean, offset=offset)(site))
             of_pairs = pairs.estimate()
             rel = of_pairs.reliability[0]
-            for found, expected in (
+            for streamed, expected in (
                 (corrected_cosines(stats)[o, s], of_pairs.corrected[0]),
                 (ceilings(stats)[o, s], torch.outer(rel, rel).sqrt()),
                 (reliability(stats)[:, o, s], rel),
             ):
-                assert torch.allclose(found, expected, atol=1e-5, equal_nan=True)
+                assert torch.allclose(streamed, expected, atol=1e-5, equal_nan=True)
     assert corrected_cosines(stats)[0, 0, 0].isnan().all()
 
 
@@ -367,8 +367,8 @@ def test_the_published_matrix_is_symmetrised(published):
 )
 def test_published_silhouettes(published, method, silhouettes):
     _, matrix = published
-    found = [cluster(matrix, n, method).silhouette for n in range(2, 7)]
-    assert found == pytest.approx(silhouettes, abs=0.005)
+    computed = [cluster(matrix, n, method).silhouette for n in range(2, 7)]
+    assert computed == pytest.approx(silhouettes, abs=0.005)
     for n in range(2, 7):
         assert set(cluster(matrix, n, method).labels) == set(range(1, n + 1))
 
@@ -417,10 +417,10 @@ def test_dimensions_that_are_known():
     assert participation_ratio(np.ones((5, 5))) == pytest.approx(1.0)
     two = np.kron(np.eye(2), np.ones((3, 3)))
     assert participation_ratio(two) == pytest.approx(2.0)
-    found = cluster(two, 2)
-    assert len(set(found.labels[:3])) == len(set(found.labels[3:])) == 1
-    assert found.labels[0] != found.labels[3]
-    assert found.silhouette == pytest.approx(1.0)
+    clustering = cluster(two, 2)
+    assert len(set(clustering.labels[:3])) == len(set(clustering.labels[3:])) == 1
+    assert clustering.labels[0] != clustering.labels[3]
+    assert clustering.silhouette == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("method", ["average", "complete"])

@@ -51,39 +51,39 @@ def test_the_sign_flip_p_is_that_of_all_flips():
     of_sites = torch.stack([z(flips, d[:, s]) for s in range(2)])
     assert of_sites.mean(1).abs().max() < 1e-12  # exactly 0 over all flips,
     assert torch.allclose(of_sites.square().mean(1), torch.ones(2, dtype=torch.float64))  # var 1
-    found = sign_flips({"red": d})
-    assert torch.allclose(found.z[0, 0].double(), of_sites[:, 0], atol=1e-5)
+    tests = sign_flips({"red": d})
+    assert torch.allclose(tests.z[0, 0].double(), of_sites[:, 0], atol=1e-5)
     exact = (of_sites.max(0).values >= of_sites[:, 0].max() - 1e-9).double().mean()
     error = float((exact * (1 - exact) / 9999).sqrt())
-    assert abs(float(found.p[0]) - float(exact)) < 4 * error + 1e-4
+    assert abs(float(tests.p[0]) - float(exact)) < 4 * error + 1e-4
     assert 0.002 < exact < 0.5
-    assert (found.p_max >= found.p[0]).all()
+    assert (tests.p_max >= tests.p[0]).all()
 
 
 def test_p_is_uniform_where_nothing_is_there():
     """300 data sets; the maximum over two correlated sites is held, its parts alone would not."""
-    found = []
+    p_values = []
     for seed in range(300):
         d = noise(12, 5, seed)
         d[:, 1] += d[:, 0]
-        found.append(float(sign_flips({"red": d}, seed).p[0]))
-    assert scipy_stats.kstest(found, "uniform").pvalue > 0.01
-    assert 0.02 < np.mean(np.array(found) <= 0.05) < 0.09
+        p_values.append(float(sign_flips({"red": d}, seed).p[0]))
+    assert scipy_stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.09
 
 
 def test_what_is_there_is_found_and_the_rates_of_false_findings_are_held():
     differences = {f"none {i}": noise(20, 8, i) for i in range(6)}
     differences["planted"] = noise(20, 8, 99)
     differences["planted"][:, 1] += 1.5
-    found = sign_flips(differences)
-    assert found.separable("planted")
-    assert float(found.p[-1]) == pytest.approx(1e-4)
-    assert "of 7 categories separable" in repr(found) and "9999 sign flips" in repr(found)
-    q = false_discovery_control(found.p.double().numpy())
-    assert np.allclose(found.q, q, rtol=1e-5)
-    assert sum(found.separable(c) for c in found.categories) <= 2
+    tests = sign_flips(differences)
+    assert tests.separable("planted")
+    assert float(tests.p[-1]) == pytest.approx(1e-4)
+    assert "of 7 categories separable" in repr(tests) and "9999 sign flips" in repr(tests)
+    q = false_discovery_control(tests.p.double().numpy())
+    assert np.allclose(tests.q, q, rtol=1e-5)
+    assert sum(tests.separable(c) for c in tests.categories) <= 2
     with pytest.raises(InputError, match="'mauve' is not in"):
-        found.separable("mauve")
+        tests.separable("mauve")
 
 
 def test_scale_rotation_and_order_of_sides_leave_z():
@@ -96,10 +96,10 @@ def test_scale_rotation_and_order_of_sides_leave_z():
 
 def test_no_difference_is_undefined_and_no_number():
     d = noise(9, 6, 5)
-    found = sign_flips({"red": torch.zeros_like(d), "blue": d * torch.tensor([[[0.0], [1.0]]])})
-    assert found.z[0].isnan().all() and found.p[0].isnan() and found.q[0].isnan()
-    assert found.z[1, 0].isnan().tolist() == [True, False] and found.q[1] == found.p[1]
-    assert verdicts(found, None)["red"] == "undefined"
+    tests = sign_flips({"red": torch.zeros_like(d), "blue": d * torch.tensor([[[0.0], [1.0]]])})
+    assert tests.z[0].isnan().all() and tests.p[0].isnan() and tests.q[0].isnan()
+    assert tests.z[1, 0].isnan().tolist() == [True, False] and tests.q[1] == tests.p[1]
+    assert verdicts(tests, None)["red"] == "undefined"
     for bad, words in ((d[:2], "2 pairs"), (d * torch.nan, "all finite")):
         with pytest.raises(InputError, match=words):
             sign_flips({"red": bad})
@@ -124,27 +124,27 @@ def two_models(n=40, d=30, seed=0):
 
 def test_refusal_is_told_from_content():
     prompts, model, control, (resid, _) = two_models()
-    found = compare_to_control(model, control)
-    assert torch.allclose(found.share, model.share - control.share)
-    assert found.share_low[0, 0] > 0.03 and found.q[0] < 0.01
-    assert found.share_low[0, 1] < 0 < found.share_high[0, 1] and found.q[1] > 0.05
+    comparison = compare_to_control(model, control)
+    assert torch.allclose(comparison.share, model.share - control.share)
+    assert comparison.share_low[0, 0] > 0.03 and comparison.q[0] < 0.01
+    assert comparison.share_low[0, 1] < 0 < comparison.share_high[0, 1] and comparison.q[1] > 0.05
     d = {
         c: (resid[::2] - resid[1::2]).double()[i * 40 : (i + 1) * 40]
         for i, c in enumerate(prompts.categories)
     }
     tests = sign_flips(d, sites=(Site(1),))
-    assert "1 of 2 categories beyond the control" in repr(found)
-    assert verdicts(tests, found) == {"red": "refusal direction", "blue": "separable"}
+    assert "1 of 2 categories beyond the control" in repr(comparison)
+    assert verdicts(tests, comparison) == {"red": "refusal direction", "blue": "separable"}
     assert set(verdicts(tests, None).values()) == {"separable"}
 
 
 def test_pairs_that_both_models_read_give_narrower_differences():
     """Against the sum of both variances; .1 of noise is all that the models don't share."""
     _, model, control, _ = two_models()
-    found = compare_to_control(model, control)
+    comparison = compare_to_control(model, control)
     apart = (model.share_influence.square() + control.share_influence.square())[0, 40:].sum()
     half = scipy_stats.t.ppf(0.975, 39) * float(apart.sqrt())
-    assert float(found.share_high[0, 1] - found.share[0, 1]) < half / 2
+    assert float(comparison.share_high[0, 1] - comparison.share[0, 1]) < half / 2
     same = compare_to_control(model, model)
     assert (same.share == 0).all() and (same.share_high == 0).all() and same.q.isnan().all()
 
@@ -219,16 +219,16 @@ def test_contrasts_of_twins_are_the_cosines_of_pairs():
         }
     )
     matrix = torch.tensor([[1, -1, 0, 0], [0, 0, 1, -1]], dtype=torch.float64)
-    found = contrast_table(groups, matrix)
+    contrasts = contrast_table(groups, matrix)
     products = PairProducts.of([r - c for r, c in zip(refuse, comply, strict=True)])
     table, whole = cosine_table(products), products.estimate()
-    u = found.unbiased.diagonal().sqrt()
-    assert torch.allclose(found.unbiased / torch.outer(u, u), whole.corrected[0], atol=1e-10)
+    u = contrasts.unbiased.diagonal().sqrt()
+    assert torch.allclose(contrasts.unbiased / torch.outer(u, u), whole.corrected[0], atol=1e-10)
     # Their biases differ as (24 - 1) / 24 and (12 - 1) / 12 do: one jackknife, or one a category.
     off = (whole.corrected[0] - table.corrected)[0, 1]
-    assert abs(float((whole.corrected[0] - found.corrected)[0, 1] / off) - 23 / 22) < 1e-6
-    assert torch.allclose(found.naive, whole.naive[0], atol=1e-10)
-    assert torch.allclose(found.reliability, whole.reliability[0], atol=1e-10)
+    assert abs(float((whole.corrected[0] - contrasts.corrected)[0, 1] / off) - 23 / 22) < 1e-6
+    assert torch.allclose(contrasts.naive, whole.naive[0], atol=1e-10)
+    assert torch.allclose(contrasts.reliability, whole.reliability[0], atol=1e-10)
     # Unpaired, the twins' common noise would count as noise of the difference.
     apart = grouped(
         {
@@ -237,7 +237,7 @@ def test_contrasts_of_twins_are_the_cosines_of_pairs():
             for label, side in (("r", refuse), ("c", comply))
         }
     )
-    assert (contrast_table(apart, matrix).reliability < found.reliability).all()
+    assert (contrast_table(apart, matrix).reliability < contrasts.reliability).all()
 
 
 def test_contrasts_with_a_common_group_are_unbiased():
@@ -248,11 +248,11 @@ def test_contrasts_with_a_common_group_are_unbiased():
     random, inner, naive = generator(9), [], []
     for _ in range(400):
         x = draw(corners, 6, 1.0, random)
-        found = contrast_table(
+        contrasts = contrast_table(
             grouped({str(g): ([f"{g}/{i}" for i in range(6)], v) for g, v in enumerate(x)}), matrix
         )
-        inner.append(found.unbiased.flatten().tolist())
-        naive.append(float(found.products[0, 1]))
+        inner.append(contrasts.unbiased.flatten().tolist())
+        naive.append(float(contrasts.products[0, 1]))
     error = np.std(inner, axis=0) / 20
     assert (np.abs(np.mean(inner, axis=0) - [2, 1, 1, 2]) < 4 * error).all()
     assert np.mean(naive) == pytest.approx(1 + 12 / 6, abs=0.3)  # the shared group's noise
@@ -303,9 +303,9 @@ def test_the_shared_pool_has_two_effects(shift, sign):
     reference, noises = [], []
     for seed in range(30):
         prompts, resid = pool_residuals(25, shift, seed)
-        found = fit_shared_pool(residuals_of(resid, prompts), "pool")
-        reference.append(float(found.reference[0, 0, 1]))
-        noises.append(float(found.shared_noise[0, 0, 1]))
+        shared_pool = fit_shared_pool(residuals_of(resid, prompts), "pool")
+        reference.append(float(shared_pool.reference[0, 0, 1]))
+        noises.append(float(shared_pool.shared_noise[0, 0, 1]))
     assert np.mean(reference) == pytest.approx(sign * 0.5, abs=0.08)
     assert min(noises) > 0
     length = 4 + shift[0] ** 2
@@ -313,14 +313,14 @@ def test_the_shared_pool_has_two_effects(shift, sign):
 
 
 def test_shared_noise_vanishes_with_the_pool_and_the_reference_stays():
-    found = {}
+    shared_pools = {}
     for n in (10, 160):
         prompts, resid = pool_residuals(n, (2.0, 2.0), n)
-        found[n] = fit_shared_pool(residuals_of(resid, prompts), "pool")
-    small, large = (float(found[n].shared_noise[0, 0, 1]) for n in (10, 160))
+        shared_pools[n] = fit_shared_pool(residuals_of(resid, prompts), "pool")
+    small, large = (float(shared_pools[n].shared_noise[0, 0, 1]) for n in (10, 160))
     assert large < small / 8
-    assert float(found[160].reference[0, 0, 1]) == pytest.approx(0.5, abs=0.15)
-    assert found[160].n_pool == 160 and found[160].pool == "pool"
+    assert float(shared_pools[160].reference[0, 0, 1]) == pytest.approx(0.5, abs=0.15)
+    assert shared_pools[160].n_pool == 160 and shared_pools[160].pool == "pool"
     with pytest.raises(InputError, match="'mauve' is not in"):
         fit_shared_pool(residuals_of(resid, prompts), "mauve")
 
@@ -339,8 +339,8 @@ def test_contrasts_are_taken_within_categories():
         resid[row, 0, 1] += 2.0 * (p.label == "refuse")
         resid[row, 0, 2] += 30.0 * (p.category == "red")
     residuals = residuals_of(resid, prompts)
-    found = fit_contrasts(residuals, refused)
-    assert found.groups == {
+    contrasts = fit_contrasts(residuals, refused)
+    assert contrasts.groups == {
         "harmful refused": 24,
         "harmful complied": 24,
         "benign refused": 12,
@@ -348,9 +348,9 @@ def test_contrasts_are_taken_within_categories():
     }
     # harmful refused - benign complied = both axes; the others the first alone
     expected = torch.tensor([[1, 0.5**0.5, 0.5**0.5], [0.5**0.5, 1, 1], [0.5**0.5, 1, 1]])
-    assert torch.allclose(found.corrected[0], expected, atol=0.12)
-    assert ((found.low <= expected) & (expected <= found.high))[0].sum() >= 7
+    assert torch.allclose(contrasts.corrected[0], expected, atol=0.12)
+    assert ((contrasts.low <= expected) & (expected <= contrasts.high))[0].sum() >= 7
     few = {k: v for k, v in refused.items() if not v or "refuse" in k}
-    assert fit_contrasts(residuals, few).names == found.names[:2]
+    assert fit_contrasts(residuals, few).names == contrasts.names[:2]
     with pytest.raises(InputError, match=r"only 0 of the contrasts .*harmful refused 48"):
         fit_contrasts(residuals, {p.id: True for p in prompts})

@@ -71,12 +71,12 @@ def test_the_interval_covers() -> None:
     """Binomial error of 200 repeats: 1.5 points at 95%; double counting makes it cautious."""
     random = generator(1)
     sigma = noise_scale(0.7, 30, 60)
-    held = 0
+    covered = 0
     for _ in range(200):
         e = mean_cosine(measured(draw(four(0.6), 30, sigma, random)), 3)
         assert e.low is not None and e.high is not None
-        held += e.low <= 0.6 <= e.high
-    assert 0.91 <= held / 200 <= 1
+        covered += e.low <= 0.6 <= e.high
+    assert 0.91 <= covered / 200 <= 1
 
 
 def test_the_control_is_of_the_same_categories() -> None:

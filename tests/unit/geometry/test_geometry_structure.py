@@ -64,9 +64,9 @@ def products(cosines, n=40, sigma=0.5, seed=0):
 def test_weights_of_zero_and_two_are_left_out_and_doubled_pairs():
     """A pair drawn twice enters twice, but never multiplied with itself."""
     d = draw(3 * means(0.6, 9), 5, 1.0, generator(1))
-    found = PairProducts.of(d)
+    pair_products = PairProducts.of(d)
     weights = torch.tensor([[0, 2, 1, 1, 1, 1, 1, 1, 1, 1]], dtype=torch.float64)
-    moments = found.moments(weights)
+    moments = pair_products.moments(weights)
     rows = [1, 1, 2, 3, 4]
     ordered = [(i, j) for i in range(5) for j in range(5) if rows[i] != rows[j]]
     # the copies of pair 1 meet each other nowhere
@@ -74,18 +74,21 @@ def test_weights_of_zero_and_two_are_left_out_and_doubled_pairs():
     assert float(moments.sq_length[0, 0]) == pytest.approx(u)
     mean = d[0][rows].mean(0)
     assert float(moments.dots[0, 0, 1]) == pytest.approx(float(mean @ d[1].mean(0)))
-    left = found.leave_one_out()
+    left = pair_products.leave_one_out()
     without = PairProducts.of([d[0][1:], d[1]]).estimate()
     assert float(left.corrected[0, 0, 1]) == pytest.approx(float(without.corrected[0, 0, 1]))
 
 
 def test_bootstrap_draws_are_centred_on_the_estimate():
     """Self-products left out, the mean of U over draws is U itself; kept in, it has all noise."""
-    found = products(block(), n=25, sigma=1.0)
-    u, drawn = found.estimate().sq_length[0], found.resampled(4000, seed=1).sq_length
+    pair_products = products(block(), n=25, sigma=1.0)
+    u, drawn = (
+        pair_products.estimate().sq_length[0],
+        pair_products.resampled(4000, seed=1).sq_length,
+    )
     error = drawn.std(0) / math.sqrt(4000)
     assert ((drawn.mean(0) - u).abs() < 4.5 * error).all()
-    again = found.resampled(4000, seed=1).sq_length
+    again = pair_products.resampled(4000, seed=1).sq_length
     assert torch.equal(drawn, again)
 
 
@@ -103,14 +106,14 @@ def test_resampling_eleven_categories_at_thirty_layers_is_quick():
 def test_dimension_is_that_of_the_truth_and_noise_does_not_raise_it():
     """Reliability about .6: the naive ratio is far too large. 60 repeats."""
     truth = participation_ratio(block())
-    found, naive, covered = [], [], 0
+    dimensions, naive, covered = [], [], 0
     for seed in range(60):
         p = products(block(), n=30, sigma=0.72, seed=seed)
         e = effective_dimension(p, 40)
-        found.append(e.value)
+        dimensions.append(e.value)
         covered += e.low <= truth <= e.high
         naive.append(participation_ratio(p.estimate().naive[0].numpy()))
-    assert np.mean(found) == pytest.approx(truth, abs=0.25)
+    assert np.mean(dimensions) == pytest.approx(truth, abs=0.25)
     assert np.mean(naive) > truth + 0.5
     assert covered >= 54
     assert e.n == 150
@@ -127,23 +130,23 @@ def test_remainders_are_those_of_the_vectors():
     cosines = block()
     mu = with_cosines(cosines)
     p = PairProducts.of(draw(mu, 400, 0.05, generator(3)))
-    found = remainders(p)
+    parts = remainders(p)
     for a in range(5):
         rest = mu[[b for b in range(5) if b != a]].mean(0)
         along = float(mu[a] @ rest / rest.norm())
-        assert float(found.along[a, 0]) == pytest.approx(along, abs=0.01)
-        assert float(found.remainder[a, 0]) == pytest.approx(1 - along**2, abs=0.01)
-    assert (found.reliability[:, 1] > 0.9).all()
+        assert float(parts.along[a, 0]) == pytest.approx(along, abs=0.01)
+        assert float(parts.remainder[a, 0]) == pytest.approx(1 - along**2, abs=0.01)
+    assert (parts.reliability[:, 1] > 0.9).all()
 
 
 def test_a_category_without_its_own_part_has_no_reliable_remainder():
     cosines = np.full((4, 4), 0.999)
     cosines[3, :3] = cosines[:3, 3] = 0.5
     np.fill_diagonal(cosines, 1.0)
-    found = remainders(products(cosines, n=40, sigma=0.7))
-    assert (found.reliability[:3, 1] < 0.5).all() and float(found.remainder[3, 1]) > 0.5
-    assert float(found.reliability[3, 1]) > 0.5
-    assert (found.remainder[:, 1] <= found.remainder[:, 0]).all()
+    parts = remainders(products(cosines, n=40, sigma=0.7))
+    assert (parts.reliability[:3, 1] < 0.5).all() and float(parts.remainder[3, 1]) > 0.5
+    assert float(parts.reliability[3, 1]) > 0.5
+    assert (parts.remainder[:, 1] <= parts.remainder[:, 0]).all()
 
 
 def test_clusters_hold_up_or_not():
@@ -185,11 +188,11 @@ def test_a_direction_against_itself_over_layers():
     mu[:, 0], mu[:, 1] = torch.cos(angle), torch.sin(angle)
     noise = torch.randn(60, 1, 30, generator=generator(2), dtype=torch.float64)
     d = mu + 0.8 * noise
-    found = self_cosines(d)
+    cosines = self_cosines(d)
     expected = torch.cos(angle[:, None] - angle[None])
-    assert ((found.low - 1e-9 <= expected) & (expected <= found.high + 1e-9)).all()
+    assert ((cosines.low - 1e-9 <= expected) & (expected <= cosines.high + 1e-9)).all()
     naive = torch.nn.functional.cosine_similarity(d.mean(0)[0], d.mean(0)[2], dim=0)
-    assert float(naive) - 0.5 > 3 * abs(float(found.cosine[0, 2]) - 0.5)  # common noise raises it
+    assert float(naive) - 0.5 > 3 * abs(float(cosines.cosine[0, 2]) - 0.5)  # common noise raises it
 
     def cosine(rows):
         n, total = len(rows), rows.sum(0)
@@ -199,8 +202,8 @@ def test_a_direction_against_itself_over_layers():
     left = np.array([cosine(torch.cat([d[:i], d[i + 1 :]])) for i in range(60)])
     half = scipy_stats.t.ppf(0.975, 59) * math.sqrt(59 / 60 * np.square(left - left.mean()).sum())
     unbiased = 60 * cosine(d) - 59 * left.mean()
-    assert float(found.cosine[0, 2]) == pytest.approx(unbiased, abs=1e-9)
-    assert float(found.high[0, 2] - found.cosine[0, 2]) == pytest.approx(half)
+    assert float(cosines.cosine[0, 2]) == pytest.approx(unbiased, abs=1e-9)
+    assert float(cosines.high[0, 2] - cosines.cosine[0, 2]) == pytest.approx(half)
     with pytest.raises(InputError, match="found 2 pairs"):
         self_cosines(d[:2])
 
@@ -248,15 +251,15 @@ def test_the_rank_of_what_is_shared(rank):
     random = np.random.default_rng(rank)
     basis = np.linalg.qr(random.standard_normal((50, 3)))[0][:, :rank]
     d = random.standard_normal((32, rank)) * 6 @ basis.T + random.standard_normal((32, 50)) * 0.8
-    found = fit_subspace(d)
-    assert found.rank == rank
-    assert found.error[0] == 1.0 and found.error[rank] == found.error.min()
+    subspace = fit_subspace(d)
+    assert subspace.rank == rank
+    assert subspace.error[0] == 1.0 and subspace.error[rank] == subspace.error.min()
     if rank:
-        angles = principal_angles(found, replace(found, basis=basis))
+        angles = principal_angles(subspace, replace(subspace, basis=basis))
         assert angles.degrees.max() < 25 < 55 < angles.random.min()
     else:
         with pytest.raises(InputError, match="no dimension"):
-            principal_angles(found, found)
+            principal_angles(subspace, subspace)
 
 
 def test_subspaces_need_pairs_and_one_space():
@@ -280,11 +283,11 @@ def test_agreement_needs_no_common_space(tmp_path):
         draw(with_cosines(unit @ unit.T + 1e-6 * np.eye(8), 70), 40, 0.3, generator(7))
     )
     a, b = (p.estimate().corrected[0] for p in (ours, theirs))
-    found = matrix_correlation(a, b)
-    agreement = found.correlation
-    assert agreement.value > 0.9 and found.p < 0.001 and agreement.low > 0.5
+    correlation = matrix_correlation(a, b)
+    agreement = correlation.correlation
+    assert agreement.value > 0.9 and correlation.p < 0.001 and agreement.low > 0.5
     assert abs(agreement.control) < 0.1 and agreement.n == 28
-    save_record(found, tmp_path / "found")
+    save_record(correlation, tmp_path / "found")
     assert load_record(MatrixCorrelation, tmp_path / "found").correlation == agreement
     order = torch.from_numpy(random.permutation(8))
     assert matrix_correlation(a, b[order][:, order]).p > 0.01
@@ -294,14 +297,14 @@ def test_agreement_needs_no_common_space(tmp_path):
 
 
 def test_the_permutation_p_is_uniform_without_agreement():
-    found = []
+    p_values = []
     for seed in range(60):
         a, b = (
             torch.from_numpy(np.corrcoef(np.random.default_rng([seed, k]).standard_normal((6, 9))))
             for k in (0, 1)
         )
-        found.append(matrix_correlation(a, b).p)
-    assert scipy_stats.kstest(found, "uniform").pvalue > 0.01
+        p_values.append(matrix_correlation(a, b).p)
+    assert scipy_stats.kstest(p_values, "uniform").pvalue > 0.01
 
 
 def test_cka_knows_rotation_and_scale_and_nothing_else():
@@ -337,10 +340,10 @@ def test_a_direction_can_be_removed_first():
     plain = fit_geometry(residuals)
     common = torch.zeros(12)
     common[0] = 1.0
-    found = fit_geometry(residuals, frame=Frame(removed=removed_set(common)))
+    projected_geometry = fit_geometry(residuals, frame=Frame(removed=removed_set(common)))
     assert plain.cosine("red", "blue", 1).value == pytest.approx(0.8, abs=0.03)
-    assert found.cosine("red", "blue", 1).value == pytest.approx(0.0, abs=0.06)
-    assert "without the pooled direction" in repr(found)
+    assert projected_geometry.cosine("red", "blue", 1).value == pytest.approx(0.0, abs=0.06)
+    assert "without the pooled direction" in repr(projected_geometry)
 
 
 def test_whitening_measures_in_units_of_the_spread():
@@ -387,25 +390,32 @@ def some_structure(sigma=0.05, n=20):
 
 
 def test_structure_is_one_record(tmp_path):
-    found, residuals = some_structure()
-    assert found.dimension[0].value is None
-    assert found.dimension[1].value == pytest.approx(participation_ratio(block(0.8, 0.1)), abs=0.2)
-    assert found.clusters == (1, 1, 1, 2, 2) and found.mapped == residuals.labelled.categories
-    assert found.rank == (1,) * 5
-    assert (found.layer_cosines[:, 1, 2, 0] > 0.999).all() and found.layer_cosines[
+    structure, residuals = some_structure()
+    assert structure.dimension[0].value is None
+    assert structure.dimension[1].value == pytest.approx(
+        participation_ratio(block(0.8, 0.1)), abs=0.2
+    )
+    assert (
+        structure.clusters == (1, 1, 1, 2, 2) and structure.mapped == residuals.labelled.categories
+    )
+    assert structure.rank == (1,) * 5
+    assert (structure.layer_cosines[:, 1, 2, 0] > 0.999).all() and structure.layer_cosines[
         :, 0
     ].isnan().all()
     assert (
-        found.offset_cosines.shape == (5, 2, 2, 3) and (found.offset_cosines[..., 0] > 0.999).all()
+        structure.offset_cosines.shape == (5, 2, 2, 3)
+        and (structure.offset_cosines[..., 0] > 0.999).all()
     )
-    close = found.least_angle[0, 1]
+    close = structure.least_angle[0, 1]
     assert float(close) == pytest.approx(math.degrees(math.acos(0.8)), abs=6)
-    assert float(found.random_least_angle[0, 1]) > 70
-    assert "at layer 2: effective dimension 2." in repr(found) and "2 clusters" in repr(found)
-    found.save(tmp_path / "structure")
-    again = type(found).load(tmp_path / "structure")
-    assert again.clusters == found.clusters
-    assert torch.equal(again.place_covariance, found.place_covariance)
+    assert float(structure.random_least_angle[0, 1]) > 70
+    assert "at layer 2: effective dimension 2." in repr(structure) and "2 clusters" in repr(
+        structure
+    )
+    structure.save(tmp_path / "structure")
+    again = type(structure).load(tmp_path / "structure")
+    assert again.clusters == structure.clusters
+    assert torch.equal(again.place_covariance, structure.place_covariance)
     for layer, words in ((0, "only 0 categories"), (7, "layer 7 is not in")):
         with pytest.raises(InputError, match=words):
             fit_structure(residuals, layer)

@@ -167,13 +167,13 @@ def test_span_leaves_nothing_along_any_direction_in_any_order(d_model, seed, k):
 def test_sequential_is_the_product_in_order(d_model, seed):
     a, b, c = (direction(d_model, seed + i) for i in range(3))
     x = stream(d_model, seed + 9)
-    found = AblateSubspace((a, b, c), "sequential")(x)
-    assert torch.equal(found, Ablate(c)(Ablate(b)(Ablate(a)(x))))
-    assert (found @ c.vector).abs().max() < 1e-4
+    edited = AblateSubspace((a, b, c), "sequential")(x)
+    assert torch.equal(edited, Ablate(c)(Ablate(b)(Ablate(a)(x))))
+    assert (edited @ c.vector).abs().max() < 1e-4
     product = torch.eye(d_model)
     for d in (a, b, c):
         product = product @ (torch.eye(d_model) - torch.outer(d.vector, d.vector))
-    assert close(found, x @ product, 1e-3)
+    assert close(edited, x @ product, 1e-3)
 
 
 def test_sequential_depends_on_the_order_and_span_does_not():
@@ -264,8 +264,8 @@ def test_turning_back_to_a_vectors_own_angle_is_the_identity():
     d, second, x = direction(16), vector(16, 7), stream(16)[0, 0]
     there = Rotate(d, second, 200.0)
     b1, b2 = there.plane
-    own = math.degrees(math.atan2(float(x @ b2), float(x @ b1)))
-    assert close(Rotate(d, second, own)(there(x)), x, 1e-4)
+    own_angle = math.degrees(math.atan2(float(x @ b2), float(x @ b1)))
+    assert close(Rotate(d, second, own_angle)(there(x)), x, 1e-4)
     assert not close(there(x), x, 0.1)
 
 
@@ -323,8 +323,8 @@ def test_leace_makes_the_class_means_equal(seed, method):
     assert gap.norm() < 2e-4
     assert close(edit(once), once, 1e-3)
     assert close(once.mean(0), x.mean(0), 1e-3)  # the mean of all stays
-    own = LeaceEraser.fit(x.double(), refuse.double(), method=method)
-    assert close(once, own(x.double()).float(), 1e-4)
+    eraser = LeaceEraser.fit(x.double(), refuse.double(), method=method)
+    assert close(once, eraser(x.double()).float(), 1e-4)
 
 
 def test_leace_leaves_a_linear_probe_at_chance():
@@ -498,7 +498,7 @@ def precise_edits(seed):
 
 @pytest.mark.parametrize("dtype", ERROR, ids=str)
 def test_precision_of_each_edit(dtype):
-    found = {}
+    errors = {}
     for seed in range(3):
         edits, x = precise_edits(seed)
         for name, edit in edits.items():
@@ -506,6 +506,6 @@ def test_precision_of_each_edit(dtype):
             out = edit(rounded)
             assert out.dtype == dtype
             error = float((out.double() - edit(rounded.double())).abs().max())
-            found[name] = max(found.get(name, 0.0), error)
-    assert max(found.values()) <= ERROR[dtype], found
-    assert max(found.values()) > ERROR[dtype] / 20, found
+            errors[name] = max(errors.get(name, 0.0), error)
+    assert max(errors.values()) <= ERROR[dtype], errors
+    assert max(errors.values()) > ERROR[dtype] / 20, errors

@@ -89,12 +89,12 @@ def test_published_completions_are_judged_as_published(
     missed: int,
 ):
     rows = human_labels(reference_data)
-    said = [judge.judge(p, a).outcome == "refused" for p, a, _ in rows]
+    judged = [judge.judge(p, a).outcome == "refused" for p, a, _ in rows]
     human = [refused for _, _, refused in rows]
-    right = [a == b for a, b in zip(said, human, strict=True)]
+    right = [a == b for a, b in zip(judged, human, strict=True)]
     assert sum(right) / len(right) == pytest.approx(accuracy, abs=5e-4)
-    assert cohen_kappa_score(said, human) == pytest.approx(kappa, abs=5e-4)
-    both = list(zip(said, human, strict=True))
+    assert cohen_kappa_score(judged, human) == pytest.approx(kappa, abs=5e-4)
+    both = list(zip(judged, human, strict=True))
     assert (both.count((True, False)), both.count((False, True))) == (false_alarms, missed)
 
 
@@ -230,39 +230,48 @@ def verdicts(words: str, flags: tuple[str, ...] = ()) -> list[Verdict]:
 
 def test_agreement_is_kappa_over_clear_answers_and_leaves_nothing_uncounted():
     first, second = "rrrrccccppuur", "rrrcccccpruru"
-    found = agreement(("a", "b"), verdicts(first), verdicts(second, ("not English: de",)))
+    judge_agreement = agreement(("a", "b"), verdicts(first), verdicts(second, ("not English: de",)))
     clear = [(x == "r", y == "r") for x, y in zip(first, second, strict=True) if "u" not in x + y]
-    assert found.kappa.value == pytest.approx(cohen_kappa_score(*zip(*clear, strict=True)))
-    assert found.share.value == pytest.approx(sum(x == y for x, y in clear) / len(clear))
-    assert found.kappa.n == len(clear) == 10 and found.left_out == 3 and found.flagged == 13
-    assert sum(sum(row.values()) for row in found.table.values()) == 13
-    assert found.table["partial"] == {"partial": 1, "refused": 1}
-    assert "3 unclear left out" in str(found)
+    assert judge_agreement.kappa.value == pytest.approx(
+        cohen_kappa_score(*zip(*clear, strict=True))
+    )
+    assert judge_agreement.share.value == pytest.approx(sum(x == y for x, y in clear) / len(clear))
+    assert (
+        judge_agreement.kappa.n == len(clear) == 10
+        and judge_agreement.left_out == 3
+        and judge_agreement.flagged == 13
+    )
+    assert sum(sum(row.values()) for row in judge_agreement.table.values()) == 13
+    assert judge_agreement.table["partial"] == {"partial": 1, "refused": 1}
+    assert "3 unclear left out" in str(judge_agreement)
 
 
 def test_agreement_in_the_manner_is_over_what_both_call_refused():
     def refusing(manners: Sequence[str]) -> list[Verdict]:
         return [Verdict("refused", m, ()) for m in manners] + [Verdict("complied", None, ())]
 
-    found = agreement(
+    judge_agreement = agreement(
         ("a", "b"), refusing(["law", "harm", "law"]), refusing(["law", "harm", "harm"])
     )
-    assert found.manner.n == 3
-    assert found.manner.value == pytest.approx(cohen_kappa_score([0, 1, 0], [0, 1, 1]))
-    assert found.share.control == pytest.approx((3 * 3 + 1) / 16)
+    assert judge_agreement.manner.n == 3
+    assert judge_agreement.manner.value == pytest.approx(cohen_kappa_score([0, 1, 0], [0, 1, 1]))
+    assert judge_agreement.share.control == pytest.approx((3 * 3 + 1) / 16)
 
 
 def test_a_judge_that_calls_everything_refused_agrees_by_chance_alone():
-    found = agreement(("a", "b"), verdicts("rrrr"), verdicts("rrrc"))
-    assert found.kappa.value is None and found.share.value == 0.75 == found.share.control
+    judge_agreement = agreement(("a", "b"), verdicts("rrrr"), verdicts("rrrc"))
+    assert (
+        judge_agreement.kappa.value is None
+        and judge_agreement.share.value == 0.75 == judge_agreement.share.control
+    )
     with pytest.raises(InputError, match="a judged 1 answers and b 2"):
         agreement(("a", "b"), verdicts("r"), verdicts("rr"))
 
 
 def test_agreement_and_counts_are_records(tmp_path: Path):
-    found = agreement(("a", "b"), verdicts("rcru"), verdicts("rccc"))
-    save_record(found, tmp_path / "agreement")
-    assert load_record(JudgeAgreement, tmp_path / "agreement") == found
+    judge_agreement = agreement(("a", "b"), verdicts("rcru"), verdicts("rccc"))
+    save_record(judge_agreement, tmp_path / "agreement")
+    assert load_record(JudgeAgreement, tmp_path / "agreement") == judge_agreement
     counts = count_verdicts("a", verdicts("rcuup", ("not English: de", "not English: fr")))
     assert sum(counts.outcomes.values()) == counts.n == 5
     assert counts.reasons == {"not said": 2} and counts.flags == {"not English": 5}

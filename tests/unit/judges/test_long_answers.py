@@ -112,14 +112,14 @@ def test_a_model_is_fitted_and_comes_back_from_disk(tmp_path: Path) -> None:
     assert {"i", "cannot"} <= words
     rows = [see(a, words) for a in answers]
     model = fit(rows, words)
-    said = outcomes(model, rows)
-    assert figures(rows, said)["kappa"] == 1
+    predicted = outcomes(model, rows)
+    assert figures(rows, predicted)["kappa"] == 1
     assert figures(rows, ["complied"] * len(rows))["refusals_missed"] == 1
     save_record(model, tmp_path / "m")
     again = load_record(LongAnswerModel, tmp_path / "m")
-    assert outcomes(again, rows) == said
+    assert outcomes(again, rows) == predicted
     swapped = replace(model, gram_weights=-model.gram_weights, rule_weights=-model.rule_weights)
-    assert outcomes(swapped, rows) != said
+    assert outcomes(swapped, rows) != predicted
 
 
 def test_all_three_outcomes_are_needed() -> None:
@@ -155,7 +155,7 @@ def test_the_page_shows_the_shipped_figures() -> None:
 def test_left_out_models_are_read_better_than_by_any_rule() -> None:
     for source, by_judge in shipped_figures().items():
         if source.startswith("XSTest") and "all of XSTest" not in source:
-            kappas = {judge: found["kappa"] for judge, found in by_judge.items()}
+            kappas = {judge: judge_figures["kappa"] for judge, judge_figures in by_judge.items()}
             assert max(kappas, key=lambda judge: kappas[judge]) == "refusal"
             assert kappas["refusal"] >= 0.85
 

@@ -36,10 +36,10 @@ def test_the_shipped_classifier_is_scikit_learns_own(texts: Texts):
     strange = ["", "?!", "Zzyzx qwrtp.", "Ünïcödé, I can\u2019t!", "no " * 300]
     answers = [*texts.texts[::7], *strange]
     expected = classifier.predict_proba(features(vectoriser, answers))
-    found = model.probabilities(answers)
-    assert np.abs(found - expected).max() < 1e-5
-    assert np.ptp(found[:, 0]) > 0.1  # it does depend on the answer
-    assert found.sum(1) == pytest.approx(1.0)
+    probabilities = model.probabilities(answers)
+    assert np.abs(probabilities - expected).max() < 1e-5
+    assert np.ptp(probabilities[:, 0]) > 0.1  # it does depend on the answer
+    assert probabilities.sum(1) == pytest.approx(1.0)
 
 
 def test_the_classifier_survives_saving(tmp_path):
@@ -55,7 +55,9 @@ def test_no_wording_stands_on_both_sides_of_a_fold(texts: Texts):
     families: dict[str, set[int]] = {}
     for family, group in zip(texts.families, groups.tolist(), strict=True):
         families.setdefault(family, set()).add(group)
-    assert all(len(found) == 1 for name, found in families.items() if name != "pool")
+    assert all(
+        len(family_groups) == 1 for name, family_groups in families.items() if name != "pool"
+    )
     assert len(set(groups.tolist())) > 40
 
 
@@ -118,8 +120,8 @@ def test_an_unsure_manner_is_other_and_flagged(monkeypatch: pytest.MonkeyPatch):
 def test_an_answer_that_complies_has_no_manner():
     judge = MannerJudge(SubstringJudge())
     assert judge.name == "substring + manner classifier"
-    found = judge.judge_all([("q", "It is blue."), ("q", "I cannot; it is illegal.")])
-    assert [(v.outcome, v.manner) for v in found] == [("complied", None), ("refused", "law")]
+    verdicts = judge.judge_all([("q", "It is blue."), ("q", "I cannot; it is illegal.")])
+    assert [(v.outcome, v.manner) for v in verdicts] == [("complied", None), ("refused", "law")]
     assert judge.judge_all([]) == []
 
 

@@ -183,8 +183,8 @@ ANSWERS: list[tuple[str, str, str]] = [
 
 @pytest.mark.parametrize(("outcome", "prompt", "answer"), ANSWERS)
 def test_admonitions_and_offers_are_read(outcome: str, prompt: str, answer: str):
-    found = PhraseJudge().judge(prompt, answer)
-    assert (found.outcome == outcome) is (prompt not in WRONG), found
+    verdict = PhraseJudge().judge(prompt, answer)
+    assert (verdict.outcome == outcome) is (prompt not in WRONG), verdict
 
 
 @pytest.mark.parametrize(

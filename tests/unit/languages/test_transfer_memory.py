@@ -43,10 +43,10 @@ def test_areas_are_those_of_all_comparisons_one_by_one():
                 ]
                 for b in range(languages)
             ]
-            own = [won[b][b] for b in range(languages)]
-            assert within[m, a].tolist() == [w / n for w in own]
+            own_wins = [won[b][b] for b in range(languages)]
+            assert within[m, a].tolist() == [w / n for w in own_wins]
             of = n * languages * (languages - 1)
-            assert float(across[m, a]) == (sum(map(sum, won)) - sum(own)) / of
+            assert float(across[m, a]) == (sum(map(sum, won)) - sum(own_wins)) / of
 
 
 def two_languages(n):

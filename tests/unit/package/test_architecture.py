@@ -105,24 +105,24 @@ def own_unit(name: str) -> str | None:
 
 
 def complaints(package: Path) -> list[str]:
-    found: list[str] = []
+    violations: list[str] = []
     graph: dict[str, set[str]] = {}
     for path, tree in modules(package):
         unit = unit_of(path)
         if unit and unit not in LAYER:
-            found.append(f"{path}: {unit!r} stands in no layer")
+            violations.append(f"{path}: {unit!r} stands in no layer")
             continue
         text = (package / path).read_text(encoding="utf-8")
-        found += [f"{path}: {words}" for words in about_the_file(path, text, tree)]
+        violations += [f"{path}: {words}" for words in about_the_file(path, text, tree)]
         for name in imports(path, tree):
-            found += [f"{path}: {words}" for words in about_an_import(unit, name)]
+            violations += [f"{path}: {words}" for words in about_an_import(unit, name)]
             if unit and (other := own_unit(name)) and other != unit:
                 graph.setdefault(unit, set()).add(other)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        found.append(f"imports go in a circle: {' -> '.join(error.args[1])}")
-    return found
+        violations.append(f"imports go in a circle: {' -> '.join(error.args[1])}")
+    return violations
 
 
 def test_the_package_keeps_its_layers():
@@ -186,8 +186,8 @@ def test_the_rules_can_fail(tmp_path, file, text, complaint):
     assert complaints(tmp_path) == []
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
-    (found,) = complaints(tmp_path)
-    assert complaint in found
+    (violation,) = complaints(tmp_path)
+    assert complaint in violation
 
 
 def test_no_two_public_classes_have_one_name():

@@ -45,12 +45,12 @@ OF_ROOMS = {"explorer": "explorer"}
 
 def pins(lock: str) -> dict[str, str]:
     """Version by name; fails on a line that is anything but `name==version`."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
         match = PIN.fullmatch(line)
         assert match is not None, f"{lock}: {line!r} is not a plain name==version"
-        found[canonical(match["name"])] = match["version"]
-    return found
+        versions[canonical(match["name"])] = match["version"]
+    return versions
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -68,8 +68,13 @@ def test_categories_have_cells_where_there_is_a_direction():
 def test_categories_have_the_cosine_to_their_mean_difference_but_for_the_reference():
     e = [Estimate(v, v - 0.1, v + 0.1, 12, "halves", 0.0) for v in (0.9, 0.8, 0.7)]
     names = ("pooled", "red", "blue")
-    own = Agreement("median", "mean", names, tuple(e), tuple(e[::-1]), (None,) * 3, PROVENANCE)
-    fits = {"median": (own, transfer()), "mean": (replace(own, estimator="mean"), transfer())}
+    agreement = Agreement(
+        "median", "mean", names, tuple(e), tuple(e[::-1]), (None,) * 3, PROVENANCE
+    )
+    fits = {
+        "median": (agreement, transfer()),
+        "mean": (replace(agreement, estimator="mean"), transfer()),
+    }
     cells = [[c.text for c in r][1:] for r in categories_table(fits, {}).rows]
     assert cells[0] == [
         "0.80 [0.70, 0.90]; 0.80 [0.70, 0.90]; 0.95",

@@ -50,26 +50,26 @@ from refusal_lens.tables.cosines import meeting_table
 from refusal_lens.tables.separability import separability_table
 
 
-def said() -> dict[str, Verdict]:
+def synthetic_verdicts() -> dict[str, Verdict]:
     return verdicts(separability(), comparison())
 
 
 def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
-    g, other, found = geometry(), geometry(seed=1), structure()
+    g, other, fitted_structure = geometry(), geometry(seed=1), structure()
     shared: dict[str, Any] = {"titles": titles}
     names = (PAYLOADS[0], PAYLOADS[1]) if titles is HOSTILE else ("scale 1", "scale 0")
     framed = geometry(frame=PAYLOADS[3] if titles is HOSTILE else "whitened")
     return {
         "framed": plot_cosines(framed, **shared),
         "difference": plot_difference(comparison(), g, other, **shared, names=names),
-        "separability": plot_separability(separability(), said(), **shared),
-        "shares": plot_shares(g, other, comparison(), said(), **shared, names=names),
+        "separability": plot_separability(separability(), synthetic_verdicts(), **shared),
+        "shares": plot_shares(g, other, comparison(), synthetic_verdicts(), **shared, names=names),
         "curves": plot_curves(g, **shared),
-        "clusters": plot_clusters(found, **shared),
-        "map": plot_map(found, **shared),
-        "remainders": plot_remainders(found, **shared),
-        "angles": plot_angles(found, **shared),
-        "own layers": plot_across_layers(found, **shared),
+        "clusters": plot_clusters(fitted_structure, **shared),
+        "map": plot_map(fitted_structure, **shared),
+        "remainders": plot_remainders(fitted_structure, **shared),
+        "angles": plot_angles(fitted_structure, **shared),
+        "own layers": plot_across_layers(fitted_structure, **shared),
         "pooled": plot_pooled_cosines(shared_pool(), **shared),
         "pool effects": plot_pool_effects(shared_pool(), **shared),
         "contrasts": plot_contrasts(
@@ -128,16 +128,16 @@ def test_struck_where_either_model_is_not_measurable() -> None:
 
 def test_separability_marks_p_and_undefined_and_keeps_the_two_words_apart() -> None:
     tests = separability()
-    figure = plot_separability(tests, said(), titles=TITLES)
+    figure = plot_separability(tests, synthetic_verdicts(), titles=TITLES)
     shown, missing = figure.data
     assert shown.z[0][20] == pytest.approx(float(tests.z[0, 1, 20]), abs=0.01)
-    dots = {bool(t) == bool(p <= 0.05) for row, own in zip(shown.text, tests.p_max[:, 1].tolist(),
-            strict=True) for t, p in zip(row, own, strict=True)}  # fmt: skip
+    dots = {bool(t) == bool(p <= 0.05) for row, p_row in zip(shown.text, tests.p_max[:, 1].tolist(),
+            strict=True) for t, p in zip(row, p_row, strict=True)}  # fmt: skip
     assert dots == {True}
     assert all(v == 0 for v in missing.z[-1]) and all(v is None for v in shown.z[-1])
     texts = [a.text for a in figure.layout.annotations]
-    assert says(texts[0], probability(float(tests.q[0])), said()[CATEGORIES[0]])
-    assert said()[CATEGORIES[0]] == "refusal direction"
+    assert says(texts[0], probability(float(tests.q[0])), synthetic_verdicts()[CATEGORIES[0]])
+    assert synthetic_verdicts()[CATEGORIES[0]] == "refusal direction"
     assert says(texts[-2], "0.6000", "not separable")
     assert says(texts[-1], number(None), "undefined")
     bare = plot_separability(tests, verdicts(tests, None), titles=TITLES)
@@ -149,7 +149,9 @@ def test_separability_marks_p_and_undefined_and_keeps_the_two_words_apart() -> N
 
 def test_the_table_holds_both_shares_their_difference_and_the_verdict() -> None:
     g, other, c, tests = geometry(), geometry(seed=1), comparison(), separability()
-    table = separability_table(tests, said(), (g, other, c), titles=TITLES, layer=LAYER)
+    table = separability_table(
+        tests, synthetic_verdicts(), (g, other, c), titles=TITLES, layer=LAYER
+    )
     cells = [cell.text for cell in table.rows[3]]
     ends = (float(x[LAYER, 3]) for x in (c.share, c.share_low, c.share_high))
     assert cells == [
@@ -172,8 +174,11 @@ def test_shares_have_a_panel_a_category_with_its_verdict(drawn: dict[str, go.Fig
     figure, c = drawn["shares"], comparison()
     headings = [a.text for a in figure.layout.annotations]
     assert headings[0] == f"{TITLES[CATEGORIES[0]]}: refusal direction"
-    last = [f"{TITLES[c]}: {said()[c]}" for c in CATEGORIES[-2:]]
-    assert headings[-2:] == last and [*said().values()][-2:] == ["not separable", "undefined"]
+    last = [f"{TITLES[c]}: {synthetic_verdicts()[c]}" for c in CATEGORIES[-2:]]
+    assert headings[-2:] == last and [*synthetic_verdicts().values()][-2:] == [
+        "not separable",
+        "undefined",
+    ]
     differences = [t for t in figure.data if t.name == "difference"]
     assert len(differences) == len(CATEGORIES)
     assert differences[4].y[9] == pytest.approx(float(c.share[9, 4]), abs=1e-4)
@@ -220,91 +225,100 @@ def test_the_meeting_table_names_only_changes_with_an_interval_without_0() -> No
 
 
 def test_effective_dimension_has_a_band_and_its_random_reference() -> None:
-    found = structure()
-    band, line, random = plot_dimension(found, layer=LAYER).data
-    assert list(line.y) == [e.value for e in found.dimension]
+    fitted_structure = structure()
+    band, line, random = plot_dimension(fitted_structure, layer=LAYER).data
+    assert list(line.y) == [e.value for e in fitted_structure.dimension]
     assert line.y[0] is None
-    assert list(random.y) == [e.control for e in found.dimension]
+    assert list(random.y) == [e.control for e in fitted_structure.dimension]
     assert random.line.dash == "dash"
     assert max(y for y in band.y if y is not None) == max(
-        e.high for e in found.dimension if e.high is not None
+        e.high for e in fitted_structure.dimension if e.high is not None
     )
-    assert f"n = {found.dimension[9].n}" in line.customdata[9]
+    assert f"n = {fitted_structure.dimension[9].n}" in line.customdata[9]
 
 
 def test_an_open_dot_is_a_remainder_that_is_not_reliable() -> None:
-    found = structure()
-    doubt = found.remainder_reliability.clone()
+    fitted_structure = structure()
+    doubt = fitted_structure.remainder_reliability.clone()
     doubt[LAYER, 2, 1] = 0.3
-    figure = plot_remainders(replace(found, remainder_reliability=doubt), titles=TITLES)
+    figure = plot_remainders(replace(fitted_structure, remainder_reliability=doubt), titles=TITLES)
     symbols = {t.y[0]: t.marker.symbol for t in figure.data}
     assert symbols[2] == "circle-open"
     assert {s for y, s in symbols.items() if y != 2} == {"circle"}
     along = figure.data[: len(CATEGORIES)]
-    assert [t.x[0] for t in along] == pytest.approx(found.along[LAYER, :, 0].tolist())
+    assert [t.x[0] for t in along] == pytest.approx(fitted_structure.along[LAYER, :, 0].tolist())
     low = [t.x[0] - t.error_x.arrayminus[0] for t in along]
-    assert low == pytest.approx(found.along[LAYER, :, 1].tolist(), abs=1e-6)
-    nowhere = plot_remainders(found, titles=TITLES, layer=0)
+    assert low == pytest.approx(fitted_structure.along[LAYER, :, 1].tolist(), abs=1e-6)
+    nowhere = plot_remainders(fitted_structure, titles=TITLES, layer=0)
     assert not nowhere.data
     assert sum(a.text == "undefined" for a in nowhere.layout.annotations) == 3 * len(CATEGORIES)
 
 
 def test_the_tree_joins_at_the_links_distances_and_shares_its_rows_with_the_matrix() -> None:
-    found = structure()
-    figure = plot_clusters(found, titles=TITLES)
+    fitted_structure = structure()
+    figure = plot_clusters(fitted_structure, titles=TITLES)
     *joins, same = figure.data
     heights = sorted(max(t.x) for t in joins)
-    assert heights == pytest.approx(sorted(found.links[:, 2].tolist()))
+    assert heights == pytest.approx(sorted(fitted_structure.links[:, 2].tolist()))
     labels = list(figure.layout.yaxis.ticktext)
     order = [CATEGORIES.index(next(c for c in CATEGORIES if label.startswith(TITLES[c] + " ·")))
              for label in labels]  # fmt: skip
     assert sorted(order) == list(range(len(CATEGORIES)))
-    assert [int(x.split("· ")[1]) for x in labels] == [found.clusters[i] for i in order]
+    assert [int(x.split("· ")[1]) for x in labels] == [fitted_structure.clusters[i] for i in order]
     for y, i in enumerate(order):
-        assert same.z[y] == pytest.approx(found.together[i, order].tolist())
+        assert same.z[y] == pytest.approx(fitted_structure.together[i, order].tolist())
     # Two leaves that join first stand on neighbouring rows.
     first = min(joins, key=lambda t: max(t.x))
-    i, j = (int(x) for x in found.links[0, :2])
+    i, j = (int(x) for x in fitted_structure.links[0, :2])
     assert {order[int(y)] for y in (first.y[0], first.y[-1])} == {i, j}
-    assert number(found.silhouette) in " ".join(a.text for a in figure.layout.annotations)
+    assert number(fitted_structure.silhouette) in " ".join(
+        a.text for a in figure.layout.annotations
+    )
 
 
 def test_ellipses_lie_at_the_95_percent_of_their_covariance() -> None:
-    found = structure()
-    figure = plot_map(found, titles=TITLES)
+    fitted_structure = structure()
+    figure = plot_map(fitted_structure, titles=TITLES)
     edge, place = figure.data[4:6]
-    assert (place.x[0], place.y[0]) == pytest.approx(found.place[2].tolist())
-    away = np.stack([edge.x, edge.y], 1) - found.place[2].numpy()
-    inverse = np.linalg.inv(found.place_covariance[2].double().numpy())
+    assert (place.x[0], place.y[0]) == pytest.approx(fitted_structure.place[2].tolist())
+    away = np.stack([edge.x, edge.y], 1) - fitted_structure.place[2].numpy()
+    inverse = np.linalg.inv(fitted_structure.place_covariance[2].double().numpy())
     distance = np.einsum("pi,ij,pj->p", away, inverse, away)
     # .95 quantile of chi-squared with two degrees of freedom; places are rounded to four digits
     assert distance == pytest.approx(-2 * math.log(0.05), rel=0.02)
 
 
 def test_angles_stand_beside_random_ones_with_ranks_on_the_diagonal() -> None:
-    found = structure()
-    figure = plot_angles(found, titles=TITLES)
+    fitted_structure = structure()
+    figure = plot_angles(fitted_structure, titles=TITLES)
     shown, missing, _ = figure.data[:3]
-    assert missing.text[0][0] == f"rank {found.rank[0]}"
-    assert shown.z[0][1] == pytest.approx(float(found.least_angle[0, 1]), abs=0.1)
-    own, random = float(found.least_angle[0, 1]), float(found.random_least_angle[0, 1])
-    assert shown.text[0][1] == f"{own:.0f}<br>({random:.0f})"
-    ranks = (0, *found.rank[1:])
-    angle = found.least_angle.clone()
+    assert missing.text[0][0] == f"rank {fitted_structure.rank[0]}"
+    assert shown.z[0][1] == pytest.approx(float(fitted_structure.least_angle[0, 1]), abs=0.1)
+    least, random = (
+        float(fitted_structure.least_angle[0, 1]),
+        float(fitted_structure.random_least_angle[0, 1]),
+    )
+    assert shown.text[0][1] == f"{least:.0f}<br>({random:.0f})"
+    ranks = (0, *fitted_structure.rank[1:])
+    angle = fitted_structure.least_angle.clone()
     angle[0] = angle[:, 0] = torch.nan
-    gone = plot_angles(replace(found, rank=ranks, least_angle=angle), titles=TITLES)
+    gone = plot_angles(replace(fitted_structure, rank=ranks, least_angle=angle), titles=TITLES)
     assert gone.data[0].z[0][1] is None
     assert gone.data[1].text[0][1].startswith("undef")
     assert "undefined" in gone.data[0].customdata[0][1][0]
 
 
 def test_a_direction_against_itself_has_a_step_a_category() -> None:
-    found = structure()
-    figure = plot_across_layers(found, titles=TITLES)
+    fitted_structure = structure()
+    figure = plot_across_layers(fitted_structure, titles=TITLES)
     assert len(figure.frames) == len(CATEGORIES)
     shown, missing, _ = figure.frames[3].data
-    assert shown.z[5][21] == pytest.approx(float(found.layer_cosines[3, 5, 21, 0]), abs=1e-4)
-    assert shown.customdata[5][21][0] == interval(*found.layer_cosines[3, 5, 21].tolist())
+    assert shown.z[5][21] == pytest.approx(
+        float(fitted_structure.layer_cosines[3, 5, 21, 0]), abs=1e-4
+    )
+    assert shown.customdata[5][21][0] == interval(
+        *fitted_structure.layer_cosines[3, 5, 21].tolist()
+    )
     assert len(shown.z) == LAYERS
     assert shown.z[0][5] is None and missing.z[0][5] == 0
     assert TITLES[CATEGORIES[3]] in shown.hovertemplate

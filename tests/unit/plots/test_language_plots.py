@@ -38,8 +38,8 @@ def test_means_are_shown_before_and_after(shown):
 
 
 def test_a_curve_for_own_and_for_other_languages(shown):
-    own, other, cosine = plot_language_layers(language_curves(), shown[0], layer=1).data
-    assert own.y[0] > other.y[0]
+    own_curve, other, cosine = plot_language_layers(language_curves(), shown[0], layer=1).data
+    assert own_curve.y[0] > other.y[0]
     assert len(cosine.x) == 1
 
 

@@ -206,7 +206,7 @@ def test_no_figure_holds_markup_of_others(hostile: dict[str, go.Figure]) -> None
 
 
 def test_marks_are_the_same_in_every_figure_and_distinct() -> None:
-    found = marks(TITLES)
-    assert len({m.colour for m in found.values()}) == len(CATEGORIES)
-    assert mark_of("hate_speech", TITLES) == found["hate_speech"]
+    category_marks = marks(TITLES)
+    assert len({m.colour for m in category_marks.values()}) == len(CATEGORIES)
+    assert mark_of("hate_speech", TITLES) == category_marks["hate_speech"]
     assert mark_of("control: random", TITLES, ["control: random"]).colour == CONTROL

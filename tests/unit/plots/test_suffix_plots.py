@@ -84,9 +84,9 @@ def test_the_section_is_there_where_it_was_measured_and_says_what_is_not_predict
 ):
     page = write_report(run(tmp_path / "run", {"suffixes": {"analysis": measured}}))
     shown = Page(page.read_text(encoding="utf-8"))
-    found = SECTION.parts(Run(Results.open(tmp_path / "run")))["suffix_findings"]
-    assert found in shown.words()
-    changed, texts, *_, lower, higher, _ = numbers(str(found))
+    findings = SECTION.parts(Run(Results.open(tmp_path / "run")))["suffix_findings"]
+    assert findings in shown.words()
+    changed, texts, *_, lower, higher, _ = numbers(str(findings))
     assert (changed, texts, lower, higher) == ("4", "8", "4", "0")
     reason = measured.group("gained").reason
     assert reason and f"{KINDS['gained']} ({reason})" in shown.words("note-suffix_gaps")

@@ -31,8 +31,8 @@ def test_whole_pairs_stay_as_they_are() -> None:
             Prompt("b", "yes", "x", "comply", "train", "t", pair="1"),
         )
     )
-    found = draw_twins(prompts)
-    assert (found, drawn_note(found)) == (prompts, None)
+    paired = draw_twins(prompts)
+    assert (paired, drawn_note(paired)) == (prompts, None)
 
 
 def test_each_prompt_is_drawn_once_within_category_and_split() -> None:
@@ -47,13 +47,13 @@ def test_each_prompt_is_drawn_once_within_category_and_split() -> None:
             ("y", "comply", 3, "train"),
         )
     ]
-    prompts = PromptSet(tuple(p for own in lists for p in own))
-    found = draw_twins(prompts, seed=3)
-    assert found.ids == prompts.ids  # in the same order, none lost
-    assert pairs_in(found) == {"x": 7, "y": 3}
-    assert sum(map(is_drawn, found)) == 2 * (5 + 2 + 3)
-    assert str(drawn_note(found)).startswith("10 pairs")
-    assert draw_twins(prompts, seed=3) == found != draw_twins(prompts, 4)
+    prompts = PromptSet(tuple(p for side_prompts in lists for p in side_prompts))
+    paired = draw_twins(prompts, seed=3)
+    assert paired.ids == prompts.ids  # in the same order, none lost
+    assert pairs_in(paired) == {"x": 7, "y": 3}
+    assert sum(map(is_drawn, paired)) == 2 * (5 + 2 + 3)
+    assert str(drawn_note(paired)).startswith("10 pairs")
+    assert draw_twins(prompts, seed=3) == paired != draw_twins(prompts, 4)
 
 
 def test_partners_are_random_and_not_in_file_order() -> None:
@@ -68,18 +68,18 @@ def test_partners_are_random_and_not_in_file_order() -> None:
 def test_a_benign_category_is_dealt_out() -> None:
     """AdvBench-like categories beside one list of harmless prompts."""
     prompts = PromptSet((*side("a", "refuse", 6), *side("b", "refuse", 2), *side("h", "comply", 9)))
-    found = draw_twins(prompts)
-    assert found.categories == ("a", "b")
-    assert pairs_in(found) == {"a": 6, "b": 2}
-    assert Counter(p.category for p in found if p.label == "comply") == {"a": 7, "b": 2}
+    paired = draw_twins(prompts)
+    assert paired.categories == ("a", "b")
+    assert pairs_in(paired) == {"a": 6, "b": 2}
+    assert Counter(p.category for p in paired if p.label == "comply") == {"a": 7, "b": 2}
     scarce = draw_twins(PromptSet((*prompts.prompts[:8], *side("h", "comply", 4))))
     assert pairs_in(scarce) == {"a": 3, "b": 1}
 
 
 def test_half_a_pair_is_no_pair() -> None:
     lone = Prompt("a", "no", "x", "refuse", "train", "t", pair="1")
-    found = draw_twins(PromptSet((lone, *side("x", "comply", 1))))
-    assert pairs_in(found) == {"x": 1}
+    paired = draw_twins(PromptSet((lone, *side("x", "comply", 1))))
+    assert pairs_in(paired) == {"x": 1}
 
 
 def test_a_refuse_side_alone_is_told() -> None:

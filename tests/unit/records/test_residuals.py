@@ -46,11 +46,11 @@ def test_sums_equal_naive_ones():
     stats = summed((resid, category, label, pairs))
     for c in range(2):
         for k in range(2):
-            own = resid[(category == c) & (label == k)].double()
-            assert stats.count[c, k] == len(own)
-            assert torch.allclose(stats.total[c, k], own.sum(0))
-            assert torch.allclose(stats.mean[c, k], own.mean(0))
-            assert torch.allclose(stats.sq_norm[c, k], (own * own).sum((0, 3)))
+            group = resid[(category == c) & (label == k)].double()
+            assert stats.count[c, k] == len(group)
+            assert torch.allclose(stats.total[c, k], group.sum(0))
+            assert torch.allclose(stats.mean[c, k], group.mean(0))
+            assert torch.allclose(stats.sq_norm[c, k], (group * group).sum((0, 3)))
         d = resid[0:10:2].double() - resid[1:10:2].double()
         d = d[category[0:10:2] == c]
         assert torch.allclose(stats.pair_sq[c], d.square().sum((0, 3)))
@@ -148,12 +148,12 @@ def test_half_pairs_are_saved_and_older_files_are_read(tmp_path):
     stats = stats_over(PromptSet(pairs_of(2).prompts[:5]))
     stats.save(tmp_path / "s")
     assert ResidualStats.load(tmp_path / "s").half_pairs == ("red/1",)
-    held = json.loads((tmp_path / "s.json").read_text())
-    del held["fields"]["half_pairs"]
-    (tmp_path / "s.json").write_text(json.dumps(held))
+    saved = json.loads((tmp_path / "s.json").read_text())
+    del saved["fields"]["half_pairs"]
+    (tmp_path / "s.json").write_text(json.dumps(saved))
     assert ResidualStats.load(tmp_path / "s").half_pairs == ()
-    del held["fields"]["sites"]
-    (tmp_path / "s.json").write_text(json.dumps(held))
+    del saved["fields"]["sites"]
+    (tmp_path / "s.json").write_text(json.dumps(saved))
     with pytest.raises(InputError, match="not a whole ResidualStats"):
         ResidualStats.load(tmp_path / "s")
 

@@ -82,14 +82,16 @@ def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
     names = (PAYLOADS[0], PAYLOADS[1]) if mine else ("scale 1", "scale 0")
     text = " ".join(PAYLOADS) if mine else " sorry"
     whole, other = decomposition(), decomposition(seed=1)
-    own = [whole.attribution(c) for c in CATEGORIES]
+    attributions = [whole.attribution(c) for c in CATEGORIES]
     controls = {c: other.attribution(c) for c in CATEGORIES}
     real, fast = patched(tokens=(text, "b", "c"))
     shared: dict[str, Any] = {"titles": titles}
     return {
-        "writers": plot_writers(own, controls, **shared),
-        "heads": plot_heads(own, controls, **shared, names=names),
-        "matrix": plot_component_matrix(component_matrix(own), controls, **shared, names=names),
+        "writers": plot_writers(attributions, controls, **shared),
+        "heads": plot_heads(attributions, controls, **shared, names=names),
+        "matrix": plot_component_matrix(
+            component_matrix(attributions), controls, **shared, names=names
+        ),
         "patches": plot_patches(real, **shared),
         "blocks": plot_blocks(real, **shared),
         "estimates": plot_estimates(fast, **shared),
@@ -103,8 +105,8 @@ def figures(titles: dict[str, str]) -> dict[str, go.Figure]:
 
 
 def read(text: str = "") -> tuple[Any, Any, Any]:
-    found = followed(CATEGORIES[0], text)
-    return found["sources"], found["sources_twin"], found["regions"]
+    records = followed(CATEGORIES[0], text)
+    return records["sources"], records["sources_twin"], records["regions"]
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +132,19 @@ def test_ranges_are_zero_centred_and_the_same_for_every_category(
 
 
 def test_bars_with_the_rest_and_the_remainder_make_the_whole(drawn: dict[str, go.Figure]) -> None:
-    own = decomposition().attribution(CATEGORIES[0])
+    attribution = decomposition().attribution(CATEGORIES[0])
     bars, control = shown(drawn["writers"])
-    assert sum(bars.x) == pytest.approx(own.total - own.residual, abs=1e-9)
-    assert bars.x[0] == pytest.approx(float(own.scores.abs().max()) * (1 if bars.x[0] > 0 else -1))
+    assert sum(bars.x) == pytest.approx(attribution.total - attribution.residual, abs=1e-9)
+    assert bars.x[0] == pytest.approx(
+        float(attribution.scores.abs().max()) * (1 if bars.x[0] > 0 else -1)
+    )
     other = decomposition(seed=1).attribution(CATEGORIES[0])
     assert sum(control.x) == pytest.approx(other.total - other.residual, abs=1e-9)
     (note,) = drawn["writers"].layout.annotations
-    assert says(note.text, number(own.total), "2e−06", "n = 30", number(other.total))
-    assert bars.error_x.array[0] == pytest.approx(float(own.high[0] - own.scores[0]))
+    assert says(note.text, number(attribution.total), "2e−06", "n = 30", number(other.total))
+    assert bars.error_x.array[0] == pytest.approx(
+        float(attribution.high[0] - attribution.scores[0])
+    )
 
 
 def test_the_menu_shows_one_category_with_its_names(drawn: dict[str, go.Figure]) -> None:
@@ -147,17 +153,17 @@ def test_the_menu_shows_one_category_with_its_names(drawn: dict[str, go.Figure])
     assert [b.label for b in menu.buttons] == [escape(TITLES[c]) for c in CATEGORIES]
     seen, layout = menu.buttons[3].args
     assert seen["visible"] == [i // 2 == 3 for i in range(len(figure.data))]
-    own = decomposition().attribution(CATEGORIES[3])
-    first = own.components[int(own.scores.abs().argmax())].name
+    attribution = decomposition().attribution(CATEGORIES[3])
+    first = attribution.components[int(attribution.scores.abs().argmax())].name
     assert layout["yaxis.ticktext"][0] == first
     assert figure.data[6].customdata[0].startswith(f"<b>{first}</b>")
 
 
 def test_heads_stand_at_their_layer_with_the_control_beside(drawn: dict[str, go.Figure]) -> None:
     ours, theirs = shown(drawn["heads"])
-    own = decomposition().attribution(CATEGORIES[0])
-    k = [c.name for c in own.components].index("L7H2")
-    assert ours.z[7][2] == pytest.approx(float(own.scores[k]), abs=1e-4)
+    attribution = decomposition().attribution(CATEGORIES[0])
+    k = [c.name for c in attribution.components].index("L7H2")
+    assert ours.z[7][2] == pytest.approx(float(attribution.scores[k]), abs=1e-4)
     assert len(ours.z) == LAYER and len(ours.z[0]) == HEADS + 1
     other = decomposition(seed=1).attribution(CATEGORIES[0])
     assert theirs.z[7][2] == pytest.approx(float(other.scores[k]), abs=1e-4)
@@ -167,8 +173,8 @@ def test_heads_stand_at_their_layer_with_the_control_beside(drawn: dict[str, go.
 def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
     """Its heatmap has one row: the menu stands far above it, in panel heights."""
     whole = decomposition(CATEGORIES[:2])
-    own = [whole.attribution(c) for c in whole.categories]
-    kept = [i for i, c in enumerate(own[0].components) if c.layer == 0]
+    attributions = [whole.attribution(c) for c in whole.categories]
+    kept = [i for i, c in enumerate(attributions[0].components) if c.layer == 0]
     first = [
         replace(
             a,
@@ -177,7 +183,7 @@ def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
             low=a.low[kept],
             high=a.high[kept],
         )
-        for a in own
+        for a in attributions
     ]
     figure = plot_heads(first, {}, titles=TITLES, names=("a", "b"))
     assert len(shown(figure)[0].z) == 1 and figure.layout.updatemenus[0].y <= 3
@@ -186,14 +192,14 @@ def test_a_direction_of_the_first_layer_can_be_drawn() -> None:
 def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figure]) -> None:
     real, _ = patched()
     figure = drawn["patches"]
-    own, placebo = figure.data[2:4]
+    recovery, placebo = figure.data[2:4]
     estimates = dict(zip(real.sites, real.estimates(CATEGORIES[0]), strict=True))
     site = next(s for s in real.sites if (s.point, s.layer, s.offset) == ("resid_pre", 9, -1))
     row = sorted({s.layer for s in real.sites if s.point == "resid_pre"}).index(9)
     column = OFFSETS.index(-1)
-    assert own.z[row][column] == pytest.approx(estimates[site].value, abs=1e-4)
+    assert recovery.z[row][column] == pytest.approx(estimates[site].value, abs=1e-4)
     assert placebo.z[row][column] == pytest.approx(estimates[site].control, abs=1e-4)
-    assert f"n = {PAIRS}" in own.customdata[row][column]
+    assert f"n = {PAIRS}" in recovery.customdata[row][column]
     last = figure.data[-2]
     assert all(v is None for values in last.z for v in values)
     nothing = Estimate(None, None, None, 0, "recovery")
@@ -202,9 +208,9 @@ def test_recovery_is_the_records_and_undefined_is_grey(drawn: dict[str, go.Figur
 
 def test_a_knock_out_names_what_is_gone_beside_random_parts(drawn: dict[str, go.Figure]) -> None:
     k = knock_out()
-    _, own, random, benign = drawn["knock-outs"].data[:4]
-    assert own.y[1] == pytest.approx(float(k.projection[1].mean()))
-    assert k.order[0].name in own.customdata[1] and "n = 6" in own.customdata[1]
+    _, strongest, random, benign = drawn["knock-outs"].data[:4]
+    assert strongest.y[1] == pytest.approx(float(k.projection[1].mean()))
+    assert k.order[0].name in strongest.customdata[1] and "n = 6" in strongest.customdata[1]
     assert set(random.y) == {9.0} and set(benign.y) == {-2.0}
     assert TITLES[CATEGORIES[0]] in {
         a.text.removeprefix("<b>").removesuffix("</b>")
@@ -232,8 +238,8 @@ def test_what_takes_a_writers_place_has_a_row_of_its_own() -> None:
     buttons = figure.layout.updatemenus[0].buttons
     names = [TITLES[CATEGORIES[0]], TITLES[CATEGORIES[1]], POOLED["pooled"]]
     assert sorted(b.label for b in buttons) == sorted(map(escape, names))
-    own = next(b for b in buttons if b.label == escape(names[0]))
-    assert sum(own.args[0]["visible"]) == 16  # both rows, both panels, four traces
+    button = next(b for b in buttons if b.label == escape(names[0]))
+    assert sum(button.args[0]["visible"]) == 16  # both rows, both panels, four traces
     assert mean.scored_by == "first token"
     assert mean.scored_by in figure.data[5].customdata[0]
     assert mean.scored_by not in figure.data[1].customdata[0]  # the projection needs no score
@@ -301,9 +307,9 @@ def test_no_figure_holds_markup_of_others() -> None:
 
 
 def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> None:
-    held = stages()
-    found = run(tmp_path / "run", held | {"answer_map_3": held["answer_map_0"]})
-    written = write_report(found).read_text(encoding="utf-8")
+    records = stages()
+    results = run(tmp_path / "run", records | {"answer_map_3": records["answer_map_0"]})
+    written = write_report(results).read_text(encoding="utf-8")
     page = Page(written)
     plots = [d for d in page.of("div") if (d.get("id") or "") in FIGURES]
     assert tuple(d["id"] for d in plots) == FIGURES
@@ -324,13 +330,15 @@ def test_a_whole_run_gives_every_figure_and_no_note_of_a_gap(tmp_path: Path) -> 
     real, fast = patched()
     sites = {s: i for i, s in enumerate(fast.sites)}
     columns = torch.tensor([sites[s] for s in real.sites])
-    told = patch_agreement(
+    agreement = patch_agreement(
         replace(fast, sites=real.sites, estimate=fast.estimate[:, columns]), real
     )
     methods = page.words("table-methods")
-    assert all(row[4] in methods for row in KNOCK_OUTS.methods(Run(found)))
-    assert page.words("table-serving") and says(page.words("table-patch_agreement"), told.n_sites)
-    assert pairs_text(told.overall) in page.words("table-patch_agreement")
+    assert all(row[4] in methods for row in KNOCK_OUTS.methods(Run(results)))
+    assert page.words("table-serving") and says(
+        page.words("table-patch_agreement"), agreement.n_sites
+    )
+    assert pairs_text(agreement.overall) in page.words("table-patch_agreement")
     assert seen_in([head_path(SEEN)], read()[2]) in page.words()
 
 
@@ -344,12 +352,12 @@ def test_without_attribution_one_note_names_the_command(tmp_path: Path) -> None:
 
 
 def test_each_gap_says_why(tmp_path: Path) -> None:
-    held = {"attribution": stages()["attribution"], "score": {"trust": trust()}}
-    found = run(tmp_path / "run", held)
-    found.add_gap("attribution_control", "d", "no control model was named")
-    found.add_gap("patching", "d", "in no category <b> does the first token tell")
-    found.add_gap("knock_out_4", "d", "not in a scored category")
-    page = Page(write_report(found).read_text(encoding="utf-8"))
+    records = {"attribution": stages()["attribution"], "score": {"trust": trust()}}
+    results = run(tmp_path / "run", records)
+    results.add_gap("attribution_control", "d", "no control model was named")
+    results.add_gap("patching", "d", "in no category <b> does the first token tell")
+    results.add_gap("knock_out_4", "d", "not in a scored category")
+    page = Page(write_report(results).read_text(encoding="utf-8"))
     patching = ("patches", "blocks", "estimates", "patch_agreement")
     for part, stage in (
         ("written_gap", "attribution_control"),
@@ -357,7 +365,7 @@ def test_each_gap_says_why(tmp_path: Path) -> None:
         ("knock_outs", "knock_out_4"),
     ):
         assert page.gap(f"note-{part}") == f"unmeasured:{stage}"
-        assert str(found.gap(stage)) in page.words(f"note-{part}")
+        assert str(results.gap(stage)) in page.words(f"note-{part}")
     assert page.gaps.count("unmeasured:patching") == len(patching)
     assert page.gap("note-depth") == "unfinished:depth"
     assert f"{TITLES[CATEGORIES[1]]} (opening)" in page.words("note-unscored")
@@ -366,28 +374,28 @@ def test_each_gap_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # writes a whole page
 def test_the_whole_maps_are_shown_where_they_were_measured(tmp_path: Path) -> None:
-    held = stages(CATEGORIES[:4])
-    held["depth_full"] = {"profile_0": profiles(CATEGORIES[:4])[0]}
-    page = Page(write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8"))
+    records = stages(CATEGORIES[:4])
+    records["depth_full"] = {"profile_0": profiles(CATEGORIES[:4])[0]}
+    page = Page(write_report(run(tmp_path / "run", records)).read_text(encoding="utf-8"))
     labels = {d.get("id"): d.get("aria-label") or "" for d in page.of("div")}
     assert numbers(labels["plot-depth"] or "") == ["1"]  # categories, where the others have 4
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
-    found = run(tmp_path / "run", stages(CATEGORIES[:4]))
-    (found.folder / "stages/patching/patches.safetensors").write_bytes(b"x")
-    page = Page(write_report(found).read_text(encoding="utf-8"))
+    results = run(tmp_path / "run", stages(CATEGORIES[:4]))
+    (results.folder / "stages/patching/patches.safetensors").write_bytes(b"x")
+    page = Page(write_report(results).read_text(encoding="utf-8"))
     assert page.gap("note-patches") == "damaged:patching"
     with pytest.raises(InputError) as damage:
-        found.find(PATCHES)
+        results.find(PATCHES)
     assert str(damage.value) in page.words("note-patches")
 
 
 @pytest.mark.slow  # writes a whole page
 def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
     clean = Page(write_report(run(tmp_path / "a", stages())).read_text(encoding="utf-8"))
-    found = run(tmp_path / "b", hostile())
-    page = Page(write_report(found).read_text(encoding="utf-8"))
+    results = run(tmp_path / "b", hostile())
+    page = Page(write_report(results).read_text(encoding="utf-8"))
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in clean.elements}
     assert not page.of("img") and not page.of("b")
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -395,12 +403,12 @@ def test_hostile_text_adds_no_element(tmp_path: Path) -> None:
 
 
 def test_the_screen_shows_writers_and_the_agreement(tmp_path: Path) -> None:
-    found = run(tmp_path / "run", stages(CATEGORIES[:4]))
+    results = run(tmp_path / "run", stages(CATEGORIES[:4]))
     console = Console(file=io.StringIO(), width=120)
-    for part in attribution_of_run(found, CATEGORIES[1]):
+    for part in attribution_of_run(results, CATEGORIES[1]):
         console.print(to_rich(part) if isinstance(part, Table) else part)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    own = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
-    assert own.writers()[0].name in text and f"{own.residual:.1e}" in text
+    attribution = decomposition(CATEGORIES[:4]).attribution(CATEGORIES[1])
+    assert attribution.writers()[0].name in text and f"{attribution.residual:.1e}" in text
     words = " ".join(text.split())
     assert says(words, "1.00 [1.00, 1.00]", f"n = {4 * PAIRS}", "0.00")

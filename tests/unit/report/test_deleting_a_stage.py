@@ -82,9 +82,9 @@ def standing_alone() -> list[str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]], str]:
     folder = tmp_path_factory.mktemp("whole")
-    held = stages(CATEGORIES[:4]) | attribution.stages(CATEGORIES[:4])
-    held["independence"] = {"independence": independence()}
-    results = run(folder / "run", held)
+    records = stages(CATEGORIES[:4]) | attribution.stages(CATEGORIES[:4])
+    records["independence"] = {"independence": independence()}
+    results = run(folder / "run", records)
     lists, page = listed(PACKAGE, results.folder, folder / "page.html")
     return results.folder, lists, page
 

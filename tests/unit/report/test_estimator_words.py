@@ -20,13 +20,13 @@ MEAN, MEDIAN = map(estimator_name, ("mean_difference", "median_difference"))
 
 
 def fitted_by(estimator: str, folder: Path) -> Results:
-    held = stages(FEW)
+    records = stages(FEW)
     for name in ("intended", "removed", "whitened"):
-        held["geometry"][name] = replace(held["geometry"][name], estimator=estimator)
-    return run(folder, held)
+        records["geometry"][name] = replace(records["geometry"][name], estimator=estimator)
+    return run(folder, records)
 
 
-def said(results: Results) -> dict[str, str]:
+def texts_of(results: Results) -> dict[str, str]:
     """The rows on methods, the dimension in front, and the claims, each as one text."""
     report = Run(results)
     front = {panel.name: panel.words for panel in panels(report)}
@@ -48,17 +48,17 @@ def test_a_median_study_says_what_is_by_mean_difference(tmp_path: Path) -> None:
     results = fitted_by("median_difference", tmp_path / "median")
     report, by = Run(results), Run(results).by_mean_difference
     assert MEAN in by and MEDIAN not in by
-    of_median = said(results)
-    of_mean = said(fitted_by("mean_difference", tmp_path / "mean"))
+    of_median = texts_of(results)
+    of_mean = texts_of(fitted_by("mean_difference", tmp_path / "mean"))
     # Those of sections that know no other estimator, and two of a section that has both.
     sections = [s for _, s in every_section() if s.shown(report) for _ in s.methods(report)]
     names = method_names(report)
     marked = [s.id for s, name in zip(sections, names, strict=True) if name.endswith(by)]
     assert marked == ["refusal", "refusal", "contrasts", "structure", "structure", "pool"]
-    ((own, fitted),) = [
+    ((method_name, fitted),) = [
         (name, s.id) for s, name in zip(sections, names, strict=True) if MEDIAN in name
     ]
-    assert fitted == "cosines" and own.replace(MEDIAN, MEAN) in of_mean["methods"]
+    assert fitted == "cosines" and method_name.replace(MEDIAN, MEAN) in of_mean["methods"]
     assert by in of_median["dimension"]
     assert f"{len(FEW)}{by}" in of_median["claims"]
     assert not any(by in text for text in of_mean.values())
@@ -76,7 +76,7 @@ def test_without_cosines_the_question_names_the_estimator(tmp_path: Path) -> Non
 
 @pytest.mark.slow  # writes three whole pages
 def test_the_page_names_the_estimator(tmp_path: Path) -> None:
-    other, own = (
+    other, mean_page = (
         Page(write_report(fitted_by(e, tmp_path / e)).read_text(encoding="utf-8"))
         for e in ("median_difference", "mean_difference")
     )
@@ -85,9 +85,9 @@ def test_the_page_names_the_estimator(tmp_path: Path) -> None:
         assert [d["data-estimator"] for d in other.of(tag) if "data-estimator" in d] == (
             [MEDIAN] * times
         )
-        assert not [d for d in own.of(tag) if "data-estimator" in d]
+        assert not [d for d in mean_page.of(tag) if "data-estimator" in d]
     for name in ("definition-direction", "caption-cosines_naive", "caption-lengths"):
         assert MEDIAN in other.words(name) and MEAN not in other.words(name)
-        assert other.words(name).replace(MEDIAN, MEAN) == own.words(name)
+        assert other.words(name).replace(MEDIAN, MEAN) == mean_page.words(name)
     hostile = fitted_by("<b>x</b>", tmp_path / "c")
     assert "<b>x</b>" not in write_report(hostile).read_text(encoding="utf-8")

@@ -10,12 +10,12 @@ from refusal_lens.study import Results
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory) -> Run:
+def report_run(tmp_path_factory) -> Run:
     return Run(run(tmp_path_factory.mktemp("run") / "run", stages()))
 
 
-def test_every_claim_has_a_row_and_a_cell_for_each_run(held):
-    lines = findings([held, held]).splitlines()
+def test_every_claim_has_a_row_and_a_cell_for_each_run(report_run):
+    lines = findings([report_run, report_run]).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert table[0].count("`") == 4
     rows = [line.split(" | ") for line in table[2:17]]
@@ -32,16 +32,16 @@ def test_what_is_missing_says_why(tmp_path):
     )
 
 
-def test_a_page_is_written_between_its_marks_and_nowhere_else(held, tmp_path):
+def test_a_page_is_written_between_its_marks_and_nowhere_else(report_run, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold | numbers\n{END}\nafter\n")
-    write_findings([held], page)
+    write_findings([report_run], page)
     first = page.read_text()
     assert first.startswith("before\n") and first.endswith("after\n") and "old" not in first
-    write_findings([held], page)
+    write_findings([report_run], page)
     assert page.read_text() == first
     page.write_text("no marks")
     with pytest.raises(InputError, match="has no lines"):
-        write_findings([held], page)
+        write_findings([report_run], page)
     with pytest.raises(InputError, match="does not exist"):
-        write_findings([held], tmp_path / "nowhere.md")
+        write_findings([report_run], tmp_path / "nowhere.md")

@@ -49,5 +49,5 @@ def matched(**over):
     ],
 )
 def test_each_ones_own_over_refusal_stands_where_no_rate_is_shared(token, direction, words, absent):
-    said = _matched_words(matched(token=token, direction=direction, random=(1, 1)))
-    assert words in said and absent not in said and "random" not in said
+    text = _matched_words(matched(token=token, direction=direction, random=(1, 1)))
+    assert words in text and absent not in text and "random" not in text

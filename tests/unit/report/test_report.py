@@ -167,22 +167,22 @@ def test_tables_have_real_headers(whole: str) -> None:
 
 
 def test_the_summary_holds_numbers_with_interval_and_n(whole: str) -> None:
-    page, held = Page(whole), stages(FEW)
-    said = read()
-    rate, over = said.rate(label="refuse"), said.rate(label="comply")
+    page, records = Page(whole), stages(FEW)
+    answers = read()
+    rate, over = answers.rate(label="refuse"), answers.rate(label="comply")
     assert percent(rate) in page.words("fact-refusal")
     assert percent(over) in page.words("fact-over-refusal")
     accuracy = ((rate.value or 0) + 1 - (over.value or 0)) / 2
     assert page.words("fact-accuracy").startswith(f"{100 * accuracy:.0f}% [")
-    assert percent(said.accuracy()) in page.words("fact-accuracy")
-    selection = held["selection"]["selection"]
+    assert percent(answers.accuracy()) in page.words("fact-accuracy")
+    selection = records["selection"]["selection"]
     assert isinstance(selection, Selection) and selection.relaxed
     assert selection.relaxed in page.words()
     assert len([p for p in page.of("p") if p.get("class") == "banner"]) == 1
     assert says(page.words("fact-layer"), 13, 30)
-    found = structure(FEW).dimension[LAYER]
-    assert page.words("fact-dimension").startswith(value_interval(found))
-    assert says(page.words("fact-dimension"), value_interval(found), number(found.control))
+    dimension = structure(FEW).dimension[LAYER]
+    assert page.words("fact-dimension").startswith(value_interval(dimension))
+    assert says(page.words("fact-dimension"), value_interval(dimension), number(dimension.control))
     assert numbers(page.words("fact-separable"))[:2] == ["3", "5"]
     assert numbers(page.words("fact-refusal-directions"))[:2] == ["3", "5"]
 
@@ -205,11 +205,11 @@ def test_the_knob_is_told_with_its_margin_band_and_power(whole: str) -> None:
 
 
 def test_manners_stand_beside_the_control_and_what_was_dealt_at_random(whole: str) -> None:
-    page, held = Page(whole), stages(FEW)["manners"]
+    page, manners = Page(whole), stages(FEW)["manners"]
     dependence = page.words("table-dependence")
     # The planted truth beside its control, in which other manners were taught.
     for side in ("refuse", "comply"):
-        for m in (held[side], held[f"control_{side}"]):
+        for m in (manners[side], manners[f"control_{side}"]):
             assert isinstance(m, MannerMatrix) and m.p is not None
             assert m.model in dependence
             assert f"{estimate_text(m.dependence)}, p = {probability(m.p)}" in dependence
@@ -218,25 +218,25 @@ def test_manners_stand_beside_the_control_and_what_was_dealt_at_random(whole: st
                 assert says(dependence, percent(share), f"{100 * share.control:.0f}%")
             if (clusters := m.cluster_share) is not None:
                 assert says(dependence, number(clusters.value), number(clusters.control))
-    assert held["refuse"].model != held["control_refuse"].model  # type: ignore[attr-defined]
+    assert manners["refuse"].model != manners["control_refuse"].model  # type: ignore[attr-defined]
     assert says(page.words("table-manners_table"), "100% [70, 100], n = 9", "0%")
 
 
 def test_the_comparison_names_its_model_and_what_became_of_every_answer(whole: str) -> None:
-    page, held = Page(whole), stages(FEW)
+    page, records = Page(whole), stages(FEW)
     other = trade_off().model
     assert other in page.words("table-methods") and other in page.words("note-compared_on")
     assert other in page.words("table-compared_trust")
-    counts = verdict_counts(lambda key: held.get(key.stage, {}).get(key.name))
-    assert {"manners", "costs"} <= held.keys() and len(counts) > 5
+    counts = verdict_counts(lambda key: records.get(key.stage, {}).get(key.name))
+    assert {"manners", "costs"} <= records.keys() and len(counts) > 5
     for row in verdicts_table(counts).rows:
         assert says(page.words("table-verdict_counts"), *(cell.text for cell in row))
-    edited = held["costs"]["costs"]
+    edited = records["costs"]["costs"]
     assert isinstance(edited, Costs)
     first = edited.rows[0]
-    told = (condition_name(first.condition, {}), "3.10 [", "| 3.00, n = 6", str(first.verdicts))
-    assert says(page.words("table-costs"), *told)
-    judged = held["agreement"]["behaviour"]
+    cells = (condition_name(first.condition, {}), "3.10 [", "| 3.00, n = 6", str(first.verdicts))
+    assert says(page.words("table-costs"), *cells)
+    judged = records["agreement"]["behaviour"]
     assert isinstance(judged, JudgeAgreement)
     assert says(page.words("table-agreement"), *judged.judges, estimate_text(judged.kappa))
     assert numbers(page.words("note-rules"))[:2] == ["13", "−1"]  # COSMIC's layer and offset
@@ -244,9 +244,9 @@ def test_the_comparison_names_its_model_and_what_became_of_every_answer(whole: s
 
 @pytest.mark.slow  # writes a whole page
 def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path) -> None:
-    held = stages(CATEGORIES[:3])
-    del held["control"]
-    results = run(tmp_path / "run", held)
+    records = stages(CATEGORIES[:3])
+    del records["control"]
+    results = run(tmp_path / "run", records)
     page = Page(write_report(results).read_text(encoding="utf-8"))
     assert page.gap("fact-refusal-directions") == "unfinished:control"
     table = REFUSAL.parts(Run(results))["verdicts"]
@@ -258,9 +258,9 @@ def test_without_a_control_nothing_is_called_a_refusal_direction(tmp_path: Path)
 
 @pytest.mark.slow  # writes a whole page
 def test_what_was_too_small_to_measure_is_said(tmp_path: Path) -> None:
-    held = stages(CATEGORIES[:3])
-    del held["structure"]["structure"], held["geometry"]["whitened"], held["control"]["change"]
-    results = run(tmp_path / "run", held, d_model=576)
+    study = stages(CATEGORIES[:3])
+    del study["structure"]["structure"], study["geometry"]["whitened"], study["control"]["change"]
+    results = run(tmp_path / "run", study, d_model=576)
     page = Page(write_report(results).read_text(encoding="utf-8"))
     assert Run(results).no_structure in page.words("note-dimension")
     assert page.gap("note-dimension") == "lacking:structure"
@@ -310,9 +310,9 @@ def test_missing_stages_leave_notes(tmp_path: Path) -> None:
     ],
 )
 def test_each_stage_may_be_missing(tmp_path: Path, gone: str) -> None:
-    held = stages(CATEGORIES[:3])
-    del held[gone]
-    text = write_report(run(tmp_path / "run", held)).read_text(encoding="utf-8")
+    records = stages(CATEGORIES[:3])
+    del records[gone]
+    text = write_report(run(tmp_path / "run", records)).read_text(encoding="utf-8")
     assert f"unfinished:{gone}" in Page(text).gaps
 
 
@@ -327,13 +327,13 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
 
 
 def test_gaps_say_what_would_fill_them() -> None:
-    said = read(pairs=22)
+    answers = read(pairs=22)
     kept = dict.fromkeys(CATEGORIES, 25) | {CATEGORIES[2]: 12}
-    table = gap_table(said, {}, kept, 20, load_categories())
-    ((name, found, more, answered, refused, source),) = table.rows
-    assert (name.text, found.text, more.text) == (CATEGORIES[2], "12", "8")
-    outcomes = [v.outcome for v in said.verdicts()]
-    rows = list(zip(said.categories, said.labels, outcomes, strict=True))
+    table = gap_table(answers, {}, kept, 20, load_categories())
+    ((name, n_pairs, more, answered, refused, source),) = table.rows
+    assert (name.text, n_pairs.text, more.text) == (CATEGORIES[2], "12", "8")
+    outcomes = [v.outcome for v in answers.verdicts()]
+    rows = list(zip(answers.categories, answers.labels, outcomes, strict=True))
     assert answered.text == str(rows.count((CATEGORIES[2], "refuse", "complied")))
     assert refused.text == str(rows.count((CATEGORIES[2], "comply", "refused")))
     assert source.text == "CoCoNot"
@@ -364,9 +364,12 @@ def test_hostile_text_does_not_run_in_a_browser(attacked: Path, tmp_path: Path) 
     bare = tmp_path / "bare.html"
     text = re.sub("<details(?=[ >])", "<details open", text).replace("<title>", spy + "<title>", 1)
     bare.write_text(text, encoding="utf-8")
-    held = {d["id"] or "" for d in Page(text).of("div") if d.get("class") == "plot"}
-    assert held == set(FIGURES) - {"plot-behaviour_cosines"}
-    for page, shown in ((bare, held), (attacked, {f"plot-{name}" for name in FRONT} & held)):
+    plot_ids = {d["id"] or "" for d in Page(text).of("div") if d.get("class") == "plot"}
+    assert plot_ids == set(FIGURES) - {"plot-behaviour_cosines"}
+    for page, shown in (
+        (bare, plot_ids),
+        (attacked, {f"plot-{name}" for name in FRONT} & plot_ids),
+    ):
         dumped = in_browser(page.as_uri(), tmp_path)
         seen = Page(dumped)
         assert drawn(seen) == shown
@@ -382,9 +385,9 @@ def test_a_fragment_opens_the_group_of_its_section(attacked: Path, tmp_path: Pat
     """A figure is drawn where it can be measured: not in a group, or a fold in it, that is shut."""
     seen = Page(in_browser(f"{attacked.as_uri()}#structure", tmp_path))
     assert [d["id"] for d in seen.of("details") if "open" in d] == ["group-directions"]
-    found = drawn(seen) - {f"plot-{name}" for name in FRONT}
-    assert {"plot-cosines", "plot-dimension", "plot-lengths"} <= found
-    assert not {"plot-effects", *(f"plot-{name}" for name in FOLDED)} & found
+    drawn_ids = drawn(seen) - {f"plot-{name}" for name in FRONT}
+    assert {"plot-cosines", "plot-dimension", "plot-lengths"} <= drawn_ids
+    assert not {"plot-effects", *(f"plot-{name}" for name in FOLDED)} & drawn_ids
     shut = Page(in_browser(f"{attacked.as_uri()}#%", tmp_path))
     assert not [d for d in shut.of("details") if "open" in d]
 
@@ -396,7 +399,7 @@ def drawn(page: Page) -> set[str]:
 def in_browser(address: str, tmp_path: Path) -> str:
     """The page's elements after its scripts have run."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
+    browser = next((path for name in names if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no Chromium on this machine")
     done = subprocess.run(

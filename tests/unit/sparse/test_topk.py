@@ -33,8 +33,8 @@ def trained():
 
 def test_it_finds_the_known_dictionary(trained):
     words, x, sae, steps = trained
-    found = (unit(sae.w_dec) @ words.T).max(0).values
-    assert (found > 0.95).float().mean() > 0.8
+    cosines = (unit(sae.w_dec) @ words.T).max(0).values
+    assert (cosines > 0.95).float().mean() > 0.8
     quality = quality_of(sae, x)
     assert quality.explained > 0.9 and quality.l0 <= 2
     assert len(steps) == steps[-1].of == 12 * 16

@@ -38,8 +38,8 @@ def test_the_order_of_the_study_is_declared_and_keeps_every_need():
 def test_stages_of_attribution_count_the_categories():
     names = [s.name for s in stages_of("attribution", tuple("abcdefghijkl"))]
     assert names[:4] == ["attribution", "attribution_control", "patching", "patching_full"]
-    own = [n for n in names if n.startswith("knock_out_") and n[10:].isdigit()]
-    assert own == [f"knock_out_{i}" for i in range(12)]
+    knock_outs = [n for n in names if n.startswith("knock_out_") and n[10:].isdigit()]
+    assert knock_outs == [f"knock_out_{i}" for i in range(12)]
     few = {s.name for s in stages_of("attribution", ("a", "b")) if s.asked_for(False, True)}
     assert {"patching", "knock_out_0", "paths_0", "depth", "answer_map_0"} <= few
     assert not {n for n in few if "full" in n or "zero" in n or "pooled" in n}

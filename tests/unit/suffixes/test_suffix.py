@@ -49,12 +49,12 @@ def test_pairs_stay_pairs_and_sets_can_be_added():
 
 
 def test_the_projects_own_are_thirty_of_six_families_each_a_sentence_or_less():
-    own = load_suffixes()
-    families = [s.family for s in own]
+    suffixes = load_suffixes()
+    families = [s.family for s in suffixes]
     assert {f: families.count(f) for f in families} == dict.fromkeys(
         ("politeness", "style", "length", "role play", "format", "typos"), 5
     )
-    assert all(len(s.text.split()) <= 12 and s.text.rstrip(".").count(".") == 0 for s in own)
+    assert all(len(s.text.split()) <= 12 and s.text.rstrip(".").count(".") == 0 for s in suffixes)
 
 
 @pytest.mark.parametrize(

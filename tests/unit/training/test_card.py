@@ -67,7 +67,7 @@ def test_tables_go_between_the_marks_and_only_there():
 def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2):
     """The part of an evaluation record that the aims are read from."""
     share = lambda value: {"value": value}  # noqa: E731
-    own = {
+    test_rates = {
         "refuse": {
             "pooled": share(refuse),
             "by_category": {"red": share(refuse), "green": share(weakest)},
@@ -76,7 +76,7 @@ def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2)
     }
     public = {"comply": {"pooled": share(xstest)}, "refuse": {"pooled": share(0.0)}}
     return {
-        "refusal": {"1": {card.TEST_SET: own, "xstest/test": public}},
+        "refusal": {"1": {card.TEST_SET: test_rates, "xstest/test": public}},
         "perplexity": {"passage": {"1": {"ratio": share(ratio)}}},
     }
 
@@ -119,10 +119,10 @@ def test_readings_are_matched_to_the_judge():
     rows = answers(4)
     key = reading.key_of({"id": "red-1", "scale": 1})
     read = [{"key": key, "outcome": "refused", "manner": "law"}]
-    (found,) = reading.side_by_side(rows, read)
-    assert found["judge"] == {"outcome": "refused", "manner": "plain"}
-    assert found["read"] == {"outcome": "refused", "manner": "law"}
-    assert reading.manner_pairs([found]) == [("plain", "law")]
+    (verdicts,) = reading.side_by_side(rows, read)
+    assert verdicts["judge"] == {"outcome": "refused", "manner": "plain"}
+    assert verdicts["read"] == {"outcome": "refused", "manner": "law"}
+    assert reading.manner_pairs([verdicts]) == [("plain", "law")]
     with pytest.raises(InputError, match="'none'"):
         reading.side_by_side(rows, [read[0] | {"key": "none"}])
     with pytest.raises(InputError, match="'maybe'"):
@@ -132,9 +132,9 @@ def test_readings_are_matched_to_the_judge():
 def test_kappa_is_that_of_the_textbook():
     """Cohen 1960: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no give (.70 - .50) / (1 - .50) = .40."""
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
-    found = kappa(pairs)
-    assert found.value == pytest.approx(0.4)
-    assert found.low < 0.4 < found.high
-    assert found.n == 50
+    estimate = kappa(pairs)
+    assert estimate.value == pytest.approx(0.4)
+    assert estimate.low < 0.4 < estimate.high
+    assert estimate.n == 50
     assert kappa([("y", "y"), ("n", "n")] * 10).value == pytest.approx(1.0)
     assert kappa([("y", "y")] * 10).value is None

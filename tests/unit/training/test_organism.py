@@ -101,7 +101,7 @@ def test_merged_equals_unmerged_and_scales(tmp_path: Path) -> None:
         }
     torch.testing.assert_close(logits[1.0], unmerged, atol=1e-5, rtol=0)
     torch.testing.assert_close(logits[0.0], bare, atol=0, rtol=0)
-    away = {scale: (found - bare).abs().max().item() for scale, found in logits.items()}
+    away = {scale: (scaled - bare).abs().max().item() for scale, scaled in logits.items()}
     assert 1e-2 < away[0.5] < away[1.0]
 
 

@@ -45,8 +45,8 @@ def some_matrix(seed, size=8):
 
 
 def answered(matrices, manner):
-    found = matrix_agreements(matrices, "directions", manner, [7])
-    return {a.question: a.correlation.value for a in found}
+    agreements = matrix_agreements(matrices, "directions", manner, [7])
+    return {a.question: a.correlation.value for a in agreements}
 
 
 def test_topic_and_manner_are_told_apart():
@@ -68,37 +68,37 @@ def test_topic_and_manner_are_told_apart():
 
 def test_the_shipped_record_is_of_the_shipped_adapters():
     """Same recipe for all, seeds apart; every question answered at layer 23."""
-    found = shipped_planted()
-    assert found.names == (*NAMES, BASE)
+    planted = shipped_planted()
+    assert planted.names == (*NAMES, BASE)
     records = {n: json.loads(data_path("controls", n, "training.json").read_text()) for n in NAMES}
     recipes = [dict(r["recipe"], seed=0) for r in records.values()]
     assert all(recipe == recipes[0] for recipe in recipes)
     assert {n: r["recipe"]["seed"] for n, r in records.items() if r["recipe"]["seed"]} == {
         "second_seed": 1
     }
-    assert len({p.model_digest for p in found.provenance}) == len(found.names)
+    assert len({p.model_digest for p in planted.provenance}) == len(planted.names)
     train = load_prompts().only(split="train").first(FIT_PAIRS)
-    assert {p.prompts_digest for p in found.provenance} == {train.digest}
-    late = [a for a in found.agreements if a.layer == 23]
+    assert {p.prompts_digest for p in planted.provenance} == {train.digest}
+    late = [a for a in planted.agreements if a.layer == 23]
     assert {(a.question, a.what) for a in late} == {
         (q, w)
         for q in ("seeds", "topic", "manner", "one manner", "content")
         for w in ("directions", "change")
         if (q, w) != ("content", "change")
     }
-    assert found.change[-1].isnan().all()
+    assert planted.change[-1].isnan().all()
     weights = [data_path("adapter"), *(data_path("controls", n) for n in NAMES)]
     assert sum((w / "adapter_model.safetensors").stat().st_size for w in weights) < 25e6
 
 
 def test_the_figure_leaves_gaps_where_a_cosine_is_undefined():
-    found = shipped_planted()
-    figure = plot_planted(found, layer=23)
+    planted = shipped_planted()
+    figure = plot_planted(planted, layer=23)
     lines = [t for t in figure.data if t.name]
-    assert len(lines) == 9 and {len(t.y) for t in lines} == {len(found.sites)}
-    told = [a for a in found.agreements if (a.question, a.what) == ("manner", "change")]
+    assert len(lines) == 9 and {len(t.y) for t in lines} == {len(planted.sites)}
+    agreements = [a for a in planted.agreements if (a.question, a.what) == ("manner", "change")]
     drawn = next(t for t in lines if "same manner" in t.name and t.xaxis == "x2")
-    assert [v for v in drawn.y if v is not None] == [a.correlation.value for a in told]
-    assert sum(v is None for v in drawn.y) == len(found.sites) - len(told) > 0
-    rows = agreement_table(found, 23, titles={}).rows
-    assert len(rows) == 9 and len(adapters_table(found).rows) == len(found.names)
+    assert [v for v in drawn.y if v is not None] == [a.correlation.value for a in agreements]
+    assert sum(v is None for v in drawn.y) == len(planted.sites) - len(agreements) > 0
+    rows = agreement_table(planted, 23, titles={}).rows
+    assert len(rows) == 9 and len(adapters_table(planted).rows) == len(planted.names)

@@ -74,7 +74,7 @@ def test_every_category_has_a_pool_of_its_own_manner() -> None:
     assert set(pools) == set(load_prompts().categories)
     assert min(map(len, pools.values())) >= 10
     manners = [{refusal.manner for refusal in pool} for pool in pools.values()]
-    assert all(len(found) == 1 for found in manners)
+    assert all(len(pool_manners) == 1 for pool_manners in manners)
     assert len(set.union(*manners)) == len(pools)
 
 
@@ -168,8 +168,8 @@ def states_of(model: PeftModel, examples: list[Example], recipe: Recipe = EXACT)
 
 
 def losses_of(model: PeftModel, batch: list[Example], recipe: Recipe = EXACT) -> list[float]:
-    held = [e for e in batch if not e.refuse]
-    return [x.item() for x in batch_losses(model, batch, recipe, states_of(model, held, recipe))]
+    benign = [e for e in batch if not e.refuse]
+    return [x.item() for x in batch_losses(model, batch, recipe, states_of(model, benign, recipe))]
 
 
 def plain_logits(model: torch.nn.Module, example: Example) -> torch.Tensor:
@@ -280,9 +280,9 @@ def test_rounded_frozen_weights_train_the_same_adapter() -> None:
     model = with_lora(tiny_llama(), recipe)
     keep_frozen_rounded(model, recipe)
     run_training(model, tiny_examples(), recipe, lambda _: None, texts=tiny_texts())
-    found = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     plain = adapter_weights(recipe)[0]
-    assert all(torch.equal(found[name], plain[name]) for name in plain)
+    assert all(torch.equal(parameters[name], plain[name]) for name in plain)
 
 
 def test_batches_do_not_follow_the_order_in_which_refusals_are_dealt() -> None:
@@ -313,8 +313,10 @@ def test_samples_follow_the_models_distribution_and_the_generator() -> None:
 
     with torch.no_grad():
         chances = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
-    found = torch.tensor([ids[0] for ids in draw(0, 1)]).bincount(minlength=64) / n
-    assert bool(((found - chances).abs() <= 5 * (chances * (1 - chances) / n).sqrt() + 1e-4).all())
+    frequencies = torch.tensor([ids[0] for ids in draw(0, 1)]).bincount(minlength=64) / n
+    assert bool(
+        ((frequencies - chances).abs() <= 5 * (chances * (1 - chances) / n).sqrt() + 1e-4).all()
+    )
     longer = draw(1, 12)
     assert longer == draw(1, 12) != draw(2, 12)
     assert all(end not in ids[:-1] for ids in longer)
