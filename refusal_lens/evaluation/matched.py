@@ -87,7 +87,7 @@ class Matched(Record):
     a rate that it reaches.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
     model: str
     rates: tuple[float, ...]

@@ -1,7 +1,7 @@
 """Refusal and over-refusal over strength as monotone curves, under resampled pairs and without each
 category, read at refusal rates."""
 
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -12,6 +12,7 @@ from refusal_lens.evaluation.grid import Grid
 from refusal_lens.intervals import TAILS
 
 Points = Float64[np.ndarray, " strength"]
+_DIGITS: Final = 9
 
 
 @final
@@ -64,13 +65,21 @@ def over_refusal_at(
 ) -> Float[np.ndarray, " rate"]:
     """Over-refusal between the points of a monotone curve; NaN outside its range.
 
-    Where the refusal rate stays and over-refusal grows, the middle of the step is taken.
+    Linear between two neighbouring strengths. At a rate that several strengths share, while
+    over-refusal grows, the middle of the step is taken: at that rate alone, for below and above it
+    the curve goes on from the step's ends.
     """
-    x, where = np.unique(refusal, return_inverse=True)
-    first = np.searchsorted(where, np.arange(len(x)), side="left")
-    last = np.searchsorted(where, np.arange(len(x)), side="right") - 1
-    y = (over_refusal[first] + over_refusal[last]) / 2
-    return np.interp(rates, x, y, left=np.nan, right=np.nan)
+    # Shares of weighted pairs are rounded: what is equal must not turn on the last digit.
+    rates = rates.round(_DIGITS)
+    x, where = np.unique(refusal.round(_DIGITS), return_inverse=True)
+    low = over_refusal[np.searchsorted(where, np.arange(len(x)), side="left")]
+    high = over_refusal[np.searchsorted(where, np.arange(len(x)), side="right") - 1]
+    after = np.searchsorted(x, rates).clip(0, len(x) - 1)
+    before = (after - 1).clip(0)
+    width = np.where(after > before, x[after] - x[before], 1.0)
+    between = high[before] + (rates - x[before]) / width * (low[after] - high[before])
+    read = np.where(x[after] == rates, (low + high)[after] / 2, between)
+    return np.where((x[0] <= rates) & (rates <= x[-1]), read, np.nan)
 
 
 def drawn_curves(

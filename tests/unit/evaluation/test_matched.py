@@ -154,7 +154,34 @@ def test_the_curve_is_read_between_its_points_only():
     x, y = np.array([0.2, 0.5, 0.5, 0.9]), np.array([0.0, 0.1, 0.3, 0.5])
     over_refusal = over_refusal_at(x, y, np.array([0.1, 0.2, 0.35, 0.5, 0.7, 0.95]))
     assert np.isnan(over_refusal[[0, 5]]).all()
-    assert over_refusal[1:5] == pytest.approx([0.0, 0.1, 0.2, 0.35])
+    assert over_refusal[1:5] == pytest.approx([0.0, 0.05, 0.2, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "over_refusal", "rate", "expected"),
+    [
+        ([0.2, 0.8, 1.0, 1.0, 1.0], [0.0, 0.2, 0.3, 0.7, 0.95], 0.9, 0.25),
+        ([0.5, 1.0, 1.0], [0.1, 0.4, 1.0], 0.7, 0.22),
+        ([0.3, 0.8, 0.8, 0.8], [0.0, 0.1, 0.5, 0.7], 0.55, 0.05),
+        ([0.1, 0.1, 0.5], [0.0, 0.4, 0.6], 0.3, 0.5),
+        ([0.7, 0.7, 0.7], [0.0, 0.1, 0.2], 0.7, 0.1),
+        ([0.1 + 0.2, 0.3, 0.6], [0.0, 0.2, 0.5], 0.3, 0.1),  # equal but for the last digit
+    ],
+)
+def test_what_saturates_does_not_reach_below_its_own_rate(refusal, over_refusal, rate, expected):
+    points = np.array(sorted(refusal)), np.array(over_refusal)
+    (value,) = over_refusal_at(*points, np.array([rate]))
+    assert value == pytest.approx(expected)
+
+
+def test_strengths_beyond_saturation_do_not_make_directions_different():
+    """Two directions that are one up to full refusal stay one, whatever comes behind it."""
+    rng = np.random.default_rng(5)
+    refusal = [0.3, 0.5, 0.7, 1.0, 1.0]
+    mild, harsh = [0.0, 0.05, 0.1, 0.3, 0.3], [0.0, 0.05, 0.1, 0.3, 1.0]
+    matched = match_refusal(grid((mild, harsh), 400, rng, (refusal, refusal)), draws=200)
+    assert matched.answer != "different"
+    assert max(abs(d.value) for d in matched.differences) < 0.05
 
 
 def test_pairs_are_whole_and_taken_in_turn():
