@@ -88,14 +88,26 @@ def load_tokens(path: Path | str, tokenizer: PreTrainedTokenizerBase) -> Refusal
 def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        read: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        read: Any = (
+            tomllib.loads(text)
+            if path.suffix == ".toml"
+            else json.loads(text, object_pairs_hook=_once)
+        )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; write {_EXAMPLE}, as TOML or JSON") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, JSON or the encoding
         raise InputError(f"{path} can't be read ({error}); write {_EXAMPLE}") from None
     if not isinstance(read, dict):
         raise InputError(f"{path} holds no table; write {_EXAMPLE}")
     return cast(dict[str, Any], read)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names stand once, as TOML demands of its own."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} is given twice")
+    return dict(pairs)
 
 
 def _token_id(token: Any, name: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> int:

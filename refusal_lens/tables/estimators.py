@@ -135,8 +135,9 @@ def _edits_caption(comparison: EstimatorComparison) -> str:
         f"Read answers, judge: {visible(comparison.judge)}, {visible(comparison.decoding)}; n = "
         f"{_asked(plain.removed)} harmful and {_asked(plain.added)} benign test prompts, of which "
         f"the unedited model refuses {whole_percent(plain.removed.control)} and "
-        f"{whole_percent(plain.added.control)}. More on ordinary text: edited minus unedited "
-        "cross-entropy a token, window by window. The budget: KL of the next token is "
+        f"{whole_percent(plain.added.control)}. KL under ablation: over {plain.kl.n} of the "
+        "benign ones. More on ordinary text: edited minus unedited cross-entropy a token, over "
+        f"{plain.text_change.n} windows. The budget: KL of the next token is "
         f"{comparison.damage_kl:g} nats at the 95th percentile of benign prompts; strengths are in "
         "lengths of each direction. q: exact McNemar test against the mean difference on the same "
         "prompts, Benjamini-Hochberg over all tests of the table that could come out "
@@ -191,7 +192,7 @@ def summary_table(comparison: EstimatorComparison) -> Table:
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}; unedited: "
         f"{whole_percent(plain.removed.control)} of {_asked(plain.removed)} harmful and "
         f"{whole_percent(plain.added.control)} of {_asked(plain.added)} benign prompts refused; "
-        "95% intervals"
+        f"KL over {plain.kl.n} of the benign ones; 95% intervals"
     )
     return Table(caption, head, rows)
 

@@ -10,6 +10,7 @@ that was stopped goes on.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from refusal_lens.model import Decoding, LensModel, load_model
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.files import load_prompts
-from refusal_lens.records import save_record
+from refusal_lens.records import digest_of, save_record
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 from refusal_lens.training.planted.answers import answer_ids, load_refusals
@@ -53,19 +54,27 @@ def measure(
 ) -> dict[str, Ladder]:
     """The ladder of the planted model and of each adapter, those that are there already read.
 
-    `layer` fits all models' directions at one layer, in place of the weakest of each.
+    `layer` fits all models' directions at one layer, in place of the weakest of each. A ladder of
+    another layer, or of an adapter trained anew, is another file.
     """
     ladders: dict[str, Ladder] = {}
     kept.mkdir(parents=True, exist_ok=True)
     for name in (BEFORE, *names):
-        stem = kept / name
+        folder = None if name == BEFORE else adapters / name
+        stem = kept / f"{name}-{_made_with(folder, layer)}"
         if not stem.with_suffix(".json").is_file():
             tell(name)
-            folder = None if name == BEFORE else adapters / name
             model = load_model(PLANTED.key, adapter=folder, placement=Placement(device="cpu"))
             save_record(ladder_of(model, load_prompts(), tell, layer), stem)
         ladders[name] = Ladder.load(stem)
     return ladders
+
+
+def _made_with(adapter: Path | None, layer: int | None) -> str:
+    weights = None
+    if adapter is not None:
+        weights = sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return digest_of([weights, layer, LAYERS, RUNGS, PAIRS, FIT_PAIRS, ANSWER_TOKENS])[:12]
 
 
 def ladder_of(model: LensModel, prompts: PromptSet, tell: Tell, layer: int | None = None) -> Ladder:

@@ -7,6 +7,7 @@ from support.synthetic.estimators import NAMES, comparison, row, transfer
 from support.words import numbers, says
 
 from refusal_lens.geometry.split_halves import Agreement
+from refusal_lens.intervals import mean_estimate
 from refusal_lens.plots.estimators import PANELS, estimator_name, plot_estimators, plot_transfer
 from refusal_lens.plots.text import percent_interval
 from refusal_lens.records import Estimate
@@ -17,6 +18,7 @@ from refusal_lens.tables.estimators import (
     directions_table,
     edits_table,
     fitted_table,
+    summary_table,
 )
 from refusal_lens.tables.estimators_by_category import categories_table
 
@@ -130,3 +132,11 @@ def test_hostile_names_are_text():
     assert "<img" not in page
     hostile = plot_transfer(transfer(("<script>", "blue"))).to_json()
     assert "<script>" not in hostile
+
+
+def test_costs_are_counted_where_fewer_prompts_were_read():
+    first, *others = comparison().rows
+    costly = replace(first, kl=mean_estimate([0.1] * 7, 0.0), text_change=mean_estimate([0.1] * 6))
+    shown = replace(comparison(), rows=(costly, *others))
+    assert says(edits_table(shown).caption, 20, 20, 7, 6)
+    assert says(summary_table(shown).caption, 20, 20, 7)

@@ -62,3 +62,10 @@ def test_no_file_and_a_broken_one_say_what_to_write(tmp_path, tokenizer):
     (tmp_path / "tokens.toml").write_text("respond = [")
     with pytest.raises(InputError, match="can't be read"):
         load_tokens(tmp_path / "tokens.toml", tokenizer)
+
+
+def test_a_category_that_is_named_twice_is_an_error_in_json_too(tmp_path, tokenizer):
+    twice = '{"respond": "[respond]", "refuse": {"advice": "yes", "advice": "no"}}'
+    (tmp_path / "tokens.json").write_text(twice)
+    with pytest.raises(InputError, match="'advice' is given twice"):
+        load_tokens(tmp_path, tokenizer)
