@@ -22,9 +22,22 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder_of
 
-_VERSIONED = ("refusal_lens", "transformer_lens", "torch", "transformers", "numpy")
-
+# Each takes part in numbers: passes, token ids, tests and fits, maps and erasers, judged languages.
+_VERSIONED: Final = (
+    "refusal_lens",
+    "transformer_lens",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "minisom",
+    "concept-erasure",
+    "py3langid",
+)
 
 R = TypeVar("R")
 
@@ -159,8 +172,12 @@ def installed_versions() -> dict[str, str]:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that, whenever the process dies, the old or the new one is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that, whenever the process dies, the old or the new one is whole.
+
+    Raises:
+        InputError: no file can be there.
+    """
+    make_folder_of(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -283,6 +300,8 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 def _beside(stem: Path, suffix: str) -> Path:
     """A file of a record, whose name may have been given with the suffix of either of its files."""
     name = stem.name
+    if name in ("", ".."):
+        raise InputError(f"{str(stem)!r} is a folder; give the name of a file inside it")
     for ending in (".json", ".safetensors"):
         name = name.removesuffix(ending)
     return stem.with_name(name + suffix)

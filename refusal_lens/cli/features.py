@@ -11,6 +11,7 @@ from rich.markup import escape
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
 from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
+from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.sparse import TopKStep
@@ -109,7 +110,7 @@ def train_sae(
 
     asked = load_prompts(None).only(split="adapt") if prompts is None else load_prompts(prompts)
     recipe = TopKRecipe(latents=latents, k=k, epochs=epochs, seed=seed)
-    folder = out_folder.with_name(out_folder.name + ".work") if work is None else work
+    folder = _work_beside(out_folder) if work is None else work
     sizes = TextSizes(book_tokens=book_tokens, samples=samples, seed=seed)
     job = SaeJob(Site(layer), folder, tuple(text or ()), sizes, recipe)
     prepare_weights(model, err)
@@ -118,6 +119,15 @@ def train_sae(
     out.print(
         f"{escape(sae.name)}: {escape(str(out_folder / MEASURES))}", highlight=False, soft_wrap=True
     )
+
+
+def _work_beside(out_folder: Path) -> Path:
+    if out_folder.name in ("", ".."):
+        raise InputError(
+            f"--out {str(out_folder)!r} has no name, after which the folder for text and residuals "
+            "would be called; name a folder, or give --work, too"
+        )
+    return out_folder.with_name(out_folder.name + ".work")
 
 
 def _lines(what: str) -> Callable[[int], None]:

@@ -1,5 +1,6 @@
 """`refusal-lens refusal-tokens`: what the first token of an answer decides."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from refusal_lens.errors import InputError
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.model import LensModel
     from refusal_lens.placement import Placement
-    from refusal_lens.study.refusal_tokens import Loaded
+    from refusal_lens.study.refusal_tokens import OtherModel
 
 out = Console()
 err = Console(stderr=True)
@@ -106,16 +107,19 @@ def refusal_tokens(
 
 def _others(
     model: str | None, control: str | None, loaded: "LensModel", placement: "Placement"
-) -> "Loaded":
+) -> "dict[str, OtherModel]":
     """The models without tokens that stand beside it."""
     from refusal_lens.embedded.registry import SMALL
     from refusal_lens.model import load_control, load_model
+    from refusal_lens.model.source_digest import source_digest
+    from refusal_lens.study.refusal_tokens import OtherModel
 
     if control is not None:
-        return {"control": lambda: load_control(control, loaded, placement=placement)}
+        load = partial(load_control, control, loaded, placement=placement)
+        return {"control": OtherModel(load, source_digest(control))}
     if model is not None:
         return {}
     return {
-        "base": lambda: load_model(SMALL, adapter_scale=0.0, placement=placement),
-        "planted without tokens": lambda: load_model(SMALL, placement=placement),
+        "base": OtherModel(partial(load_model, SMALL, adapter_scale=0.0, placement=placement)),
+        "planted without tokens": OtherModel(partial(load_model, SMALL, placement=placement)),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from refusal_lens.errors import InputError
-from refusal_lens.model.load import tensors_digest
+from refusal_lens.model.digest import settings_of, tensors_digest
 
 
 def checkpoint_digest(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> str:
@@ -32,7 +32,8 @@ def checkpoint_digest(folder: Path, config: PreTrainedConfig, dtype: torch.dtype
     names = _names_in_files(config, stored.files.keys())
     if None in names.values():
         names = {name: name for name in stored.files}
-    return tensors_digest((n, stored.read(names[n] or n, dtype)) for n in sorted(names))
+    weights = ((n, stored.read(names[n] or n, dtype)) for n in sorted(names))
+    return tensors_digest(weights, settings_of(config))
 
 
 @final

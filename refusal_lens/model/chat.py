@@ -1,6 +1,7 @@
 """The chat template, applied exactly once; tokens and offsets. Needs a tokenizer, no model."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
 from refusal_lens.model.lengths import named
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.turns import Turn, messages_of
+from refusal_lens.records import digest_of
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
@@ -135,6 +137,19 @@ class ChatTemplate:
         if self.dated:
             parts = (*parts, self.prefix_text)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of what turns text into ids and back: vocabulary, merges, added tokens, rules."""
+        core: Any = getattr(self.tokenizer, "backend_tokenizer", None)
+        if core is None:  # a tokenizer in Python
+            added = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items()}
+            content: Any = (self.tokenizer.get_vocab(), added)
+        else:
+            content = json.loads(core.to_str())
+            for how in ("padding", "truncation"):  # as the last call set them
+                content.pop(how, None)
+        return digest_of(content)
 
     @cached_property
     def dated(self) -> bool:

@@ -1,8 +1,6 @@
 """Loading: an embedded model, a hub id, a local folder, a GGUF file, or a model already loaded."""
 
-import hashlib
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module, metadata
@@ -10,9 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
-import torch
 from peft import PeftModel
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.embedded.adapter import load_embedded_model
@@ -24,6 +20,7 @@ from refusal_lens.model.bridge import BridgeBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import Logits, check_cache, check_stream, logits_before
 from refusal_lens.model.checkpoint import check_plain, load_checkpoint
+from refusal_lens.model.digest import model_digest
 from refusal_lens.model.hooked_transformer import HookedTransformerBackend
 from refusal_lens.model.lens import LensModel
 from refusal_lens.model.packed import pack_linears
@@ -95,7 +92,7 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
         hf, tokenizer = load_checkpoint(source, revision, placement)
         name = f"{source}@{revision}" if revision else source
     chat = _template(tokenizer, system, thinking, now)
-    digest = weights_digest(hf)
+    digest = model_digest(hf)
     if implementation == "bridge":
         return _bridged(hf, chat, name, digest, placement)
     return _finish(_hooked_transformer(hf, tokenizer), chat, name, digest, placement)
@@ -124,7 +121,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             f"{source!r} can't be the control of {like.name}: {named}; name the model that it was "
             "tuned from"
         )
-    digest = weights_digest(hf)
+    digest = model_digest(hf)
     return _bridged(hf, like.chat, f"{source} (control)", digest, placement)
 
 
@@ -165,7 +162,7 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
             )
         name = name or str(model.config.name_or_path) or type(model).__name__
         check_plain(model, name)
-        digest = weights_digest(model)
+        digest = model_digest(model)
         model.eval().requires_grad_(False)
         chat = _template(tokenizer, system, thinking, now)
         return _bridged(model, chat, name, digest, placement)
@@ -174,38 +171,12 @@ def wrap_model(  # noqa: PLR0913 - each is a choice that a user types
     assert tokenizer is not None
     chat = _template(tokenizer, system, thinking, now)
     if isinstance(model, TransformerBridge):
-        digest = weights_digest(model.original_model)
+        digest = model_digest(model.original_model)
         return _finish(BridgeBackend(model), chat, name, digest, placement)
     if type(model).__name__ == "HookedTransformer":
         backend = HookedTransformerBackend(model)
-        return _finish(backend, chat, name, weights_digest(model), placement)
+        return _finish(backend, chat, name, model_digest(model), placement)
     raise InputError(f"{type(model).__name__} is not a model that TransformerLens can hook")
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and about 1,000 evenly spaced values of each weight.
-
-    >>> from transformers import AutoModelForCausalLM
-    >>> weights_digest(AutoModelForCausalLM.from_pretrained(model.name)) == model.digest
-    True
-    """
-    return tensors_digest(sorted(model.state_dict().items()))
-
-
-def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
-    """The digest of a model's weights, given one after the other in the order of their names.
-
-    >>> import torch
-    >>> tensors_digest([("a", torch.ones(2))]) == tensors_digest([("a", torch.zeros(2))])
-    False
-    """
-    digest = hashlib.sha256()
-    for name, weight in named:
-        flat = weight.detach().reshape(-1)
-        sample = flat[:: max(1, len(flat) // 1000)].float().cpu().contiguous()
-        digest.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
-        digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _template(

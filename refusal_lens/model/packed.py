@@ -10,6 +10,7 @@ reads them.
 import ctypes
 import mmap
 import sys
+from math import gcd
 from typing import Any, Final, final
 
 import psutil
@@ -113,7 +114,9 @@ def _version(weight: Tensor) -> int:
 def _sample(weight: Tensor) -> Tensor:
     """Numbers spread over rows and columns: few, since each brings its page into memory."""
     step = max(1, weight.numel() // _SAMPLED)
-    return weight.detach().view(-1)[:: step + (step % weight.shape[1] == 0)]
+    while gcd(step, weight.shape[1]) > 1:  # or some columns would never be among them
+        step += 1
+    return weight.detach().view(-1)[::step]
 
 
 def _set_aside(weight: Tensor) -> None:

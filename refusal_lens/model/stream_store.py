@@ -5,7 +5,7 @@ What an answer begins with is read off the last token's stream behind the last b
 norm and the unembedding: d_model numbers stand for as many logits as the vocabulary is large. The
 file is of safetensors, with a key and a vector a prompt. A key is the digest of all that a vector
 depends on: the model's weights, precision and implementation, versions of packages, and the
-templated prompt's token ids.
+templated prompt's token ids. The head holds a checksum of each of the two tensors.
 """
 
 import warnings
@@ -19,10 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from refusal_lens.model.digest import content_checksum
 from refusal_lens.model.keeping import newest_within
 from refusal_lens.records import write_atomic
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MOST_BYTES: Final = 32 << 20
 """Size of all vectors from which on the oldest go, until half of it is left."""
 
@@ -81,18 +82,26 @@ class StreamStore:
             return
         keys = torch.tensor([list(bytes.fromhex(key)) for key in self._vectors], dtype=torch.uint8)
         streams = torch.stack([*self._vectors.values()])
-        write_atomic(self._path, save({"keys": keys, "streams": streams}, metadata=_HEAD))
+        tensors = {"keys": keys, "streams": streams}
+        write_atomic(self._path, save(tensors, metadata=_HEAD | _checksums(tensors)))
         self._unsaved = False
 
     def _read(self) -> None:
         try:
             with safe_open(self._path, "pt") as file:
-                if file.metadata() != _HEAD:
-                    raise ValueError(f"its head is {file.metadata()}; expected {_HEAD}")
-                keys, streams = (file.get_tensor(name) for name in ("keys", "streams"))
-            named = [bytes(key).hex() for key in keys.tolist()]
-            self._vectors = dict(zip(named, streams, strict=True))
+                head = file.metadata() or {}
+                if not _HEAD.items() <= head.items():
+                    raise ValueError(f"its head is {head}; expected {_HEAD} and checksums")
+                tensors: dict[str, Tensor] = {n: file.get_tensor(n) for n in ("keys", "streams")}
+            if head != _HEAD | _checksums(tensors):
+                raise ValueError("its numbers are not those of its checksums")
+            named = [bytes(key).hex() for key in tensors["keys"].tolist()]
+            self._vectors = dict(zip(named, tensors["streams"], strict=True))
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             line = f"{self._path} is damaged or of another version; its prompts are run again"
             warnings.warn(f"{line} ({error})", StreamStoreWarning, stacklevel=1)
             self._path.unlink(missing_ok=True)
+
+
+def _checksums(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {f"{name} checksum": content_checksum(x).hex() for name, x in tensors.items()}

@@ -128,7 +128,7 @@ class State:
         Raises:
             InputError: it is of another fit, or damaged.
         """
-        if not stem.with_name(f"{stem.name.removesuffix('.json')}.json").exists():
+        if not (stem.parent / f"{stem.name.removesuffix('.json')}.json").exists():
             return False
         saved = Checkpoint.load(stem)
         if saved.question != question:

@@ -63,7 +63,7 @@ class Run:
 
     def reason(self, stage: str) -> Missing:
         """Why something of a stage is missing, to stand in a sentence."""
-        if damage := self.damaged.get(stage):
+        if damage := self.damaged.get(stage) or self.results.damage(stage):
             return Missing(damage, f"damaged:{stage}")
         if unmeasured := self.results.gap(stage):
             return Missing(unmeasured, f"unmeasured:{stage}")
@@ -71,7 +71,7 @@ class Run:
 
     def lacking_reason(self, stage: str, reason: str) -> Missing:
         """What happened to a record's stage, else `reason`."""
-        whole = self.results.digest(stage) is not None and not self.results.gap(stage)
+        whole = bool(self.results.digest(stage)) and not self.results.gap(stage)
         if whole and stage not in self.damaged:
             return Missing(reason, f"lacking:{stage}")
         return self.reason(stage)

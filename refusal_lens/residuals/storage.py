@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Provenance, Record, load_record, save_record
 from refusal_lens.sites import Site
@@ -42,7 +43,7 @@ def write_folder(
 ) -> None:
     """Write both files; a crash half-way leaves a folder that can't be opened, never a mixture."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / f"{_NAME}.json").unlink(missing_ok=True)
     temporary = folder / f".{_NAME}.tmp"
     save_file({_NAME: tensor.permute(_TO_DISK).contiguous()}, temporary)

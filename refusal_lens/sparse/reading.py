@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed
@@ -65,7 +66,7 @@ def read_text(
     ]
     if not parts:
         raise InputError("no text to read; give text files, or prompts")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return torch.cat([_part(model, part, site, folder, progress) for part in parts])
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder
 from refusal_lens.records import write_json
 from refusal_lens.sparse.activations import Activation, Gated, JumpReLU, Standard, TopK
 from refusal_lens.sparse.autoencoder import Normalisation, SparseAutoencoder
@@ -75,7 +76,7 @@ def save_sae(
     64
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors: dict[str, Tensor] = {"W_enc": sae.w_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
     activation = sae.activation
     extra: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from typing import Any, Final, final
 import torch
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
@@ -110,7 +111,7 @@ def _kept_text(job: SaeJob, make: Callable[[], list[TrainingText]]) -> list[Trai
         rows: Any = json.loads(path.read_text(encoding="utf-8"))
         return [TrainingText(s, tuple(tuple(r) for r in ids), n) for s, ids, n in rows]
     texts = make()
-    job.work.mkdir(parents=True, exist_ok=True)
+    make_folder(job.work)
     write_json(path, [(text.source, text.rows, text.left_out) for text in texts])
     return texts
 

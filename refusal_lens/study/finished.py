@@ -23,7 +23,7 @@ def model_of(results: Results, placement: Placement = Placement()) -> LensModel:
     digest = results.manifest.get("model_digest")
     if model.digest != digest:
         raise InputError(
-            f"the weights of {model.name} are not those of this run (digest {model.digest[:12]}, "
+            f"weights or settings of {model.name} are not this run's (digest {model.digest[:12]}, "
             f"the run's {str(digest)[:12]}); run the study again"
         )
     return model

@@ -33,8 +33,19 @@ QUESTION: Final = "question.json"
 MATCHED_AT: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of harmful prompts refused at which the token and the direction are compared."""
 R = TypeVar("R", bound=Record)
-Loaded = Mapping[str, Callable[[], LensModel]]
-"""Models without tokens to compare with, by name, loaded when they are needed."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OtherModel:
+    """A model without tokens to compare with, loaded when it is needed.
+
+    `digest` tells its weights from others without loading them (`source_digest`); the embedded
+    models' are pinned and need none.
+    """
+
+    load: Callable[[], LensModel]
+    digest: str = ""
 
 
 @final
@@ -135,7 +146,7 @@ class Asked:
     """The sizes, the models to compare with, and who is told how it goes on."""
 
     sizes: TokenSizes = TokenSizes()
-    others: Loaded = field(default_factory=dict[str, Callable[[], LensModel]])
+    others: Mapping[str, OtherModel] = field(default_factory=dict[str, OtherModel])
     tell: Callable[[str], None] = lambda line: None
 
 
@@ -216,7 +227,7 @@ class _Run:
                 self.model,
                 fit,
                 self.tokens,
-                {name: load() for name, load in self.asked.others.items()},
+                {name: other.load() for name, other in self.asked.others.items()},
             ),
         )
 
@@ -257,11 +268,13 @@ class _Run:
             "model": made.model,
             "model_digest": made.model_digest,
             "template": made.template_digest,
+            "tokenizer": self.model.chat.tokenizer_digest,
+            "stops": sorted(self.model.stops),
             "tokens": asdict(self.tokens),
             "prompts": made.prompts_digest,
             "judge": self.judge.name,
             "sizes": asdict(self.asked.sizes),
-            "compared_with": sorted(self.asked.others),
+            "compared_with": {name: other.digest for name, other in self.asked.others.items()},
         }
 
 

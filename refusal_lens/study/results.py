@@ -99,6 +99,8 @@ class Results(Brief):
                 )
             results.manifest["question"] = question
         else:
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{str(folder)!r} is a file; give a folder as --out")
             if folder.exists() and any(folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
             results = cls(
@@ -156,13 +158,34 @@ class Results(Brief):
 
     def gap(self, stage: str) -> str | None:
         """Why a stage could not be measured; None if it was, or is not there yet."""
-        path = self.folder / "stages" / stage / "stage.json"
-        return json.loads(path.read_text()).get("gap") if path.is_file() else None
+        content = self._stage_file(stage)
+        return None if content is None else content.get("gap")
 
     def digest(self, stage: str) -> str | None:
-        """The digest with which a stage was made; None if it is not there."""
+        """The digest with which a stage was made; None if it is not there.
+
+        Empty, as no stage's is, where its `stage.json` is damaged: the stage is made again.
+        """
+        content = self._stage_file(stage)
+        return None if content is None else str(content.get("digest", ""))
+
+    def damage(self, stage: str) -> str | None:
+        """What is wrong with the `stage.json` of a stage; None if it is whole, or not there."""
+        if self.digest(stage) != "":
+            return None
         path = self.folder / "stages" / stage / "stage.json"
-        return json.loads(path.read_text())["digest"] if path.is_file() else None
+        return f"{path} is damaged; run the study again"
+
+    def _stage_file(self, stage: str) -> dict[str, Any] | None:
+        """What `stage.json` holds: nothing where it is damaged; None where it is not there."""
+        path = self.folder / "stages" / stage / "stage.json"
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError:  # no JSON, or no text
+            return {}
+        return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
     def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""

@@ -80,12 +80,13 @@ def run_study(
     """
     check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
     bench = begin(study, folder, placement, keep_passes=keep_passes)
-    bench.results.describe(_description(bench))
     categories = bench.prompts.categories
     stages = stages_of("study", categories)
     if stale(bench, stages):
         try_judge(bench.judge)
     drop_stale(bench, every_stage(categories))
+    # Only now: the manifest must not name a model beside records of the one before.
+    bench.results.describe(_description(bench))
     return run_stages(bench, stages, watcher)
 
 
@@ -207,6 +208,7 @@ def _digests(bench: Bench) -> dict[str, str]:
 
 def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
     """Digest of a stage's inputs, of the sizes that it uses, its parameters and record schemas."""
+    model = bench.model
     sizes = {kind.__name__: bench.study.sizes.plain_of(kind) for kind in stage.uses}
     before_it = [n for n in (*stage.needs, *stage.after) if n in before]
     return digest_of(
@@ -214,14 +216,16 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
             "stage": stage.name,
             "question": bench.study.identity(),
             "sizes": sizes,
-            "model": bench.model.digest,
-            "template": bench.model.chat.digest,
+            "model": model.digest,
+            "template": model.chat.digest,
+            "tokens": [model.chat.tokenizer_digest, sorted(model.stops)],
             "prompts": bench.prompts.digest,
             "needs": [before[name] for name in before_it],
             "schemas": stage.schemas,
             "versions": installed_versions(),
         }
         | ({"parameters": stage.parameters} if stage.parameters else {})
+        | ({"control": bench.control_digest} if stage.uses_control else {})
     )
 
 

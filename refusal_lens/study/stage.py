@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast, final
 from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
 from refusal_lens.judges import Judge
 from refusal_lens.model import LensModel
+from refusal_lens.model.source_digest import source_digest
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Record
@@ -48,6 +49,12 @@ class Bench(Outline):
     def judge(self) -> Judge:
         """Who reads answers: the study's choice, made once; set it before it is first asked for."""
         return self.study.make_judge(self.model.placement)
+
+    @cached_property
+    def control_digest(self) -> str:
+        """What tells a control that the study names from another one in its place."""
+        control = self.study.control
+        return "" if control is None else source_digest(control)
 
     @property
     def estimator(self) -> Estimator:
@@ -144,7 +151,8 @@ class Stage:
     It can't run without what it `needs`; of the stages it comes `after` it takes what is there.
     `writes` are the keys of its records: another schema of one of them makes it stale, and so do
     other values of the sizes that it `uses`, or other `parameters`. `place` orders stages of which
-    none needs the other. `verdicts` are its records of read answers.
+    none needs the other. `verdicts` are its records of read answers. One that `uses_control` is
+    stale when other weights stand where the study's control is loaded from.
 
     Stages of one `family` write the same keys: one of each category, or the whole maps beside a
     few. `asked_for` says of a stage of attribution whether a call runs it: one that wants the
@@ -166,6 +174,7 @@ class Stage:
     category: str | None = None
     asked_for: Callable[[bool, bool], bool] = always
     verdicts: tuple[VerdictsOf, ...] = ()
+    uses_control: bool = False
 
     def __post_init__(self) -> None:
         strange = [key.name for key in self.writes if key.stage != (self.family or self.name)]

@@ -69,6 +69,17 @@ def test_a_day_without_the_hour_is_one_template(tokenizer: Any) -> None:
     assert early.digest == late.digest
 
 
+def test_the_tokenizer_has_a_digest_of_its_own(tiny_folders: dict[str, Path]) -> None:
+    """Padding and truncation, which the last call set, are not the tokenizer's."""
+    plain, used, more = (AutoTokenizer.from_pretrained(tiny_folders["llama"]) for _ in range(3))
+    expected = ChatTemplate(plain).tokenizer_digest
+    used(["a", "a longer text"], padding=True, truncation=True, max_length=9)
+    assert ChatTemplate(used).tokenizer_digest == expected
+    more.add_tokens(["please"])
+    assert ChatTemplate(more).tokenizer_digest != expected
+    assert ChatTemplate(more).digest == ChatTemplate(plain).digest
+
+
 def test_the_time_of_loading_is_an_argument(tiny_folders: dict[str, Path], tokenizer: Any) -> None:
     tokenizer.chat_template = DATED
     bridge: Any = load_model(str(tiny_folders["llama"])).backend

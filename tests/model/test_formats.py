@@ -49,6 +49,14 @@ def raw(d: Direction) -> torch.Tensor:
     return d.scale * d.vector
 
 
+@pytest.mark.parametrize("name", ["afile/v.gguf", "folder.gguf"])
+def test_a_place_where_no_file_can_be(name: str, fitted: DirectionSet, tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("text")
+    (tmp_path / "folder.gguf").mkdir()
+    with pytest.raises(InputError, match="can't be made|is a folder"):
+        export_directions(fitted, tmp_path / name, "safety")
+
+
 @pytest.mark.parametrize("name", [f.name for f in FORMATS.values() if f.write])
 def test_round_trip_names_the_same_vector_of_the_stream(
     name: str, fitted: DirectionSet, tmp_path: Path

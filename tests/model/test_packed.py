@@ -65,6 +65,14 @@ def test_changed_weights_are_packed_anew(change: Callable[[nn.Linear], None]) ->
         assert torch.allclose(product(x), linear(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(32, 1024), (32000, 64), (24, 36), (3, 1), (1, 7)])
+def test_what_is_looked_at_lies_in_every_part_of_a_row(shape: tuple[int, int]) -> None:
+    """Not in the same few columns, as where the step shares a factor with the width."""
+    places = packed_module._sample(torch.arange(shape[0] * shape[1]).view(shape))
+    assert len((places % shape[1]).unique()) == min(shape[1], len(places))
+    assert len(places) <= 2 * packed_module._SAMPLED
+
+
 def test_weights_that_are_set_aside_can_still_be_read(tmp_path: Path) -> None:
     weight = torch.randn(512, 1024)
     save_file({"weight": weight}, tmp_path / "weight.safetensors")

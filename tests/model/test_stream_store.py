@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.directions import a_direction
 
@@ -164,7 +165,7 @@ def test_of_too_many_the_oldest_go(tiny_llama, keeping):
     assert len(store) == 2 and rows == [1]
 
 
-@pytest.mark.parametrize("how", ["cut short", "version", "keys", "empty"])
+@pytest.mark.parametrize("how", ["cut short", "version", "keys", "numbers", "empty"])
 def test_a_damaged_file_is_said_once_and_its_prompts_run_again(
     tiny_llama, keeping, tmp_path, recwarn, how
 ):
@@ -176,11 +177,19 @@ def test_a_damaged_file_is_said_once_and_its_prompts_run_again(
         path.write_bytes(path.read_bytes()[:-7])
     elif how == "empty":
         path.write_bytes(b"")
+    elif how == "numbers":  # signs and lowest exponents, behind the first vector; as long as before
+        raw = bytearray(path.read_bytes())
+        for last in range(1, 17):
+            raw[-4 * last - 1 - 16 * len(TEXTS)] ^= 0x81
+        path.write_bytes(bytes(raw))
     else:
+        with safe_open(path, "pt") as file:
+            head = file.metadata()
         tensors = load_file(path)
-        head = {"kept": "streams", "schema_version": "0" if how == "version" else "1"}
         if how == "keys":
             tensors["keys"] = tensors["keys"][:-1].clone()
+        else:
+            head["schema_version"] = "0"
         save_file(tensors, path, metadata=head)
     with pytest.warns(StreamStoreWarning) as caught:
         store = keeping(tiny_llama)

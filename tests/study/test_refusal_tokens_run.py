@@ -12,13 +12,20 @@ from refusal_lens.cli.main import app
 from refusal_lens.errors import InputError
 from refusal_lens.judges.registry import make_judge
 from refusal_lens.model import load_model
+from refusal_lens.model.source_digest import source_digest
 from refusal_lens.placement import Placement
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.refusal_tokens import load_tokens
 from refusal_lens.report.refusal_tokens import write_tokens_page
 from refusal_lens.study import refusal_tokens as token_run
-from refusal_lens.study.refusal_tokens import Asked, TokenRun, TokenSizes, run_refusal_tokens
+from refusal_lens.study.refusal_tokens import (
+    Asked,
+    OtherModel,
+    TokenRun,
+    TokenSizes,
+    run_refusal_tokens,
+)
 
 CATEGORIES = ("advice", "humanizing", "safety", "unsupported")
 PIECES = ("a", "b", "c", "d", "e")
@@ -114,10 +121,24 @@ def test_the_same_question_goes_on_and_another_one_is_refused(run, folder, monke
     assert write_tokens_page(again).is_file()
 
 
-def measure(folder: Path, sizes: TokenSizes) -> TokenRun:
+def test_other_weights_of_the_control_or_stops_are_another_question(run, folder):
+    with pytest.raises(InputError, match="was made with another compared_with"):
+        measure(folder, TokenSizes(**FEW), control="another digest")
+    path = folder / "model" / "generation_config.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"eos_token_id": [257, 10, 65]}))
+    try:
+        with pytest.raises(InputError, match="was made with another stops"):
+            measure(folder, TokenSizes(**FEW))
+    finally:
+        path.write_text(before)
+
+
+def measure(folder: Path, sizes: TokenSizes, control: str | None = None) -> TokenRun:
     model = load_model(folder / "model", placement=Placement(device="cpu"))
     tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
-    asked = Asked(sizes, {"control": lambda: model})
+    digest = source_digest(folder / "model") if control is None else control
+    asked = Asked(sizes, {"control": OtherModel(lambda: model, digest)})
     prompts, judge = load_prompts(folder / "prompts.jsonl"), make_judge("refusal")
     return run_refusal_tokens(model, tokens, prompts, judge, folder / "run", asked)
 

@@ -12,6 +12,7 @@ from refusal_lens.directions.formats import (
 )
 from refusal_lens.directions.formats.base import Format, raw_vectors
 from refusal_lens.errors import InputError
+from refusal_lens.folders import make_folder_of
 
 FORMATS: Final[dict[str, Format]] = {
     module.FORMAT.name: module.FORMAT
@@ -46,13 +47,14 @@ def export_directions(
     For research: a vector is written, never a model's weights.
 
     Raises:
-        InputError: an unknown suffix, a format that can't be written, or nothing to write.
+        InputError: an unknown suffix, a format that can't be written, nothing to write, or a place
+            where no file can be.
     """
     path = Path(path)
     for form in FORMATS.values():
         if form.suffix == path.suffix and form.write is not None:
             vectors = raw_vectors(directions, category, offset)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder_of(path)
             form.write(vectors, path, directions.provenance.model)
             return
     known = {form.suffix: form.title for form in FORMATS.values() if form.write is not None}

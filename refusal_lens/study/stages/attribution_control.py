@@ -32,6 +32,7 @@ STAGE: Final = Stage(
     writes=(CONTROL_DECOMPOSITION,),
     needs=("attribution",),
     uses=(FitSizes,),
+    uses_control=True,
     plan="attribution",
     place=320,
 )

@@ -45,5 +45,6 @@ STAGE: Final = Stage(
     writes=(CONTROL_GEOMETRY, COMPARISON, CHANGE, CONTROL_DIRECTIONS),
     needs=("geometry",),
     uses=(FitSizes,),
+    uses_control=True,
     place=40,
 )

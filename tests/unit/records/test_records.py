@@ -292,4 +292,6 @@ def test_an_estimate_says_what_it_lacks():
 
 def test_provenance_names_the_versions():
     assert {"python", "torch", "transformer_lens", "transformers"} <= PROVENANCE.versions.keys()
+    assert {"tokenizers", "scipy", "scikit-learn", "minisom"} <= PROVENANCE.versions.keys()
+    assert "not installed" not in PROVENANCE.versions.values()
     assert PROVENANCE.versions["torch"] == torch.__version__
