@@ -1,6 +1,7 @@
 """The chat template, applied exactly once; tokens and offsets. Needs a tokenizer, no model."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,9 @@ from refusal_lens.prompts.turns import Turn, messages_of
 
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
+
+_THOUGHT_MARK: Final = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
+_OPENED_THOUGHT: Final = re.compile(r"<think(?:ing)?>\s*\Z", re.IGNORECASE)
 
 
 @final
@@ -148,8 +152,30 @@ class ChatTemplate:
         return [str(self.tokenizer.decode([i])) for i in ids]
 
     def answer(self, ids: Sequence[int]) -> str:
-        """The text of an answer, special tokens left out."""
-        return str(self.tokenizer.decode([*ids], skip_special_tokens=True))
+        """The text of an answer, special tokens left out.
+
+        Where the template itself opens a thought (DeepSeek-R1's does), its mark begins the text, so
+        that readers can tell a thought from an answer.
+        """
+        shown = [i for i in ids if i not in self._left_out]
+        return self.opened_thought + str(self.tokenizer.decode(shown, skip_special_tokens=False))
+
+    def answer_ids(self, answer: str) -> tuple[int, ...]:
+        """Token ids of an answer's text as the model would generate it behind the prompt."""
+        text = answer.removeprefix(self.opened_thought)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        """Special tokens, but for marks of thoughts, which some tokenizers count among them."""
+        tokens = [token for token in self.special_tokens if not _THOUGHT_MARK.fullmatch(token)]
+        return frozenset(map(self.tokenizer.convert_tokens_to_ids, tokens))
+
+    @cached_property
+    def opened_thought(self) -> str:
+        """The mark of a thought that every templated prompt ends with; empty without one."""
+        match = _OPENED_THOUGHT.search(self._render("probe"))
+        return "" if match is None else match.group()
 
     def _check_generation_prompt(self) -> None:
         """Refuse a template whose rendering ends before the assistant's turn has been opened."""

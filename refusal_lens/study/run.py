@@ -215,7 +215,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
             "question": bench.study.identity(),
             "sizes": sizes,
             "model": bench.model.digest,
-            "template": bench.model.chat.digest,
+            "template": bench.model.chat.digest + bench.model.chat.opened_thought,  # begins answers
             "prompts": bench.prompts.digest,
             "needs": [before[name] for name in before_it],
             "schemas": stage.schemas,
