@@ -22,6 +22,7 @@ from refusal_lens.prompts.turns import Turn, messages_of
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
 
+_SWITCH: Final = "enable_thinking"
 _THOUGHT_MARK: Final = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 _OPENED_THOUGHT: Final = re.compile(r"<think(?:ing)?>\s*\Z", re.IGNORECASE)
 
@@ -37,7 +38,8 @@ class ChatTemplate:
     template that prints it (`dated`): it stands still, so that every prompt gets the same prefix.
 
     Raises:
-        InputError: the tokenizer has no chat template, or the template takes no system prompt.
+        InputError: the tokenizer has no chat template, or the template takes no system prompt or
+            has no thinking switch, and one is given.
 
     >>> model.chat.offsets[-1], model.chat.prefix_text
     (-1, '<|im_start|>user\n')
@@ -55,6 +57,11 @@ class ChatTemplate:
                 "chat models; load the instruction-tuned model, or set tokenizer.chat_template"
             )
         self._check_generation_prompt()
+        if self.thinking is not None and _SWITCH not in str(self.tokenizer.get_chat_template()):
+            raise InputError(
+                f"thinking is {self.thinking}, and the chat template of "
+                f"{self.tokenizer.name_or_path!r} has no switch for it ({_SWITCH}); leave it out"
+            )
 
     def tokenised(
         self, prompts: PromptSet | Sequence[Prompt | str]
@@ -205,7 +212,7 @@ class ChatTemplate:
         self, text: str, before: Sequence[Turn]
     ) -> tuple[list[dict[str, str]], dict[str, Any]]:
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
-        switch = {} if self.thinking is None else {"enable_thinking": self.thinking}
+        switch = {} if self.thinking is None else {_SWITCH: self.thinking}
         return [*messages, *messages_of(before, text)], switch
 
     def _render(

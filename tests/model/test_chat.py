@@ -78,6 +78,16 @@ def test_the_time_of_loading_is_an_argument(tiny_folders: dict[str, Path], token
     assert "23:59:59" in chat.prefix_text
 
 
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_switch_that_the_template_lacks_is_refused(tokenizer: Any, thinking: bool) -> None:
+    with pytest.raises(InputError, match=f"thinking is {thinking}, .* has no switch for it"):
+        ChatTemplate(tokenizer, thinking=thinking)
+    switched = "{% if enable_thinking %}<think>\n{% endif %}"
+    tokenizer.chat_template = THINKS.replace("<think>\n", switched)
+    opened = ChatTemplate(tokenizer, thinking=thinking).opened_thought
+    assert opened == ("<think>\n" if thinking else "")
+
+
 def test_no_generation_prompt_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = NEVER_OPENS
     with pytest.raises(InputError, match="no generation prompt"):
