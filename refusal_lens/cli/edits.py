@@ -105,8 +105,8 @@ def evaluate(
 
     By scores where they can be trusted, as the run holds them; with --full, or another judge than
     the study's or other settings of it, from generated answers throughout, which the report then
-    shows, too; the plan with its estimate comes first. The key of an endpoint is read from the environment variable
-    REFUSAL_LENS_JUDGE_KEY.
+    shows, too; the plan with its estimate comes first. The key of an endpoint is read from the
+    environment variable REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
 
