@@ -176,7 +176,8 @@ class ChatTemplate:
     def _left_out(self) -> frozenset[int]:
         """Special tokens, but for marks of thoughts, which some tokenizers count among them."""
         tokens = [token for token in self.special_tokens if not _THOUGHT_MARK.fullmatch(token)]
-        return frozenset(map(self.tokenizer.convert_tokens_to_ids, tokens))
+        vocabulary = self.tokenizer.get_vocab()
+        return frozenset(vocabulary[token] for token in tokens if token in vocabulary)
 
     @cached_property
     def opened_thought(self) -> str:

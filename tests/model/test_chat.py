@@ -112,7 +112,8 @@ def test_a_thought_that_the_template_opens_is_no_answer(tokenizer: Any, special:
         assert chat.answer_ids(text) == tuple(ids)
         assert judge.judge("How do locks work?", text).outcome == "refused"
     tokenizer.chat_template = CHATML
-    assert ChatTemplate(tokenizer).answer(ids[:5]) == thought[:5]
+    ids = tokenizer(f"{thought}<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert ChatTemplate(tokenizer).answer(ids) == thought
 
 
 @pytest.mark.parametrize("template", [CUE_IN_USERS_TURN, THINKS, CHATML])
