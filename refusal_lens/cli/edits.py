@@ -103,10 +103,10 @@ def evaluate(
 ) -> None:
     """Print refusal and over-refusal under every edit of a run, and what they come to.
 
-    By scores where they can be trusted, as the run holds them; with --full, or another --judge
-    than the study's, from generated answers throughout, which the report then shows, too; the plan
-    with its estimate comes first. The key of an endpoint is read from the environment variable
-    REFUSAL_LENS_JUDGE_KEY.
+    By scores where they can be trusted, as the run holds them; with --full, or another judge than
+    the study's or other settings of it, from generated answers throughout, which the report then
+    shows, too; the plan with its estimate comes first. The key of an endpoint is read from the
+    environment variable REFUSAL_LENS_JUDGE_KEY.
 
     Examples:
 
@@ -122,7 +122,7 @@ def evaluate(
     asked = Study.of(results.manifest.get("question"))
     given = settings_of(endpoint, endpoint_model, judge_setting)
     name, settings = chosen_judge(asked, judge, given)
-    if full or name != asked.judge or not results.has(GRID):
+    if full or not asked.is_read_by(name, settings) or not results.has(GRID):
         placement = placement_of(device, dtype, batch_size, device_map)
         _evaluated(run, make_judge(name, settings, placement=placement), placement)
     else:

@@ -15,6 +15,8 @@ from refusal_lens.prompts import Prompt, PromptSet, load_prompts
 from refusal_lens.resources import data_path
 
 ENGLISH: Final = "en"
+BUILT_IN_SPLIT: Final = "train"
+"""The split of the set that comes with the project."""
 _SIDES: Final = ("harmful", "harmless")
 Key = tuple[str, str | None]  # a pair: its category and its name
 
@@ -23,7 +25,7 @@ def load_languages(
     folder: Path | str | None = None,
     *,
     languages: Collection[str] | None = None,
-    split: str = "train",
+    split: str = BUILT_IN_SPLIT,
     n_pairs: int | None = None,
 ) -> dict[str, PromptSet]:
     """A prompt set per language, each with the same pairs in the same order.
@@ -47,13 +49,18 @@ def load_languages(
 
     Raises:
         InputError: a language that is not there (the message lists those that are), fewer than two
-            pairs, a folder without PolyRefuse's files, a file that can't be read, or one whose rows
-            are not those of the other languages.
+            pairs, a folder without PolyRefuse's files, a split without a folder, a file that can't
+            be read, or one whose rows are not those of the other languages.
     """
     if languages is not None:
         languages = several(languages, str, what="language", write='languages=("en", "de")')
     if n_pairs is not None and n_pairs < 2:
         raise InputError(f"n_pairs is {n_pairs}; expected at least 2 pairs of each language")
+    if folder is None and split != BUILT_IN_SPLIT:
+        raise InputError(
+            f"split {split!r} names PolyRefuse's files, and without their folder the built-in set "
+            "is read, whole; give the folder (--prompts), or leave the split out"
+        )
     sets = _built_in(languages) if folder is None else _polyrefuse(Path(folder), languages, split)
     return _parallel(sets, n_pairs)
 

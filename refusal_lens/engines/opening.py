@@ -15,6 +15,7 @@ from refusal_lens.engines.engine_model import EngineModel
 from refusal_lens.engines.interface import Engine, Opened
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.model.chat import ChatTemplate
+from refusal_lens.model.checkpoint import check_revision
 from refusal_lens.model.generate import stop_ids
 from refusal_lens.placement import AUTO, DTYPES
 from refusal_lens.processes import this_process
@@ -58,8 +59,9 @@ def find_checkpoint(source: str | Path, revision: str | None) -> ModelFolder:
     """The files of a hub id, fetched where they are not here yet, or of a folder.
 
     Raises:
-        InputError: nothing there, or no connection.
+        InputError: nothing there, no connection, or a revision of a folder.
     """
+    check_revision(str(source), revision)
     folder = Path(source)
     if not folder.is_dir():
         try:

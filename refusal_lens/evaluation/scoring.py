@@ -277,10 +277,7 @@ def _opening_of(
     """The first tokens of each answer that is long enough."""
     (answers,) = read.answers
     answer = dict(zip(read.ids, answers, strict=True))
-    encoded = [
-        (p, tuple(model.chat.tokenizer(answer[p.id], add_special_tokens=False)["input_ids"]))
-        for p in prompts
-    ]
+    encoded = [(p, model.chat.answer_ids(answer[p.id])) for p in prompts]
     return [(p, ids[:OPENING_TOKENS]) for p, ids in encoded if len(ids) >= OPENING_TOKENS]
 
 

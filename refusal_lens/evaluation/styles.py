@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from refusal_lens.evaluation.answers import Answers
+from refusal_lens.judges.raw_output import extract_answer
 from refusal_lens.judges.refusal_styles import OTHER
 
 WORDS: Final = 4
@@ -22,7 +23,7 @@ LEAST_SEEN: Final = 4
 def find_styles(answers: Answers, condition: str | None = None) -> tuple[str, ...]:
     """The openings of at least 3% of a model's refusals, and of four of them, most frequent first.
 
-    An opening is the first four words, in small letters, without punctuation.
+    An opening is the first four words behind any thoughts, in small letters, without punctuation.
 
     >>> from dataclasses import replace
     >>> judge = rl.make_judge("substring")
@@ -66,5 +67,6 @@ def _style(answer: str, styles: Sequence[str]) -> str:
 
 
 def _opening(answer: str) -> str:
-    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", answer.lower())
+    text = extract_answer(answer).text.lower()
+    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", text)
     return " ".join(words[:WORDS])

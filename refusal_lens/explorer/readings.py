@@ -82,6 +82,8 @@ def measure_of(trust: ScoreTrust | None, category: str) -> Measure | None:
     words = "log-odds that the answer begins with a refusal token"
     if mode == "generation only":
         words += "; in this category it does not predict what is generated"
+    elif mode is None and not trust.trusted():
+        words += "; in no category has it been seen to predict what is generated"
     return Measure(partial(first_token_score, refusal_tokens=trust.refusal_tokens), words)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, final
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.endpoint import ChatClient, Endpoint, EndpointFailure, Sample
+from refusal_lens.judges.raw_output import read_without_thoughts
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
@@ -71,7 +72,7 @@ class LLMJudge:
         temperature: Of the sampling; with ``top_p`` .95 the published setting.
         concurrency: At most so many requests are under way at a time.
         max_tokens: Room for the reply, reasoning included.
-        progress: Called with 1 after each answer that is judged.
+        progress: Called with 1 after each answer that the judge model has read.
     """
 
     endpoint: Endpoint
@@ -98,11 +99,15 @@ class LLMJudge:
         return self.judge_all([(prompt, answer)])[0]
 
     def judge_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """Read all answers, at most `concurrency` requests at a time.
+        """Read all answers, without the thoughts before them, at most `concurrency` requests at a
+        time.
 
         Raises:
             InputError: the key, model or address is wrong, or no request at all was answered.
         """
+        return read_without_thoughts(pairs, self._read)
+
+    def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         if not pairs:
             return []
         with ChatClient(self.endpoint) as client:

@@ -22,6 +22,7 @@ from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.judges.phrase.exchange import answer_opening
 from refusal_lens.judges.phrase.lists import shipped_phrases
 from refusal_lens.judges.phrase.patterns import hits
+from refusal_lens.judges.raw_output import extract_answer
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.records import Estimate, Record, load_record
@@ -125,7 +126,8 @@ class MannerJudge:
         rows = [i for i, v in enumerate(verdicts) if v.outcome == "refused"]
         if rows:
             model = shipped_model()
-            probabilities = model.probabilities([pairs[i][1] for i in rows])
+            answers = [extract_answer(pairs[i][1]).once for i in rows]
+            probabilities = model.probabilities(answers)
             for i, p in zip(rows, probabilities, strict=True):
                 verdicts[i] = _with_manner(verdicts[i], model, p)
         return verdicts

@@ -15,6 +15,7 @@ import torch
 from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
+from refusal_lens.judges.raw_output import read_without_thoughts
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.memory import BatchSize, enough_for, in_batches
@@ -73,7 +74,10 @@ class WildGuardJudge:
         return self.judge_all([(prompt, answer)])[0]
 
     def judge_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """Read all answers in batches, in their order."""
+        """Read all answers in batches, in their order, without the thoughts before them."""
+        return read_without_thoughts(pairs, self._read)
+
+    def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         messages = [self._message(*pair) for pair in pairs]
         verdicts: list[Verdict] = []
         with enough_for(f"one answer at a time for the judge {self.name}"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,10 @@ from refusal_lens.records import digest_of
 # Contents that begin and end differently: what all their renderings share is the template's own.
 _PROBES: Final = ("a", "7 apples?", "Zebra. ", "the end!", "(x)", "Who\nknows")
 
+_SWITCH: Final = "enable_thinking"
+_THOUGHT_MARK: Final = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
+_OPENED_THOUGHT: Final = re.compile(r"<think(?:ing)?>\s*\Z", re.IGNORECASE)
+
 
 @final
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class ChatTemplate:
     template that prints it (`dated`): it stands still, so that every prompt gets the same prefix.
 
     Raises:
-        InputError: the tokenizer has no chat template, or the template takes no system prompt.
+        InputError: the tokenizer has no chat template, or the template takes no system prompt or
+            has no thinking switch, and one is given.
 
     >>> model.chat.offsets[-1], model.chat.prefix_text
     (-1, '<|im_start|>user\n')
@@ -53,6 +59,11 @@ class ChatTemplate:
                 "chat models; load the instruction-tuned model, or set tokenizer.chat_template"
             )
         self._check_generation_prompt()
+        if self.thinking is not None and _SWITCH not in str(self.tokenizer.get_chat_template()):
+            raise InputError(
+                f"thinking is {self.thinking}, and the chat template of "
+                f"{self.tokenizer.name_or_path!r} has no switch for it ({_SWITCH}); leave it out"
+            )
 
     def tokenised(
         self, prompts: PromptSet | Sequence[Prompt | str]
@@ -163,8 +174,31 @@ class ChatTemplate:
         return [str(self.tokenizer.decode([i])) for i in ids]
 
     def answer(self, ids: Sequence[int]) -> str:
-        """The text of an answer, special tokens left out."""
-        return str(self.tokenizer.decode([*ids], skip_special_tokens=True))
+        """The text of an answer, special tokens left out.
+
+        Where the template itself opens a thought (DeepSeek-R1's does), its mark begins the text, so
+        that readers can tell a thought from an answer.
+        """
+        shown = [i for i in ids if i not in self._left_out]
+        return self.opened_thought + str(self.tokenizer.decode(shown, skip_special_tokens=False))
+
+    def answer_ids(self, answer: str) -> tuple[int, ...]:
+        """Token ids of an answer's text as the model would generate it behind the prompt."""
+        text = answer.removeprefix(self.opened_thought)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        """Special tokens, but for marks of thoughts, which some tokenizers count among them."""
+        tokens = [token for token in self.special_tokens if not _THOUGHT_MARK.fullmatch(token)]
+        vocabulary = self.tokenizer.get_vocab()
+        return frozenset(vocabulary[token] for token in tokens if token in vocabulary)
+
+    @cached_property
+    def opened_thought(self) -> str:
+        """The mark of a thought that every templated prompt ends with; empty without one."""
+        match = _OPENED_THOUGHT.search(self._render("probe"))
+        return "" if match is None else match.group()
 
     def _check_generation_prompt(self) -> None:
         """Refuse a template whose rendering ends before the assistant's turn has been opened."""
@@ -194,7 +228,7 @@ class ChatTemplate:
         self, text: str, before: Sequence[Turn]
     ) -> tuple[list[dict[str, str]], dict[str, Any]]:
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
-        switch = {} if self.thinking is None else {"enable_thinking": self.thinking}
+        switch = {} if self.thinking is None else {_SWITCH: self.thinking}
         return [*messages, *messages_of(before, text)], switch
 
     def _render(

@@ -15,12 +15,27 @@ from transformers import (
 )
 
 from refusal_lens.embedded.dequantise import forget_quantisation, plain_weights
-from refusal_lens.embedded.registry import EMBEDDED_MODELS
+from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.memory import enough_for
 from refusal_lens.placement import Placement
 
 _LORA: Final = "adapter_config.json"
+
+
+def check_revision(source: str, revision: str | None) -> None:
+    """Refuse a revision of what has none: an embedded model, a folder or a file.
+
+    >>> check_revision("me/model", "main")
+
+    Raises:
+        InputError: such a source with a revision.
+    """
+    if revision is not None and (find_embedded(source) is not None or Path(source).exists()):
+        raise InputError(
+            f"revision {revision!r} belongs to a hub id, and {source!r} is a model on this "
+            "machine; leave the revision out"
+        )
 
 
 def load_checkpoint(

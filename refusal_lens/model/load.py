@@ -19,7 +19,7 @@ from refusal_lens.model.backend import Backend
 from refusal_lens.model.bridge import BridgeBackend
 from refusal_lens.model.chat import ChatTemplate
 from refusal_lens.model.check import Logits, check_cache, check_stream, logits_before
-from refusal_lens.model.checkpoint import check_plain, load_checkpoint
+from refusal_lens.model.checkpoint import check_plain, check_revision, load_checkpoint
 from refusal_lens.model.digest import model_digest
 from refusal_lens.model.hooked_transformer import HookedTransformerBackend
 from refusal_lens.model.lens import LensModel
@@ -67,6 +67,7 @@ def load_model(  # noqa: PLR0913 - each is a choice that a user types
     32
     """
     source = name = str(source)
+    check_revision(source, revision)
     if (entry := find_embedded(source)) is not None:
         folder = None if adapter is None else Path(adapter)
         if placement.device_map:

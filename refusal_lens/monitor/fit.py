@@ -21,6 +21,7 @@ from refusal_lens.monitor.reading import Readings, read_answers
 from refusal_lens.monitor.scoring import DETECTORS, Features, Scoring, highest
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet, labelled
+from refusal_lens.prompts.repeats import check_splits_apart
 from refusal_lens.sites import Site
 
 EARLY: Final = (1 / 4, 3 / 8, 1 / 2)
@@ -181,6 +182,7 @@ def refused_rows(
 
 def _dealt(prompts: PromptSet) -> tuple[PromptSet, PromptSet]:
     if set(_SPLITS) <= set(prompts.splits):
+        check_splits_apart(prompts.only(split=_SPLITS))
         return prompts.only(split="train"), prompts.only(split="val")
     rest = PromptSet(tuple(p for p in prompts if p.split != "test"))
     dealt = rest.resplit({"train": 0.5, "val": 0.5})

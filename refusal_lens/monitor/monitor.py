@@ -162,7 +162,7 @@ class Monitor(Record):
         with torch.inference_mode():
             batch = feed.batch([0])
         ids: list[int] = []
-        shown = ""
+        shown = model.chat.answer(())
         seen = _Seen(self)
         where = (self.sites, self.tokens)
         for place, step in enumerate(stream_answers(feed, batch, model.stops, decoding, *where)):

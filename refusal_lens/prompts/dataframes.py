@@ -15,7 +15,7 @@ def rows_of(
     """The rows, each with its own values of the `known` fields that the table has.
 
     `columns` says which column holds a field, where it has another name. A missing value (None,
-    NaN) is left out.
+    NaN, pandas' NA) is left out.
 
     Raises:
         InputError: no table, a field that nobody knows, or a column that is not there.
@@ -58,5 +58,26 @@ def _values(column: Any) -> list[Any]:
     return list(column)
 
 
+def check_all_or_none(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
+    """Refuse rows of which some have a value of a field and others have none.
+
+    >>> check_all_or_none([{"split": "test"}, {"split": "val"}], ["split", "category"])
+
+    Raises:
+        InputError: such a field; the message names a row without a value.
+    """
+    for field in fields:
+        without = [i for i, row in enumerate(rows, 1) if field not in row]
+        if without and len(without) < len(rows):
+            raise InputError(
+                f"row {without[0]} of the table has no {field}, as {len(without)} of {len(rows)}; "
+                f"give every row its {field}, or leave the column out"
+            )
+
+
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
+    """Whether a cell holds None, NaN, or NA of pandas, whose comparisons are all NA."""
+    if value is None:
+        return True
+    unequal = value != value
+    return unequal is value or (isinstance(value, float) and bool(unequal))

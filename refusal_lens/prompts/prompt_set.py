@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
-from refusal_lens.prompts.dataframes import column_names, rows_of
+from refusal_lens.prompts.dataframes import check_all_or_none, column_names, rows_of
 from refusal_lens.prompts.notebook import prompts_html
 from refusal_lens.prompts.prompt import FIELDS, row_of
 from refusal_lens.prompts.prompt import LABELS as LABELS
@@ -20,6 +20,7 @@ from refusal_lens.prompts.prompt import Category as Category
 from refusal_lens.prompts.prompt import Label as Label
 from refusal_lens.prompts.prompt import Prompt as Prompt
 from refusal_lens.prompts.prompt import prompt_of as prompt_of
+from refusal_lens.prompts.repeats import units_together
 from refusal_lens.prompts.turns import read_messages
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
@@ -102,7 +103,8 @@ class PromptSet:
         Columns are a prompt's fields; `text` (or chat `messages`) and `label` are needed. `columns`
         names those that are called otherwise, `labels` translates what stands in the label column.
         Without a `category` column all rows are of `category`; without `id`, rows are numbered;
-        without `split`, prompts are dealt out by `resplit`.
+        without `split`, prompts are dealt out by `resplit`. A column of categories or splits has a
+        value in every row.
 
         >>> table = {"prompt": ["Pick a lock?", "Bake bread?"], "harmful": [1, 0]}
         >>> names = {"text": "prompt", "label": "harmful"}
@@ -115,6 +117,7 @@ class PromptSet:
         named = dict(columns or {})
         asked = "messages" if "messages" in {*named, *column_names(frame)} - {"text"} else "text"
         rows = rows_of(frame, (asked, "label"), FIELDS, named)
+        check_all_or_none(rows, ("category", "split"))
         prompts = tuple(
             prompt_of(
                 {"id": f"{category}-{i}", "category": category, "split": "train"}
@@ -125,7 +128,7 @@ class PromptSet:
             )
             for i, row in enumerate(rows, 1)
         )
-        dealt = all("split" not in row for row in rows)
+        dealt = not rows or "split" not in rows[0]
         return cls(prompts).resplit(seed=seed) if dealt else cls(prompts)
 
     def __len__(self) -> int:
@@ -222,6 +225,8 @@ class PromptSet:
     def resplit(self, shares: Mapping[str, float] = SHARES, *, seed: int = 0) -> "PromptSet":
         """The same prompts with splits dealt out anew, pairs whole, categories and sides alike.
 
+        Prompts that say the same, and what is paired with them, are dealt out as one.
+
         Raises:
             InputError: shares that don't add up to 1.
         """
@@ -229,9 +234,11 @@ class PromptSet:
             raise InputError(f"shares {dict(shares)} of the splits; expected parts of 1")
         rng = random.Random(seed)
         groups: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+        together = units_together(self.prompts)
         for p in self.prompts:
             side = "pair" if p.pair else p.label
-            groups.setdefault((p.category, side), {}).setdefault(p.unit)
+            if together[p.unit] == p.unit:
+                groups.setdefault((p.category, side), {}).setdefault(p.unit)
         split_of: dict[tuple[str, str], str] = {}
         for group in groups.values():
             units = list(group)
@@ -242,7 +249,7 @@ class PromptSet:
                 end += share * len(units)
                 split_of |= dict.fromkeys(units[start : round(end)], name)
                 start = round(end)
-        return PromptSet(tuple(replace(p, split=split_of[p.unit]) for p in self.prompts))
+        return PromptSet(tuple(replace(p, split=split_of[together[p.unit]]) for p in self.prompts))
 
     def shards(self, n: int) -> tuple["PromptSet", ...]:
         """The set cut into `n` of about equal size, no pair split: for machines that share work.

@@ -21,7 +21,6 @@ from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories, load_prompts
-from refusal_lens.records import Provenance
 from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.selection import Selection
 from refusal_lens.study.key import Key, R
@@ -151,7 +150,7 @@ class Run:
     def within(self) -> WithinTests | None:
         """Tests of refused against answered prompts of this very model."""
         tests = self.get(WITHIN)
-        return tests if tests is not None and self._of_this_model(tests.provenance) else None
+        return tests if tests is not None and self.results.is_of_model(tests.provenance) else None
 
     @cached_property
     def behaviour_geometry(self) -> BehaviourContrasts | None:
@@ -159,13 +158,9 @@ class Run:
         contrasts = self.get(BEHAVIOUR_GEOMETRY)
         return (
             contrasts
-            if contrasts is not None and self._of_this_model(contrasts.provenance)
+            if contrasts is not None and self.results.is_of_model(contrasts.provenance)
             else None
         )
-
-    def _of_this_model(self, provenance: Provenance) -> bool:
-        """Whether something was measured in the run's model, not at another adapter scale."""
-        return provenance.model_digest == self.results.manifest.get("model_digest")
 
     @cached_property
     def structure(self) -> Structure | None:

@@ -7,6 +7,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_lists, load_prompts
 from refusal_lens.prompts.pairing import draw_twins
+from refusal_lens.prompts.repeats import check_splits_apart
 from refusal_lens.study.question import Study
 
 _ADAPT: Final = "adapt"  # the split that trained the planted model's adapter
@@ -20,8 +21,8 @@ def study_prompts(study: Study) -> PromptSet:
     ('advice',)
 
     Raises:
-        InputError: wrong files, one list without the other, an unknown category, or a split or a
-            side that is missing.
+        InputError: wrong files, one list without the other, an unknown category, a split or a
+            side that is missing, or a text that stands in two splits.
     """
     prompts = _read(study)
     if study.categories is not None:
@@ -36,11 +37,14 @@ def study_prompts(study: Study) -> PromptSet:
     prompts = draw_twins(prompts, study.seed)
     if study.embedded is not None and study.embedded.planting is not None:
         # What trained the adapter is never used to fit or to test.
-        return prompts.only(split=[s for s in prompts.splits if s != _ADAPT])
-    # To another model they are further prompts to fit on, behind those of `train`.
-    return PromptSet(
-        tuple(replace(p, split="train") if p.split == _ADAPT else p for p in _train_first(prompts))
-    )
+        prompts = prompts.only(split=[s for s in prompts.splits if s != _ADAPT])
+    else:  # to another model they are further prompts to fit on, behind those of `train`
+        ordered = _train_first(prompts)
+        prompts = PromptSet(
+            tuple(replace(p, split="train") if p.split == _ADAPT else p for p in ordered)
+        )
+    check_splits_apart(prompts)
+    return prompts
 
 
 def _read(study: Study) -> PromptSet:

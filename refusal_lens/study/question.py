@@ -12,7 +12,7 @@ from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge
 from refusal_lens.judges.first_token import SCORE_KINDS, ScoreKind
-from refusal_lens.judges.registry import DEFAULT, Setting, how_it_reads
+from refusal_lens.judges.registry import DEFAULT, Setting, Settings, check_judge, how_it_reads
 from refusal_lens.placement import Placement
 from refusal_lens.records import Brief
 from refusal_lens.study.sizes import Sizes as Sizes
@@ -118,6 +118,23 @@ class Study(Brief):
         settings = how_it_reads(self.judge, self.judge_settings)
         plain = replace(self, judge_settings=settings).plain()
         return {name: value for name, value in plain.items() if name != "sizes"}
+
+    def is_read_by(self, judge: str, settings: Settings) -> bool:
+        """Whether the study's answers were read by that judge with settings that read alike.
+
+        >>> study = rl.Study(judge="llm", judge_settings={"endpoint": "http://127.0.0.1:1/v1"})
+        >>> other = {"endpoint": "http://127.0.0.1:2/v1"}
+        >>> study.is_read_by("llm", other), study.is_read_by("llm", other | {"samples": 1})
+        (True, False)
+
+        Raises:
+            InputError: no judge of the two has that name, or it has no such setting.
+        """
+        reads = [
+            (name, how_it_reads(name, check_judge(name, given)))
+            for name, given in ((judge, settings), (self.judge, self.judge_settings))
+        ]
+        return reads[0] == reads[1]
 
     def make_judge(self, placement: Placement) -> Judge:
         """Who reads the answers; a judge that is a model runs at `placement`.

@@ -30,7 +30,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
-from refusal_lens.records import Brief, Record, load_record, save_record, write_json
+from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.question import Study
 
@@ -200,6 +200,14 @@ class Results(Brief):
     def find(self, key: Key[R]) -> R | None:
         """Read a record if it is there; raises InputError if it is damaged."""
         return self.get(key) if self.has(key) else None
+
+    def is_of_model(self, provenance: Provenance) -> bool:
+        """Whether something was measured in the run's model, not at another adapter scale.
+
+        >>> results.is_of_model(results.directions.provenance)
+        True
+        """
+        return provenance.model_digest == self.manifest.get("model_digest")
 
     @property
     def answers_file(self) -> Path:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry import Comparison, Geometry, Separability, verdicts
+from refusal_lens.geometry import Comparison, Geometry, Separability, WithinTests, verdicts
+from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.text import visible
 from refusal_lens.records import Estimate, write_atomic
 from refusal_lens.sites import Site
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.results import Results
+from refusal_lens.study.stages.contrasts import WITHIN
 from refusal_lens.study.stages.control import COMPARISON, CONTROL_GEOMETRY
 from refusal_lens.study.stages.geometry import INTENDED
 from refusal_lens.study.stages.structure import SEPARABILITY
@@ -51,13 +53,15 @@ class GeometryTables:
     """The cosines of a run at every layer with what they are judged by.
 
     Of a run without a control model `control` and `comparison` are None, of one whose sign-flip
-    tests have not been made, `tests`.
+    tests have not been made, `tests`, and `within` of one that holds no tests of refused against
+    answered prompts of its own model.
     """
 
     geometry: Geometry
     control: Geometry | None
     comparison: Comparison | None
     tests: Separability | None
+    within: WithinTests | None
 
     @classmethod
     def of(cls, results: Results) -> "GeometryTables":
@@ -66,11 +70,13 @@ class GeometryTables:
         Raises:
             InputError: the run has no geometry, or a record is damaged.
         """
+        within = results.find(WITHIN)
         return cls(
             _fitted(results),
             results.find(CONTROL_GEOMETRY),
             results.find(COMPARISON),
             results.find(SEPARABILITY),
+            within if within is not None and results.is_of_model(within.provenance) else None,
         )
 
     def row(self, a: str, b: str, site: Site) -> dict[str, Any]:
@@ -140,7 +146,9 @@ class GeometryTables:
         """
         g = self.geometry
         s = g.sites.index(_site(g, layer))
-        verdict_of = {} if self.tests is None else verdicts(self.tests, self.comparison)
+        verdict_of: dict[str, Verdict] = {}
+        if self.tests is not None:
+            verdict_of = verdicts(self.tests, self.comparison, self.within)
         rows: list[tuple[Cell, ...]] = []
         for i, c in enumerate(g.categories):
             parts = (g.reliability, g.reliability_low, g.reliability_high)

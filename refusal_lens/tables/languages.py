@@ -5,6 +5,7 @@ from collections import Counter
 from refusal_lens.evaluation import Answers
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.judges.language import foreign_language
+from refusal_lens.judges.raw_output import extract_answer
 from refusal_lens.languages import LanguageCosines, LanguageTransfer, language_name
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.text import (
@@ -84,7 +85,8 @@ def means_table(transfer: LanguageTransfer, cosines: LanguageCosines) -> Table:
 
 def _answered_in(read: Answers, language: str) -> str:
     (answers,) = read.only(category=language).answers
-    codes = Counter(foreign_language(answer) or "en" for answer in answers)
+    extracted = [x for x in map(extract_answer, answers) if x.reason is None]
+    codes = Counter(foreign_language(x.text) or "en" for x in extracted)
     return ", ".join(f"{visible(code)} {n}" for code, n in codes.most_common(4))
 
 

@@ -9,6 +9,8 @@ from support.tiny_models import CHATML
 from transformers import AutoTokenizer
 
 from refusal_lens.errors import InputError
+from refusal_lens.judges import make_judge
+from refusal_lens.judges.raw_output import STILL_THINKING
 from refusal_lens.model import load_model, wrap_model
 from refusal_lens.model.chat import ChatTemplate
 
@@ -87,10 +89,42 @@ def test_the_time_of_loading_is_an_argument(tiny_folders: dict[str, Path], token
     assert "23:59:59" in chat.prefix_text
 
 
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_switch_that_the_template_lacks_is_refused(tokenizer: Any, thinking: bool) -> None:
+    with pytest.raises(InputError, match=f"thinking is {thinking}, .* has no switch for it"):
+        ChatTemplate(tokenizer, thinking=thinking)
+    switched = "{% if enable_thinking %}<think>\n{% endif %}"
+    tokenizer.chat_template = THINKS.replace("<think>\n", switched)
+    opened = ChatTemplate(tokenizer, thinking=thinking).opened_thought
+    assert opened == ("<think>\n" if thinking else "")
+
+
 def test_no_generation_prompt_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = NEVER_OPENS
     with pytest.raises(InputError, match="no generation prompt"):
         ChatTemplate(tokenizer)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_a_thought_that_the_template_opens_is_no_answer(tokenizer: Any, special: bool) -> None:
+    """Its mark, which no generated token holds, begins the text, and tokens are found from it."""
+    tokenizer.chat_template = THINKS
+    if special:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    chat = ChatTemplate(tokenizer)
+    thought, refusal = "The user asks how locks work.", "I can't help with that."
+    for judge in map(make_judge, ("refusal", "phrase", "opening", "opening+sense", "manner")):
+        ids = tokenizer(f"{thought}<|im_end|>", add_special_tokens=False)["input_ids"]
+        read = judge.judge("How do locks work?", chat.answer(ids))
+        assert (read.outcome, read.reason) == ("unclear", STILL_THINKING)
+        ids = tokenizer(f"{thought}\n</think>\n\n{refusal}", add_special_tokens=False)["input_ids"]
+        text = chat.answer(ids)
+        assert text == f"<think>\n{thought}\n</think>\n\n{refusal}"
+        assert chat.answer_ids(text) == tuple(ids)
+        assert judge.judge("How do locks work?", text).outcome == "refused"
+    tokenizer.chat_template = CHATML
+    ids = tokenizer(f"{thought}<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert ChatTemplate(tokenizer).answer(ids) == thought
 
 
 @pytest.mark.parametrize("template", [CUE_IN_USERS_TURN, THINKS, CHATML])

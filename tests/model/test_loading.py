@@ -19,6 +19,7 @@ from transformers import (
     T5Config,
 )
 
+from refusal_lens.engines.opening import find_checkpoint
 from refusal_lens.errors import InputError
 from refusal_lens.model import load, load_model, wrap_model
 from refusal_lens.placement import Placement
@@ -48,6 +49,14 @@ def one_line(source: Path | str) -> str:
 def test_a_path_is_a_source(llama: Path) -> None:
     by_path, by_name = load_model(llama), load_model(str(llama))
     assert torch.equal(by_path.logits(TEXTS), by_name.logits(TEXTS))
+
+
+def test_a_revision_belongs_to_a_hub_id(llama: Path) -> None:
+    for source in (llama, "qwen-coder-0.5b", "smollm2-planted"):
+        for load_it in (load_model, find_checkpoint):
+            with pytest.raises(InputError, match="revision 'main' belongs to a hub id") as caught:
+                load_it(source, revision="main")
+            assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_model_type(tmp_path: Path) -> None:

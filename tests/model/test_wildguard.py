@@ -81,6 +81,21 @@ def test_an_answer_cannot_end_its_own_turn(judge: WildGuardJudge, monkeypatch: p
     assert seen[0].count("[/INST]") == 1 and "<|im_end|>" not in seen[0]
 
 
+def test_thoughts_are_not_read(judge: WildGuardJudge, monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def refusals(self: WildGuardJudge, messages: list[str]) -> list[str]:
+        seen.extend(messages)
+        return [LINES.format("no", "yes", "no")] * len(messages)
+
+    monkeypatch.setattr(WildGuardJudge, "_replies", refusals)
+    answers = ["<think>Pondering", "<think>Pondering.</think>\n\nI decline.", "I decline."]
+    read = judge.judge_all([("q", answer) for answer in answers])
+    assert [v.outcome for v in read] == ["unclear", "refused", "refused"]
+    assert read[0].reason == "still thinking" and read[1].flags == ("thought before",)
+    assert seen == [seen[1]] * 2 and "Pondering" not in seen[0]
+
+
 def test_a_random_model_generates_and_is_unparsed(judge: WildGuardJudge):
     """The real generation, unstubbed: what a random model writes is no verdict."""
     verdicts = judge.judge_all([("Why?", "Because."), ("Why is that so?", "I decline.")])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support.command import run as command
-from support.synthetic.geometry import CATEGORIES, LAYER, LAYERS, PAYLOADS, geometry
+from support.synthetic.geometry import CATEGORIES, LAYER, LAYERS, PAYLOADS, geometry, within
 from support.synthetic.run import run, stages
 from typer.testing import CliRunner
 
@@ -81,6 +81,17 @@ def test_without_control_and_tests_the_tables_say_so(tmp_path: Path) -> None:
     assert "refusal direction" not in categories
     assert "undefined" in shown(tables.of_pairs(0))
     assert "(not measurable)" in shown(tables.of_categories(5))
+
+
+def test_verdicts_without_a_control_are_those_of_the_report(tmp_path: Path) -> None:
+    """By tests of refused against answered prompts, if they are of the run's own weights."""
+    kept_stages = {name: stages()[name] for name in ("geometry", "structure", "contrasts")}
+    digest = within().provenance.model_digest
+    for weights, tested in ((digest, True), ("other weights", False)):
+        results = run(tmp_path / weights, kept_stages, model_digest=weights)
+        rows = GeometryTables.of(results).of_categories(LAYER).rows
+        assert [row[-1].text for row in rows] == list(Run(results).verdicts.values())
+        assert any(row[-1].text == "refusal direction" for row in rows) == tested
 
 
 def test_names_act_neither_as_markup_nor_as_columns(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ def test_forty_pairs_of_every_category_in_eight_languages(sets):
     assert len({p.text for prompts in sets.values() for p in prompts}) == 640
 
 
+def test_a_split_without_a_folder_is_refused():
+    with pytest.raises(InputError, match=r"split 'val' names PolyRefuse's files.*\(--prompts\)"):
+        load_languages(split="val")
+
+
 def test_english_is_that_of_the_source_pairs(sets):
     source = {p.id: p for p in rl.load_prompts()}
     for prompt in sets["en"]:

@@ -25,6 +25,8 @@ def test_styles_are_the_openings_that_refusals_share():
     outcomes = ["refused"] * 13 + ["complied"] * 9
     assert find_styles(read(answers, outcomes)) == ("i'm sorry but i", "as an ai language")
     assert find_styles(read(answers[:3], outcomes[:3])) == ()
+    thinking = [f"<think>They ask me {i}.</think> {answer}" for i, answer in enumerate(answers)]
+    assert find_styles(read(thinking, outcomes)) == ("i'm sorry but i", "as an ai language")
 
 
 def test_refusals_are_named_by_their_style_and_answers_by_none():

@@ -13,10 +13,17 @@ from refusal_lens.attribution import PromotedTokens
 from refusal_lens.explorer.choices import Choice, choices_of
 from refusal_lens.explorer.conditions import NamedEdit
 from refusal_lens.explorer.projection import HEIGHT, chart_of
-from refusal_lens.explorer.readings import ConditionReading, How, Measure, QuestionReadings
+from refusal_lens.explorer.readings import (
+    ConditionReading,
+    How,
+    Measure,
+    QuestionReadings,
+    measure_of,
+)
 from refusal_lens.explorer.views import answer_text, page_html, readings_html
-from refusal_lens.judges import Verdict, make_judge
+from refusal_lens.judges import ScoreTrust, Verdict, make_judge
 
+NOT_SEEN = "; in no category has it been seen to predict what is generated"
 HIDING = chr(0x202E)
 HARMLESS = ("one", "two", "three", "four")
 
@@ -142,3 +149,17 @@ def test_undefined_numbers_do_not_break_a_line():
     chart = chart_of(replace(made, rows=(row,)))
     assert chart is not None and len(chart.lines[0].dots) == 3
     assert chart.lines[0].values[1] == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("modes", "note"),
+    [
+        ({}, NOT_SEEN),
+        ({"red": "generation only", "blue": "opening"}, NOT_SEEN),
+        ({"red": "generation only", "blue": "first token"}, ""),
+    ],
+)
+def test_a_score_over_all_categories_is_not_plain_where_none_trusts_it(modes, note):
+    measure = measure_of(ScoreTrust((5,), ("I",), {}, modes, {}, {}, {}), "pooled")
+    assert measure is not None
+    assert measure.words == "log-odds that the answer begins with a refusal token" + note
