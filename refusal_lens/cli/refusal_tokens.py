@@ -1,5 +1,6 @@
 """`refusal-lens refusal-tokens`: what the first token of an answer decides."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from refusal_lens.errors import InputError
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.model import LensModel
     from refusal_lens.placement import Placement
-    from refusal_lens.study.refusal_tokens import Loaded
+    from refusal_lens.study.refusal_tokens import Others
 
 out = Console()
 err = Console(stderr=True)
@@ -96,6 +97,7 @@ def refusal_tokens(
         QUICK if quick else TokenSizes(),
         _others(model, control, loaded, placement),
         lambda line: err.print(line, markup=False, highlight=False),
+        planted=model is None,
     )
     run = run_refusal_tokens(loaded, named, load_prompts(prompts), reader, out_folder, asked)
     out.print(to_rich(summary_table(run.roc)))
@@ -106,16 +108,20 @@ def refusal_tokens(
 
 def _others(
     model: str | None, control: str | None, loaded: "LensModel", placement: "Placement"
-) -> "Loaded":
+) -> "Others":
     """The models without tokens that stand beside it."""
     from refusal_lens.embedded.registry import SMALL
     from refusal_lens.model import load_control, load_model
+    from refusal_lens.study.refusal_tokens import Other
 
     if control is not None:
-        return {"control": lambda: load_control(control, loaded, placement=placement)}
+        load = partial(load_control, control, loaded, placement=placement)
+        return {"control": Other(control, load)}
     if model is not None:
         return {}
+    base = partial(load_model, SMALL, adapter_scale=0.0, placement=placement)
+    plain = partial(load_model, SMALL, placement=placement)
     return {
-        "base": lambda: load_model(SMALL, adapter_scale=0.0, placement=placement),
-        "planted without tokens": lambda: load_model(SMALL, placement=placement),
+        "base": Other(f"{SMALL} at scale 0", base),
+        "planted without tokens": Other(SMALL, plain),
     }

@@ -33,8 +33,23 @@ QUESTION: Final = "question.json"
 MATCHED_AT: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of harmful prompts refused at which the token and the direction are compared."""
 R = TypeVar("R", bound=Record)
-Loaded = Mapping[str, Callable[[], LensModel]]
-"""Models without tokens to compare with, by name, loaded when they are needed."""
+
+
+@final
+@dataclass(frozen=True)
+class Other:
+    """A model without tokens to compare with, loaded when it is needed.
+
+    `source` says which one it is, as a hub id or a folder: with another the folder asks another
+    question.
+    """
+
+    source: str
+    load: Callable[[], LensModel]
+
+
+Others = Mapping[str, Other]
+"""Models without tokens to compare with, by name."""
 
 
 @final
@@ -132,11 +147,15 @@ def run_refusal_tokens(
 @final
 @dataclass(frozen=True)
 class Asked:
-    """The sizes, the models to compare with, and who is told how it goes on."""
+    """The sizes, the models to compare with, and who is told how it goes on.
+
+    `planted` says that the model is one that comes with the project, whose tokens were planted.
+    """
 
     sizes: TokenSizes = TokenSizes()
-    others: Loaded = field(default_factory=dict[str, Callable[[], LensModel]])
+    others: Others = field(default_factory=dict[str, Other])
     tell: Callable[[str], None] = lambda line: None
+    planted: bool = False
 
 
 @final
@@ -216,7 +235,7 @@ class _Run:
                 self.model,
                 fit,
                 self.tokens,
-                {name: load() for name, load in self.asked.others.items()},
+                {name: other.load() for name, other in self.asked.others.items()},
             ),
         )
 
@@ -261,7 +280,8 @@ class _Run:
             "prompts": made.prompts_digest,
             "judge": self.judge.name,
             "sizes": asdict(self.asked.sizes),
-            "compared_with": sorted(self.asked.others),
+            "compared_with": {name: other.source for name, other in self.asked.others.items()},
+            "planted": self.asked.planted,
         }
 
 

@@ -1,6 +1,7 @@
 """`refusal-lens refusal-tokens` on a random tiny model: records, page, going on, wrong input."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from refusal_lens.prompts.files import load_prompts, write_jsonl
 from refusal_lens.refusal_tokens import load_tokens
 from refusal_lens.report.refusal_tokens import write_tokens_page
 from refusal_lens.study import refusal_tokens as token_run
-from refusal_lens.study.refusal_tokens import Asked, TokenRun, TokenSizes, run_refusal_tokens
+from refusal_lens.study.refusal_tokens import Asked, Other, TokenRun, TokenSizes, run_refusal_tokens
 
 CATEGORIES = ("advice", "humanizing", "safety", "unsupported")
 PIECES = ("a", "b", "c", "d", "e")
@@ -111,13 +112,23 @@ def test_the_same_question_goes_on_and_another_one_is_refused(run, folder, monke
     assert (folder / "run" / "grid.json").stat().st_mtime_ns == kept
     with pytest.raises(InputError, match="was made with another sizes"):
         measure(folder, TokenSizes(**(FEW | {"seed": 5})))
+    with pytest.raises(InputError, match="was made with another compared_with"):
+        measure(folder, TokenSizes(**FEW), "another")
     assert write_tokens_page(again).is_file()
 
 
-def measure(folder: Path, sizes: TokenSizes) -> TokenRun:
+def test_only_the_model_that_comes_with_the_project_is_called_planted(run, folder):
+    measured, _ = run
+    named = replace(measured, question=measured.question | {"model": "my/adapter-merged-model"})
+    assert "A planted case" not in write_tokens_page(named).read_text(encoding="utf-8")
+    planted = replace(measured, question=measured.question | {"planted": True})
+    assert "A planted case" in write_tokens_page(planted).read_text(encoding="utf-8")
+
+
+def measure(folder: Path, sizes: TokenSizes, control: str = "model") -> TokenRun:
     model = load_model(folder / "model", placement=Placement(device="cpu"))
     tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
-    asked = Asked(sizes, {"control": lambda: model})
+    asked = Asked(sizes, {"control": Other(str(folder / control), lambda: model)})
     prompts, judge = load_prompts(folder / "prompts.jsonl"), make_judge("refusal")
     return run_refusal_tokens(model, tokens, prompts, judge, folder / "run", asked)
 

@@ -65,3 +65,14 @@ def test_unedited_prompts_that_begin_with_neither_are_counted_and_left_out():
     roc = measure_roc(readings(other=other))
     assert roc.neither.value == 1 / 8
     assert roc.unedited.text[0].missing == 1
+
+
+def test_a_token_that_was_not_the_most_probable_has_no_reading():
+    """5 nats on one category's token can bring it before the most probable one."""
+    read = readings()
+    step = read.step_zero
+    emitted = step.by_bias(50.0, ["safety"])
+    as_read, moved = read.read_as(emitted), emitted != step.category
+    assert moved.any() and (as_read[moved] == -1).all()
+    assert torch.equal(as_read[~moved], read.refused[~moved])
+    assert torch.equal(read.read_as(step.by_bias(50.0)), read.refused)
