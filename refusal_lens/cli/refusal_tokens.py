@@ -97,6 +97,7 @@ def refusal_tokens(
         QUICK if quick else TokenSizes(),
         _others(model, control, loaded, placement),
         lambda line: err.print(line, markup=False, highlight=False),
+        planted=model is None,
     )
     run = run_refusal_tokens(loaded, named, load_prompts(prompts), reader, out_folder, asked)
     out.print(to_rich(summary_table(run.roc)))
@@ -119,7 +120,9 @@ def _others(
         return {"control": OtherModel(load, source_digest(control))}
     if model is not None:
         return {}
+    base = partial(load_model, SMALL, adapter_scale=0.0, placement=placement)
+    plain = partial(load_model, SMALL, placement=placement)
     return {
-        "base": OtherModel(partial(load_model, SMALL, adapter_scale=0.0, placement=placement)),
-        "planted without tokens": OtherModel(partial(load_model, SMALL, placement=placement)),
+        "base": OtherModel(base),
+        "planted without tokens": OtherModel(plain),
     }

@@ -77,9 +77,10 @@ def compare_ladders(
     Raises:
         InputError: fewer than two, or ladders of other prompts, rungs or judges.
     """
+    if len(ladders) < 2:
+        given = " and ".join(map(repr, ladders)) or "no model"
+        raise InputError(f"only the ladder of {given} was given; a comparison needs two or more")
     (first, reference), *others = ladders.items()
-    if not others:
-        raise InputError(f"only the ladder of {first!r} was given; a comparison needs two or more")
     for name, ladder in others:
         for what in ("pairs", "dimensions", "judge", "decoding"):
             if getattr(ladder, what) != getattr(reference, what):
@@ -125,13 +126,14 @@ def paired(differences: Sequence[float]) -> Estimate:
     """The mean of paired differences of two outcomes, each -1, 0 or 1.
 
     Its standard error is never taken below 1 / (n + 2), as of paired rates without a discordant
-    pair under one half added to each cell (Agresti & Min 2005).
+    pair under one half added to each cell (Agresti & Min 2005). Of one pair that is all there is.
 
     >>> paired([0.0] * 18).high
     0.10
     """
     n = len(differences)
     value = sum(differences) / n
-    se = max(float(stats.sem(differences)), 1 / (n + 2))
+    spread = float(stats.sem(differences)) if n > 1 else 0.0
+    se = max(spread, 1 / (n + 2))
     method = "difference of paired rates, normal interval, standard error at least 1/(n + 2)"
     return Estimate(value, value - 1.96 * se, value + 1.96 * se, n, method, 0.0)

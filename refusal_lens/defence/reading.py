@@ -29,7 +29,7 @@ class Rung:
     `kept`: share of the harmful prompts refused unedited that are still refused (control: random
     spans of the same dimension). `kl`: KL(unedited || ablated) of the token after benign prompts,
     nats. `matched`: refusal at each over-refusal rate of the reading, by scores (control: random
-    spans); None where it isn't reached.
+    spans), of the pairs that have scores; None where it isn't reached.
     """
 
     span: str
@@ -55,7 +55,7 @@ class LadderReading(Record):
     none among the rungs.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     directions: str
     layer: int

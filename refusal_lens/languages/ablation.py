@@ -7,14 +7,14 @@ Directions are cross-fitted: each prompt's is fitted without its pair.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, final
 
 import torch
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
-from refusal_lens.intervals import wilson
+from refusal_lens.intervals import share_over_prompts, wilson
 from refusal_lens.interventions import Ablate
 from refusal_lens.languages.crossfit import ALL
 from refusal_lens.languages.parallel import Parallel
@@ -39,10 +39,12 @@ class AblationTransfer(Record):
 
     `rates[row][language]`: the share still refused with the row's direction ablated, Wilson's
     interval; its control is the rate of the same prompts under the random direction. Unclear
-    answers are left out and counted as missing. The unedited rate is 1 by choice of the prompts.
+    answers are left out and counted as missing. `pooled[row]` is the rate over the prompts of all
+    languages but the row's; its interval is a bootstrap over pairs, whose translations are not
+    independent. The unedited rate is 1 by choice of the prompts.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -149,27 +151,28 @@ def ablation_answers(
         )
 
 
-def ablation_transfer(read: Answers, languages: Sequence[str], layer: int) -> AblationTransfer:
-    """Refusal rates from judged answers of `ablation_answers`.
+def ablation_transfer(read: Answers, prompts: PromptSet, layer: int) -> AblationTransfer:
+    """Refusal rates from judged answers of `ablation_answers`; `prompts` are of all languages.
 
     >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
     >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
     >>> few = parallel.only(category="es", label="refuse")
     >>> answers = rl.languages.ablation_answers(model, few, made, decoding=rl.Decoding(2))
     >>> read = answers.judge(rl.make_judge("opening"))
-    >>> rl.languages.ablation_transfer(read, ("en", "es"), layer=2).rate("en", "en").n
+    >>> rl.languages.ablation_transfer(read, parallel, layer=2).rate("en", "en").n
     0
     """
+    languages, pairs = prompts.categories, {p.id: p.pair or p.id for p in prompts}
     rows = tuple(name for name in read.conditions if name != UNEDITED)
     rates = tuple(tuple(_rate(read, row, language) for language in languages) for row in rows)
     return AblationTransfer(
         rows=rows,
-        languages=tuple(languages),
+        languages=languages,
         layer=layer,
         judge=read.judge_name,
         decoding=read.decoding,
         rates=rates,
-        pooled=tuple(_other_languages(read, row, languages) for row in rows),
+        pooled=tuple(_other_languages(read, row, pairs) for row in rows),
         provenance=read.provenance,
     )
 
@@ -181,10 +184,17 @@ def _rate(read: Answers, row: str, language: str) -> Estimate:
     return read.rate(row, category=language, control=RANDOM)
 
 
-def _other_languages(read: Answers, row: str, languages: Sequence[str]) -> Estimate:
+def _other_languages(read: Answers, row: str, pairs: Mapping[str, str]) -> Estimate:
     """The rate over prompts of all other languages than the direction's own."""
-    others = [c for c in languages if c != row and c in read.categories]
+    others = [c for c in dict.fromkeys(read.categories) if c != row]
     if not others:
         return wilson(0, 0)
     chosen = read.only(category=others)
-    return chosen.rate(row, control=RANDOM)
+    plain = chosen.rate(row, control=RANDOM)
+    outcomes = zip(chosen.ids, (v.outcome for v in chosen.verdicts(row)), strict=True)
+    clear = [
+        (pairs[key], outcome == "refused") for key, outcome in outcomes if outcome != "unclear"
+    ]
+    over = share_over_prompts([hit for _, hit in clear], [pair for pair, _ in clear], plain.control)
+    method = "share, percentile bootstrap over pairs"
+    return replace(over, method=method, missing=plain.missing)

@@ -37,13 +37,18 @@ class Parallel:
         """The residuals of `by_language` prompts at a site.
 
         Raises:
-            InputError: categories with different pairs (they are no parallel languages), prompts
-                without a pair, or fewer than four pairs.
+            InputError: fewer than two languages, categories with different pairs (they are no
+                parallel languages), prompts without a pair, or fewer than four pairs.
         """
         prompts = residuals.labelled
         row = {(p.category, p.pair, p.label): i for i, p in enumerate(prompts)}
         pairs = tuple(dict.fromkeys(p.pair or "" for p in prompts))
         languages = prompts.categories
+        if len(languages) < 2:
+            raise InputError(
+                f"the prompts are of {[*languages]}; languages are compared with each other: "
+                "give two or more, rl.load_languages(languages=('en', 'de'))"
+            )
         keys = [(c, pair, side) for c in languages for pair in pairs for side in LABELS]
         if missing := [key for key in keys if key not in row]:
             language, pair, side = missing[0]

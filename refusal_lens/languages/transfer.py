@@ -313,7 +313,8 @@ def _estimates(
 def _estimate(drawn: Float64[Tensor, " draw"], what: str, n: int, control: float = 0.5) -> Estimate:
     unbiased, low, _ = jackknife(drawn[0], drawn[1:])
     value, half = float(drawn[0]), float(unbiased - low)
-    bounds = (value - half, value + half)
-    if control == 0.5:
-        bounds = (max(0.0, bounds[0]), min(1.0, bounds[1]))
+    if bool(drawn.isnan().any()):
+        return Estimate(None, None, None, n, f"{what}, {_METHOD}", control)
+    least, most = (0.0, 1.0) if control == 0.5 else (-torch.inf, torch.inf)
+    bounds = max(least, value - half), min(most, value + half)
     return Estimate(value, *bounds, n, f"{what}, {_METHOD}", control)

@@ -31,8 +31,9 @@ def fit_scoring(unedited: Features, suppressed: Features, of: Sequence[int]) -> 
     that both stay in one fold when the logistic model is calibrated.
 
     The expectation is a linear regression of later on early projections; the covariance of its
-    residuals is shrunk (Ledoit and Wolf 2004). The logistic model is calibrated by Platt's sigmoid
-    on out-of-fold scores, both sides weighted alike.
+    residuals is shrunk (Ledoit and Wolf 2004). Passes that fewer than `LEAST` unedited answers
+    reach are scaled as the last one that more reach. The logistic model is calibrated by Platt's
+    sigmoid on out-of-fold scores, both sides weighted alike.
 
     Raises:
         InputError: fewer than `LEAST` prompts of either kind.
@@ -93,11 +94,17 @@ def _logistic(
 
 
 def _scaled(raw: Scoring, unedited: Features) -> Scoring:
-    """The same numbers with center and width of each pass and detector over unedited prompts."""
+    """The same numbers with center and width of each pass and detector over unedited prompts.
+
+    A pass that fewer than `LEAST` of their answers reach keeps those of the last one that more
+    reach: few scores, or none, have no width to speak of.
+    """
     scores = raw.scores(unedited)
     there = unedited.there[..., None]
     n = there.sum(0).clamp(min=1)
     center = (scores.nan_to_num(0.0) * there).sum(0) / n
     away = (scores.nan_to_num(0.0) - center) * there
     width = (away.square().sum(0) / n).sqrt().clamp(min=_FLOOR)
-    return Scoring(**vars(raw) | {"center": center, "width": width})
+    filled = unedited.there.sum(0) >= LEAST
+    last = torch.where(filled, torch.arange(len(filled)), 0).cummax(0).values
+    return Scoring(**vars(raw) | {"center": center[last], "width": width[last]})

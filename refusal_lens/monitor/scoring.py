@@ -61,7 +61,8 @@ class Scoring:
     (linear, the last column is the intercept), `precision` is the inverse covariance of what
     remains, `spread` its standard deviations. `weights` and `bias` give the calibrated logit of
     "suppressed". `center` and `width` bring each detector's scores onto one scale over passes:
-    mean and standard deviation over unedited prompts.
+    mean and standard deviation over unedited prompts (past the end of nearly all of their answers,
+    those of the last pass that enough of them reach).
     """
 
     coefficients: Float[Tensor, "pass late coefficient"]

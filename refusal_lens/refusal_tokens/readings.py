@@ -1,7 +1,9 @@
 """What a model with refusal tokens does on prompts: step 0, and the answers behind either token.
 
 Two answers to a prompt, behind its most probable refusal token and behind respond, are all that a
-threshold or a bias can lead to; so every point of their curves follows from one reading.
+threshold, or one bias on all refusal tokens, can lead to; so every point of their curves follows
+from one reading. A bias on some of the tokens can lead to a third, behind one that was not the most
+probable: that answer has no reading here.
 """
 
 from collections.abc import Collection, Sequence
@@ -70,10 +72,12 @@ class TokenReadings(Record):
     def read_as(self, emitted: Int64[Tensor, " prompt"]) -> Int8[Tensor, " prompt"]:
         """How the answers are read when these are the first tokens: 1 refused, 0 not, -1 unclear.
 
-        Neither token (`OTHER`) has no reading here: -1.
+        Neither token (`OTHER`), and a refusal token that is not the most probable one, have no
+        reading here: -1.
         """
         behind = torch.where(emitted >= 0, self.refused, self.answered)
-        return torch.where(emitted == OTHER, torch.full_like(behind, -1), behind)
+        unread = (emitted == OTHER) | ((emitted >= 0) & (emitted != self.step_zero.category))
+        return torch.where(unread, torch.full_like(behind, -1), behind)
 
 
 def read_answers(

@@ -40,7 +40,7 @@ def write_tokens_page(run: TokenRun) -> Path:
         .get_template(PAGE)
         .render(
             question=run.question,
-            planted="adapter" in str(run.question["model"]),
+            planted=run.question.get("planted", False),
             words=in_words(run),
             layer=run.grid.layer,
             nats=f"{NATS:g}",
@@ -127,7 +127,7 @@ def _carved_words(carved: Carved) -> str:
 def _parts(run: TokenRun) -> Parts:
     titles = titles_of(None, run.roc.tokens)
     roc, matched, carved = run.roc, run.matched, run.carved
-    asked = {k: v for k, v in run.question.items() if k != "tokens"}
+    asked = {k: v for k, v in run.question.items() if k not in ("tokens", "planted")}
     asked |= {"tokens": _named(run)}
     return {
         "summary": summary_table(roc),

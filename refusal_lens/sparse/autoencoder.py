@@ -1,6 +1,7 @@
 """A sparse autoencoder of the residual stream: latents, their parts of the stream, and the rest."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal, final, get_args
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import fingerprint
+from refusal_lens.records import digest_of
 from refusal_lens.sites import Site
 from refusal_lens.sparse.activations import Activation
 
@@ -17,6 +19,8 @@ NORMALISATIONS: Final[tuple[str, ...]] = get_args(Normalisation)
 
 _EPSILON: Final = 1e-5
 """SAELens' own, added to the standard deviation of `layer_norm`."""
+_COMPUTES: Final = ("w_enc", "w_dec", "b_dec", "subtract_b_dec", "normalisation")
+"""What it computes with, besides its activation function."""
 
 
 @final
@@ -60,11 +64,17 @@ class SparseAutoencoder:
         """Number of latents."""
         return self.w_dec.shape[0]
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Its kind, size, place and the fingerprint of its decoder."""
-        kind, mark = self.activation.name, fingerprint(self.w_dec.flatten())
-        return f"{kind} SAE of {self.n_latents} latents at {self.site} ({mark})"
+        """Its kind, size, place and a digest of all that its latents and reconstructions depend on:
+        two that compute other things have two names."""
+        values = vars(self.activation) | {n: getattr(self, n) for n in _COMPUTES}
+        content = {
+            name: fingerprint(value.flatten()) if isinstance(value, Tensor) else repr(value)
+            for name, value in values.items()
+        }
+        mark = digest_of(content)[:8]
+        return f"{self.activation.name} SAE of {self.n_latents} latents at {self.site} ({mark})"
 
     def __repr__(self) -> str:
         return self.name

@@ -8,6 +8,7 @@ from typing import Final, final
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from refusal_lens.folders import make_folder
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed
+from refusal_lens.model.keeping import made_by
 from refusal_lens.model.reading import EnoughRead, HookReader
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import digest_of
@@ -51,14 +53,21 @@ def read_text(
     folder: Path,
     progress: Progress = NO_PROGRESS,
 ) -> Float[Tensor, "token d_model"]:
-    """The residuals at a site of all tokens that are read, float16.
+    """The residuals at a site of all tokens that are read, of the unedited model.
 
-    They are kept in `folder` in parts, and parts that are there already are not read again. Above
-    the site nothing is computed. Progress counts rows.
+    float16, and float32 where a number is beyond its range. They are kept in `folder` in parts, and
+    parts that are there already are not read again. Above the site nothing is computed. Progress
+    counts rows.
 
     Raises:
-        InputError: no text; a row that is longer than the model takes.
+        InputError: no text; a row that is longer than the model takes; an edit that is on;
+            residuals that are not finite.
+
+    >>> text = TrainingText("text", ((5, 6, 7, 8), (9, 10, 11)), 1)
+    >>> read_text(model, [text], rl.Site(2), Path("residuals")).shape
+    torch.Size([5, 32])
     """
+    check_unedited(model)
     parts = [
         replace(text, rows=text.rows[i : i + PART_ROWS])
         for text in texts
@@ -73,15 +82,59 @@ def read_text(
 def _part(
     model: LensModel, part: TrainingText, site: Site, folder: Path, progress: Progress
 ) -> Float[Tensor, "token d_model"]:
-    key = digest_of([model.digest, str(site), part.left_out, list(part.rows)])
+    made = made_by(model.digest, model.backend)
+    key = digest_of([*made, str(site), part.left_out, list(part.rows)])
     path = folder / f"{key[:16]}.safetensors"
-    if not path.is_file():
-        resid = _read(model, part, site)
+    resid = _kept(path)
+    if resid is None:
+        resid = _small(_read(model, part, site), f"{site} of {model.name}")
         partial = path.with_suffix(".partial")
-        save_file({"resid": resid.half()}, partial)
+        save_file({"resid": resid}, partial)
         partial.rename(path)
     progress(len(part.rows))
-    return load_file(path)["resid"]
+    return resid
+
+
+def _kept(path: Path) -> Float[Tensor, "token d_model"] | None:
+    """What a file holds; None where it is not there, or damaged."""
+    try:
+        return load_file(path)["resid"] if path.is_file() else None
+    except (SafetensorError, KeyError):
+        return None
+
+
+def _small(resid: Float[Tensor, "token d_model"], where: str) -> Float[Tensor, "token d_model"]:
+    """As float16, unless a number is beyond its range: some streams hold ones above 65,504."""
+    if not bool(resid.isfinite().all()):
+        raise InputError(
+            f"{where} holds numbers that are not finite ({resid.dtype}); load the model in float32 "
+            "or bfloat16, or take a layer before"
+        )
+    return resid.half() if fits_float16(resid) else resid.float()
+
+
+def fits_float16(values: Float[Tensor, "..."]) -> bool:
+    """Whether no number is beyond the range of float16.
+
+    >>> fits_float16(torch.tensor([65_000.0])), fits_float16(torch.tensor([-70_000.0]))
+    (True, False)
+    """
+    return bool(values.half().isfinite().all())
+
+
+def check_unedited(model: LensModel) -> None:
+    """Refuse a model with an edit on: an autoencoder is trained on the model as it is.
+
+    >>> check_unedited(model)
+
+    Raises:
+        InputError: an edit is on.
+    """
+    if model.edits_text != "none":
+        raise InputError(
+            f"{model.name} is edited ({model.edits_text}); text for an autoencoder is read of the "
+            "model as it is: leave model.editing first"
+        )
 
 
 @torch.inference_mode()

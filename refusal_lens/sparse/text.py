@@ -37,6 +37,8 @@ OPENINGS: Final = (
     "The patient was advised to",
     "Dear customer, thank you for",
 )
+RUNNING: Final = ("samples", "books")
+"""Sources of running text, without the chat template."""
 
 
 @final

@@ -143,11 +143,15 @@ def run_refusal_tokens(
 @final
 @dataclass(frozen=True)
 class Asked:
-    """The sizes, the models to compare with, and who is told how it goes on."""
+    """The sizes, the models to compare with, and who is told how it goes on.
+
+    `planted` says that the model is one that comes with the project, whose tokens were planted.
+    """
 
     sizes: TokenSizes = TokenSizes()
     others: Mapping[str, OtherModel] = field(default_factory=dict[str, OtherModel])
     tell: Callable[[str], None] = lambda line: None
+    planted: bool = False
 
 
 @final
@@ -275,6 +279,7 @@ class _Run:
             "judge": self.judge.name,
             "sizes": asdict(self.asked.sizes),
             "compared_with": {name: other.digest for name, other in self.asked.others.items()},
+            "planted": self.asked.planted,
         }
 
 

@@ -1,5 +1,7 @@
 """Refusal as ever more directions are ablated, in numbers."""
 
+from collections.abc import Sequence
+
 from refusal_lens.defence import BeforeAfter, Change, LadderReading, Rung
 from refusal_lens.plots.text import (
     percent_interval,
@@ -46,7 +48,7 @@ def ladder_table(reading: LadderReading) -> Table:
         f"{reading.layer}, n = {plain.refusal.n} pairs; judge: {visible(reading.judge)}, "
         f"{visible(reading.decoding)}. Random spans: {reading.draws} draws per dimension, which "
         "the pairs take in turn. At matched over-refusal: by refusal scores, whose threshold is "
-        f"moved. {_ends(reading)} Intervals: 95%."
+        f"moved{_scored([reading])}. {_ends(reading)} Intervals: 95%."
     )
     return Table(caption, head, rows)
 
@@ -119,7 +121,8 @@ def matched_table(compared: BeforeAfter) -> Table:
             rows.append((*names, *cells, *map(Cell, texts)))
     caption = (
         "At matched over-refusal: by the score of the first token, whose threshold is moved for "
-        "each model and rung, so that it says what is still told apart and not what is done; "
+        "each model and rung, so that it says what is still told apart and not what is done"
+        f"{_scored(compared.readings)}; "
         "bootstrap over pairs and jackknife over categories. At matched damage: verdicts, read "
         "between the rungs of a model where benign next tokens move by so much; one row per model."
     )
@@ -167,6 +170,14 @@ def _compared(name: str, rung: Rung, control: Rung, change: Change | None) -> tu
         Cell(more),
         Cell("–" if change is None else f"{probability(change.q)}{star}"),
     )
+
+
+def _scored(readings: Sequence[LadderReading]) -> str:
+    """How many pairs the columns at matched over-refusal are of: those with trusted scores."""
+    estimates = (e for r in readings for rung in r.rungs for e in rung.matched if e is not None)
+    numbers = sorted({e.n for e in estimates})
+    shown = " to ".join(dict.fromkeys(map(str, (*numbers[:1], *numbers[-1:]))))
+    return f" (n = {shown} pairs with trusted scores)" if numbers else ""
 
 
 def _ends(reading: LadderReading) -> str:

@@ -106,7 +106,7 @@ def test_contexts_are_the_tokens_on_which_a_latent_is_largest(model, example_pro
 
 def test_training_writes_a_folder_that_is_read_and_measured(model, example_prompts, tmp_path):
     book = tmp_path / "book.txt"
-    book.write_text("The tide turns. " * 60)
+    book.write_text(" ".join(f"In {year} the tide turned." for year in range(1700, 1760)))
     sizes = TextSizes(
         window=16, book_tokens=160, samples=4, sample_tokens=8, answers=2, answer_tokens=4
     )
@@ -124,7 +124,8 @@ def test_training_writes_a_folder_that_is_read_and_measured(model, example_promp
         "books",
     }
     assert training["loss"]["plain"]["n"] >= 2 and training["model_digest"] == model.digest
-    kept = (tmp_path / "work" / "text.json").stat().st_mtime_ns
+    (text,) = (tmp_path / "work").glob("text-*.json")
+    kept = text.stat().st_mtime_ns
     once_more = train_sae(model, example_prompts, job, tmp_path / "again")
-    assert (tmp_path / "work" / "text.json").stat().st_mtime_ns == kept
+    assert text.stat().st_mtime_ns == kept
     assert once_more.name == sae.name

@@ -1,6 +1,7 @@
 """`refusal-lens refusal-tokens` on a random tiny model: records, page, going on, wrong input."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,8 @@ def test_the_same_question_goes_on_and_another_one_is_refused(run, folder, monke
     assert (folder / "run" / "grid.json").stat().st_mtime_ns == kept
     with pytest.raises(InputError, match="was made with another sizes"):
         measure(folder, TokenSizes(**(FEW | {"seed": 5})))
+    with pytest.raises(InputError, match="was made with another compared_with"):
+        measure(folder, TokenSizes(**FEW), "another")
     assert write_tokens_page(again).is_file()
 
 
@@ -132,6 +135,14 @@ def test_other_weights_of_the_control_or_stops_are_another_question(run, folder)
             measure(folder, TokenSizes(**FEW))
     finally:
         path.write_text(before)
+
+
+def test_only_the_model_that_comes_with_the_project_is_called_planted(run, folder):
+    measured, _ = run
+    named = replace(measured, question=measured.question | {"model": "my/adapter-merged-model"})
+    assert "A planted case" not in write_tokens_page(named).read_text(encoding="utf-8")
+    planted = replace(measured, question=measured.question | {"planted": True})
+    assert "A planted case" in write_tokens_page(planted).read_text(encoding="utf-8")
 
 
 def measure(folder: Path, sizes: TokenSizes, control: str | None = None) -> TokenRun:

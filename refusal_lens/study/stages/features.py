@@ -133,7 +133,7 @@ def _card(
     n_lists = int(tests.n_lists[latent])
     return FeatureCard(
         latent,
-        "core" if latent in tests.core else "tail" if latent in tests.tail else "shared",
+        role_of(tests, latent),
         n_lists,
         float(tests.difference[:, latent].mean()),
         rate_difference(
@@ -150,6 +150,16 @@ def _card(
         promoted_tokens(bench.model, row, most=_PROMOTED).raised,
         None if pooled is None else float(row.vector @ pooled.vector),
     )
+
+
+def role_of(tests: FiringTests, latent: int) -> str:
+    """What a listed latent is called: "core" in all lists, "tail" in one or two, else "shared".
+
+    "listed" where there are no several lists that it could be in.
+    """
+    if len(tests.categories) < 2:
+        return "listed"
+    return "core" if latent in tests.core else "tail" if latent in tests.tail else "shared"
 
 
 def _val(bench: Outline) -> PromptSet:

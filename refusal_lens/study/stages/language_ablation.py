@@ -52,7 +52,7 @@ def ablation(bench: Bench, tick: Progress) -> Records:
     read = unread.judge(bench.judge)
     return {
         ABLATED: read.without_words(),
-        ABLATION: ablation_transfer(read, prompts.categories, layer),
+        ABLATION: ablation_transfer(read, prompts, layer),
     }
 
 

@@ -7,6 +7,7 @@ import torch
 from support.paired_residuals import PROVENANCE
 
 from refusal_lens.defence import Ladder, compare_ladders, read_ladder
+from refusal_lens.defence.before_after import paired
 from refusal_lens.defence.ladder import CONTROL
 from refusal_lens.defence.matched import refusal_at_damage, refusal_at_over_refusal
 from refusal_lens.defence.place import weakest_layer
@@ -103,6 +104,19 @@ def test_matched_over_refusal_is_a_point_of_the_roc_curve():
         assert read is not None and read.value == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.parametrize("n", [4, 8, 12, 16])
+def test_what_scores_separate_is_all_refused_at_any_over_refusal(n):
+    """Also below 1/n, where a threshold lies between the highest benign score and all harmful."""
+    score = torch.arange(n) / 100 + torch.zeros(2, 3, 2, n)
+    score[:, :, 0] += 5
+    one = ladder()
+    few = replace(
+        one, pairs=one.pairs[:n], refused=one.refused[..., :n], score=score, kl=one.kl[..., :n]
+    )
+    rates = refusal_at_over_refusal(few, draws=50)["refusal directions", 0]
+    assert [e.value for e in rates if e is not None] == [1.0, 1.0, 1.0]
+
+
 def test_without_scores_nothing_is_matched():
     one = ladder()
     blind = replace(one, score=torch.full_like(one.score, torch.nan))
@@ -132,9 +146,18 @@ def test_before_and_after_differ_where_the_defence_holds():
     assert after.reading("after").halved == 2 and after.reading("before").halved == 1
 
 
+def test_one_pair_leaves_the_widest_interval():
+    one = paired([0.0])
+    assert (one.value, one.n) == (0.0, 1)
+    assert one.high == -one.low == pytest.approx(1.96 / 3)
+    assert paired([1.0]).low == pytest.approx(1 - 1.96 / 3)
+
+
 def test_ladders_that_can_not_be_compared_are_refused():
     with pytest.raises(InputError, match="two or more"):
         compare_ladders({"one": ladder()})
+    with pytest.raises(InputError, match="no model"):
+        compare_ladders({})
     with pytest.raises(InputError, match="differ in their dimensions"):
         compare_ladders({"one": ladder(), "two": ladder((0.8, 0.1))})
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from support.synthetic.ladder import before_after, ladder, raw_ladder
 
-from refusal_lens.defence import read_ladder
+from refusal_lens.defence import compare_ladders, read_ladder
 from refusal_lens.errors import InputError
 from refusal_lens.plots.ladder import PANELS, plot_before_after, plot_ladder
 from refusal_lens.tables.ladder import (
@@ -15,7 +16,14 @@ from refusal_lens.tables.ladder import (
     matched_table,
     summary_table,
 )
-from refusal_lens.training.defence.page import BEGIN, END, measured, rewrite
+from refusal_lens.training.defence.page import (
+    BEGIN,
+    END,
+    RECORDS,
+    measured,
+    rewrite,
+    shipped_defence,
+)
 
 
 def test_the_figure_draws_every_rung_beside_random_spans():
@@ -53,6 +61,24 @@ def test_the_tables_hold_rates_controls_and_tests():
     assert table.rows[0][-1].text == "–"
     assert len(matched_table(compared).rows) == 6
     assert len(summary_table([reading]).rows) == 3
+
+
+def test_columns_at_matched_over_refusal_say_of_how_many_scored_pairs_they_are():
+    one = raw_ladder()
+    score = one.score.clone()
+    score[..., 9:] = torch.nan
+    few = replace(one, score=score)
+    caption = ladder_table(read_ladder(few, draws=50)).caption
+    assert "n = 24 pairs;" in caption and "(n = 9 pairs with trusted scores)" in caption
+    both = compare_ladders({"one": one, "few": few}, draws=50)
+    assert "(n = 9 to 24 pairs with trusted scores)" in matched_table(both).caption
+    blind = replace(one, score=torch.full_like(score, torch.nan))
+    assert "trusted scores" not in ladder_table(read_ladder(blind, draws=50)).caption
+
+
+def test_records_that_come_with_the_project_are_read():
+    for name in RECORDS:
+        assert matched_table(shipped_defence(name)).rows
 
 
 def test_what_no_rung_takes_away_is_said():

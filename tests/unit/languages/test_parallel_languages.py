@@ -16,6 +16,7 @@ from refusal_lens.languages import (
     language_transfer,
 )
 from refusal_lens.languages.cosines import jackknife
+from refusal_lens.languages.transfer import _estimate
 
 
 def test_identical_directions_give_a_corrected_cosine_of_one_and_distinct_ones_of_zero():
@@ -133,3 +134,21 @@ def test_categories_with_different_pairs_are_no_languages():
     read = residuals_of(torch.randn(20, 1, D), prompts_of(5))
     with pytest.raises(InputError, match="give the same pairs in every language"):
         Parallel.of(read, SITE)
+
+
+def test_one_language_is_refused():
+    read = parallel_residuals([unit(0)])
+    for measure in (
+        lambda: language_transfer(read, SITE, draws=19),
+        lambda: language_cosines(read),
+        lambda: language_layers(read),
+        lambda: fold_directions(read, SITE),
+    ):
+        with pytest.raises(InputError, match=r"are of \['a'\]; .* give two or more"):
+            measure()
+
+
+def test_what_is_undefined_has_no_interval():
+    drawn = torch.tensor([float("nan")] * 5).double()
+    one = _estimate(drawn, "accuracy", 4)
+    assert (one.value, one.low, one.high, one.n) == (None, None, None, 4)

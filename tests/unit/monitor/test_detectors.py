@@ -6,7 +6,7 @@ from scipy.stats import beta
 
 from refusal_lens.errors import InputError
 from refusal_lens.monitor.conformal import conformal_threshold
-from refusal_lens.monitor.detectors import fit_scoring
+from refusal_lens.monitor.detectors import LEAST, fit_scoring
 from refusal_lens.monitor.scoring import DETECTORS, Features, first_alarm, highest
 
 EARLY, LATE, PASSES = 2, 3, 5
@@ -109,3 +109,27 @@ def test_too_few_prompts_are_refused():
         fit_scoring(features(read), features(suppressed(read[:19])), range(19))
     with pytest.raises(InputError, match="10 unedited prompts"):
         fit_scoring(features(read[:10]), features(suppressed(read)), range(30))
+
+
+@pytest.mark.parametrize("reaching", [0, 1, LEAST - 1])
+def test_an_answer_longer_than_the_fitted_ones_is_not_unusual_for_that(reaching):
+    """Fitted answers end before pass 2, but for a few."""
+    read, longer = projections(60, 3), projections(12, 4)
+    there = torch.ones(60, PASSES, dtype=torch.bool)
+    there[reaching:, 2:] = False
+    fitted = Features.of(read.masked_fill(~there[..., None], torch.nan), there, EARLY)
+    scoring = fit_scoring(fitted, features(suppressed(read[:30])), range(30))
+    assert torch.equal(scoring.width[2:], scoring.width[1].expand(PASSES - 2, -1))
+    assert torch.equal(scoring.center[2:], scoring.center[1].expand(PASSES - 2, -1))
+    assert float(highest(scoring.scores(features(longer))).max()) < 12
+
+
+def test_the_scale_of_a_pass_that_enough_answers_reach_is_its_own():
+    read = projections(60, 3)
+    there = torch.ones(60, PASSES, dtype=torch.bool)
+    there[LEAST:, 2:] = False
+    fitted = Features.of(read.masked_fill(~there[..., None], torch.nan), there, EARLY)
+    scoring = fit_scoring(fitted, features(suppressed(read[:30])), range(30))
+    scores = scoring.scores(fitted)[:LEAST, 2:]
+    assert torch.allclose(scores.mean(0), torch.zeros(()).double(), atol=1e-9)
+    assert torch.allclose(scores.std(0, correction=0), torch.ones(()).double())

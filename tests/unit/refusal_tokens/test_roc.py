@@ -65,3 +65,12 @@ def test_unedited_prompts_that_begin_with_neither_are_counted_and_left_out():
     roc = measure_roc(readings(other=other))
     assert roc.neither.value == 1 / 8
     assert roc.unedited.text[0].missing == 1
+
+
+def test_a_token_that_was_not_the_most_probable_has_no_reading():
+    """A bias on one category's token alone can bring it before the most probable one."""
+    read = readings()
+    step = read.step_zero
+    assert read.read_as(step.by_bias(100.0, ["safety"])).tolist() == [-1, 1] * 4
+    assert torch.equal(read.read_as(step.by_bias(100.0)), read.refused)
+    assert torch.equal(read.read_as(step.by_bias(-100.0)), read.answered)

@@ -11,6 +11,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.sites import Site
 from refusal_lens.sparse import FiringRule, Pool, compare_firing, permuted, published_lists
 from refusal_lens.sparse.firing import Listed
+from refusal_lens.study.stages.features import role_of
 
 CATEGORIES = ("a", "b", "c", "d")
 N = 60  # prompts of a category, half of them refused
@@ -129,3 +130,10 @@ def test_wrong_rules_and_pools_are_one_line():
         FiringRule(level=1.5)
     with pytest.raises(InputError, match="one of each is needed per prompt"):
         Pool(torch.zeros(2, 3) > 0, torch.zeros(2) > 0, ("a",))
+
+
+def test_a_latent_of_the_only_list_is_neither_core_nor_tail_nor_shared():
+    one = compare_firing(known().only("b"), **WHERE)
+    assert one.n_lists[TAIL] == 1 and role_of(one, TAIL) == role_of(one, CORE) == "listed"
+    several = compare_firing(known(), **WHERE)
+    assert (role_of(several, CORE), role_of(several, TAIL)) == ("core", "tail")
