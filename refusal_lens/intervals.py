@@ -104,7 +104,7 @@ def kappa(
 
     Over answers; over prompts where `prompts` names each answer's: answers to one prompt under many
     conditions are not independent. Undefined (None) with fewer than two answers, or where a reader
-    gave them all one label.
+    gave them all one label; without an interval where all are to one prompt.
     """
     over = "answers" if prompts is None else "prompts"
     method = f"Cohen's kappa, percentile bootstrap over {over}; control: chance"
@@ -113,7 +113,10 @@ def kappa(
     if len(pairs) < 2 or len({*a.tolist()}) < 2 or len({*b.tolist()}) < 2:
         return Estimate(None, None, None, len(pairs), method, 0.0)
     k = len(labels)
+    value = float(cohen_kappa_score(a, b))
     tables = _by_group(a * k + b, k * k, prompts)
+    if len(tables) < 2:  # one prompt drawn again is always itself
+        return Estimate(value, None, None, len(pairs), method, 0.0)
     # The same formula as scikit-learn's, from the table of a draw: two thousand calls of
     # cohen_kappa_score take seconds.
     share = _drawn(tables, seed).reshape(-1, k, k)
@@ -122,7 +125,6 @@ def kappa(
     agreed = np.trace(share, axis1=1, axis2=2)
     values = (agreed[defined] - chance[defined]) / (1 - chance[defined])
     low, high = np.quantile(values, TAILS)
-    value = float(cohen_kappa_score(a, b))
     return Estimate(value, float(low), float(high), len(pairs), method, 0.0)
 
 
@@ -131,7 +133,8 @@ def share_over_prompts(
 ) -> Estimate:
     """A share of answers, several to a prompt, with a percentile bootstrap over prompts.
 
-    Where all or none are hits, Wilson's interval of so many prompts.
+    Where all or none are hits, Wilson's interval of so many prompts; otherwise none where all
+    answers are to one prompt.
     """
     method = "share, percentile bootstrap over prompts"
     value, n = float(np.mean(hits)) if hits else None, len(hits)
@@ -139,7 +142,10 @@ def share_over_prompts(
         groups = len(set(prompts))
         whole = wilson(groups if value else 0, groups)
         return Estimate(value, whole.low, whole.high, n, method, control)
-    drawn = _drawn(_by_group(np.array(hits, dtype=np.int64), 2, prompts), seed)
+    tables = _by_group(np.array(hits, dtype=np.int64), 2, prompts)
+    if len(tables) < 2:  # one prompt drawn again is always itself
+        return Estimate(value, None, None, n, method, control)
+    drawn = _drawn(tables, seed)
     low, high = np.quantile(drawn[:, 1], TAILS)
     return Estimate(value, float(low), float(high), n, method, control)
 

@@ -37,7 +37,8 @@ def answer_under(
     improbability is never stricter than the least probable answer that the model gives unedited.
 
     Raises:
-        InputError: edits that this model can't have, or not one for each prompt.
+        InputError: edits that this model can't have, or not one for each prompt; two conditions of
+            one name.
 
     >>> conditions = [("none", None), ("ablated", rl.Ablate(direction))]
     >>> few = prompts.only(split="test")
@@ -46,6 +47,9 @@ def answer_under(
     12
     """
     n = len(labelled(prompts))
+    names = [name for name, _ in conditions]
+    if len(set(names)) < len(names):  # before anything is generated
+        raise InputError(f"conditions {names} name one twice; rename it")
     per_row = [_per_row(name, edits, n) for name, edits in conditions]
     rows = [(edit, p) for edits in per_row for edit, p in zip(edits, prompts, strict=True)]
     with model.editing(PerRow(tuple(edit for edit, _ in rows))):
@@ -53,7 +57,6 @@ def answer_under(
     answers = [model.chat.answer(row) for row in ids]
     senseless = _senseless(model, rows, ids, answers)
     around = model.provenance(prompts, decoding.seed)
-    names = [name for name, _ in conditions]
     edits = [_text(around.edits, edits) for edits in per_row]
     answered = zip(names, edits, _by_condition(answers, n), strict=True)
     unread = answers_to(prompts, tuple(answered), decoding, around)

@@ -180,13 +180,18 @@ class Answers(Record):
         label: Label | None = None,
         category: str | None = None,
     ) -> VerdictCounts:
-        """What the verdicts came to, by default all of them; nothing is dropped."""
+        """What the verdicts came to, by default all of them; nothing is dropped.
+
+        Raises:
+            InputError: not judged, or an unknown condition or category.
+        """
+        of_category = _matching(self.categories, category, "category")
         rows = self._readings if condition is None else (self.verdicts(condition),)
         chosen = [
             verdict
             for row in rows
-            for verdict, side, c in zip(row, self.labels, self.categories, strict=True)
-            if label in (None, side) and category in (None, c)
+            for verdict, side, asked in zip(row, self.labels, of_category, strict=True)
+            if asked and label in (None, side)
         ]
         return count_verdicts(self.judge_name, chosen)
 
@@ -204,14 +209,16 @@ class Answers(Record):
         another condition, whose rate on the same prompts becomes the estimate's control.
 
         Raises:
-            InputError: not judged, an unknown condition, or none given where there are several.
+            InputError: not judged, an unknown condition or category, or no condition given where
+                there are several.
         """
+        of_category = _matching(self.categories, category, "category")
         outcomes = [
             v.outcome
-            for v, c, side in zip(
-                self.verdicts(condition), self.categories, self.labels, strict=True
+            for v, asked, side in zip(
+                self.verdicts(condition), of_category, self.labels, strict=True
             )
-            if label in (None, side) and category in (None, c)
+            if asked and label in (None, side)
         ]
         clear = [outcome for outcome in outcomes if outcome != "unclear"]
         plain = None

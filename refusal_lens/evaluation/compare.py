@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from refusal_lens.arguments import several
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.answering import in_words
 from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.interventions import Edit
@@ -26,7 +27,8 @@ def compare(
     judge. Single answers are examples, no measurement; a notebook shows them as a table.
 
     Raises:
-        InputError: an edit that this model can't have, or a lone edit in place of several.
+        InputError: an edit that this model can't have, a lone edit in place of several, an edit
+            named "none", or edits without names that are alike in words.
 
     >>> edits = {"ablated": rl.Ablate(direction)}
     >>> answers = rl.compare(model, "Is this mole dangerous?", edits, rl.Decoding(4))
@@ -59,5 +61,17 @@ def _named(edits: Mapping[str, Edit] | Sequence[Edit]) -> dict[str, Edit]:
     write = '[a, b], or {"name": a}'
     if isinstance(edits, Mapping):
         several(edits.values(), Edit, what="edit", write=write)
+        if UNEDITED in edits:
+            raise InputError(
+                f"an edit is named {UNEDITED!r}, as the model without an edit is; rename it"
+            )
         return dict(edits)
-    return {repr(edit): edit for edit in several(edits, Edit, what="edit", write=write)}
+    named: dict[str, Edit] = {}
+    for edit in several(edits, Edit, what="edit", write=write):
+        if repr(edit) in named:  # two directions of one category and place are written alike
+            raise InputError(
+                f"two edits are both {edit!r} in words; give each a name: "
+                '{"mean": a, "median": b}'
+            )
+        named[repr(edit)] = edit
+    return named

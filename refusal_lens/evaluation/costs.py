@@ -77,7 +77,7 @@ class Costs(Record):
 class CostMaterial:
     """On what costs are measured: benign prompts, how they are answered and judged, and a text.
 
-    `windows` is how many windows of 128 tokens of the text are read.
+    `windows` is how many windows of 128 tokens of the text are read, two or more.
     """
 
     benign: PromptSet
@@ -107,14 +107,14 @@ def measure_costs(
     [('ablated', 6)]
 
     Raises:
-        InputError: no benign prompt, or a text shorter than two windows.
+        InputError: no benign prompt, or fewer than two windows of text.
     """
     if not len(material.benign):
         raise InputError("no benign prompt was given; costs need at least one")
+    rows = _windows(model, material)  # before anything is generated
     conditions: list[tuple[str, Edit | None]] = [(UNEDITED, None), *edits.items()]
     unread = answer_under(model, material.benign, conditions, decoding=material.decoding)
     unedited, *edited = unread.judge(material.judge).each()
-    rows = _windows(model, material)
     plain = _Reading.take(model, material, rows, unedited)
     progress(1)
     costs: list[Cost] = []
@@ -185,6 +185,10 @@ def _degenerate(read: Answers, control: float | None) -> Estimate:
 
 def _windows(model: LensModel, material: CostMaterial) -> list[Ids]:
     """Windows of the text, behind the token that the model's texts begin with if it has one."""
+    if material.windows < 2:
+        raise InputError(
+            f"windows={material.windows}; the interval of a cross-entropy needs two windows or more"
+        )
     tokenizer = model.chat.tokenizer
     ids = tuple(tokenizer(material.text, add_special_tokens=False)["input_ids"])
     whole = tuple(tokenizer(material.text)["input_ids"])

@@ -253,8 +253,8 @@ def _planted(
         return None
     row = names.index(name)
     others = [i for i, other in enumerate(names) if other in taught and i != row]
-    column = manners.index(taught[name]) if taught[name] in manners else None
-    hits = 0 if column is None else int(counts[row, column])
+    # No column where no refusal is in the manner, under whichever direction.
+    column = counts[:, manners.index(taught[name])] if taught[name] in manners else 0 * counts[:, 0]
     n = counts[others].sum()
-    control = float(counts[others, column].sum() / n) if column is not None and n else None
-    return wilson(hits, int(counts[row].sum()), control)
+    control = float(column[others].sum() / n) if n else None
+    return wilson(int(column[row]), int(counts[row].sum()), control)

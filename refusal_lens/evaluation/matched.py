@@ -31,6 +31,7 @@ from typing import ClassVar, Final, Literal, final
 import numpy as np
 from jaxtyping import Float
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.evaluation.monotone import Curves, drawn_curves
 from refusal_lens.intervals import LEVEL, NORMAL, t_quantile
@@ -151,8 +152,15 @@ def match_refusal(
     'not reached'
 
     Raises:
-        InputError: fewer than two pairs are left.
+        InputError: fewer than two pairs are left, a margin that is not positive, a rate that is no
+            share, or fewer than two draws.
     """
+    if not margin > 0:
+        raise InputError(f"margin {margin} is not positive; give one as {MARGIN}, before measuring")
+    if wrong := [rate for rate in rates if not 0 <= rate <= 1]:
+        raise InputError(f"rate {wrong[0]} is not between 0 and 1; give shares, as {RATES}")
+    if draws < 2:
+        raise InputError(f"{draws} draws of pairs give no interval; give two or more, as {DRAWS}")
     curves, n, n_categories = drawn_curves(grid, rates, draws, seed)
     compared = [i for i, kind in enumerate(grid.kinds) if kind == "direction"]
     return _Comparison(grid, curves, compared, margin, (n, n_categories)).finish()

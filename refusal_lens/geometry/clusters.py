@@ -1,7 +1,7 @@
 """Structure of a cosine matrix: clusters with silhouettes, and the participation ratio."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +11,9 @@ from sklearn.metrics import silhouette_score
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.products import PairProducts
+
+DRAWS: Final = 300
+"""How often pairs are drawn again, for clusters and for maps."""
 
 Linkage = Literal["average", "complete"]
 
@@ -98,7 +101,7 @@ def _cut(
 
 
 def together(
-    products: PairProducts, n_clusters: int, *, draws: int = 300, seed: int = 0
+    products: PairProducts, n_clusters: int, *, draws: int = DRAWS, seed: int = 0
 ) -> Float[np.ndarray, "category category"]:
     """How often two categories fall into one cluster when pairs are drawn again, 0 to 1.
 

@@ -28,7 +28,7 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.cosines import Geometry
+from refusal_lens.geometry.cosines import Geometry, not_the_same_pairs
 from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests
 from refusal_lens.intervals import t_quantile
@@ -96,13 +96,12 @@ def compare_to_control(
     """
     if draws < DRAWS:
         raise InputError(f"{draws} sign flips are too few; give at least {DRAWS}")
-    for name in ("categories", "pairs", "sites", "offset"):
-        ours, theirs = getattr(model, name), getattr(control, name)
-        if ours != theirs:
-            raise InputError(
-                f"the model and its control differ in {name}; fit both on the same prompts, "
-                "sites and offset"
-            )
+    places = [n for n in ("sites", "offset") if getattr(model, n) != getattr(control, n)]
+    if differing := [*filter(None, [not_the_same_pairs(model, control)]), *places]:
+        raise InputError(
+            f"the model and its control differ in {differing[0]}; fit both on the same prompts, "
+            "sites and offset"
+        )
     n = torch.tensor(model.n, dtype=torch.float64)
     owner = torch.repeat_interleave(torch.arange(len(n)), torch.tensor(model.n))
     influence = (model.share_influence - control.share_influence).double()

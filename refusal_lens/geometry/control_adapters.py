@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from refusal_lens.geometry.matrix_correlation import matrix_correlation
+from refusal_lens.geometry.matrix_correlation import correlated, matrix_correlation
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
@@ -111,9 +111,9 @@ def matrix_agreements(
         if name not in matrices:
             continue
         for s, layer in enumerate(layers):
-            a, b = matrices[name][s], other[s]
-            if np.isfinite(a).all() and np.isfinite(b).all():
-                alike = matrix_correlation(torch.from_numpy(a), torch.from_numpy(b))
+            a, b = torch.from_numpy(matrices[name][s]), torch.from_numpy(other[s])
+            if correlated(a, b):
+                alike = matrix_correlation(a, b)
                 agreements.append(
                     MatrixAgreement(question, what, layer, alike.correlation, alike.p)
                 )

@@ -181,6 +181,22 @@ def fit_geometry(
     )
 
 
+def not_the_same_pairs(first: Geometry, second: Geometry) -> str:
+    """In what two geometries differ that were not fitted on the same pairs; "" for the same ones.
+
+    Pairs may have one name and other prompts, as where twins were drawn with another seed.
+
+    >>> geometry = rl.fit_geometry(model.residuals(prompts))
+    >>> not_the_same_pairs(geometry, geometry)
+    ''
+    """
+    for name in ("categories", "pairs"):
+        if getattr(first, name) != getattr(second, name):
+            return name
+    same = first.provenance.prompts_digest == second.provenance.prompts_digest
+    return "" if same else "the prompts of their pairs"
+
+
 def _root(sq_length: Float[Tensor, "site category"]) -> Float[Tensor, "site category"]:
     return torch.where(sq_length > 0, sq_length, torch.nan).sqrt()
 

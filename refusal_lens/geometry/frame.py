@@ -3,7 +3,7 @@ model's subtracted, whitened."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float64, Int64
@@ -87,20 +87,18 @@ def pair_differences(
     difference is rounding noise gets zeros: "undefined".
 
     Raises:
-        InputError: a category without pairs; the control holds other prompts; an estimator that
-            fits categories jointly or is not smooth. At a site: it is not here, there is no
-            direction to remove at it, or there are too few prompts to whiten.
+        InputError: a category without pairs; a frame that does not fit the residuals; an estimator
+            that fits categories jointly or is not smooth. At a site: it is not here, or there are
+            too few prompts to whiten.
     """
     rows = pair_rows(residuals)
     plain = _estimated(residuals, rows, offset, estimator)
     minus = None
     if frame.minus is not None:
-        if frame.minus.ids != residuals.ids:
-            raise InputError(
-                "the control holds other prompts than the model, or in another order; read the "
-                "residuals of the same prompts in both"
-            )
+        _check_control(residuals, frame.minus, offset)
         minus = _estimated(frame.minus, rows, offset, estimator)
+    if frame.removed is not None:
+        _check_removed(residuals, frame.removed, offset)
 
     def at(site: Site) -> Differences:
         differences = plain(site)
@@ -114,6 +112,49 @@ def pair_differences(
         return differences
 
     return at
+
+
+def _check_control(residuals: Residuals, control: Residuals, offset: int) -> None:
+    """The control's residuals are of the same prompts and width, at every site at the offset."""
+    if _asked(control) != _asked(residuals):
+        raise InputError(
+            "the control holds other prompts than the model, or in another order; read the "
+            "residuals of the same prompts in both"
+        )
+    for site in residuals.sites:
+        width = control.at(site, offset).shape[-1]
+        _check_width("the control's residuals", width, residuals)
+
+
+def _asked(residuals: Residuals) -> list[tuple[Any, ...]]:
+    """What was asked, by id: twins drawn with two seeds may have one pair's name."""
+    return [(p.id, p.before, p.text) for p in residuals.labelled]
+
+
+def _check_removed(residuals: Residuals, removed: DirectionSet, offset: int) -> None:
+    """One direction of the residuals' width is there at every site at the offset."""
+    if len(removed.categories) != 1:
+        raise InputError(
+            f"the directions to remove are of {len(removed.categories)} categories, "
+            f"{list(removed.categories)}; expected a set of one, as fitted on residuals.pooled()"
+        )
+    lacking = [str(site) for site in residuals.sites if site not in removed.sites]
+    if lacking or offset not in removed.offsets:
+        where = f"at {lacking[0]}" if lacking else f"at offset {offset}"
+        raise InputError(
+            f"there is no direction to remove {where}: the set holds "
+            f"{[str(s) for s in removed.sites]} at offsets {list(removed.offsets)}; fit it at "
+            "every site and the offset of the residuals"
+        )
+    _check_width("the direction to remove", removed.vectors.shape[-1], residuals)
+
+
+def _check_width(what: str, width: int, residuals: Residuals) -> None:
+    if width != residuals.tensor.shape[-1]:
+        raise InputError(
+            f"{what} of width {width} and residuals of width {residuals.tensor.shape[-1]} share no "
+            "stream; give both of one model, or of models that share it"
+        )
 
 
 def _estimated(

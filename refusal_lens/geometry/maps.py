@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.linalg import orthogonal_procrustes
 
 from refusal_lens.errors import InputError
+from refusal_lens.geometry.clusters import DRAWS
 from refusal_lens.geometry.jackknife import cosine_table
 from refusal_lens.geometry.products import PairProducts
 
@@ -31,10 +32,11 @@ class PlaneMap:
     draws: int
 
 
-def plane_map(products: PairProducts, *, draws: int = 300, seed: int = 0) -> PlaneMap:
+def plane_map(products: PairProducts, *, draws: int = DRAWS, seed: int = 0) -> PlaneMap:
     """The map of corrected cosines, with bootstrap covariances.
 
-    Draws in which a cosine is undefined are left out; `draws` of the result counts those kept.
+    Draws in which a cosine is undefined are left out; `draws` of the result counts those kept. With
+    fewer than three of them the covariances are NaN: "undefined".
 
     Raises:
         InputError: fewer than three categories, or an undefined cosine.
@@ -47,8 +49,10 @@ def plane_map(products: PairProducts, *, draws: int = 300, seed: int = 0) -> Pla
     place, shown = _scaled(whole)
     resampled = products.resampled(draws, seed).corrected.numpy()
     turned = [_onto(place, _scaled(matrix)[0]) for matrix in resampled if np.isfinite(matrix).all()]
-    spread = np.stack(turned) - np.mean(turned, axis=0)
-    covariance = np.einsum("bci,bcj->cij", spread, spread) / max(1, len(turned) - 1)
+    covariance = np.full((len(place), 2, 2), np.nan)
+    if len(turned) > 2:
+        spread = np.stack(turned) - np.mean(turned, axis=0)
+        covariance = np.einsum("bci,bcj->cij", spread, spread) / (len(turned) - 1)
     return PlaneMap(place, covariance, shown, len(turned))
 
 

@@ -22,6 +22,7 @@ from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate, Record
 
 DRAWS: Final = 9_999
+_ROUNDING: Final = 1e-6  # spread, relative to the entries, up to which they are all alike
 
 
 @final
@@ -50,7 +51,8 @@ def matrix_correlation(
 
     The interval leaves out one category at a time (jackknife), as entries that share a category
     are not independent; the control is the mean over permutations of the categories of one
-    matrix, and p = (b + 1) / (B + 1), one-sided: more alike than chance. n counts entries.
+    matrix, and p = (b + 1) / (B + 1), one-sided: more alike than chance. n counts entries. There is
+    no interval where the entries that are left without some category are all alike.
 
     >>> import torch
     >>> drawn = torch.rand(5, 5)
@@ -58,8 +60,8 @@ def matrix_correlation(
     1.0
 
     Raises:
-        InputError: different shapes, undefined entries, fewer than four categories or permutations
-            fewer than 9,999.
+        InputError: different shapes, undefined entries, entries off the diagonal that are all
+            alike, fewer than four categories or permutations fewer than 9,999.
     """
     a, b = first.double().numpy(), second.double().numpy()
     if a.shape != b.shape or len(a) < 4:
@@ -69,6 +71,11 @@ def matrix_correlation(
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError("a matrix has undefined entries; leave those categories out")
+    if not correlated(first, second):
+        raise InputError(
+            "the entries of a matrix off its diagonal are all alike, so that no correlation is "
+            "defined; expected ones that differ"
+        )
     if draws < DRAWS:
         raise InputError(f"{draws} permutations are too few; give at least {DRAWS}")
     size = len(a)
@@ -79,19 +86,33 @@ def matrix_correlation(
     p = (np.sum(drawn >= value - 1e-12) + 1) / (draws + 1)
     kept = [np.delete(np.arange(size), i) for i in range(size)]
     as_it_is = np.arange(size - 1)[None]
-    left = np.array([_correlations(a[np.ix_(k, k)], b[np.ix_(k, k)], as_it_is)[0] for k in kept])
-    error = np.sqrt((size - 1) / size * np.square(left - left.mean()).sum())
-    half = float(t_quantile(size - 1)) * error
+    parts = [(a[np.ix_(k, k)], b[np.ix_(k, k)]) for k in kept]
+    low = high = None
+    if all(_vary(x) and _vary(y) for x, y in parts):
+        left = np.array([_correlations(x, y, as_it_is)[0] for x, y in parts])
+        error = np.sqrt((size - 1) / size * np.square(left - left.mean()).sum())
+        half = float(t_quantile(size - 1)) * error
+        low, high = float(max(-1.0, value - half)), float(min(1.0, value + half))
     method = "correlation of matrices, jackknife over categories; control: permuted"
-    estimate = Estimate(
-        value,
-        float(max(-1.0, value - half)),
-        float(min(1.0, value + half)),
-        size * (size - 1) // 2,
-        method,
-        float(drawn.mean()),
+    n = size * (size - 1) // 2
+    return MatrixCorrelation(
+        Estimate(value, low, high, n, method, float(drawn.mean())), float(p), draws
     )
-    return MatrixCorrelation(estimate, float(p), draws)
+
+
+def correlated(
+    first: Float[Tensor, "category category"], second: Float[Tensor, "other other"]
+) -> bool:
+    """Whether two matrices have a correlation: all entries defined, and not all alike in either.
+
+    Off the diagonal, up to rounding.
+
+    >>> import torch
+    >>> correlated(torch.rand(4, 4), torch.eye(4))
+    False
+    """
+    matrices = first.double().numpy(), second.double().numpy()
+    return all(bool(np.isfinite(m).all()) and _vary(m) for m in matrices)
 
 
 def cka(a: PairProducts, b: PairProducts) -> float:
@@ -112,6 +133,12 @@ def cka(a: PairProducts, b: PairProducts) -> float:
     if norms <= 0:
         raise InputError("one side's differences have no spread: CKA is undefined")
     return _hsic(a.gram, b.gram) / norms**0.5
+
+
+def _vary(matrix: Float[np.ndarray, "category category"]) -> bool:
+    """Whether the entries above the diagonal differ by more than rounding."""
+    entries = matrix[np.triu_indices(len(matrix), 1)]
+    return bool(np.ptp(entries) > _ROUNDING * np.abs(entries).max())
 
 
 def _correlations(

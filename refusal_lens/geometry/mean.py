@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry.cosines import Geometry
+from refusal_lens.geometry.cosines import Geometry, not_the_same_pairs
 from refusal_lens.intervals import t_quantile
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
@@ -33,7 +33,8 @@ def mean_cosine(
     18
 
     Raises:
-        InputError: fewer than two categories, or one, or a layer, that the geometry does not hold.
+        InputError: fewer than two categories, one of them twice, or a category or layer that the
+            geometry does not hold.
     """
     names = geometry.categories if categories is None else tuple(categories)
     value, influence, n = _mean(geometry, layer, names)
@@ -55,9 +56,10 @@ def mean_cosine_difference(of: Geometry, minus: Geometry, layer: int) -> Estimat
     Raises:
         InputError: the two were not fitted on the same pairs, or do not hold the layer.
     """
-    if of.pairs != minus.pairs or of.categories != minus.categories:
+    if differing := not_the_same_pairs(of, minus):
         raise InputError(
-            f"{of!r} and {minus!r} rest on different pairs; fit both on the same prompts"
+            f"{of!r} and {minus!r} rest on different pairs (they differ in {differing}); fit both "
+            "on the same prompts"
         )
     a, ours, n = _mean(of, layer, of.categories)
     b, theirs, _ = _mean(minus, layer, of.categories)
@@ -70,10 +72,12 @@ def _mean(
 ) -> tuple[float, Float64[Tensor, " pair"], int]:
     """The mean, each pair's influence on it, and the number of pairs."""
     lacking = [c for c in names if c not in geometry.categories]
-    if lacking or len(set(names)) < 2 or Site(layer) not in geometry.sites:
+    distinct = len(set(names))
+    if lacking or not 1 < distinct == len(names) or Site(layer) not in geometry.sites:
         raise InputError(
             f"a mean cosine of {list(names)} at layer {layer}; expected two or more of "
-            f"{list(geometry.categories)} and a layer of {[str(s) for s in geometry.sites]}"
+            f"{list(geometry.categories)}, each once, and a layer of "
+            f"{[str(s) for s in geometry.sites]}"
         )
     s = geometry.sites.index(Site(layer))
     chosen = torch.tensor([geometry.categories.index(c) for c in names])

@@ -26,7 +26,7 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import twin_differences
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import Residuals, pair_rows
+from refusal_lens.residuals import Residuals, check_read_alike, pair_rows
 from refusal_lens.sites import Site
 
 DRAWS: Final = 9_999
@@ -106,6 +106,9 @@ def separability(
                 "residuals tested together must be of other categories at one set of "
                 "sites and offsets"
             )
+        check_read_alike(
+            axes[0][2], part.provenance, "residuals of two models can't be tested together"
+        )
         for name in part.labelled.categories:
             d = _differences(part.only(category=name), name)
             gram = torch.einsum("iosd,josd->osij", d, d)

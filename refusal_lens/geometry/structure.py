@@ -38,7 +38,8 @@ class Structure(Record):
     at `layer` between offsets. At `layer`, over the categories of `mapped` (those defined there):
     the corrected `cosines`, their eigenvalue shares, SciPy's `links` (average linkage), the
     `clusters` of largest silhouette, how often two categories are `together` when pairs are drawn
-    again, `place` and `place_covariance` on the map (radians), the `rank` of each category's
+    again, `place` and `place_covariance` on the map (radians), both over the `draws` in which every
+    cosine is defined, of `geometry.clusters.DRAWS`, the `rank` of each category's
     subspace and the smallest and largest principal angle (degrees) between each two, with those of
     random subspaces. NaN is "undefined".
     """

@@ -131,19 +131,10 @@ def plot_map(structure: Structure, *, titles: Titles = None) -> go.Figure:
     for i, c in enumerate(structure.mapped):
         mark = mark_of(c, titles)
         x, y = structure.place[i].tolist()
-        edge = _ellipse(structure.place_covariance[i].double().numpy()) + np.array([x, y])
+        covariance = structure.place_covariance[i].double().numpy()
         name = escape(titles.get(c, c))
-        figure.add_scatter(
-            x=edge[:, 0].round(4),
-            y=edge[:, 1].round(4),
-            mode="lines",
-            line={"color": mark.colour, "width": 1},
-            fill="toself",
-            fillcolor=faded(mark.colour, 0.12),
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=name,
-        )
+        if np.isfinite(covariance).all():  # too few draws have none
+            figure.add_trace(_around(_ellipse(covariance) + np.array([x, y]), mark.colour, name))
         figure.add_scatter(
             x=[x],
             y=[y],
@@ -162,6 +153,20 @@ def plot_map(structure: Structure, *, titles: Titles = None) -> go.Figure:
     figure.update_xaxes(title={"text": "radians", "standoff": 4})
     figure.update_layout(margin={"l": 62, "r": 190, "t": 40, "b": 46})
     return figure
+
+
+def _around(edge: Float[np.ndarray, "point 2"], colour: str, name: str) -> go.Scatter:
+    return go.Scatter(
+        x=edge[:, 0].round(4),
+        y=edge[:, 1].round(4),
+        mode="lines",
+        line={"color": colour, "width": 1},
+        fill="toself",
+        fillcolor=faded(colour, 0.12),
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
 
 
 def _ellipse(covariance: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "point 2"]:

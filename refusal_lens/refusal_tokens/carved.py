@@ -24,6 +24,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, fit_geometry, matrix_correlation
+from refusal_lens.geometry.matrix_correlation import correlated
 from refusal_lens.geometry.mean import mean_cosine, mean_cosine_difference
 from refusal_lens.model import LensModel
 from refusal_lens.model.forward import residuals
@@ -225,7 +226,7 @@ def _agreements(
             if name != first:
                 others[first] = matrices[first][s]
             for against, other in others.items():
-                if bool(torch.isfinite(matrix[s]).all() and torch.isfinite(other).all()):
+                if correlated(matrix[s], other):
                     m = matrix_correlation(matrix[s], other)
                     rows.append((name, against, layers[s], m.correlation, m.p))
     if not rows:

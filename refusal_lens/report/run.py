@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Any, final
 
 from refusal_lens.directions import MEAN_DIFFERENCE, DirectionSet
-from refusal_lens.embedded.registry import find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers
 from refusal_lens.geometry import (
@@ -20,11 +19,13 @@ from refusal_lens.geometry import (
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
-from refusal_lens.prompts.files import load_categories, load_prompts
+from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.selection import Selection
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.layer import layer_by
+from refusal_lens.study.prompts import study_prompts
+from refusal_lens.study.question import Study, refusals_planted
 from refusal_lens.study.results import Results
 from refusal_lens.study.sizes import flat_sizes
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
@@ -86,9 +87,9 @@ class Run:
 
     @cached_property
     def planted(self) -> bool:
-        """Whether the refusals of the model were planted by this project."""
-        entry = find_embedded(str(self.question.get("source")))
-        return entry is not None and entry.planting is not None
+        """Whether refusals were planted in the model by this project, and are on."""
+        scale = self.question.get("adapter_scale", 1)
+        return refusals_planted(str(self.question.get("source")), scale)
 
     @cached_property
     def estimator(self) -> str:
@@ -189,17 +190,21 @@ class Run:
 
     @cached_property
     def kept(self) -> dict[str, int] | None:
-        """Pairs as intended by category; None where the prompts are not at hand."""
+        """Pairs as intended by category; None where the run's prompts are not at hand.
+
+        Its files may be gone, or others by now, also because their path is read from another
+        folder than the study's.
+        """
         read = self.behaviour
+        if read is None:
+            return None
         try:
-            prompts = load_prompts(self.question.get("prompts"))
-            ids = None if read is None else set(read.ids)
-            kept = None if read is None or ids is None else prompts.only(ids=ids)
+            prompts = study_prompts(Study.of(self.results.manifest.get("question")))
+            if prompts.digest != self.results.manifest.get("prompts_digest"):
+                return None
+            intended = read.as_intended(prompts.only(ids=set(read.ids)))
         except (InputError, OSError):
             return None
-        if read is None or kept is None:
-            return None
-        intended = read.as_intended(kept)
         return {
             c: sum(p.label == "refuse" and p.category == c for p in intended)
             for c in dict.fromkeys(read.categories)

@@ -12,6 +12,7 @@ from refusal_lens.plots.text import number, percent, value_interval
 from refusal_lens.records import Estimate
 from refusal_lens.report.missing import Missing
 from refusal_lens.report.run import Run
+from refusal_lens.report.verdict_words import n_tested, refusal_directions
 from refusal_lens.sites import Site
 
 _NAMES: Final = {
@@ -113,21 +114,19 @@ def _separable(run: Run) -> str:
 
 
 def _refusal(run: Run) -> str:
-    if run.comparison is None and run.within is not None:
-        count = list(run.verdicts.values()).count("refusal direction")
+    if run.tests is None:
+        return run.why("structure")
+    if run.comparison is None and n_tested(run):
         return (
-            f"{count} of {len(run.verdicts)} categories: separable, and refused harmful prompts "
-            f"differ from answered ones (q at most {DIFFERS:g}); no control model"
+            f"{refusal_directions(run)} categories: separable, and refused harmful prompts differ "
+            f"from answered ones (q at most {DIFFERS:g}); no control model"
         )
     if run.comparison is None:
         words = "no control: without a control model nothing is called a refusal direction"
         return Missing(words, run.lacking_reason("control", words).key)
-    if run.tests is None:
-        return run.why("structure")
-    count = list(run.verdicts.values()).count("refusal direction")
     return (
-        f"{count} of {len(run.verdicts)} categories: separable, and beyond {run.names[1]} (q at "
-        f"most {BEYOND:g})"
+        f"{refusal_directions(run)} categories: separable, and beyond {run.names[1]} (q at most "
+        f"{BEYOND:g})"
     )
 
 

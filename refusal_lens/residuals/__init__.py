@@ -2,6 +2,7 @@
 
 from refusal_lens.residuals.axes import COMPLY as COMPLY
 from refusal_lens.residuals.axes import REFUSE as REFUSE
+from refusal_lens.residuals.axes import check_read_alike as check_read_alike
 from refusal_lens.residuals.axes import half_pairs as half_pairs
 from refusal_lens.residuals.axes import index_axes as index_axes
 from refusal_lens.residuals.axes import pair_rows as pair_rows

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from refusal_lens.errors import InputError
 from refusal_lens.prompts import LABELS, PromptSet, labelled
+from refusal_lens.records import Provenance
 
 REFUSE: Final = LABELS.index("refuse")
 COMPLY: Final = LABELS.index("comply")
@@ -46,3 +48,22 @@ def half_pairs(prompts: PromptSet) -> tuple[str, ...]:
     """
     sides = Counter(f"{p.category}/{p.pair}" for p in prompts if p.pair is not None)
     return tuple(name for name, n in sides.items() if n < len(LABELS))
+
+
+def check_read_alike(ours: Provenance, theirs: Provenance, what: str) -> None:
+    """Parts of one whole are read from one model, in one precision, template and under one edit.
+
+    `what` names the parts and what can't be done with them, for the message.
+
+    >>> check_read_alike(model.provenance(), model.provenance(), "residuals can't be joined")
+
+    Raises:
+        InputError: the two differ in one of these.
+    """
+    for name in ("model_digest", "dtype", "template_digest", "rendered_prefix", "edits"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        if a != b:
+            raise InputError(
+                f"{what}, as {ours.model} and {theirs.model} differ in {name} ({a[:60]!r} and "
+                f"{b[:60]!r}); read all of it from one model, under the same edits"
+            )

@@ -13,7 +13,7 @@ from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Label, Prompt, PromptSet, labelled
 from refusal_lens.records import Provenance
-from refusal_lens.residuals.axes import half_pairs, index_axes, pair_rows
+from refusal_lens.residuals.axes import check_read_alike, half_pairs, index_axes, pair_rows
 from refusal_lens.residuals.stats import ResidualStats, StatsAccumulator
 from refusal_lens.residuals.storage import StoredAxes, open_folder, write_folder
 from refusal_lens.sites import Site
@@ -89,7 +89,8 @@ class Residuals:
         """The prompts of all parts, one part behind the other.
 
         Raises:
-            InputError: no part, or parts of different sites, offsets, models or prompts' kinds.
+            InputError: no part, or parts that differ in sites, offsets, model, precision, template,
+                edits or the kind of prompts.
         """
         whole = several(parts, Residuals, what="residuals", write="Residuals.join([a, b])")
         if not whole:
@@ -99,11 +100,9 @@ class Residuals:
             for name in ("sites", "offsets"):
                 if getattr(part, name) != getattr(first, name):
                     raise InputError(f"residuals with different {name} can't be joined")
-            if part.provenance.model_digest != first.provenance.model_digest:
-                raise InputError(
-                    f"residuals of {first.provenance.model} and {part.provenance.model} can't be "
-                    "joined: they are of two models"
-                )
+            check_read_alike(
+                first.provenance, part.provenance, "residuals of two models can't be joined"
+            )
         prompts = PromptSet(tuple(p for part in whole for p in part.labelled))
         return cls.of(
             torch.cat([part.tensor for part in whole]),

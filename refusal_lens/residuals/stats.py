@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals.axes import COMPLY, REFUSE
+from refusal_lens.residuals.axes import COMPLY, REFUSE, check_read_alike
 from refusal_lens.sites import Site
 from refusal_lens.sums import Sides, SideSums
 
@@ -19,9 +19,9 @@ from refusal_lens.sums import Sides, SideSums
 class ResidualStats(Record):
     """Sums of the residual stream by category, label, offset and site; shards merge by addition.
 
-    `total` sums x and `sq_norm` sums |x|^2. Where every prompt of a category has its twin,
-    `n_pairs` counts the pairs and `pair_sq` sums |d_i|^2, d_i being refuse minus comply within
-    pair i; elsewhere both are 0 and the two sides count as independent samples.
+    `total` sums x and `sq_norm` sums |x|^2. `n_pairs` counts the pairs of which both sides are here
+    and `pair_sq` sums their |d_i|^2, d_i being refuse minus comply within pair i. Where some prompt
+    of a category is without its twin (`paired`), its two sides count as independent samples.
     The label axis is ("refuse", "comply"). All sums are float64. `half_pairs` names the pairs, as
     "category/pair", of which one side alone is here: shards that split one are not merged.
     """
@@ -88,13 +88,7 @@ class ResidualStats(Record):
             if getattr(self, name) != getattr(other, name):
                 raise InputError(f"statistics with different {name} can't be merged")
         ours, theirs = self.provenance, other.provenance
-        for name in ("model_digest", "dtype", "template_digest", "rendered_prefix", "edits"):
-            a, b = getattr(ours, name), getattr(theirs, name)
-            if a != b:
-                raise InputError(
-                    f"statistics of two models can't be merged: {ours.model} and {theirs.model} "
-                    f"differ in {name} ({a[:60]!r} and {b[:60]!r})"
-                )
+        check_read_alike(ours, theirs, "statistics of two models can't be merged")
         digests = [p.prompts_digest.split("+") for p in (ours, theirs)]
         if twice := [d for d in digests[1] if d in digests[0] and d != "none"]:
             raise InputError(

@@ -92,8 +92,7 @@ class Study(Brief):
     @property
     def planted(self) -> bool:
         """Whether refusals are planted in the model, and on."""
-        entry = self.embedded
-        return entry is not None and entry.planting is not None and self.adapter_scale > 0
+        return refusals_planted(self.source, self.adapter_scale)
 
     @property
     def fitted_on(self) -> Labels:
@@ -205,3 +204,13 @@ class Study(Brief):
             return tuple(sorted(asked))
         step = (len(asked) - 1) / (most - 1)
         return tuple(sorted({asked[round(i * step)] for i in range(most)}))
+
+
+def refusals_planted(source: str, adapter_scale: float | int) -> bool:
+    """Whether refusals are planted in the model of a question, and on.
+
+    >>> refusals_planted("smollm2-planted", 1.0), refusals_planted("smollm2-planted", 0.0)
+    (True, False)
+    """
+    entry = find_embedded(source)
+    return entry is not None and entry.planting is not None and adapter_scale > 0

@@ -29,7 +29,7 @@ def serving_table(
     )
     alike = (
         "The similarity of the rows was not compared with the cosines: that takes four or more "
-        "categories."
+        "categories, whose similarities and cosines are not all alike."
         if correlation is None
         else "Similarity of the categories' rows against the cosines of their directions: "
         f"{estimate_text(correlation.correlation)}; permutation p = {number(correlation.p, 4)}."

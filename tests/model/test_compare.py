@@ -1,15 +1,18 @@
 """One prompt's answers side by side, as the model is and under each edit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import compare
+from refusal_lens.evaluation import answer_under, compare
 from refusal_lens.interventions import Ablate, Add
 from refusal_lens.judges import Verdict
 from refusal_lens.model import Decoding
+from refusal_lens.prompts import Prompt, PromptSet
+
+PROMPT = Prompt("a", "Why?", "red", "refuse", "test", "test")
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +61,19 @@ def test_edits_that_are_on_stay_on_and_the_judge_given_reads(tiny_llama, directi
 
 
 def test_two_conditions_of_one_name_are_one_clear_line(tiny_llama, direction):
-    with pytest.raises(InputError, match="name one twice"):
+    with pytest.raises(InputError, match="named 'none', as the model without an edit is"):
         compare(tiny_llama, "Why?", {"none": Ablate(direction)}, Decoding(2))
+
+
+def test_no_edit_is_dropped_where_two_are_alike_in_words(tiny_llama, direction):
+    """As a mean and a median direction of one category and place are."""
+    other = replace(direction, vector=direction.vector.flip(0))
+    edits = [Ablate(direction), Ablate(other)]
+    assert repr(edits[0]) == repr(edits[1])
+    with pytest.raises(InputError, match=r"two edits are both .*; give each a name"):
+        compare(tiny_llama, "Why?", edits, Decoding(2))
+    named = compare(tiny_llama, "Why?", {"mean": edits[0], "median": edits[1]}, Decoding(2))
+    assert named.conditions == ("none", "mean", "median")
+    conditions = [("one", edits[0]), ("one", edits[1])]
+    with pytest.raises(InputError, match="name one twice"):
+        answer_under(tiny_llama, PromptSet((PROMPT,)), conditions, decoding=Decoding(2))

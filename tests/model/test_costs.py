@@ -1,6 +1,6 @@
 """Costs of edits: nothing for no edit, equal to Hugging Face's own loss, and what an edit does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -98,3 +98,17 @@ def test_too_short_a_text_is_one_clear_line(tiny_llama, material):
     short = CostMaterial(material.benign, material.judge, material.decoding, "Too short.")
     with pytest.raises(InputError, match="more than 256"):
         measure_costs(tiny_llama, short, {})
+
+
+def test_too_few_windows_are_refused_before_anything_is_generated(
+    tiny_llama, material, monkeypatch
+):
+    def generated(*_args, **_more):
+        raise AssertionError("answers were generated")
+
+    monkeypatch.setattr(type(tiny_llama), "generate_ids", generated)
+    for windows in (0, 1, -1):
+        with pytest.raises(InputError, match=f"windows={windows}; .* two windows or more"):
+            measure_costs(tiny_llama, replace(material, windows=windows), {})
+    with pytest.raises(InputError, match="more than 256"):
+        measure_costs(tiny_llama, replace(material, text="Short."), {})

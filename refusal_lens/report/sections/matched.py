@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from refusal_lens.evaluation.matched import LEAST_CATEGORIES
 from refusal_lens.plots.matched import plot_matched
 from refusal_lens.report.methods import compared_split, n_of
 from refusal_lens.report.part import Figure
@@ -34,7 +35,9 @@ def _methods(run: Run) -> tuple[Method, ...]:
             "Over-refusal at matched refusal rate",
             compared_split(run),
             n_of(run, "trade_off_pairs", "pairs, the same for every direction"),
-            "bootstrap over pairs; simultaneous over directions and rates",
+            "jackknife over categories, not below a bootstrap over pairs (under "
+            f"{LEAST_CATEGORIES} categories that alone); differences: bootstrap over pairs, "
+            "simultaneous over directions and rates",
             "three control directions of equal length",
         ),
     )

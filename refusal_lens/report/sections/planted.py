@@ -34,6 +34,8 @@ def _by_construction(run: Run) -> str:
     entry = find_embedded(str(run.question.get("source")))
     if entry is None or entry.planting is None:
         return "nothing by construction: the model refuses by itself"
+    if not run.planted:
+        return "nothing by construction: the adapter of planted refusals is off (scale 0)"
     return f"planted: {entry.planting.planted}. Not planted: {entry.planting.not_planted}"
 
 

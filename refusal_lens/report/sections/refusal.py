@@ -15,10 +15,15 @@ from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure, Part
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Method, Parts, Section
+from refusal_lens.report.verdict_words import n_tested, refusal_directions
 from refusal_lens.study.stages.contrasts import WITHIN
 from refusal_lens.study.stages.control import CHANGE
 from refusal_lens.tables.behaviour import within_table
 from refusal_lens.tables.separability import separability_table
+
+_UNTESTED: Final = (
+    "neither the model with a control, nor enough prompts that it refused with answered ones"
+)
 
 
 def _parts(run: Run) -> Parts:
@@ -99,12 +104,12 @@ def _beyond(run: Run) -> str:
     if run.comparison is None:
         tests = run.tests
         apart = sum(tests.separable(c) for c in tests.categories)
-        if run.within is not None:
-            count = list(run.verdicts.values()).count(BEYOND_CONTROL)
+        if n_tested(run):
             return (
-                f"{apart} of {len(tests.categories)} separable by intended label; in {count} (★) "
-                "harmful prompts that were refused also differ from those that were answered "
-                f"(exchanged verdicts, q at most {BEYOND:g}); no control model."
+                f"{apart} of {len(tests.categories)} separable by intended label; in "
+                f"{refusal_directions(run)} (★) harmful prompts that were refused also differ from "
+                f"those that were answered (exchanged verdicts, q at most {BEYOND:g}); no control "
+                "model."
             )
         return run.lacking_reason("control", "the control has other layers").within(
             f"{apart} of {len(tests.categories)} {'is' if apart == 1 else 'are'} separable (sign "
@@ -112,7 +117,7 @@ def _beyond(run: Run) -> str:
         )
     count = list(run.verdicts.values()).count(BEYOND_CONTROL)
     return (
-        f"{count} of {len(run.verdicts)} {'is a' if count == 1 else 'are'} refusal "
+        f"{refusal_directions(run)} {'is a' if count == 1 else 'are'} refusal "
         f"direction{'' if count == 1 else 's'} (★): separable, and beyond the control model, "
         f"{visible(run.names[1])} (q at most {BEYOND:g})."
     )
@@ -148,13 +153,13 @@ def _verdicts_in_words(run: Run) -> str:
     if run.tests is None:
         return run.why("structure")
     separable = sum(run.tests.separable(c) for c in run.tests.categories)
-    refusal = list(run.verdicts.values()).count("refusal direction")
+    apart = f"{separable} of {len(run.tests.categories)} separable"
+    if not n_tested(run):
+        return f"{apart}; refusal directions: not tested ({_UNTESTED})"
+    by = "differ by what the model did, within the category; no control model"
     if run.comparison is not None:
         by = "exceed the control model"
-    else:
-        by = "differ by what the model did, within the category; no control model"
-    n = len(run.tests.categories)
-    return f"{separable} of {n} separable; {refusal} of {n} refusal directions ({by})"
+    return f"{apart}; {refusal_directions(run)} refusal directions ({by})"
 
 
 SECTION: Final = Section(

@@ -3,6 +3,7 @@
 from typing import Final
 
 from refusal_lens import plots
+from refusal_lens.geometry.clusters import DRAWS
 from refusal_lens.plots.text import number, value_interval
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
@@ -22,7 +23,7 @@ def _parts(run: Run) -> Parts:
             "angles",
         )
         why = run.lacking("structure", run.no_structure)
-        return {**dict.fromkeys(names, why), "shown_on_map": ""}
+        return {**dict.fromkeys(names, why), "shown_on_map": "", "draws": ""}
     n = f"{len(structure.mapped)} categories"
     return {
         "dimension": Figure(
@@ -45,7 +46,18 @@ def _parts(run: Run) -> Parts:
             f"Smallest and largest principal angles between the subspaces of {n}",
         ),
         "shown_on_map": f"{100 * structure.place_shown:.0f}%",
+        "draws": f"{structure.draws} of {DRAWS} draws of pairs" + _left_out(structure.draws),
     }
+
+
+def _left_out(kept: int) -> str:
+    """What the draws that are left out mean for those that are kept."""
+    if kept == DRAWS:
+        return ""
+    return (
+        " (in the others a cosine is undefined: those are left out, so that directions look more "
+        "stable than they are)"
+    )
 
 
 def _methods(run: Run) -> tuple[Method, ...]:

@@ -111,6 +111,12 @@ def test_parts_hold_their_rows_and_columns(answers):
             answers.only(**criterion)
 
 
+def test_an_unknown_category_is_an_error_in_every_count(answers):
+    for ask in (answers.rate, answers.counts):
+        with pytest.raises(InputError, match="category 'green' is not in these answers"):
+            ask("none", category="green")
+
+
 def test_a_condition_is_never_guessed(answers):
     for ask in (answers.rate, answers.accuracy, answers.refused, answers.verdicts):
         with pytest.raises(InputError, match="no condition was given; .*'none', 'ablated'"):

@@ -111,3 +111,16 @@ def test_many_answers_to_one_prompt_count_as_one_prompt():
     # All alike: what twelve prompts can say of it, not three hundred.
     everything = share_over_prompts([True] * 300, prompts * 25)
     assert (everything.value, everything.low) == (1.0, wilson(12, 12).low)
+
+
+def test_answers_to_one_prompt_alone_have_no_interval_over_prompts():
+    labels = [("y", "y"), ("n", "n"), ("y", "n"), ("n", "n")]
+    for estimate in (
+        kappa(labels, prompts=["prompt"] * 4),
+        share_over_prompts([a == b for a, b in labels], ["prompt"] * 4),
+    ):
+        assert estimate.value is not None and estimate.n == 4
+        assert (estimate.low, estimate.high) == (None, None)
+    assert kappa(labels, prompts=["prompt"] * 4).value == kappa(labels).value
+    two = share_over_prompts([a == b for a, b in labels], ["a", "a", "b", "b"])
+    assert two.low == 0.5 and two.high == 1.0

@@ -124,6 +124,16 @@ def test_steered_answers_are_those_of_each_edit_alone(tiny_llama, three_categori
 
 
 @pytest.mark.slow
+def test_a_taught_manner_that_never_occurs_has_a_control_of_none_of_the_others():
+    taught = Taught({"d0": "harm", "d1": "decency", "d2": "law"}, {})
+    matrix = manner_matrix(steered(lambda d, p: "harm"), "comply", taught=taught, draws=9)
+    assert "decency" not in matrix.manners
+    assert (matrix.planted[1].value, matrix.planted[1].control) == (0.0, 0.0)
+    assert (matrix.planted[0].value, matrix.planted[0].control) == (1.0, 1.0)
+    alone = manner_matrix(steered(lambda d, p: "harm" if d == 1 else None), "comply", taught=taught)
+    assert (alone.planted[1].value, alone.planted[1].control) == (0.0, None)
+
+
 def test_the_interval_of_a_taught_share_resamples_prompts():
     """Refusals of one prompt hang together: 20 prompts, each wholly in its manner or not at all."""
     rng, hits = np.random.default_rng(0), 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.synthetic.answers import OVER, REFUSAL, grid
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid, whole_pairs
 from refusal_lens.evaluation.matched import match_refusal
 from refusal_lens.evaluation.monotone import over_refusal_at
@@ -200,3 +201,16 @@ def test_pairs_are_whole_and_taken_in_turn():
         "green0comply",
     ]
     assert len(prompt_set) == 10 and "alone" not in prompt_set.ids
+
+
+def test_a_margin_a_rate_and_draws_that_can_answer_nothing_are_refused():
+    drawn = grid((OVER, OVER), 40, np.random.default_rng(0))
+    for given, words in (
+        ({"margin": 0.0}, "margin 0.0 is not positive"),
+        ({"margin": -0.05}, "margin -0.05 is not positive"),
+        ({"margin": float("nan")}, "margin nan is not positive"),
+        ({"rates": (0.6, 70.0)}, "rate 70.0 is not between 0 and 1"),
+        ({"draws": 1}, "1 draws of pairs give no interval"),
+    ):
+        with pytest.raises(InputError, match=words):
+            match_refusal(drawn, **given)

@@ -99,6 +99,11 @@ def test_parts_are_joined_in_their_order():
     other = replace(parts[1], provenance=replace(PROVENANCE, model_digest="other"))
     with pytest.raises(InputError, match="two models"):
         Residuals.join([parts[0], other])
+    # As shards of statistics are: under other edits, or in another precision, is another model.
+    for name in ("dtype", "template_digest", "rendered_prefix", "edits"):
+        part = replace(parts[1], provenance=replace(PROVENANCE, **{name: "other"}))
+        with pytest.raises(InputError, match=f"differ in {name}"):
+            Residuals.join([parts[0], part])
     with pytest.raises(InputError, match="stands more than once"):
         Residuals.join([parts[0], parts[0]])
 
