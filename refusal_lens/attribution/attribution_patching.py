@@ -19,7 +19,7 @@ from refusal_lens.attribution.activations import read_and_score
 from refusal_lens.attribution.gradients import rows_that_fit, score_gradient
 from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchSite, check_patch_sites, value_at
-from refusal_lens.attribution.patching import LEAST_GAP, PatchMap
+from refusal_lens.attribution.patching import LEAST_GAP, PatchMap, patch_offsets
 from refusal_lens.attribution.score import Score, score_for
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
@@ -88,7 +88,7 @@ def attribution_patch(
     >>> estimated.sites == sites
     True
     """
-    chosen = tuple(sorted(offsets or model.chat.offsets))
+    chosen = patch_offsets(offsets or model.chat.offsets)
     feed = pair_feed(model, pairs)
     check_patch_sites(sites, chosen, feed)
     alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)

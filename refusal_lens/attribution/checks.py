@@ -1,10 +1,13 @@
 """What is refused before an attribution begins: edits that are on, and directions of no model."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel, warn_of_transfer
+
+_STREAM: Final = ("resid_pre", "resid_mid", "resid_post")
 
 
 def check_unedited(model: LensModel) -> None:
@@ -34,3 +37,19 @@ def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple
     chosen = several_directions(directions)
     warn_of_transfer(chosen, model.provenance(), "if that is meant, use allow_transfer()")
     return chosen
+
+
+def check_in_stream(directions: Iterable[Direction]) -> None:
+    """Refuse directions of one writer's output, of which no sum over writers is made.
+
+    Raises:
+        InputError: one that was not fitted in the residual stream itself.
+
+    >>> check_in_stream([direction])
+    """
+    for d in several_directions(directions):
+        if d.site.point not in _STREAM:
+            raise InputError(
+                f"the direction of {d.category!r} was fitted at {d.site}, which is one "
+                f"writer's output; a sum over writers needs one of {list(_STREAM)}"
+            )

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from refusal_lens.attribution.checks import check_directions
 from refusal_lens.attribution.pairs import Metric
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -147,14 +148,29 @@ def promoted_tokens(
     standard deviations of all logits from their mean. `control` is the largest such value, on
     average over random directions.
 
+    Raises:
+        InputError: a direction of another width than the model's stream, or `most` that is not from
+            1 to the size of the vocabulary.
+
     >>> promoted_tokens(model, direction, most=2).n_random
     32
     """
+    check_directions(model, [direction])
+    if len(direction.vector) != model.d_model:
+        raise InputError(
+            f"the direction of {direction.category!r} is {len(direction.vector)} wide, the stream "
+            f"of {model.name} {model.d_model}; fit it on this model"
+        )
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(_RANDOM, model.d_model, generator=generator)
     vectors = torch.cat([direction.vector[None], random / random.norm(dim=1, keepdim=True)])
     # A norm divides by the vector's length: the direction at the stream's own length reads alike.
     logits = read_out(model, vectors * model.d_model**0.5)
+    if not 1 <= most <= logits.shape[1]:
+        raise InputError(
+            f"most={most} tokens; expected from 1 to {logits.shape[1]}, the vocabulary of "
+            f"{model.name}"
+        )
     z = (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True)
     up, down = z[0].topk(most), (-z[0]).topk(most)
     return PromotedTokens(

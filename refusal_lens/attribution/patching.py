@@ -143,7 +143,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
     >>> patches.recovery.shape == (3, 2)
     True
     """
-    chosen = _window(offsets or model.chat.offsets)
+    chosen = patch_offsets(offsets or model.chat.offsets)
     feed = pair_feed(model, pairs)
     check_patch_sites(sites, chosen, feed)
     alignment = tuple(p.alignment(-chosen[0], model.chat.n_post) for p in pairs)
@@ -167,6 +167,21 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
         control=placebo,
         provenance=model.provenance(),
     )
+
+
+def patch_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
+    """The offsets that are patched at, each once and in order.
+
+    >>> patch_offsets([-1, -3, -1])
+    (-3, -1)
+
+    Raises:
+        InputError: none, or one that is not counted from the end.
+    """
+    chosen = tuple(sorted(set(offsets)))
+    if not chosen or chosen[-1] >= 0:
+        raise InputError(f"offsets {list(offsets)} must be negative: -1 is the last token")
+    return chosen
 
 
 @final
@@ -245,13 +260,6 @@ def _passes(starts: Sequence[int]) -> dict[int, list[int]]:
         joined = before if len(rows) * (start - before) <= _A_PASS else start
         passes.setdefault(joined, []).extend(rows)
     return passes
-
-
-def _window(offsets: Sequence[int]) -> tuple[int, ...]:
-    chosen = tuple(sorted(set(offsets)))
-    if not chosen or chosen[-1] >= 0:
-        raise InputError(f"offsets {list(offsets)} must be negative: -1 is the last token")
-    return chosen
 
 
 def _tokens(model: LensModel, pairs: Sequence[Pair], offsets: Sequence[int]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refusal_lens.attribution.activations import PairActivations, random_value
 from refusal_lens.attribution.base import Target
-from refusal_lens.attribution.checks import check_unedited
+from refusal_lens.attribution.checks import check_directions, check_unedited
 from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, value_at
@@ -142,6 +142,7 @@ def head_paths(
     ['L0H1', 'L1H2']
     """
     check_unedited(model)
+    check_directions(model, [direction])
     feed = pair_feed(model, pairs)
     projections = Projections(Anatomy(model.backend), [direction])
     for head in heads:

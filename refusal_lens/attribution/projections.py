@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from refusal_lens.attribution.checks import check_in_stream
 from refusal_lens.attribution.components import Anatomy, Component
-from refusal_lens.directions import Direction, several_directions
-from refusal_lens.errors import InputError
+from refusal_lens.directions import Direction
 from refusal_lens.model import HookReader
 from refusal_lens.sites import Site
 
 _EMBEDDED: Final = Site(0).hook_name  # what enters block 0: token and position embedding, scaled
-_STREAM: Final = ("resid_pre", "resid_mid", "resid_post")
 
 
 @final
@@ -38,12 +37,7 @@ class Projections:
     """
 
     def __init__(self, anatomy: Anatomy, directions: Sequence[Direction]) -> None:
-        for d in several_directions(directions):
-            if d.site.point not in _STREAM:
-                raise InputError(
-                    f"the direction of {d.category!r} was fitted at {d.site}, which is one "
-                    f"writer's output; a sum over writers needs one of {list(_STREAM)}"
-                )
+        check_in_stream(directions)
         self.directions = tuple(directions)
         self.anatomy = anatomy
         self.offsets = tuple(sorted({d.offset for d in directions}))

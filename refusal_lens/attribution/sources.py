@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from refusal_lens.attribution.base import Target
-from refusal_lens.attribution.checks import check_unedited
+from refusal_lens.attribution.checks import check_directions, check_in_stream, check_unedited
 from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.decompose import decompose_prompt
 from refusal_lens.attribution.projections import Projections
@@ -140,14 +140,16 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
     """The `most` neurons of a layer's MLP that contribute most to a direction's class difference.
 
     Raises:
-        InputError: no pairs, an MLP without neurons (a mixture of experts), a layer that writes
-            after the direction's site, or an edit that is on.
+        InputError: no pairs, a direction that was not fitted in the residual stream itself, an MLP
+            without neurons (a mixture of experts), a layer that writes after the direction's site,
+            or an edit that is on.
 
     >>> mlp = mlp_neurons(model, prompts.only(category="advice"), direction, layer=0, most=2)
     >>> mlp.scores.shape, mlp.n  # neurons, pairs
     (torch.Size([2]), 6)
     """
     check_unedited(model)
+    check_in_stream(check_directions(model, [direction]))
     anatomy = Anatomy(model.backend)
     below = Component(layer, "MLP").writes_before(direction.site)
     if not below or not anatomy.has_neurons(layer):

@@ -81,19 +81,21 @@ def token_maps(
     """The same tokens along several categories' directions, read in one pass.
 
     Raises:
-        InputError: a category or offset for which there are no directions.
+        InputError: a category or offset for which there are no directions, a set without
+            directions at the input of a block (`resid_pre`), or directions that do not know the
+            coordinates of their sides' means, as those that are read from most files.
 
     >>> maps = token_maps(model, "Should I sue?", directions, ["advice", "humanizing"])
     >>> [one.category for one in maps]
     ['advice', 'humanizing']
     """
     warn_of_transfer([directions], model.provenance(), "if that is meant, use allow_transfer()")
+    sites = tuple(s for s in directions.sites if s == Site(s.layer))
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
-        _check(directions, category, offset)
+        _check(directions, category, offset, sites)
     feed = model.feed([prompt])
     ids = (*feed.ids[0], *answer)
     n_shown = len(ids) - len(model.chat.prefix_ids)
-    sites = tuple(s for s in directions.sites if s == Site(s.layer))
 
     def read(batch: Batch) -> Float[Tensor, "batch offset site d_model"]:
         longer = batch.extended([answer])
@@ -125,9 +127,23 @@ def token_maps(
     return tuple(maps)
 
 
-def _check(directions: DirectionSet, category: str, offset: int) -> None:
+def _check(directions: DirectionSet, category: str, offset: int, sites: tuple[Site, ...]) -> None:
     if category not in directions.categories or offset not in directions.offsets:
         raise InputError(
             f"there is no direction of {category!r} at offset {offset}; there are "
             f"{list(directions.categories)} at offsets {list(directions.offsets)}"
+        )
+    if not sites:
+        raise InputError(
+            f"the directions are of {[str(s) for s in directions.sites]}; a token map needs some "
+            "at the input of a block (resid_pre): fit them on model.residuals(prompts)"
+        )
+    place = directions.categories.index(category), directions.offsets.index(offset)
+    there = directions.defined()[place].bool()
+    known = (directions.low[place] + directions.high[place]).isfinite()
+    if bool((there & ~known)[[directions.sites.index(s) for s in sites]].any()):
+        raise InputError(
+            f"the directions of {category!r} at offset {offset} do not know the mean coordinates "
+            "of their sides (low, high), which are 0 and 1 of a token map; fit directions on this "
+            "model's residuals in place of a file's"
         )

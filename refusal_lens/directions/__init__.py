@@ -26,6 +26,9 @@ from refusal_lens.directions.som import fit_som as fit_som
 from refusal_lens.directions.weighted_ridge_mean_difference import (
     fit_weighted_ridge_mean_difference as fit_weighted_ridge_mean_difference,
 )
+from refusal_lens.directions.weighted_ridge_mean_difference import (
+    weighted_estimator as weighted_estimator,
+)
 from refusal_lens.directions.whitened_orthonormal import (
     fit_whitened_orthonormal as fit_whitened_orthonormal,
 )

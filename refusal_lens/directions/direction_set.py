@@ -104,9 +104,8 @@ class DirectionSet(Record):
         vector = self.vectors[c, o, s]
         if not bool(torch.isfinite(vector).all()):
             raise InputError(
-                f"the direction of {category!r} at {site}, offset {offset}, is undefined: both "
-                "sides have the same mean there (as at layer 0 on template tokens); "
-                "choose a later layer"
+                f"the direction of {category!r} at {site}, offset {offset}, is undefined: "
+                + _why_undefined(self.count[c])
             )
         scale, low, high = (float(x[c, o, s]) for x in (self.scale, self.low, self.high))
         return Direction(category, site, offset, vector, scale, low, high, self.provenance)
@@ -123,8 +122,13 @@ class DirectionSet(Record):
         refusal_lens.errors.InputError: ... name one, as in directions['advice', 0]
         """
         if not isinstance(key, str):
-            category, layer = key
-            return self.at(category, layer)
+            if not _is_pair(key):
+                raise InputError(
+                    f"directions[{key!r}]: expected a category and a layer, as in directions"
+                    f"[{self.categories[0]!r}, {self.sites[0].layer}]; another offset is named by "
+                    "directions.at(category, layer, offset)"
+                )
+            return self.at(*key)
         first, *others = self.sites
         if others:
             raise InputError(
@@ -201,6 +205,23 @@ class DirectionSet(Record):
             f"<p>{escape(repr(self))}</p><table><tr><th>category</th><th>n refuse + comply</th>"
             f"<th>longest difference, offset {self.offsets[o]}</th></tr>{rows}</table>"
         )
+
+
+def _is_pair(key: object) -> bool:
+    return isinstance(key, tuple) and len(key) == 2
+
+
+def _why_undefined(count: tuple[int, int]) -> str:
+    refuse, comply = count
+    if bool(refuse) != bool(comply):
+        return (
+            f"it was fitted on {refuse} refuse-side and {comply} comply-side prompts; "
+            "give prompts of both sides"
+        )
+    return (
+        "nothing that tells the sides apart was found there (as at layer 0 on template tokens, "
+        "where their means are equal), or a file left it out; choose a later layer"
+    )
 
 
 def _index(entries: tuple[object, ...], wanted: object, axis: str) -> int:

@@ -34,7 +34,8 @@ class Estimator:
     `Residuals`. With `mean_of_pairs` what it fits is the mean over pairs of refuse minus comply,
     whose errors have a closed form; for others geometry leaves out each pair in turn.
     `fit_within` fits one direction from all categories, each of which weighs the same; by default
-    the mean of their differences as `fit` gives them. With `joint` the direction of a category
+    the mean of their differences as `fit` gives them; an estimator that counts other prompts on a
+    side than those with its label needs its own. With `joint` the direction of a category
     depends on the prompts of the others: cosines between categories are then made by the estimator.
     One that is not `smooth` jumps where a pair is left out, so that jackknife intervals do not hold
     for it. Geometry refuses both (`no_geometry`). `one_sided` treats the two sides differently:
@@ -79,15 +80,26 @@ class Estimator:
         So a category that is refused more often does not enter with its topic, as it would if all
         prompts of a side were pooled at once. Categories without prompts on both sides are left
         out.
+
+        Raises:
+            InputError: `fit` counts other prompts on a side than those with its label, and there is
+                no `fit_within`.
         """
         taken = self._taken(data)
         if self.fit_within is not None:
             return self.fit_within(taken)
         fitted = self.fit(taken)
-        differences = fitted.vectors.double() * fitted.scale[..., None].double()
         stats = taken.stats() if isinstance(taken, Residuals) else taken
+        counted = dict(zip(fitted.categories, fitted.count, strict=True))
+        labelled = dict(zip(stats.categories, _counts(stats), strict=True))
+        if counted != labelled:
+            raise InputError(
+                f"the estimator {self.name!r} counts {counted} prompts (refuse, comply), but "
+                f"{labelled} have these labels: the class means of its sides are not known here; "
+                "give the Estimator a fit_within"
+            )
         method = f"{fitted.method} within categories"
-        return average_over_categories(stats, method, differences.nan_to_num(0.0))
+        return average_over_categories(stats, method, _differences(fitted))
 
     def _taken(self, data: Data) -> Data:
         if self.from_sums:
@@ -150,7 +162,7 @@ def _direction_set(
         scale=scale.float(),
         low=coordinate[:, COMPLY].float(),
         high=coordinate[:, REFUSE].float(),
-        count=tuple((int(a), int(b)) for a, b in stats.count.tolist()),
+        count=_counts(stats),
         provenance=stats.provenance,
     )
 
@@ -163,18 +175,37 @@ def average_over_categories(
     Those of the class means, or `differences`. `low` and `high` are means over categories of the
     class means' coordinates. Categories without prompts on both sides are left out.
     """
-    both = (stats.count > 0).all(1)
-    weight = both.double() / both.sum().clamp(min=1)
-    mean = torch.where(both[:, None, None, None, None], stats.mean, 0.0)
-    centre = torch.einsum("c,closd->losd", weight, mean)
+    centre = _centres(stats)
     difference = centre[REFUSE] - centre[COMPLY]
     if differences is not None:
-        difference = torch.einsum("c,cosd->osd", weight, differences)
-    length = difference.norm(dim=-1)
+        difference = torch.einsum("c,cosd->osd", _weights(stats), differences)
+    return _pooled_set(stats, method, unit(difference), difference.norm(dim=-1))
+
+
+def average_along(axes: Differences, stats: ResidualStats, method: str) -> DirectionSet:
+    """One direction, called "pooled": the mean over categories of what `sets_along` gives of each.
+
+    As there, `scale` is the distance between the two sides along it, here of the means over
+    categories of the class means. Categories without prompts on both sides are left out.
+    """
+    differences = _differences(sets_along(axes, stats, method))
+    axis = unit(torch.einsum("c,cosd->osd", _weights(stats), differences))
+    centre = _centres(stats)
+    gap = torch.einsum("osd,osd->os", centre[REFUSE] - centre[COMPLY], axis)
+    return _pooled_set(stats, method, axis * gap.sign()[..., None], gap.abs())
+
+
+def _pooled_set(
+    stats: ResidualStats,
+    method: str,
+    vectors: Float64[Tensor, "offset site d_model"],
+    length: Float64[Tensor, "offset site"],
+) -> DirectionSet:
+    both = (stats.count > 0).all(1)
     pooled = stats.pooled()
     defined = (length > noise_length(pooled)[0]) & both.any()
-    vectors = torch.where(defined[..., None], unit(difference), torch.nan)
-    coordinate = torch.einsum("losd,osd->los", centre, vectors)
+    vectors = torch.where(defined[..., None], vectors, torch.nan)
+    coordinate = torch.einsum("losd,osd->los", _centres(stats), vectors)
     return DirectionSet(
         method=method,
         categories=pooled.categories,
@@ -187,3 +218,26 @@ def average_over_categories(
         count=((int(stats.count[both, REFUSE].sum()), int(stats.count[both, COMPLY].sum())),),
         provenance=stats.provenance,
     )
+
+
+def _weights(stats: ResidualStats) -> Float64[Tensor, " category"]:
+    """The same for each category with prompts on both sides, 0 for the others."""
+    both = (stats.count > 0).all(1)
+    return both.double() / both.sum().clamp(min=1)
+
+
+def _centres(stats: ResidualStats) -> Float64[Tensor, "label offset site d_model"]:
+    """The class means, averaged over the categories with prompts on both sides."""
+    both = (stats.count > 0).all(1)
+    mean = torch.where(both[:, None, None, None, None], stats.mean, 0.0)
+    return torch.einsum("c,closd->losd", _weights(stats), mean)
+
+
+def _differences(directions: DirectionSet) -> Differences:
+    """Each direction at its own length; 0 where it is undefined."""
+    each = directions.vectors.double() * directions.scale[..., None].double()
+    return each.nan_to_num(0.0)
+
+
+def _counts(stats: ResidualStats) -> tuple[tuple[int, int], ...]:
+    return tuple((int(a), int(b)) for a, b in stats.count.tolist())

@@ -236,8 +236,10 @@ class _Final:
         filters = _towards(mean, centres, noise)
         patterns = _towards((mean @ centred.mT) @ centred, centres, noise)
         others = torch.stack([centres[0] - centres[1], _mean_of_units(data), filters[0]])
-        between = unit(raw) @ unit(raw).mT
-        cosines = torch.cat([filters @ unit(others).mT, between.amin((1, 2))[:, None]], dim=1)
+        between = (unit(raw) @ unit(raw).mT).amin((1, 2))
+        if raw.shape[1] == 1:  # a cosine with itself says nothing
+            between = torch.full_like(between, torch.nan)
+        cosines = torch.cat([filters @ unit(others).mT, between[:, None]], dim=1)
         logits = w[:1].mean(1) @ basis(data.x).mT
         notes = _notes(data, len(w[0, 0]) - 1, logits)
         return cls(chosen, filters, patterns, centres, cosines, notes)

@@ -88,7 +88,8 @@ def _prompt_at_median(
     weight = torch.where(far, 1 / distance, 0.0)
     pull = (weight @ points - weight.sum(-1, keepdim=True) * points).norm(dim=-1)
     slack, index = ((~far).sum(-1) - pull).max(-1)
-    return slack >= 0, points.take_along_dim(index[..., None, None], -2).squeeze(-2)
+    # Of two prompts both would do by this, up to rounding: the iteration gives the middle.
+    return slack > _CLOSE, points.take_along_dim(index[..., None, None], -2).squeeze(-2)
 
 
 ESTIMATOR: Final = Estimator("median_difference", fit_median_difference)

@@ -27,6 +27,7 @@ from refusal_lens.directions.estimator import (
     NOISE_FLOOR,
     Differences,
     Estimator,
+    average_along,
     sets_along,
 )
 from refusal_lens.errors import InputError
@@ -51,8 +52,17 @@ def fit_ridge_mean_difference(residuals: Residuals, *, ridge: float = RIDGE) -> 
         InputError: `ridge` that is not positive, or residuals of plain texts.
     """
     check_ridge(ridge)
-    weight = torch.ones(len(residuals), dtype=torch.float64)
-    return sets_along(ridge_axes(residuals, weight, ridge), residuals.stats(), _METHOD)
+    return sets_along(_axes(residuals, ridge), residuals.stats(), _METHOD)
+
+
+def _fit_within(residuals: Residuals) -> DirectionSet:
+    """The mean of the categories' directions, as long as the distance of the sides along it."""
+    method = f"{_METHOD} within categories"
+    return average_along(_axes(residuals, RIDGE), residuals.stats(), method)
+
+
+def _axes(residuals: Residuals, ridge: float) -> Differences:
+    return ridge_axes(residuals, torch.ones(len(residuals), dtype=torch.float64), ridge)
 
 
 def ridge_axes(
@@ -108,4 +118,6 @@ def check_ridge(ridge: float) -> None:
 
 _METHOD: Final = "ridge mean difference"
 
-ESTIMATOR: Final = Estimator("ridge_mean_difference", fit_ridge_mean_difference, one_sided=True)
+ESTIMATOR: Final = Estimator(
+    "ridge_mean_difference", fit_ridge_mean_difference, fit_within=_fit_within, one_sided=True
+)

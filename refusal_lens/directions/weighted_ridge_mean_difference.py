@@ -23,11 +23,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.directions.direction_set import DirectionSet
-from refusal_lens.directions.estimator import sets_along
+from refusal_lens.directions.estimator import Differences, Estimator, average_along, sets_along
 from refusal_lens.directions.ridge_mean_difference import RIDGE, check_ridge, ridge_axes
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Label, Prompt, PromptSet
 from refusal_lens.residuals import Residuals, ResidualStats, index_axes
+
+_METHOD: Final = "weighted ridge mean difference"
 
 NEUTRAL: Final = 0.1
 """Confidences no further from 0 are neither refused nor complied."""
@@ -52,6 +54,38 @@ def fit_weighted_ridge_mean_difference(
         InputError: a prompt without confidence, or with one outside [-1, 1]; nothing but neutral
             prompts; `ridge` that is not positive; residuals of plain texts.
     """
+    return sets_along(*_fitted(residuals, confidence, ridge), _METHOD)
+
+
+def weighted_estimator(confidence: Mapping[str, float], *, ridge: float = RIDGE) -> Estimator:
+    """`fit_weighted_ridge_mean_difference` with these confidences, as an `Estimator`.
+
+    Its direction within categories averages over the categories in which prompts were counted as
+    refused and as complied.
+
+    >>> confidence = {p.id: 0.8 if p.label == "refuse" else -0.6 for p in prompts}
+    >>> estimator = rl.directions.weighted_estimator(confidence)
+    >>> estimator.within_categories(model.residuals(prompts)).categories
+    ('pooled',)
+
+    Raises:
+        InputError: when it is fitted, as `fit_weighted_ridge_mean_difference`.
+    """
+
+    def fit(residuals: Residuals) -> DirectionSet:
+        return fit_weighted_ridge_mean_difference(residuals, confidence=confidence, ridge=ridge)
+
+    def fit_within(residuals: Residuals) -> DirectionSet:
+        axes, stats = _fitted(residuals, confidence, ridge)
+        return average_along(axes, stats, f"{_METHOD} within categories")
+
+    return Estimator("weighted_ridge_mean_difference", fit, fit_within=fit_within, one_sided=True)
+
+
+def _fitted(
+    residuals: Residuals, confidence: Mapping[str, float], ridge: float
+) -> tuple[Differences, ResidualStats]:
+    """The axes of the categories that hold decided prompts, and these prompts' statistics."""
     check_ridge(ridge)
     c = check_confidence(residuals.labelled, confidence)
     sides = tuple(_on_its_side(p, c[p.id]) for p in residuals.labelled if abs(c[p.id]) > NEUTRAL)
@@ -62,9 +96,7 @@ def fit_weighted_ridge_mean_difference(
         )
     decided = residuals.only(prompts=PromptSet(sides))
     weight = torch.tensor([c[p.id] for p in sides], dtype=torch.float64).abs()
-    stats = _weighted(decided, weight)
-    axes = ridge_axes(decided, weight, ridge)
-    return sets_along(axes, stats, "weighted ridge mean difference")
+    return ridge_axes(decided, weight, ridge), _weighted(decided, weight)
 
 
 def check_confidence(prompts: PromptSet, confidence: Mapping[str, float]) -> dict[str, float]:

@@ -37,7 +37,13 @@ from torch import Tensor
 
 from refusal_lens.arguments import several
 from refusal_lens.directions.direction_set import DirectionSet
-from refusal_lens.directions.estimator import Estimator, noise_length, sets_along
+from refusal_lens.directions.estimator import (
+    Differences,
+    Estimator,
+    average_along,
+    noise_length,
+    sets_along,
+)
 from refusal_lens.directions.ridge_mean_difference import (
     RIDGE,
     check_ridge,
@@ -45,8 +51,9 @@ from refusal_lens.directions.ridge_mean_difference import (
 )
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import ridge_solve
-from refusal_lens.residuals import COMPLY, Residuals, index_axes
+from refusal_lens.residuals import COMPLY, Residuals, ResidualStats, index_axes
 
+_METHOD: Final = "whitened orthonormal"
 _DEPENDENT: Final = 1e-9
 """A squared length, of unit vectors, below which what is left of one counts as nothing."""
 
@@ -71,6 +78,18 @@ def fit_whitened_orthonormal(
             or residuals of plain texts.
     """
     check_ridge(ridge)
+    return sets_along(*_axes(residuals, ridge, order), _METHOD)
+
+
+def _fit_within(residuals: Residuals) -> DirectionSet:
+    """The mean of the categories' directions, as long as the distance of the sides along it."""
+    axes, stats = _axes(residuals, RIDGE, None)
+    return average_along(axes, stats, f"{_METHOD} within categories")
+
+
+def _axes(
+    residuals: Residuals, ridge: float, order: Sequence[str] | None
+) -> tuple[Differences, ResidualStats]:
     stats = residuals.stats()
     index = _indices(stats.categories, order)
     _, label = index_axes(residuals.labelled)
@@ -86,7 +105,7 @@ def fit_whitened_orthonormal(
             gram = differences @ ridge_solve(deviations[:, o, s], differences.mT, ridge)
             mixing = _symmetric(gram) if order is None else _in_order(gram)
             axes[kept, o, s] = mixing @ differences
-    return sets_along(axes, stats, "whitened orthonormal")
+    return axes, stats
 
 
 def _indices(categories: tuple[str, ...], order: Sequence[str] | None) -> list[int]:
@@ -133,5 +152,9 @@ def _in_order(
 
 
 ESTIMATOR: Final = Estimator(
-    "whitened_orthonormal", fit_whitened_orthonormal, joint=True, one_sided=True
+    "whitened_orthonormal",
+    fit_whitened_orthonormal,
+    fit_within=_fit_within,
+    joint=True,
+    one_sided=True,
 )

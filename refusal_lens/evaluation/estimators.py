@@ -24,13 +24,15 @@ LEAST_COMMON: Final = 6
 class EstimatorFit(Record):
     """How one way of finding directions was fitted, on how many prompts, at what cost.
 
-    `labels` is what the two sides are: what the model did ("behaviour"), or what was "intended".
+    `labels` is what the two sides are: what the model did ("behaviour"), what was "intended", or
+    the sign of the unedited prompt's "refusal score". `n_prompts`, and `provenance` with them, are
+    those that this one was fitted on.
     `n_directions` is the dimension of what is ablated; `draws` is more than one for controls, of
     which `draws_at_budget` reach the damage budget at some strength. `seconds` and
     `peak_mib` (growth of the process) are of this machine.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     name: str
     kind: str

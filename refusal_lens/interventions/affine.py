@@ -10,6 +10,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import AlongOne
+from refusal_lens.interventions.widths import check_width
 from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
@@ -21,8 +22,10 @@ class Affine(AlongOne):
 
     proj is the projection onto the unit direction r and v the mean of the comply side, whose
     coordinate the direction knows as `low`; `reference` gives another v. `strength` is the
-    published alpha: it counts in the direction's scale, 0 sets every vector's coordinate to that
-    of the comply mean, 1 to that of the refuse mean (Marshall et al. 2024; Siu et al. 2025).
+    published alpha: 0 sets every vector's coordinate to that of the comply mean, 1 to that of the
+    refuse mean (Marshall et al. 2024; Siu et al. 2025). It counts in `high - low`, which for an
+    estimator other than the mean difference is not the direction's scale; in the scale where the
+    direction does not know them.
     At the site where the direction was fitted, unless `at` names others.
 
     >>> moved = rl.Affine(direction, strength=1.0)(0.0 * direction.vector)
@@ -30,7 +33,8 @@ class Affine(AlongOne):
     True
 
     Raises:
-        InputError: a strength or a reference coordinate that is not finite.
+        InputError: a strength or a reference coordinate that is not finite, or a reference of
+            another width.
     """
 
     direction: Direction
@@ -40,6 +44,8 @@ class Affine(AlongOne):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.reference is not None:
+            check_width(self.reference, self.direction, "the reference mean of Affine")
         if not math.isfinite(self.added):
             raise InputError(
                 f"Affine({self.direction.category!r}, strength {self.strength}) sets the "
@@ -63,10 +69,11 @@ class Affine(AlongOne):
 
     @property
     def added(self) -> float:
-        """The new coordinate along r: that of the reference mean, plus strength times scale."""
+        """The new coordinate along r: that of the reference mean, plus strength times the gap."""
         r = self.direction
         base = r.low if self.reference is None else float(self.reference.float() @ r.vector)
-        return base + self.strength * r.scale
+        gap = r.high - r.low
+        return base + self.strength * (gap if math.isfinite(gap) else r.scale)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the direction's own."""

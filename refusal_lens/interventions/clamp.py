@@ -34,7 +34,7 @@ class Clamp(AlongOne):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.to, str) and self.to not in ("low", "high"):
+        if self.to not in ("low", "high") and not _is_number(self.to):
             raise InputError(f"Clamp to {self.to!r}: give 'low', 'high' or a number")
         if not math.isfinite(self.added):
             raise InputError(
@@ -69,3 +69,7 @@ class Clamp(AlongOne):
         d = self.direction
         where = ", ".join(map(str, self.at or (d.site,)))
         return f"Clamp({d.category!r} to {self.to} = {self.added:.6g}, at {where})"
+
+
+def _is_number(to: object) -> bool:
+    return isinstance(to, int | float)

@@ -26,7 +26,7 @@ class Leace(ResidualMap):
     package concept-erasure. With "leace" the change is the smallest in the whitened space: what
     is read is Sigma^-1 times the difference of means, what is removed lies along the difference.
     "orth" removes the same direction by an orthogonal projection about the mean of all. Erasing
-    twice is erasing once.
+    twice is erasing once. Computed in float32 at least.
 
     >>> import torch
     >>> refuse, comply = torch.randn(40, 4) + 1.0, torch.randn(40, 4)
@@ -99,8 +99,10 @@ class Leace(ResidualMap):
         return self.at
 
     def __call__(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        eraser = LeaceEraser(self.left.to(resid), self.right.to(resid), self.mean.to(resid))
-        return eraser(resid)
+        # In half precision the mean, taken off what is read, would round as coarsely as the largest
+        # coordinate of the stream, and leave much of the difference that is to be erased.
+        x = resid.to(torch.promote_types(resid.dtype, torch.float32))
+        return LeaceEraser(self.left.to(x), self.right.to(x), self.mean.to(x))(x).to(resid)
 
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.at))

@@ -13,6 +13,7 @@ from refusal_lens.arguments import one
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.interventions.base import ResidualMap
+from refusal_lens.interventions.widths import check_width
 from refusal_lens.linalg import fingerprint, orthonormal_basis
 from refusal_lens.sites import Site
 
@@ -36,7 +37,8 @@ class Rotate(ResidualMap):
     (True, 3.00)
 
     Raises:
-        InputError: an angle that is not finite, or a second vector that is parallel to r.
+        InputError: an angle that is not finite, or a second vector that is parallel to r or of
+            another width.
     """
 
     direction: Direction
@@ -52,6 +54,7 @@ class Rotate(ResidualMap):
             what="the direction of Rotate",
             write="Rotate(direction, ...)",
         )
+        check_width(self.second, self.direction, "the second vector of Rotate")
         if not math.isfinite(self.degrees):
             raise InputError(f"Rotate: {self.degrees} degrees is not a finite angle")
         if not bool(torch.isfinite(self.plane).all()):

@@ -24,15 +24,16 @@ class Learned(Record):
     `method` names the method and what it went without. `alpha` is the length at which the vectors
     were added at `site`, and `low` the mean coordinate of the harmless prompts on each vector.
     `losses` holds every step's terms (`terms`, nats, unweighted); `evaluation` the weighted loss on
-    prompts that were not learned from, after the steps `evaluated`; `chosen` is the step whose
-    vectors these are, and `stopped` says why there were no more. The random numbers are those of
-    `settings.seed`.
+    prompts that were not learned from, after the steps `evaluated`; a term of fewer than four
+    prompts is evaluated on those that it learned from, and `method` says so. `chosen` is the step
+    whose vectors these are, and `stopped` says why there were no more. The random numbers are those
+    of `settings.seed`.
 
     >>> settings = rl.optimised.Settings(steps=2, rows=2, target_tokens=2, retain_tokens=1)
     >>> objective = rl.optimised.Objective(["Why?", "Who?"], direction, refusals="No.")
     >>> learned = rl.fit_rdo(model, objective, settings=settings)
     >>> learned.method, learned.losses.shape
-    ('RDO without ablation term', torch.Size([2, 2]))
+    ('RDO without ablation term evaluated on its own prompts', torch.Size([2, 2]))
     >>> learned.direction
     Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
     """

@@ -45,6 +45,8 @@ def learned_from(
     harmless = objective.harmless
     resid = model.residuals(harmless, sites=[start.site], offsets=[start.offset])
     ended = state.stopped(settings)
+    if any(set(term.held_out) & set(term.schedule.places) for term in descent.terms.values()):
+        method = f"{method} evaluated on its own prompts"
     return Learned(
         method=method,
         category=without_number(start.category),

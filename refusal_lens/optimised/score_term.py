@@ -3,7 +3,7 @@
 Both need no text to learn from, only the openings by which refusals are recognised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import torch
@@ -41,6 +41,7 @@ class OpeningProbability:
         self._last: dict[Ids, list[int]] = {}
         for *head, token in openings:
             self._last.setdefault(tuple(head), []).append(token)
+        self._leaving = _leaving(self._last)
         self.lengths = tuple(len(row.prompt) + len(openings[0]) - 1 for row in prompts)
 
     def rows(self) -> list[TargetRow]:
@@ -50,11 +51,30 @@ class OpeningProbability:
 
     def log_p(self, places: Sequence[int], vectors: Vectors) -> Float64[Tensor, " prompt"]:
         """The log-probability at each of the places, under the edit by its vector."""
+        return self._summed(places, vectors, lambda x, head: _log_p(x, head, self._last[head]))
+
+    def log_not_p(self, places: Sequence[int], vectors: Vectors) -> Float64[Tensor, " prompt"]:
+        """The log-probability that the answer begins with none of the openings.
+
+        Summed over the places at which it may leave them, from the logits of every other token:
+        where p rounds to 1, log(1 - p) of p itself would be infinite and have no gradient.
+        """
+        return self._summed(
+            places, vectors, lambda x, head: _log_left(x, head, self._leaving[head])
+        )
+
+    def _summed(
+        self,
+        places: Sequence[int],
+        vectors: Vectors,
+        log_of: Callable[[Tensor, Ids], Float64[Tensor, ""]],
+    ) -> Float64[Tensor, " prompt"]:
+        """The log of the sum over heads of exp(log_of(logits behind the head, head))."""
         each: list[Float64[Tensor, " prompt"]] = []
-        for head, tokens in self._last.items():
+        for head in self._last:
             rows = self._rows_after(head, places)
             logits = self._passes.logits(rows, self._passes.edit(vectors, self._make))
-            each.append(torch.stack([_log_p(x, head, tokens) for x in logits]))
+            each.append(torch.stack([log_of(x, head) for x in logits]))
         return torch.stack(each).logsumexp(0)
 
     def _rows_after(self, head: Ids, places: Sequence[int]) -> list[TargetRow]:
@@ -85,9 +105,7 @@ class RefusalScoreLoss:
 
     def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
-        log_p = self._refusal.log_p(places, vectors)
-        # log(1 - p) = log(-expm1(log p)); p may round to 1, where the loss would be infinite.
-        return -(-torch.expm1(log_p.clamp(max=-1e-8))).log().float()
+        return -self._refusal.log_not_p(places, vectors).float()
 
 
 @final
@@ -120,3 +138,33 @@ def _log_p(
     each = logits.double().log_softmax(-1).cpu()
     before = each[torch.arange(len(head)), torch.tensor(head, dtype=torch.int64)].sum()
     return before + each[-1, tokens].logsumexp(0)
+
+
+def _log_left(
+    logits: Float[Tensor, "pos d_vocab"], head: Ids, leaving: Mapping[int, list[int]]
+) -> Float64[Tensor, ""]:
+    """Log-probability that the answer follows `head` up to a place and none of its tokens then."""
+    each = logits.double().log_softmax(-1).cpu()
+    left: list[Float64[Tensor, ""]] = []
+    for place, tokens in leaving.items():
+        before = each[torch.arange(place), torch.tensor(head[:place], dtype=torch.int64)].sum()
+        others = each[place].index_fill(0, torch.tensor(tokens), -torch.inf)
+        left.append(before + others.logsumexp(0))
+    return torch.stack(left).logsumexp(0)
+
+
+def _leaving(last: Mapping[Ids, list[int]]) -> dict[Ids, dict[int, list[int]]]:
+    """By head, the places at which an answer may leave all openings, with the openings' tokens.
+
+    The beginning that several heads share is counted with the first of them.
+    """
+    following: dict[Ids, set[int]] = {head: set(tokens) for head, tokens in last.items()}
+    first: dict[Ids, Ids] = {head: head for head in last}
+    for head in last:
+        for place, token in enumerate(head):
+            following.setdefault(head[:place], set()).add(token)
+            first.setdefault(head[:place], head)
+    leaving: dict[Ids, dict[int, list[int]]] = {head: {} for head in last}
+    for beginning, head in first.items():
+        leaving[head][len(beginning)] = sorted(following[beginning])
+    return leaving

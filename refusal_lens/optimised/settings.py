@@ -49,7 +49,8 @@ class Settings:
     a step's rows).
 
     Every `evaluate_every` steps the loss is taken on `evaluation_prompts` prompts per term (at most
-    a quarter of them) that are learned from at no step; after `patience` evaluations without
+    a quarter of them) that are learned from at no step; a term of fewer than four prompts has none
+    to spare, and is evaluated on its own prompts. After `patience` evaluations without
     improvement the learning rate is divided by ten, `reductions` times, and then learning stops.
     The vectors of the best evaluation are the result.
 

@@ -190,6 +190,7 @@ def test_sae_decoder_rows(place: str, tmp_path: Path) -> None:
         ("v.gguf", b"junk that is long enough to be read as a header"),
         ("v.safetensors", b"junk"),
         ("v.svec", b'{"directions": 3}'),
+        ("v.svec", b'{"directions": {"1": null}, "model_type": "x"}'),
         ("v.svec", b'{"directions": {}, "model_type": "x"}'),
         ("v.pt", b"junk"),
         ("v.bin", b"junk"),

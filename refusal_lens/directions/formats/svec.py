@@ -24,7 +24,7 @@ def read(path: Path) -> Vectors:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         vectors = {int(k): torch.tensor(v) for k, v in content["directions"].items()}
         model = str(content["model_type"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{path.name} is no steering vector ({type(error).__name__}: {error}); expected JSON "
             'with "model_type" and "directions", a list of numbers for each layer'

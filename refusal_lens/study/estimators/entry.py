@@ -36,8 +36,9 @@ class Fitted:
     category's, where there are any, and `without[c]` the pooled one fitted on all categories but
     c. Where `basis` is not empty its span is what is ablated, in place of `pooled`. `refit` is the
     estimator with the residuals it was fitted on, where halves of these can be fitted as quickly;
-    None where they can't, and reliability is not measured. `probe` is the invariant probe that the
-    direction is of.
+    None where they can't, and reliability is not measured; those were then the run's own fitting
+    prompts. `labels` is what the sides are where it isn't what the run's directions are of. `probe`
+    is the invariant probe that the direction is of.
     """
 
     pooled: tuple[Direction, ...]
@@ -47,6 +48,7 @@ class Fitted:
     method: str = ""
     refit: tuple[Estimator, Residuals] | None = None
     probe: InvariantProbe | None = None
+    labels: str = ""
 
 
 @final

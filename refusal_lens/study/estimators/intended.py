@@ -1,5 +1,6 @@
 """The mean difference on intended labels, beside the one by what the model did."""
 
+from dataclasses import replace
 from typing import Final
 
 from refusal_lens.directions import make_estimator
@@ -15,7 +16,7 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
     if bench.study.fitted_on == "intended":
         raise Gap("the mean difference of this run is on intended labels already")
     every = bench.train_resid(tick).select(sites=residuals.sites)
-    return fit_everywhere(make_estimator(REFERENCE), every, tick)
+    return replace(fit_everywhere(make_estimator(REFERENCE), every, tick), labels="intended")
 
 
 COMPARED: Final = (Compared("mean_difference_intended", "estimator", _fit, place=10),)

@@ -1,8 +1,10 @@
 """The mean difference weighted by confidence: Refusal Steering's WRMD, by validated scores."""
 
+from dataclasses import replace
 from typing import Final
 
-from refusal_lens.directions import DirectionSet, Estimator, fit_weighted_ridge_mean_difference
+from refusal_lens.directions import weighted_estimator
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import refusal_scores, scored
 from refusal_lens.judges import score_confidences
 from refusal_lens.progress import Progress
@@ -21,12 +23,12 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
         raise Gap("no category has a score that can be trusted, and so no confidence")
     confidence = score_confidences(kept, refusal_scores(bench.model, kept, trust), trust)
 
-    def fit(chosen: Residuals) -> DirectionSet:
-        return fit_weighted_ridge_mean_difference(chosen, confidence=confidence)
-
-    return fit_everywhere(
-        Estimator("weighted_ridge_mean_difference", fit), residuals.only(prompts=kept), tick
-    )
+    sample = residuals.only(prompts=kept)
+    try:
+        fitted = fit_everywhere(weighted_estimator(confidence), sample, tick)
+    except InputError as error:  # nothing but neutral prompts, in all categories or all but one
+        raise Gap(str(error)) from None
+    return replace(fitted, labels="refusal score")
 
 
 COMPARED: Final = (Compared("weighted_ridge_mean_difference", "estimator", _fit, place=110),)

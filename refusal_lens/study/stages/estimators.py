@@ -61,6 +61,7 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     """Fit one way of finding directions, and measure it on prompts that it was not fitted on."""
     data = bench.once("fitting residuals", lambda: fitting_residuals(bench, tick))
     fitted, seconds, mib = with_cost(lambda: one.fit(bench, data, tick))
+    sample, labels = fitted_on(fitted, data, bench.study.fitted_on)
     calibrations = _calibrations(bench, fitted, tick)
     records: Records = {
         FIT: EstimatorFit(
@@ -68,19 +69,25 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
             kind=one.kind,
             method=fitted.method,
             layer=chosen_layer(bench.results),
-            labels=bench.study.fitted_on,
-            n_prompts=len(data),
+            labels=labels,
+            n_prompts=len(sample),
             n_directions=len(fitted.basis) or 1,
             draws=len(fitted.pooled) if one.kind == "control" else 1,
             draws_at_budget=len(_at_budget(fitted, calibrations)),
             seconds=seconds,
             peak_mib=mib,
-            provenance=data.provenance,
+            provenance=sample.provenance,
         ),
         CALIBRATION: calibrations[0],
         TRANSFER: _transfer(bench, fitted, tick),
     }
     return records | _directions(bench, fitted, tick) | _edited(bench, fitted, calibrations, tick)
+
+
+def fitted_on(fitted: Fitted, data: Residuals, labels: str) -> tuple[Residuals, str]:
+    """What it was fitted on and what the sides are: the run's own, unless it chose others."""
+    sample = data if fitted.refit is None else fitted.refit[1]
+    return sample, fitted.labels or labels
 
 
 def _directions(bench: Bench, fitted: Fitted, tick: Progress) -> Records:

@@ -1,5 +1,6 @@
 """`directions["advice", 21]` and `directions.cosine(21)`."""
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from support.synthetic.geometry import CATEGORIES
 from support.synthetic.records import direction_set
 
+from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.sites import Site
 
@@ -27,6 +29,23 @@ def test_the_layer_may_be_left_out_where_there_is_one():
     parts = {n: getattr(many, n)[:, :, 9:10] for n in ("vectors", "scale", "low", "high")}
     single = replace(many, sites=many.sites[9:10], **parts)
     assert torch.equal(single[CATEGORIES[0]].vector, many[CATEGORIES[0], 9].vector)
+
+
+@pytest.mark.parametrize("key", [("first", 7, -1), ("first",), 7])
+def test_what_is_no_category_and_layer_is_refused(key):
+    member = inspect.unwrap(DirectionSet.__getitem__)  # without the type checker of the tests
+    with pytest.raises(InputError, match="expected a category and a layer, as in directions"):
+        member(direction_set(CATEGORIES[:1]), key)
+
+
+def test_an_undefined_direction_says_what_it_lacks():
+    directions = direction_set(CATEGORIES[:2])
+    nowhere = replace(directions, vectors=torch.full_like(directions.vectors, torch.nan))
+    one_sided = replace(nowhere, count=((10, 0), (10, 10)))
+    with pytest.raises(InputError, match="on 10 refuse-side and 0 comply-side prompts; give"):
+        one_sided[CATEGORIES[0], 7]
+    with pytest.raises(InputError, match="choose a later layer"):
+        one_sided[CATEGORIES[1], 7]
 
 
 def test_cosines_are_those_of_the_vectors():

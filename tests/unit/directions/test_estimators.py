@@ -64,10 +64,11 @@ def test_an_estimator_finds_a_planted_direction_and_says_how(name):
     assert only_turned is not estimator.one_sided
 
 
+OF_AN_AXIS = ("ridge_mean_difference", "whitened_orthonormal")
 MEANS_OF_CATEGORIES = sorted(
     name
     for name, estimator in ESTIMATORS.items()
-    if estimator.fit_within is None or estimator.mean_of_pairs
+    if estimator.fit_within is None or estimator.mean_of_pairs or name in OF_AN_AXIS
 )
 """Those whose pooled direction is the mean of the categories' own."""
 
@@ -92,6 +93,27 @@ def test_within_categories_each_category_weighs_the_same(name):
     assert float(within.high[0, 0, 0]) == pytest.approx(
         float(centre[0] @ within.vectors[0, 0, 0].double()), abs=1e-4
     )
+
+
+@pytest.mark.parametrize("name", OF_AN_AXIS)
+def test_an_axis_within_categories_is_as_long_as_the_sides_are_apart(name):
+    """Strength 1 moves the stream from one side's mean to the other's, as for each category."""
+    fitted = make_estimator(name).within_categories(some())
+    difference = some().stats().difference.mean(0)[0, 0]
+    apart = float(difference @ fitted.vectors[0, 0, 0].double())
+    assert float(fitted.scale) == pytest.approx(apart, rel=1e-5)
+    assert float(fitted.high - fitted.low) == pytest.approx(apart, rel=1e-5)
+    lengths = make_estimator(name)(some()).scale
+    assert abs(float(lengths.mean()) / apart - 1) > 0.01  # no mean of lengths
+
+
+def test_sides_that_are_no_labels_have_no_mean_over_categories():
+    def turned(residuals):
+        fitted = make_estimator("median_difference")(residuals)
+        return replace(fitted, count=((19, 1), *fitted.count[1:]))
+
+    with pytest.raises(InputError, match=r"'own'.*\(19, 1\).*give the Estimator a fit_within"):
+        Estimator("own", turned).within_categories(some())
 
 
 def test_sums_give_the_mean_difference_that_residuals_give():

@@ -64,6 +64,12 @@ def test_all_four_are_given_on_each_environment(probe):
     assert probe.of("ERM").to_erm == pytest.approx(1) and probe.of("ERM").gain.value == 0
 
 
+def test_one_seed_has_no_agreement_between_seeds(residuals):
+    alone = fitted(residuals, seeds=(0,), steps=30)
+    assert [m.between_seeds for m in alone.methods] == [None] * 4
+    assert all(m.to_mean_difference is not None for m in alone.methods)
+
+
 def test_it_finds_what_the_environments_share(residuals, probe):
     """Topics are 1.5 long in one environment of five; the shared coordinate is 1.5 in each."""
     for method in METHODS:

@@ -45,6 +45,13 @@ def test_the_median_of_points_on_a_line_is_the_middle_one():
     assert torch.allclose(spatial_median(line.double()), torch.full((4,), 2.0).double(), atol=1e-4)
 
 
+def test_the_median_of_two_is_their_middle():
+    x = torch.randn(2, 200, 64, generator=generator(0), dtype=torch.float64) + 5.0
+    assert torch.allclose(spatial_median(x), x.mean(0), atol=1e-9)
+    right = torch.tensor([[0.0, 0.0], [3.0, 4.0]]).double()
+    assert spatial_median(right).tolist() == pytest.approx([1.5, 2.0])
+
+
 def test_it_turns_with_the_stream():
     x = torch.randn(9, 2, 6, generator=generator(1), dtype=torch.float64)
     turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator(2), dtype=torch.float64))

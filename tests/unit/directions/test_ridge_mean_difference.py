@@ -13,6 +13,7 @@ from refusal_lens.directions import (
     fit_mean_difference,
     fit_ridge_mean_difference,
     fit_weighted_ridge_mean_difference,
+    weighted_estimator,
 )
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import ridge_solve
@@ -208,3 +209,43 @@ def test_confidences_are_checked():
             fit_weighted_ridge_mean_difference(residuals, confidence=confidence)
     extra = sure | {"another prompt": 7.0}
     assert fit_weighted_ridge_mean_difference(residuals, confidence=extra).defined().all()
+
+
+@pytest.mark.parametrize("answered", [-0.8, 0.0])
+def test_a_category_with_one_decided_side_takes_no_part_in_the_mean(answered):
+    """Every prompt of "blue" was answered, or is neutral: the mean over categories is red's."""
+    residuals = residuals_of(some_residuals(), prompts_of(10))
+    confidence = by_label(residuals)
+    confidence |= {p.id: answered for p in residuals.labelled if p.category == "blue"}
+    red = fit_weighted_ridge_mean_difference(residuals, confidence=confidence)
+    within = weighted_estimator(confidence).within_categories(residuals)
+    assert within.count == ((10, 10),)
+    assert within.method == "weighted ridge mean difference within categories"
+    for name in ("vectors", "scale", "low", "high"):
+        assert torch.allclose(getattr(within, name)[0], getattr(red, name)[0], atol=1e-5)
+
+
+def test_one_neutral_category_of_three_is_left_out():
+    residuals = residuals_of(
+        torch.randn(60, 1, D, generator=generator(0)), prompts_of(10, ("red", "blue", "green"))
+    )
+    confidence = by_label(residuals)
+    confidence |= {p.id: 0.0 for p in residuals.labelled if p.category == "blue"}
+    two = residuals.only(category=["red", "green"])
+    within = weighted_estimator(confidence).within_categories(residuals)
+    assert torch.allclose(
+        within.vectors, weighted_estimator(confidence).within_categories(two).vectors
+    )
+    assert within.count == ((20, 20),)
+
+
+def test_the_mean_over_categories_is_of_the_sides_by_confidence():
+    """Confidences against the labels turn the direction, and its ends, around."""
+    residuals = residuals_of(some_residuals(), prompts_of(10))
+    plain = weighted_estimator(by_label(residuals)).within_categories(residuals)
+    turned = weighted_estimator(by_label(residuals, -1.0, 1.0)).within_categories(residuals)
+    apart = residuals.stats().mean.mean(0)[:, 0, 0] @ turned.vectors[0, 0, 0].double()
+    assert float(turned.low) == pytest.approx(float(apart[0]), abs=1e-4)  # what was refused
+    assert float(turned.high) == pytest.approx(float(apart[1]), abs=1e-4)
+    assert float(plain.high - plain.low) == pytest.approx(float(plain.scale), abs=1e-4)
+    assert float(turned.high - turned.low) == pytest.approx(float(turned.scale), abs=1e-4)

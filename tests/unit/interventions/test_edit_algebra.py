@@ -126,7 +126,8 @@ def test_affine_is_its_published_formula(d_model, seed, strength):
     expected = x - proj(x) + proj(v) + strength * raw
     assert close(Affine(d, strength, reference=v)(x), expected, 1e-4)
     # The mean of the comply side is known to the direction by its coordinate.
-    known = replace(d, low=float(v @ d.vector))
+    low = float(v @ d.vector)
+    known = replace(d, low=low, high=low + d.scale)
     assert close(Affine(known, strength)(x), expected, 1e-4)
 
 

@@ -1,0 +1,64 @@
+"""What a compared estimator says that it was fitted on, where it is not the run's own sample."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support.paired_residuals import prompts_of, residuals_of, some_residuals
+
+from refusal_lens.directions import make_estimator
+from refusal_lens.study.estimators import chosen, weighted
+from refusal_lens.study.estimators.entry import Fitted, fit_everywhere
+from refusal_lens.study.fitted import Gap
+from refusal_lens.study.stages.estimators import fitted_on
+
+
+def everything():
+    return residuals_of(some_residuals(), prompts_of(10))
+
+
+def silent(n):
+    del n
+
+
+def by_confidence(monkeypatch, residuals, confidence):
+    """What the weighted estimator gives where the score of "red" alone can be trusted."""
+    monkeypatch.setattr(weighted, "scored", lambda prompts, trust: prompts.only(category="red"))
+    monkeypatch.setattr(weighted, "refusal_scores", lambda *given: torch.zeros(20))
+    monkeypatch.setattr(weighted, "score_confidences", lambda *given: confidence)
+    bench = SimpleNamespace(results=SimpleNamespace(find=lambda key: "trust"), model=None)
+    (one,) = weighted.COMPARED
+    return one.fit(bench, residuals, silent)
+
+
+def test_the_run_s_own_sample_is_that_of_most():
+    residuals = everything()
+    fitted = fit_everywhere(make_estimator("mean_difference"), residuals, silent)
+    assert fitted_on(fitted, residuals, "behaviour") == (residuals, "behaviour")
+    learned = Fitted(fitted.pooled)  # cannot be fitted on halves
+    assert fitted_on(learned, residuals, "behaviour") == (residuals, "behaviour")
+
+
+def test_intended_labels_are_of_every_fitting_prompt():
+    residuals = everything()
+    behaviour = residuals.only(ids=residuals.ids[:16])
+    study = SimpleNamespace(fitted_on="behaviour")
+    bench = SimpleNamespace(study=study, train_resid=lambda tick: residuals)
+    (one,) = (c for c in chosen(["mean_difference_intended"]) if "intended" in c.name)
+    fitted = one.fit(bench, behaviour, silent)
+    sample, labels = fitted_on(fitted, behaviour, "behaviour")
+    assert len(sample) == 40 and labels == "intended"
+
+
+def test_confidences_are_of_the_prompts_whose_score_is_trusted(monkeypatch):
+    residuals = everything()
+    sure = {p.id: 0.8 if p.label == "refuse" else -0.8 for p in residuals.labelled}
+    fitted = by_confidence(monkeypatch, residuals, sure)
+    sample, labels = fitted_on(fitted, residuals, "behaviour")
+    assert len(sample) == 20 and labels == "refusal score"
+
+
+def test_nothing_but_neutral_prompts_is_a_gap(monkeypatch):
+    residuals = everything()
+    with pytest.raises(Gap, match="neither refused nor complied"):
+        by_confidence(monkeypatch, residuals, dict.fromkeys(residuals.ids, 0.0))
