@@ -12,6 +12,7 @@ from refusal_lens.arguments import several
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import Batch, LensModel, warn_of_transfer
+from refusal_lens.model.lengths import check_ids
 from refusal_lens.prompts import Prompt
 from refusal_lens.records import Provenance, Record
 from refusal_lens.sites import Site
@@ -81,9 +82,10 @@ def token_maps(
     """The same tokens along several categories' directions, read in one pass.
 
     Raises:
-        InputError: a category or offset for which there are no directions, a set without
-            directions at the input of a block (`resid_pre`), or directions that do not know the
-            coordinates of their sides' means, as those that are read from most files.
+        InputError: a category or offset for which there are no directions, a token id that the
+            model does not have, a set without directions at the input of a block (`resid_pre`), or
+            directions that do not know the coordinates of their sides' means, as those that are
+            read from most files.
 
     >>> maps = token_maps(model, "Should I sue?", directions, ["advice", "humanizing"])
     >>> [one.category for one in maps]
@@ -94,6 +96,7 @@ def token_maps(
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset, sites)
     feed = model.feed([prompt])
+    check_ids(["the answer"], [answer], model.backend.n_vocab)
     ids = (*feed.ids[0], *answer)
     n_shown = len(ids) - len(model.chat.prefix_ids)
 

@@ -291,9 +291,12 @@ def _layers(text: str) -> tuple[int, ...]:
     layers: list[int] = []
     for word in words_of(text, "--layers"):
         first, dash, last = word.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise InputError(f"--layers {text!r}: {word!r} is not a number or a range like 8-20")
-        layers.extend(range(int(first), int(last if dash else first) + 1))
+        named = range(int(first), int(last if dash else first) + 1)
+        if not named:
+            raise InputError(f"--layers {text!r}: {word!r} runs backwards; write {last}-{first}")
+        layers.extend(named)
     return tuple(sorted(set(layers)))
 
 

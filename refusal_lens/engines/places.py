@@ -44,9 +44,11 @@ def places_read(sites: Sequence[Site] | None, n_layers: int) -> tuple[tuple[Site
     [-1, 0, 1]
 
     Raises:
-        InputError: a site that the engine can't read, or beyond the model.
+        InputError: no site, one that the engine can't read, or beyond the model.
     """
     chosen = block_inputs(n_layers) if sites is None else tuple(sites)
+    if not chosen:
+        raise InputError("no site was given; name at least one, or None for every block's input")
     for site in chosen:
         if site.layer >= n_layers:
             raise InputError(f"{site} is beyond this model: its layers are 0 to {n_layers - 1}")
@@ -57,12 +59,27 @@ def check_seen(sites: Iterable[Site], parts: Iterable[Part], n_layers: int) -> N
     """Refuse to read `resid_post[l]` while `resid_pre[l + 1]` is edited.
 
     They are one vector here, and the edit would show; in a `LensModel` it acts behind the first.
+    An erasure that acts last at both changes nothing the second time, and may stay.
     """
-    edited = {site for part in parts for site in part.edit.sites(n_layers)}
+    acting = [(part, {*part.edit.sites(n_layers)}) for part in parts]
     for site in sites:
         later = Site(site.layer + 1)
-        if site.point == "resid_post" and later in edited and site not in edited:
+        if site.point == "resid_post" and not _is_same_at_both(acting, site, later):
             raise InputError(
                 f"{site} can't be read while {later} is edited: on the vLLM engine they are one "
                 f"vector; read {later}"
             )
+
+
+def _is_same_at_both(acting: Sequence[tuple[Part, set[Site]]], site: Site, later: Site) -> bool:
+    """Whether what acts at `later` has nothing to change behind what acts at `site`."""
+    for i, (part, sites) in enumerate(acting):
+        if later not in sites:
+            continue
+        if site not in sites or not part.edit.repeatable:
+            return False
+        for k, (other, others) in enumerate(acting):
+            behind = later in others or (site in others and k > i)
+            if k != i and behind and part.may_meet(other):
+                return False
+    return True

@@ -83,7 +83,9 @@ class LLMJudge:
     progress: Progress = NO_PROGRESS
 
     def __post_init__(self) -> None:
-        if min(self.samples, self.concurrency, self.max_tokens) < 1 or self.temperature < 0:
+        if min(self.samples, self.concurrency, self.max_tokens) < 1 or not (
+            0 <= self.temperature < math.inf
+        ):
             raise InputError(
                 f"samples {self.samples}, concurrency {self.concurrency}, max_tokens "
                 f"{self.max_tokens}, temperature {self.temperature}: expected at least 1, 1, 1, 0"

@@ -1,7 +1,7 @@
 """The edits that are on, and on which tokens of a forward pass each acts."""
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -52,7 +52,8 @@ class ActiveEdits:
         self._holds = torch.zeros(0, 0, dtype=torch.bool)
         self._reach: list[Reach] = []
         self._moves: dict[int, Moves] = {}
-        self._n_hooks = 0
+        self._n_hooks = self._n_over = 0
+        self._over_acts = True
 
     @property
     def text(self) -> str:
@@ -73,6 +74,14 @@ class ActiveEdits:
     def alone(self) -> bool:
         """Whether no other functions are on hook points than those of the edits that are on."""
         return self.backend.hook_count() == self._n_hooks
+
+    @property
+    def joined_by_others(self) -> bool:
+        """Whether functions are on hook points that were put there neither by `on` nor by `over`.
+
+        Nothing is known of the tokens that they change.
+        """
+        return self.backend.hook_count() != self._n_hooks + self._n_over
 
     @property
     def by_row(self) -> bool:
@@ -104,14 +113,36 @@ class ActiveEdits:
             for active, n in zip((self._edits, self._parts, self._mid), before, strict=True):
                 del active[n:]
 
-    def over(self, hooks: Hooks) -> AbstractContextManager[Any]:
+    @contextmanager
+    def over(self, hooks: Hooks) -> Generator[None]:
         """Put functions onto hook points, after the edits that are on, until the context ends.
 
         They see what the edits made of an activation, and what they return goes on as it is. An
         edit of `resid_mid` reads the block's input anew behind them, in case they change it.
         """
         inputs = [self._input.reader(site) for site in dict.fromkeys(self._mid)]
-        return self.backend.hooks([*hooks, *inputs])
+        before, n_over = self.backend.hook_count(), self._n_over
+        with self.backend.hooks([*((name, self._over(f)) for name, f in hooks), *inputs]):
+            self._n_over += self.backend.hook_count() - before
+            try:
+                yield
+            finally:
+                self._n_over = n_over
+
+    @contextmanager
+    def without_over(self) -> Generator[None]:
+        """Functions put on by `over` are not called: the tokens of the pass are not theirs."""
+        before, self._over_acts = self._over_acts, False
+        try:
+            yield
+        finally:
+            self._over_acts = before
+
+    def _over(self, function: HookFunction) -> HookFunction:
+        def act(value: Any, hook: Any = None) -> Tensor | None:
+            return function(value, hook=hook) if self._over_acts else None
+
+        return act
 
     @property
     def middles(self) -> frozenset[int]:

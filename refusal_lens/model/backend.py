@@ -36,6 +36,7 @@ class Step:
 class Backend(Protocol):
     """A TransformerLens model: its sizes, its hooks, and a forward pass on token ids.
 
+    `n_vocab` is the number of embeddings: token ids are below it.
     `scales` are the numbers by which each block multiplies the whole stream at its end: 1 but for
     Gemma 4. A `recurrent` model carries a state from token to token, which padding would enter.
     `joint` are hook points at which several modules' writes are shown as one.
@@ -48,6 +49,7 @@ class Backend(Protocol):
     n_layers: int
     d_model: int
     n_ctx: int
+    n_vocab: int
     device: torch.device
     dtype: torch.dtype
     window: int | None

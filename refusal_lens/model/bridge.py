@@ -37,6 +37,7 @@ class BridgeBackend:
         self.n_layers = int(bridge.cfg.n_layers)
         self.d_model = int(bridge.cfg.d_model)
         self.n_ctx = _context(config, int(bridge.cfg.n_ctx))
+        self.n_vocab = int(bridge.original_model.get_input_embeddings().weight.shape[0])
         parameter = next(iter(bridge.original_model.parameters()))
         self.device = parameter.device
         self.dtype = parameter.dtype

@@ -1,8 +1,7 @@
 """Weights and tokenizer of a hub id, a folder, a LoRA adapter's folder or a GGUF file."""
 
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gguf import GGUFReader
 from peft import PeftModel
@@ -14,13 +13,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from refusal_lens.embedded.configuration import LORA, adapter_base
 from refusal_lens.embedded.dequantise import forget_quantisation, plain_weights
 from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.memory import enough_for
 from refusal_lens.placement import Placement
-
-_LORA: Final = "adapter_config.json"
 
 
 def check_revision(source: str, revision: str | None) -> None:
@@ -53,7 +51,7 @@ def load_checkpoint(
     device = placement.torch_device()
     path, where = _place(source, revision)
     with enough_for(f"the weights of {source!r} on {placement.device_map or device}"):
-        if (path / _LORA).is_file() and not (path / "config.json").is_file():
+        if (path / LORA).is_file() and not (path / "config.json").is_file():
             return _merged(path, placement)
         model, tokenizer = _loaded(source, path, where, placement)
         if not placement.device_map:
@@ -118,7 +116,7 @@ def _place(source: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
         where["gguf_file"] = path.name
     elif path.is_file():
         raise InputError(f"{source!r} is a file; expected a folder with a model, or a .gguf file")
-    elif path.exists() and not any((path / f).is_file() for f in ("config.json", _LORA)):
+    elif path.exists() and not any((path / f).is_file() for f in ("config.json", LORA)):
         raise InputError(f"{source!r} holds no config.json; expected a Hugging Face model folder")
     return path, where
 
@@ -138,14 +136,13 @@ def _check_gguf(path: Path) -> None:
 
 def _merged(folder: Path, placement: Placement) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base of a LoRA adapter with the adapter merged into its weights."""
-    config = json.loads((folder / _LORA).read_text(encoding="utf-8"))
-    base = config.get("base_model_name_or_path")
-    if not base:
+    base, revision = adapter_base(folder)
+    if base is None:
         raise InputError(
-            f"the adapter in {str(folder)!r} names no base model; write it into {_LORA} as "
+            f"the adapter in {str(folder)!r} names no base model; write it into {LORA} as "
             "'base_model_name_or_path', or merge the adapter and save the model"
         )
-    model, tokenizer = load_checkpoint(base, config.get("revision"), placement)
+    model, tokenizer = load_checkpoint(base, revision, placement)
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     try:

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from refusal_lens.errors import InputError
 from refusal_lens.memory import BatchSize, in_batches
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed, last_token_logits
-from refusal_lens.model.lengths import check_lengths, check_texts
+from refusal_lens.model.lengths import check_ids, check_lengths, check_texts
 from refusal_lens.model.prefix import SharedPrefix
 from refusal_lens.model.shares import merge, share_of
 from refusal_lens.model.streams import Sweep
@@ -30,7 +31,8 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
     A prompt that several rows share is read once, and its answers continue its cache.
 
     Raises:
-        InputError: a prompt and its answer are longer than the model takes.
+        InputError: not as many answers as prompts, a prompt and its answer that are longer than the
+            model takes, or a token id that the model does not have.
 
     >>> import torch
     >>> with torch.inference_mode():
@@ -38,6 +40,11 @@ def continuation_log_probs(feed: Feed, answers: Sequence[Ids]) -> Float[Tensor, 
     >>> bool((log_p < 0).all())
     True
     """
+    if len(answers) != len(feed.ids):
+        raise InputError(
+            f"{len(feed.ids)} prompts and {len(answers)} answers; give one answer for each prompt"
+        )
+    check_ids([f"the answer to {name}" for name in feed.names], answers, feed.backend.n_vocab)
     check_lengths(
         feed.names,
         [len(ids) + len(a) for ids, a in zip(feed.ids, answers, strict=True)],
@@ -64,7 +71,7 @@ def text_log_probs(
     """Log-probability (nats) of running text: every token after the first, given those before it.
 
     Raises:
-        InputError: a row of fewer than two tokens, or of more than the model takes.
+        InputError: as `check_texts`.
 
     >>> import torch
     >>> edits = model.feed(["Why?"]).prefix.edits
@@ -72,7 +79,7 @@ def text_log_probs(
     ...     text_log_probs(edits, [(5, 6, 7), (8, 9)], model.rows).shape
     torch.Size([2])
     """
-    names = check_texts(rows, edits.backend.n_ctx)
+    names = check_texts(rows, edits.backend.n_ctx, edits.backend.n_vocab)
     edits.check_prompts([1] * len(rows), names)
     first = [row[:1] for row in rows]
     feed = Feed(SharedPrefix(edits, ()), first, names, size, progress)
@@ -80,8 +87,12 @@ def text_log_probs(
 
 
 def _may_share(feed: Feed, answers: Sequence[Ids]) -> bool:
-    """Whether rows of one prompt are one to the edits, and a gap of padding to attention."""
-    longest = max(len(ids) + len(a) for ids, a in zip(feed.ids, answers, strict=True))
+    """Whether rows of one prompt are one to the edits, and a gap of padding nothing to attention.
+
+    The gap ends where the batch's longest prompt does: an answer behind a short prompt reaches as
+    far as one behind that.
+    """
+    longest = max(map(len, feed.ids)) + max(map(len, answers))
     window = feed.backend.window
     return not feed.prefix.edits.by_row and (window is None or longest <= window)
 

@@ -1,5 +1,6 @@
 """Generation, greedy or sampled, under whatever edits are on."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.model.backend import Backend
 from refusal_lens.model.batch import Batch, Ids
@@ -59,10 +61,11 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {self.max_new_tokens}; give 1 or more")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature is {self.temperature}; give 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; give a number above 0 and up to 1")
+        check_seed(self.seed)
 
 
 GREEDY: Final = Decoding()

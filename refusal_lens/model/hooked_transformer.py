@@ -24,6 +24,7 @@ class HookedTransformerBackend:
         self.n_layers = int(model.cfg.n_layers)
         self.d_model = int(model.cfg.d_model)
         self.n_ctx = int(model.cfg.n_ctx)
+        self.n_vocab = int(model.cfg.d_vocab)
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
         self.dtype = parameter.dtype

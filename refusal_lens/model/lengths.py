@@ -1,6 +1,7 @@
 """Which prompt an error is about, and that none is longer than the model's context."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Final
 
 from refusal_lens.arguments import one
@@ -45,11 +46,31 @@ def check_lengths(
         )
 
 
-def check_prompt_lengths(names: Sequence[str], ids: Sequence[Sequence[int]], n_ctx: int) -> None:
-    """Refuse templated prompts of more tokens than the model takes.
+def check_ids(names: Sequence[str], rows: Sequence[Sequence[int]], n_vocab: int) -> None:
+    """Refuse token ids that the model has no embedding of.
 
     Raises:
-        InputError: one is, or there is none.
+        InputError: one is below 0, or `n_vocab` or more.
+
+    >>> check_ids(["row 1 of 1"], [(5, 9999)], 300)
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: row 1 of 1 has token id 9999; this model's go from 0 to 299
+    """
+    for name, row in zip(names, rows, strict=True):
+        for token in row:
+            if not (isinstance(token, Integral) and 0 <= token < n_vocab):
+                raise InputError(
+                    f"{name} has token id {token!r}; this model's go from 0 to {n_vocab - 1}"
+                )
+
+
+def check_prompt_lengths(
+    names: Sequence[str], ids: Sequence[Sequence[int]], n_ctx: int, n_vocab: int | None = None
+) -> None:
+    """Refuse templated prompts of more tokens than the model takes, and ids from `n_vocab` on.
+
+    Raises:
+        InputError: one is or has, or there is none.
 
     >>> check_prompt_lengths(["prompt 'a'"], [(1, 2)], 8)
     """
@@ -60,22 +81,28 @@ def check_prompt_lengths(names: Sequence[str], ids: Sequence[Sequence[int]], n_c
     )
     lengths = [len(row) for row in ids]
     check_lengths(names, lengths, n_ctx, made_of="with its template", remedy=remedy)
+    if n_vocab is not None:
+        check_ids(names, ids, n_vocab)
 
 
-def check_texts(rows: Sequence[Sequence[int]], n_ctx: int) -> list[str]:
-    """What an error calls each row of running text, after a check of its length.
+def check_texts(rows: Sequence[Sequence[int]], n_ctx: int, n_vocab: int) -> list[str]:
+    """What an error calls each row of running text, after a check of its length and token ids.
 
     Raises:
-        InputError: a row of fewer than two tokens, or of more than the model takes.
+        InputError: no row, one of fewer than two tokens or of more than the model takes, or a
+            token id that the model does not have.
 
-    >>> check_texts([(5, 6), (7, 8, 9)], 8)
+    >>> check_texts([(5, 6), (7, 8, 9)], 8, 300)
     ['row 1 of 2', 'row 2 of 2']
     """
+    if not rows:
+        raise InputError("no row of token ids was given; expected at least one")
     names = [f"row {i + 1} of {len(rows)}" for i in range(len(rows))]
     for name, row in zip(names, rows, strict=True):
         one(row, Sequence, what="a row of token ids", write="[[1, 2], [3, 4]]")
         if not 2 <= len(row) <= n_ctx:
             raise InputError(f"{name} is a text of {len(row)} tokens; expected 2 to {n_ctx}")
+    check_ids(names, rows, n_vocab)
     return names
 
 

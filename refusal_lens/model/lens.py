@@ -187,7 +187,7 @@ class LensModel:
         >>> len(feed.ids)
         1
         """
-        check_prompt_lengths(names, rows, self.backend.n_ctx)
+        check_prompt_lengths(names, rows, self.backend.n_ctx, self.backend.n_vocab)
         prefix = prefix_for(self._prefix, rows, names)
         ends = ends_of(self.stream_store, prefix, self.digest, rows)
         return Feed(prefix, rows, names, self.rows, progress, ends=ends)
@@ -263,7 +263,7 @@ class LensModel:
         To an edit the first token is the prompt and what follows is its answer.
 
         Raises:
-            InputError: a row of fewer than two tokens, or of more than the model takes.
+            InputError: no row; one of fewer than two tokens or of more than the model takes.
         """
         return text_log_probs(self._active, rows, self.rows, progress)
 

@@ -16,7 +16,7 @@ def sites_of(backend: Backend, name: str, sites: Sequence[Site] | None) -> tuple
     """The sites; by default every block's input.
 
     Raises:
-        InputError: something else than sites, or one that the model called `name` does not have.
+        InputError: no site, something else than sites, or one that the model called `name` lacks.
 
     >>> [str(site) for site in sites_of(model.backend, "tiny", None)]
     ['resid_pre[0]', 'resid_pre[1]', 'resid_pre[2]']
@@ -24,6 +24,8 @@ def sites_of(backend: Backend, name: str, sites: Sequence[Site] | None) -> tuple
     if sites is None:
         return block_inputs(backend.n_layers)
     chosen = several(sites, Site, what="site", write='[Site(15), Site.parse("resid_post[3]")]')
+    if not chosen:
+        raise InputError("no site was given; name at least one, or None for every block's input")
     for site in chosen:
         if site.layer >= backend.n_layers:
             raise InputError(
@@ -38,7 +40,7 @@ def offsets_of(chat: ChatTemplate, offsets: Offsets) -> tuple[int, ...]:
     """The offsets; "post" stands for all of the template's post-instruction tokens.
 
     Raises:
-        InputError: something else than negative numbers.
+        InputError: no offset, or something else than negative numbers.
 
     >>> offsets_of(model.chat, "post") == model.chat.offsets
     True
@@ -46,6 +48,8 @@ def offsets_of(chat: ChatTemplate, offsets: Offsets) -> tuple[int, ...]:
     if offsets == "post":
         return chat.offsets
     chosen = several(offsets, int, what="offset", write='[-1], or "post"')
+    if not chosen:
+        raise InputError('no offset was given; name at least one, as [-1], or "post"')
     for offset in chosen:
         if offset >= 0:
             raise InputError(f"offset {offset} must be negative: -1 is the last token")

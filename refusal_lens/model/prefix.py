@@ -52,25 +52,14 @@ class SharedPrefix:
         self._variants = {}
 
     def prepare(self, batch: Batch) -> Batch:
-        """The batch with its conditions decided, and the prefixes that its rows continue."""
+        """The batch with its conditions decided, and the prefixes that its rows continue.
+
+        Under functions of others each pass computes its own (`_prefixes`).
+        """
         if batch.decided is None:
             batch = self._decide(batch)
-        assert batch.decided is not None
-        needed = dict(zip(self._variants_of(batch), range(len(batch.rows)), strict=True))
-        new = {v: (batch.rows[i], batch.decided[i]) for v, i in needed.items()}
-        if self.ids and not new.keys() <= self._variants.keys():
-            variants = {**new, **self._variants}
-            if len(variants) > len(batch.rows):  # what fits is counted in the rows of a batch
-                variants = new
-            n = len(variants)
-            rows, decided = zip(*variants.values(), strict=True)
-            ids = torch.tensor([self.ids] * n, device=self.backend.device)
-            tokens = Tokens(
-                rows, torch.full((n, len(self.ids)), IGNORED_POSITION), torch.stack(decided)
-            )
-            with self.edits.seeing(tokens):
-                step = self.backend.forward(ids, torch.ones_like(ids), use_cache=True)
-            self._cache, self._variants = step.cache, variants
+        if self.ids and not self.edits.joined_by_others:
+            self._prefixes(batch)
         return batch
 
     def over_edits(self, hooks: Hooks) -> AbstractContextManager[Any]:
@@ -95,9 +84,7 @@ class SharedPrefix:
         ids = batch.ids.to(self.backend.device)
         cache = None
         if self.ids:
-            order = {variant: i for i, variant in enumerate(self._variants)}
-            rows = [order[variant] for variant in self._variants_of(batch)]
-            cache = self.backend.select_cache(self._cache, rows)
+            cache = self._prefixes(batch)
         seeing = self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided))
         keys = batch.keys(self.ids) if sweep else []
         with seeing, self._start(sweep, keys, ids.shape[1]) as start:
@@ -144,12 +131,13 @@ class SharedPrefix:
     def keeping(self, layers: Sequence[int], reuse: bool) -> Generator[None]:
         """Keep streams until the context ends, or go on with those of a context around it.
 
-        Unedited passes keep them at the inputs of `layers`. Without `reuse` nothing is kept.
+        Unedited passes keep them at the inputs of `layers`. Without `reuse` nothing is kept, and
+        what a context around has kept is not used.
         """
         before = self.streams
         if not self.backend.hook_count():
             self.backend.try_starts()
-        self.streams = before or (KeptStreams() if reuse else KeptStreams(most_bytes=0))
+        self.streams = (before or KeptStreams()) if reuse else KeptStreams(most_bytes=0)
         self.streams.layers |= {*layers}
         try:
             yield
@@ -196,6 +184,39 @@ class SharedPrefix:
                 yield None
             for layer, resid in seen.items():
                 sweep.streams.keep(layer, keys, resid)
+
+    def _prefixes(self, batch: Batch) -> Any:
+        """Keys and values of each row's prefix: those kept from before, or computed now.
+
+        Functions that were put straight onto hook points act on the prefix as on all tokens: under
+        them it is computed for this pass alone, and none is taken from before.
+        """
+        assert batch.decided is not None
+        wanted, others = self._variants_of(batch), self.edits.joined_by_others
+        last = dict(zip(wanted, range(len(batch.rows)), strict=True))
+        new = {v: (batch.rows[i], batch.decided[i]) for v, i in last.items()}
+        known = {} if others else self._variants
+        if new.keys() <= known.keys():
+            cache, variants = self._cache, known
+        else:
+            variants = {**new, **known}
+            if len(variants) > len(batch.rows):  # what fits is counted in the rows of a batch
+                variants = new
+            cache = self._computed(variants)
+            if not others:
+                self._cache, self._variants = cache, variants
+        order = {variant: i for i, variant in enumerate(variants)}
+        return self.backend.select_cache(cache, [order[variant] for variant in wanted])
+
+    def _computed(self, variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]]) -> Any:
+        """A cache of the prefix, a row for each variant of the edits on it."""
+        n = len(variants)
+        rows, decided = zip(*variants.values(), strict=True)
+        ids = torch.tensor([self.ids] * n, device=self.backend.device)
+        ignored = torch.full((n, len(self.ids)), IGNORED_POSITION)
+        tokens = Tokens(rows, ignored, torch.stack(decided))
+        with self.edits.seeing(tokens), self.edits.without_over():
+            return self.backend.forward(ids, torch.ones_like(ids), use_cache=True).cache
 
     def _variants_of(self, batch: Batch) -> list[Variant]:
         assert batch.decided is not None

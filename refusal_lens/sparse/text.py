@@ -11,6 +11,7 @@ from typing import Final, final
 
 import torch
 
+from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Ids
@@ -54,6 +55,9 @@ class TextSizes:
     answer_tokens: int = 40
     prompts: int = 3000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def training_text(

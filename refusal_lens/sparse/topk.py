@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import unit
 from refusal_lens.sites import Site
@@ -45,6 +46,7 @@ class TopKRecipe:
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.latents:
             raise InputError(f"k is {self.k}; give a number from 1 to the {self.latents} latents")
+        check_seed(self.seed)
         if min(self.epochs, self.batch) < 1:
             raise InputError(f"epochs {self.epochs} and batch {self.batch}; give 1 or more of each")
 

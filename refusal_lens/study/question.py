@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, cast, final
 
 from pydantic import TypeAdapter, ValidationError
 
+from refusal_lens.arguments import check_seed
 from refusal_lens.directions import MEAN_DIFFERENCE, make_estimator
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.registry import STUDIED, find_embedded
@@ -77,6 +78,9 @@ class Study(Brief):
     def __post_init__(self) -> None:
         if self.score not in SCORE_KINDS:
             raise InputError(f"score {self.score!r} is unknown; use one of {list(SCORE_KINDS)}")
+        check_seed(self.seed)
+        if self.layers == ():
+            raise InputError("layers is empty; name at least one, or give None for all")
         # An estimator that is unknown, or fails later, ends here, before any model is loaded.
         if (why := make_estimator(self.estimator).no_geometry) is not None:
             raise InputError(
@@ -187,10 +191,11 @@ class Study(Brief):
     ) -> tuple[int, ...]:
         """At most `most` layers, evenly spread over those asked for, by default all but layer 0.
 
-        `among` leaves out what serves no purpose, unless nothing else was asked for.
+        One alone is the middle one. `among` leaves out what serves no purpose, unless nothing else
+        was asked for.
 
         Raises:
-            InputError: a layer that the model does not have.
+            InputError: a layer that the model does not have, or fewer than one layer.
         """
         asked = self.layers or tuple(range(1, n_layers))
         for layer in asked:
@@ -200,8 +205,12 @@ class Study(Brief):
                 )
         if among is not None:
             asked = tuple(layer for layer in asked if layer in among) or asked
+        if most < 1:
+            raise InputError(f"{most} layers are asked for; give 1 or more")
         if most >= len(asked):
             return tuple(sorted(asked))
+        if most == 1:
+            return (sorted(asked)[len(asked) // 2],)
         step = (len(asked) - 1) / (most - 1)
         return tuple(sorted({asked[round(i * step)] for i in range(most)}))
 

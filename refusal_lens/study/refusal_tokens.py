@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, final
 
+from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
 from refusal_lens.judges import Judge
@@ -65,6 +66,9 @@ class TokenSizes:
     answer_tokens: int = 24
     strengths: tuple[float, ...] = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 QUICK: Final = TokenSizes(

@@ -80,6 +80,18 @@ def test_log_probabilities_do_not_depend_on_companions(model: LensModel) -> None
     assert torch.allclose(several, torch.stack(each), atol=1e-4)
 
 
+def test_an_answer_past_the_window_in_its_batch_is_that_of_its_prompt_alone(load_tiny) -> None:
+    """A long prompt beside a short one moves the short one's answers past a window of 256."""
+    model = load_tiny("gemma2")
+    prompts = ["tides " * 30] * 2 + ["Hi"] * 2
+    answers = [(40, 41), (7, 8), tuple(range(40, 130)), tuple(range(90, 180))]
+    n = [len(ids) for ids in model.ids(prompts)]
+    assert max(a + len(b) for a, b in zip(n, answers, strict=True)) < 256 < max(n) + 90
+    together = model.answer_log_probs(prompts, answers)
+    alone = [model.answer_log_probs([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-3, rtol=1e-5)
+
+
 def test_long_rope_ends_where_its_frequencies_change(tmp_path: Path) -> None:
     model = load_model(write_tiny(tmp_path / "model", CONFIGS["phi3_longrope"]))
     short, long = "a" * 20, "b" * 90

@@ -199,6 +199,21 @@ def test_one_vector_has_one_name_while_it_is_edited(opened, direction):
         engine.residuals(PROMPTS, sites=[Site(2)])
 
 
+def test_an_erasure_at_both_names_of_a_vector_may_stay_where_it_acts_last(opened, direction):
+    engine, lens = opened()
+    post, both = [Site(0, "resid_post")], (Site(0, "resid_post"), Site(1))
+    ablate, add = Ablate(direction, at=both), Add(direction, strength=3.0, at=post[0])
+    other = Ablate(direction.random_like(0), at=both)
+    for edit in (ablate, add + ablate, PerRow((ablate, other, None, other))):
+        with engine.editing(edit), lens.editing(edit):
+            seen, expected = (m.residuals(PROMPTS, sites=post).tensor for m in (engine, lens))
+        torch.testing.assert_close(seen, expected, **CLOSE)
+    before = Ablate(direction, at=(Site(1),))
+    for edit in (before, before + add, ablate + add, ablate + other):
+        with engine.editing(edit), pytest.raises(InputError, match="can't be read while"):
+            engine.residuals(PROMPTS, sites=post)
+
+
 def test_wrong_calls_are_one_line(opened, direction, tested, tiny_folders):
     engine, lens = opened(options={"max_model_len": 80})
     with pytest.raises(InputError, match="PerRow holds 2 edits, this call has 4"):  # noqa: SIM117

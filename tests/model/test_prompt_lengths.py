@@ -40,6 +40,45 @@ def test_a_prompt_that_its_answer_makes_too_long_is_named(tiny_llama):
         tiny_llama.text_log_probs([(5, 6), (5,)])
 
 
+WRONG_IDS = {
+    "no row of token ids": lambda m: m.text_log_probs([]),
+    "row 2 of 2 has token id 9999; this model's go from 0 to 299": lambda m: m.text_log_probs(
+        [(5, 6), (5, 9999)]
+    ),
+    "2 prompts and 1 answers": lambda m: m.answer_log_probs(["a", "b"], [(5,)]),
+    "the answer to prompt 1 of 1 ('a') has token id -1": lambda m: m.answer_log_probs(
+        ["a"], [(5, -1)]
+    ),
+    "a row has token id 300": lambda m: m.feed_ids([(5, 300)], ["a row"]),
+    "no site was given": lambda m: m.residuals(["a"], sites=[]),
+    "no offset was given": lambda m: m.residuals(["a"], offsets=[]),
+}
+
+
+@pytest.mark.parametrize("words", WRONG_IDS)
+def test_what_can_not_be_read_is_one_clear_line(tiny_llama, words):
+    with pytest.raises(InputError) as raised:
+        WRONG_IDS[words](tiny_llama)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_p": float("nan")},
+        {"seed": -1},
+        {"seed": 2**60},
+    ],
+    ids=str,
+)
+def test_a_setting_of_decoding_outside_its_range_is_named(settings):
+    ((name, _),) = settings.items()
+    with pytest.raises(InputError, match=f"{name} is .*; give"):
+        Decoding(**settings)
+
+
 def test_a_prompt_before_whose_beginning_an_offset_reaches_is_named(tiny_llama, three_categories):
     with pytest.raises(InputError, match=r"the shortest, prompt 'red-\d-\w+' \('.*'\), has \d+"):
         tiny_llama.residuals(three_categories, offsets=[-400])

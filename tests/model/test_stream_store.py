@@ -83,6 +83,7 @@ def test_what_an_edit_or_another_function_touches_is_neither_kept_nor_handed_on(
     tiny_llama, keeping
 ):
     add = Add(a_direction(tiny_llama), strength=4.0)
+    clean = tiny_llama.logits(TEXTS)
     with tiny_llama.editing(add):
         expected = tiny_llama.logits(TEXTS)
     store = keeping(tiny_llama)
@@ -96,7 +97,7 @@ def test_what_an_edit_or_another_function_touches_is_neither_kept_nor_handed_on(
         changed = tiny_llama.logits(TEXTS)
     assert len(store) == 0
     plain = tiny_llama.logits(TEXTS)
-    assert len(store) == len(TEXTS)
+    assert len(store) == len(TEXTS) and torch.equal(plain, clean)
     with tiny_llama.editing(add):
         assert torch.equal(tiny_llama.logits(TEXTS), expected)
     with tiny_llama.backend.hooks([(name, lambda x, hook: x + 1.0)]):

@@ -106,12 +106,14 @@ def test_an_unedited_pass_keeps_what_the_layers_named_need(bridge: LensModel) ->
             assert len(runs) == 1  # the template's beginning
 
 
-@pytest.mark.parametrize("outer", [True, False])
-def test_it_can_be_switched_off(bridge: LensModel, outer: bool) -> None:
+@pytest.mark.parametrize(("outer", "inner"), [(False, True), (False, False), (True, False)])
+def test_it_can_be_switched_off(bridge: LensModel, outer: bool, inner: bool) -> None:
     edit = Add(a_direction(bridge, 2), strength=1.0)
-    inner = bridge.sweeping([2], reuse=outer)
-    with bridge.sweeping(reuse=False), counted(bridge, 0) as runs, inner, bridge.editing(edit):
-        bridge.logits(PROMPTS), bridge.logits(PROMPTS)
+    with bridge.sweeping([2], reuse=outer):
+        bridge.logits(PROMPTS)  # an outer sweep has something to hand on
+        within = bridge.sweeping([2], reuse=inner)
+        with within, counted(bridge, 0) as runs, bridge.editing(edit):
+            bridge.logits(PROMPTS), bridge.logits(PROMPTS)
     assert len(runs) == 3
 
 

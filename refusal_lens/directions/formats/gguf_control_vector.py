@@ -36,7 +36,7 @@ def read(path: Path) -> Vectors:
     vectors: dict[tuple[int, Site], Tensor] = {}
     for tensor in reader.tensors:
         layer = tensor.name.removeprefix(_PREFIX)
-        if layer == tensor.name or not layer.isdigit():
+        if layer == tensor.name or not layer.isdecimal():
             raise InputError(f"{path.name}: tensor {tensor.name!r}; expected direction.<layer>")
         # A copy: the reader maps the file, which may be replaced.
         vectors[-1, Site(int(layer), "resid_post")] = torch.tensor(tensor.data.copy())

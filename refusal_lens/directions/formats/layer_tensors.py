@@ -25,7 +25,7 @@ def read(path: Path) -> Vectors:
             fitted_on = (file.metadata() or {}).get("fitted_on", "")
     except SafetensorError as error:
         raise InputError(f"{path.name} is no safetensors file ({error})") from None
-    if wrong := [name for name in tensors if not name.isdigit()]:
+    if wrong := [name for name in tensors if not name.isdecimal()]:
         raise InputError(
             f"{path.name}: tensor {wrong[0]!r}; expected numbers of layers as names, as in "
             "save_file({str(l): v for l, v in vector.layer_activations.items()}, path)"

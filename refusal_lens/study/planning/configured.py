@@ -1,17 +1,14 @@
 """A model's configuration and tokenizer where they are on this machine; no weights are read."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from refusal_lens.embedded.configuration import config_folder
+from refusal_lens.embedded.configuration import LORA, adapter_base, config_folder
 from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
 from refusal_lens.errors import InputError, reason_of
-
-_LORA: Final = "adapter_config.json"
 
 
 @final
@@ -57,10 +54,9 @@ def find_configured(source: str, revision: str | None = None) -> Configured:
 
 def _base_of(folder: Path) -> str:
     """The base that a LoRA adapter's folder names."""
-    adapter = folder / _LORA
-    named = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
-    if base := named.get("base_model_name_or_path"):
-        return str(base)
+    base, _ = adapter_base(folder) if (folder / LORA).is_file() else (None, None)
+    if base is not None:
+        return base
     raise InputError(
         f"{str(folder)!r} holds no config.json; a plan needs the model's configuration: give a "
         "folder that has one"

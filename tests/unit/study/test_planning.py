@@ -237,3 +237,11 @@ def test_an_adapters_folder_is_counted_as_its_base(tmp_path: Path, tiny_folders:
     base = {"base_model_name_or_path": str(tiny_folders["llama"])}
     (tmp_path / "adapter_config.json").write_text(json.dumps(base), encoding="utf-8")
     assert find_configured(str(tmp_path)).config.num_hidden_layers == 3
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '{"base_model_name_or_path": ["a"]}', "\xff"])
+def test_a_damaged_adapter_is_one_clear_line(tmp_path: Path, text: str):
+    (tmp_path / "adapter_config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"adapter_config\.json") as raised:
+        find_configured(str(tmp_path))
+    assert "\n" not in str(raised.value)

@@ -107,6 +107,29 @@ def test_other_sizes_are_no_other_question(tmp_path):
         Results.begin(folder, Study(seed=1).plain())
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 28, 40])
+def test_layers_are_spread_evenly_and_one_alone_is_the_middle(most):
+    layers = Study().layers_of(30, most)
+    assert len(layers) == min(most, 29) and set(layers) <= set(range(1, 30))
+    assert (layers[0], layers[-1]) == ((1, 29) if most > 1 else (15, 15))
+    assert Study(layers=(20, 4, 9)).layers_of(30, 1) == (9,)
+    with pytest.raises(InputError, match="0 layers"):
+        Study().layers_of(30, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**40}, "seed is"),
+        ({"layers": ()}, "layers is empty"),
+    ],
+)
+def test_a_question_that_can_not_be_asked_is_one_clear_line(changes, words):
+    with pytest.raises(InputError, match=words):
+        Study(**changes)
+
+
 def test_a_stage_reads_no_size_that_it_does_not_use():
     bench = object.__new__(Bench)  # without the model that it is made with
     bench.study, bench._uses = Study(), None
