@@ -64,17 +64,22 @@ class SparseAutoencoder:
         """Number of latents."""
         return self.w_dec.shape[0]
 
-    @cached_property
+    @property
     def name(self) -> str:
         """Its kind, size, place and a digest of all that its latents and reconstructions depend on:
         two that compute other things have two names."""
-        values = vars(self.activation) | {n: getattr(self, n) for n in _COMPUTES}
-        content = {
-            name: fingerprint(value.flatten()) if isinstance(value, Tensor) else repr(value)
-            for name, value in values.items()
-        }
-        mark = digest_of(content)[:8]
+        mark = self._content_digest[:8]
         return f"{self.activation.name} SAE of {self.n_latents} latents at {self.site} ({mark})"
+
+    @cached_property
+    def _content_digest(self) -> str:
+        values = vars(self.activation) | {n: getattr(self, n) for n in _COMPUTES}
+        return digest_of(
+            {
+                name: fingerprint(value.flatten()) if isinstance(value, Tensor) else repr(value)
+                for name, value in values.items()
+            }
+        )
 
     def __repr__(self) -> str:
         return self.name
