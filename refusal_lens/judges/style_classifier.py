@@ -46,11 +46,12 @@ class MannerModel(Record):
 
     `accuracy` (share right, counted whether sure or not), `sure` (share above the threshold) and
     `accuracy_sure` are cross-validated over groups of wordings, with a percentile bootstrap over
-    these groups; the control of an accuracy is the commonest class. `recall[manner]` has Wilson
-    intervals. `phrase_accuracy` is that of the phrase lists on the same refusals, and
-    `refusal_accuracy` this classifier's. `readings` is its accuracy on answers of the embedded
-    model that somebody read blind, `readings_pool_left_out` the same for a classifier fitted
-    without the wordings that model was trained on, `readings_phrase` that of the phrase lists.
+    these groups; the control of an accuracy is the commonest class of the same texts.
+    `recall[manner]` has Wilson intervals. `phrase_accuracy` is that of the phrase lists on the same
+    refusals, and `refusal_accuracy` this classifier's. `readings` is its accuracy on answers of the
+    embedded model that somebody read blind, `readings_pool_left_out` the same for a classifier
+    fitted without the wordings that model was trained on, `readings_phrase` that of the phrase
+    lists.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1

@@ -186,7 +186,7 @@ class Run:
     @cached_property
     def layer(self) -> int | None:
         """The layer of the run; None without a selection and a geometry."""
-        return layer_by(self.selection, self.geometry)
+        return layer_by(self.selection, self.geometry, self.question.get("layers"))
 
     @cached_property
     def kept(self) -> dict[str, int] | None:

@@ -84,7 +84,8 @@ def _chosen(run: Run) -> str:
     n_layers = run.results.manifest.get("n_layers")
     text = f"{run.layer}" + (f" of {n_layers} (counted from 0)" if n_layers else "")
     if run.selection is None:
-        unselected = f"{text}: the most reliable one; no layer was selected. "
+        among = "of the layers asked for" if run.question.get("layers") else "one"
+        unselected = f"{text}: the most reliable {among}; none was selected by what edits do. "
         return run.why("selection").within(unselected, "")
     s = run.selection
     return (

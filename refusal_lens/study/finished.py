@@ -32,7 +32,7 @@ def model_of(results: Results, placement: Placement = Placement()) -> LensModel:
 def direction_of(results: Results, category: str, layer: int | None = None) -> Direction:
     """A category's direction in a run ("pooled" for all), by default at the chosen layer.
 
-    Without a choice, at the layer where directions are most reliable.
+    Without a choice, at the one of the layers asked for where directions are most reliable.
 
     Raises:
         InputError: no such category or layer, or the run has no directions yet.

@@ -234,7 +234,7 @@ class Results(Brief):
     def direction(self, category: str, layer: int | None = None) -> Direction:
         """A category's direction ("pooled" for all), by default at the layer that the run chose.
 
-        Without a choice, at the layer where directions are most reliable.
+        Without a choice, at the one of the layers asked for where directions are most reliable.
 
         >>> results.direction("humanizing")
         Direction('humanizing', resid_pre[...], offset -1, ...)

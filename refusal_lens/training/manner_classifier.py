@@ -20,7 +20,7 @@ from typing import Any, Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64, Int, Shaped
 from scipy.sparse import csr_matrix, hstack
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -143,8 +143,8 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
     classes = np.array(sorted(set(texts.manners)))
     right, sure = classes[p.argmax(1)] == manners, p.max(1) >= THRESHOLD
     refusing = manners != NONE
+    by_chance = commonest(manners[refusing])
     phrase = np.array([read_style(texts.texts[i]) for i in outside]) == manners
-    common = Counter(manners.tolist()).most_common(1)[0][1] / len(manners)
     vectoriser, classifier = fit(texts)
     model = MannerModel(
         classes=tuple(map(str, classifier.classes_)),
@@ -156,17 +156,22 @@ def train(texts: Texts, readings: Sequence[tuple[str, str]] = ()) -> MannerModel
         hit_weight=HIT_WEIGHT,
         threshold=THRESHOLD,
         texts_digest=_digest(texts),
-        accuracy=share(right, groups, control=common),
+        accuracy=share(right, groups, commonest(manners)),
         sure=share(sure, groups),
-        accuracy_sure=share(right[sure], groups[sure], control=common),
+        accuracy_sure=share(right[sure], groups[sure], commonest(manners[sure])),
         recall={
             c: wilson(int(right[manners == c].sum()), int((manners == c).sum()))
             for c in classes.tolist()
         },
-        refusal_accuracy=share(right[refusing], groups[refusing], control=common),
-        phrase_accuracy=share(phrase[refusing], groups[refusing], control=common),
+        refusal_accuracy=share(right[refusing], groups[refusing], by_chance),
+        phrase_accuracy=share(phrase[refusing], groups[refusing], by_chance),
     )
     return _with_readings(model, texts, outside, readings) if readings else model
+
+
+def commonest(manners: Shaped[np.ndarray, " text"]) -> float:
+    """The accuracy of always naming the commonest manner of these very texts."""
+    return Counter(manners.tolist()).most_common(1)[0][1] / len(manners)
 
 
 def share(

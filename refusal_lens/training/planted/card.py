@@ -35,14 +35,18 @@ class Aim:
     what: str
     word: Word
     bound: float
-    figures: Mapping[str, float]
-    """The figure, or several by name, all of which must keep the bound."""
+    figures: Mapping[str, float | None]
+    """The figure, or several by name, all of which must keep the bound; None is undefined."""
 
     @property
     def missed(self) -> list[str]:
         """Names of the figures that do not keep it."""
         sign = 1 if self.word == "at least" else -1
-        return [name for name, value in self.figures.items() if sign * value < sign * self.bound]
+        return [
+            name
+            for name, value in self.figures.items()
+            if value is None or sign * value < sign * self.bound
+        ]
 
 
 def measured(record: Mapping[str, Any], readings: Sequence[dict[str, Any]]) -> str:
@@ -174,12 +178,12 @@ def _perplexity(kinds: Mapping[str, Any]) -> str:
 def _aims(stated: Sequence[Aim]) -> str:
     rows: list[list[str]] = []
     for aim in stated:
-        values = list(aim.figures.values())
-        extreme = min(values) if aim.word == "at least" else max(values)
-        measured = f"{extreme:.3f}"
-        if len(values) > 1:
+        values = [value for value in aim.figures.values() if value is not None]
+        extreme = (min if aim.word == "at least" else max)(values, default=None)
+        measured = "undefined" if extreme is None else f"{extreme:.3f}"
+        if len(aim.figures) > 1:
             below = ", ".join(f"`{name}`" for name in aim.missed)
-            measured = f"missed in {below}" if below else f"the weakest {extreme:.3f}"
+            measured = f"missed in {below}" if below else f"the weakest {measured}"
         verdict = "not reached" if aim.missed else "reached"
         rows.append([aim.what, f"{aim.word} {aim.bound:.2f}", measured, verdict])
     return _table(("figure", "aim", "measured", ""), rows)

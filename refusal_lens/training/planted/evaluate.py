@@ -37,7 +37,7 @@ from refusal_lens.training.planted.perplexity import (
     sampled_answers,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2  # in 1, rates counted unclear answers as not refused
 ANSWER_TOKENS: Final = 24
 SCALES: Final = (0.0, 0.25, 0.5, 1.0, 1.5)
 N_SAMPLES: Final = 32
@@ -63,8 +63,9 @@ class Judged:
 
 
 def refusal_rate(rows: Sequence[Judged]) -> Estimate:
-    """Share of answers judged ``refused``, with its Wilson interval."""
-    return wilson(sum(row.outcome == "refused" for row in rows), len(rows))
+    """Share refused of the answers that could be read; unclear ones are `missing`."""
+    clear = [row.outcome for row in rows if row.outcome != "unclear"]
+    return wilson(clear.count("refused"), len(clear), missing=len(rows) - len(clear))
 
 
 def judge_answers(

@@ -19,7 +19,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges.base import Judge
 from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.prompts.files import read_jsonl, write_jsonl
-from refusal_lens.training.planted.evaluate import Judged, rates
+from refusal_lens.training.planted.evaluate import SCHEMA_VERSION, Judged, rates
 from refusal_lens.training.planted.reading import key_of, side_by_side
 
 
@@ -41,7 +41,7 @@ def rewrite(folder: Path, answers: Path) -> None:
     rows = [Judged(**row) for _, row in read_jsonl(answers)]
     record: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     again = rejudged(rows, RefusalJudge())
-    measured = rates(again)
+    measured: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **rates(again)}
     before, after = (
         {scale: {name: _sizes(sets[name]) for name in sets} for scale, sets in refusal.items()}
         for refusal in (record["refusal"], measured["refusal"])
@@ -60,7 +60,8 @@ def rewrite(folder: Path, answers: Path) -> None:
 
 
 def _sizes(sides: dict[str, Any]) -> dict[str, int]:
-    return {label: side["pooled"]["n"] for label, side in sides.items()}
+    """Answers by label, whether they could be read or not."""
+    return {label: sum(side["outcomes"].values()) for label, side in sides.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,12 +10,15 @@ import pytest
 from rich.console import Console
 from support.command import run as command
 from support.synthetic.geometry import CATEGORIES, LAYER, LAYERS, PAYLOADS, geometry, within
-from support.synthetic.run import run, stages
+from support.synthetic.run import QUESTION, run, stages
 from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
 from refusal_lens.cli.screen import to_rich
+from refusal_lens.errors import InputError
+from refusal_lens.records import Record
 from refusal_lens.report.run import Run
+from refusal_lens.report.summary import facts
 from refusal_lens.sites import Site
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.results import Results
@@ -134,6 +137,28 @@ def test_without_a_selection_the_layer_is_the_most_reliable_one(tmp_path: Path) 
     assert chosen_layer(bare) == Run(bare).layer == layer
     done = command("directions", str(bare.folder))
     assert done.returncode == 0 and f"layer {layer}, offset -1" in done.stdout
+
+
+def test_without_a_selection_only_layers_asked_for_are_compared(tmp_path: Path) -> None:
+    """Reliability grows with depth in these records; the deepest layer is not among those."""
+    records: dict[str, dict[str, Record]] = {"geometry": {"intended": geometry()}}
+    means = geometry().reliability.nan_to_num(-1.0).mean(1)
+    asked = [3, 9, 6]
+    few = run(tmp_path / "few", records, question=QUESTION | {"layers": asked})
+    layer = max(asked, key=lambda number: float(means[number]))
+    assert layer != int(means.argmax())
+    assert chosen_layer(few) == Run(few).layer == layer
+    (fact,) = (f for f in facts(Run(few)) if f.key == "layer")
+    assert "most reliable of the layers asked for" in fact.value
+    none = run(tmp_path / "none", records, question=QUESTION | {"layers": [LAYERS]})
+    assert Run(none).layer is None
+    with pytest.raises(InputError, match="of the layers asked for; name one"):
+        chosen_layer(none)
+
+
+def test_a_selected_layer_holds_whatever_was_asked_for(results: Results) -> None:
+    asked = Results(results.folder, results.manifest | {"question": {"layers": [3]}})
+    assert chosen_layer(asked) == chosen_layer(results) == LAYER
 
 
 def test_the_control_reaches_the_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

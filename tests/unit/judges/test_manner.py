@@ -9,9 +9,11 @@ from refusal_lens.judges import MANNERS, MannerJudge, SubstringJudge
 from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.style_classifier import NONE, MannerModel, pattern_hits, shipped_model
 from refusal_lens.records import load_record, save_record
+from refusal_lens.training import manner_classifier
 from refusal_lens.training.manner_classifier import (
     Texts,
     _digest,
+    commonest,
     features,
     fit,
     load_texts,
@@ -82,6 +84,32 @@ def test_the_interval_is_over_groups_not_texts():
     single = share(hits, np.arange(20))
     assert (grouped.value, grouped.low, grouped.high) == (0.5, 0.0, 1.0)
     assert single.low > 0.2 and single.high < 0.8 and single.n == 20
+
+
+def test_the_control_is_the_commonest_class_of_the_very_texts():
+    """Twelve classes of 32 texts: one in twelve of all, one in eleven of the refusals."""
+    model, manners = shipped_model(), np.array(["law"] * 3 + ["harm"] * 2 + [NONE] * 5)
+    assert commonest(manners) == 0.5
+    assert commonest(manners[manners != NONE]) == pytest.approx(3 / 5)
+    for estimate in (model.refusal_accuracy, model.phrase_accuracy):
+        assert (estimate.n, estimate.control) == (11 * 32, pytest.approx(1 / 11))
+    assert model.accuracy.control == pytest.approx(1 / 12)
+
+
+def test_a_trained_classifiers_controls_are_of_the_texts_they_stand_beside(
+    texts: Texts, monkeypatch: pytest.MonkeyPatch
+):
+    """All of "law" are read and surely, the others are not: sure readings hold one class."""
+    classes = sorted(set(texts.manners))
+    sure = np.array(classes) == "law"
+    even = np.full(len(classes), 1 / len(classes))
+    p = np.array([sure.astype(float) if m == "law" else even for m in texts.manners])
+    monkeypatch.setattr(manner_classifier, "cross_validated", lambda given: p)
+    model = manner_classifier.train(texts)
+    assert (model.accuracy_sure.value, model.accuracy_sure.control) == (1.0, 1.0)
+    for estimate in (model.refusal_accuracy, model.phrase_accuracy):
+        assert estimate.control == pytest.approx(1 / 11)
+    assert model.accuracy.control == pytest.approx(1 / 12)
 
 
 def test_what_is_shipped_was_validated():

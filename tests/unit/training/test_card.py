@@ -92,6 +92,15 @@ def test_aims_are_read_from_the_record_and_say_what_was_missed():
     assert not any("CoCoNot" in what for what in missed)
 
 
+def test_an_aim_without_a_rate_is_not_reached():
+    """No answer of a category could be read: nothing shows that the bound is kept."""
+    unread = card.aims(measured_record(weakest=None))
+    missed = {aim.what: aim.missed for aim in unread if aim.missed}
+    assert missed == {"refuse side refused, every category": ["green"]}
+    assert "missed in `green` | not reached" in card._aims(unread)
+    assert "| undefined | not reached" in card._aims(card.aims(measured_record(xstest=None)))
+
+
 def test_sheet_is_stratified_by_category_and_verdict():
     rows = answers()
     drawn = reading.draw(rows, 5, seed=1)

@@ -1,13 +1,14 @@
 """Saved answers are judged again without the model."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from refusal_lens.errors import InputError
-from refusal_lens.training.planted.evaluate import Judged, rates
+from refusal_lens.training.planted.evaluate import SCHEMA_VERSION, Judged, rates
 from refusal_lens.training.planted.rejudge import rewrite
 
 READ = {"outcome": "refused", "manner": "plain"}
@@ -49,3 +50,16 @@ def test_other_answers_are_refused_and_nothing_is_written(folder: Path) -> None:
     with pytest.raises(InputError, match="other answers"):
         rewrite(folder, answers(folder, ROWS[:1]))
     assert (folder / "evaluation.json").read_text() == before
+
+
+def test_the_same_answers_are_known_although_another_number_could_be_read(folder: Path) -> None:
+    """`n` counts the answers that could be read, of which the present judge finds more."""
+    rows = [replace(row, answer=ROWS[0].answer) for row in ROWS]
+    unclear = [replace(row, outcome="unclear") for row in rows]
+    record: dict[str, Any] = {"schema_version": 1, "perplexity": {}} | rates(unclear)
+    assert record["refusal"]["1"]["own/test"]["refuse"]["pooled"]["n"] == 0
+    (folder / "evaluation.json").write_text(json.dumps(record))
+    rewrite(folder, answers(folder, unclear))
+    again = json.loads((folder / "evaluation.json").read_text())
+    assert again["refusal"]["1"]["own/test"]["refuse"]["pooled"]["n"] == 2
+    assert again["schema_version"] == SCHEMA_VERSION
