@@ -62,7 +62,7 @@ def plot_knock_outs(knock_outs: Sequence[KnockOut], *, titles: Titles = None) ->
                 figure.add_trace(trace, row=row, col=column)
                 owners.append(name)
     # One axis for all, whichever the menu shows, with an equal step from count to count.
-    ticks = {"tickvals": list(at.values()), "ticktext": list(map(str, counts))}
+    ticks: dict[str, Any] = {"tickvals": list(at.values()), "ticktext": list(map(str, counts))}
     figure.update_xaxes(tickmode="array", **ticks)
     height, top = 130 + 300 * len(kinds), MENU_TOP + 24
     dress(figure, height, 1000)
