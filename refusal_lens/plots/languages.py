@@ -187,17 +187,11 @@ def plot_language_layers(
     )
     sure = cosines.measurable()
     counted = sure[:, :, None] & sure[:, None] & ~torch.eye(k, dtype=torch.bool)
-    between = cosines.corrected.where(counted, float("nan"))
+    mean = cosines.corrected.where(counted, float("nan")).nanmean((1, 2))
     curves = (
         ("AUROC, own language", layers.sites, same_language, REFUSE, "solid"),
         ("AUROC, other languages", layers.sites, other_language, BENIGN, "solid"),
-        (
-            "corrected cosine, measurable languages",
-            cosines.sites,
-            between.nanmean((1, 2)),
-            QUIET,
-            "dash",
-        ),
+        ("corrected cosine, measurable languages", cosines.sites, mean, QUIET, "dash"),
     )
     figure = go.Figure(
         [
