@@ -15,7 +15,7 @@ from refusal_lens.evaluation.effects import CONTROLS, UNEDITED, EditName
 from refusal_lens.plots.effects import COLOURS, error_bars
 from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE, TEXT
 from refusal_lens.plots.panels import dress
-from refusal_lens.plots.text import estimate_text, number, percent
+from refusal_lens.plots.text import counted, estimate_text, number, percent, value_interval
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
 from refusal_lens.selection import Candidate
@@ -47,7 +47,8 @@ def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
             marker={"color": [REFUSE if (e.value or 0) > 0 else BENIGN for e in estimates]},
             error_x=error_bars([*estimates], TEXT),
             customdata=[
-                f"<b>{c.name}</b>: {estimate_text(e, 3)} pairs of all categories"
+                f"<b>{c.name}</b>: {value_interval(e, 3)}, {counted(e)} pairs of all categories"
+                + ("" if e.control is None else f", control {number(e.control, 3)}")
                 for c, e in zip(top, estimates, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",

@@ -26,6 +26,7 @@ def plot_independence(measured: Independence, *, titles: Titles = None) -> go.Fi
     named = titles_of(titles, measured.names)
     columns = [tick(named.get(name, name)) for name in measured.names]
     rows = [*columns, f"{measured.n_controls} random"]
+    names = [*(escape(named.get(name, name)) for name in measured.names), rows[-1]]
     figure = make_subplots(1, 2, subplot_titles=_HEADINGS, horizontal_spacing=0.03)
     q = measured.q_downstream().tolist()
     parts = (
@@ -33,7 +34,7 @@ def plot_independence(measured: Independence, *, titles: Titles = None) -> go.Fi
         (measured.downstream, measured.control_downstream, q),
     )
     for column, (change, control, tested) in enumerate(parts, 1):
-        trace = _matrix(change, control, (rows, columns), tested)
+        trace = _matrix(change, control, (names, names[:-1]), tested)
         figure.add_trace(trace, 1, column)
     dress(figure, 190 + 24 * len(rows), 1000)
     ticks = list(range(len(columns)))
@@ -51,7 +52,10 @@ def _matrix(
     labels: tuple[list[str], list[str]],
     q: list[list[float]] | None,
 ) -> go.Heatmap:
-    """One panel: a row for each ablated direction, and one for the random ones."""
+    """One panel: a row for each ablated direction, and one for the random ones.
+
+    `labels` are escaped.
+    """
     values = [*change.mean(-1).tolist(), control.mean(-1).tolist()]
     rows, columns = labels
     bold = [
@@ -64,7 +68,7 @@ def _matrix(
     ]
     hovers = [
         [
-            f"ablated: <b>{escape(ablated)}</b><br>read: <b>{escape(read)}</b><br>"
+            f"ablated: <b>{ablated}</b><br>read: <b>{read}</b><br>"
             f"change of the cosine {number(value)}, n = {change.shape[-1]} prompts"
             for read, value in zip(columns, row, strict=True)
         ]

@@ -45,16 +45,17 @@ def plot_languages(
         rows=1, cols=panels, horizontal_spacing=0.11, subplot_titles=_PANELS[:panels]
     )
     s = cosines.sites.index(transfer.site)
-    names = transfer.languages
     figure.add_trace(_cosine_map(cosines, s), row=1, col=1)
     figure.add_trace(_area_map(transfer), row=1, col=2)
+    across: list[Sequence[str]] = [cosines.languages, transfer.languages]
     rows: list[Sequence[str]] = [cosines.languages, transfer.rows]
     if ablation is not None:
         figure.add_trace(_ablation_map(ablation), row=1, col=3)
+        across.append(ablation.languages)
         rows.append(ablation.rows)
     dress(figure, 150 + _CELL * max(map(len, rows)), WIDTH)
     figure.update_annotations(font={"size": 12, "family": FONT})
-    for column, labels in enumerate(rows, 1):
+    for column, (names, labels) in enumerate(zip(across, rows, strict=True), 1):
         figure.update_xaxes(
             tickvals=list(range(len(names))),
             ticktext=[escape(n) for n in names],
@@ -186,22 +187,22 @@ def plot_language_layers(
     )
     sure = cosines.measurable()
     counted = sure[:, :, None] & sure[:, None] & ~torch.eye(k, dtype=torch.bool)
-    between = cosines.corrected.where(counted, float("nan"))
+    mean = cosines.corrected.where(counted, float("nan")).nanmean((1, 2))
     curves = (
-        ("AUROC, own language", plain(same_language), REFUSE, "solid"),
-        ("AUROC, other languages", plain(other_language), BENIGN, "solid"),
-        ("corrected cosine, measurable languages", plain(between.nanmean((1, 2))), QUIET, "dash"),
+        ("AUROC, own language", layers.sites, same_language, REFUSE, "solid"),
+        ("AUROC, other languages", layers.sites, other_language, BENIGN, "solid"),
+        ("corrected cosine, measurable languages", cosines.sites, mean, QUIET, "dash"),
     )
     figure = go.Figure(
         [
             go.Scatter(
-                x=[s.layer for s in layers.sites],
-                y=values,
+                x=[s.layer for s in sites],
+                y=plain(values),
                 mode="lines+markers",
                 name=name,
                 line={"color": colour, "dash": dash, "width": 2},
             )
-            for name, values, colour, dash in curves
+            for name, sites, values, colour, dash in curves
         ]
     )
     dress(figure, 340)

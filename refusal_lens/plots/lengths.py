@@ -30,17 +30,17 @@ def plot_lengths(
     """
     titles = titles_of(titles, geometry.categories)
     names = names_of(names, geometry.provenance, control.provenance if control else None)
-    shown = {escape(names[0]): geometry}
+    shown = [(escape(names[0]), geometry)]
     if control is not None:
-        shown[escape(names[1])] = control
+        shown.append((escape(names[1]), control))
     figure = make_subplots(
         rows=1,
         cols=len(shown),
         shared_yaxes=True,
-        subplot_titles=list(shown) if len(shown) > 1 else None,
+        subplot_titles=[name for name, _ in shown] if len(shown) > 1 else None,
         horizontal_spacing=0.025,
     )
-    for column, (name, g) in enumerate(shown.items(), 1):
+    for column, (name, g) in enumerate(shown, 1):
         for category in g.categories:
             trace = _length(g, category, titles, name).update(showlegend=column == 1)
             figure.add_trace(trace, row=1, col=column)

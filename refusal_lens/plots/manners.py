@@ -44,14 +44,23 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
             f"{SIDE_NAMES[s][0]}<br>{escape(m.model)}" for row in shown for s, m in row
         ],
     )
-    ticks = [_name(first, name, titles) for name in names]
     for row, panels in enumerate(shown, 1):
         for column, (side, m) in enumerate(panels, 1):
-            figure.add_trace(_heat(side, m, names, manners, ticks), row=row, col=column)
-            figure.add_trace(_squares(m, names, manners, ticks), row=row, col=column)
+            figure.add_trace(_heat(side, m, names, manners, titles), row=row, col=column)
+            figure.add_trace(_squares(m, names, manners), row=row, col=column)
     dress(figure, 130 + len(shown) * (70 + 26 * len(names)), WIDTH)
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(type="category", tickangle=-35)
+    # Places by number: names that are cut, or differ in an underscore only, can read alike.
+    figure.update_yaxes(
+        range=[len(names) - 0.5, -0.5],
+        tickvals=list(range(len(names))),
+        ticktext=[_row_name(first, name, titles) for name in names],
+    )
+    figure.update_xaxes(
+        range=[-0.5, max(len(manners), 1) - 0.5],
+        tickvals=list(range(len(manners))),
+        ticktext=[_words(manner) for manner in manners],
+        tickangle=-35,
+    )
     figure.update_layout(margin={"l": 170, "r": 20, "t": 48, "b": 110}, showlegend=False)
     return figure
 
@@ -87,7 +96,7 @@ def _heat(
     m: MannerMatrix,
     names: Sequence[str],
     manners: Sequence[str],
-    ticks: Sequence[str],
+    titles: Mapping[str, str],
 ) -> go.Heatmap:
     count = {
         (d, manner): n
@@ -95,20 +104,18 @@ def _heat(
         for manner, n in zip(m.manners, row, strict=True)
     }
     rows = [[count.get((d, manner), 0) for manner in manners] for d in names]
-    labels = [_words(x) for x in manners]
     return go.Heatmap(
-        x=labels or [""],
-        y=list(ticks),
         z=[[c / sum(row) if sum(row) else None for c in row] or [None] for row in rows],
         text=[[str(c) if c else "" for c in row] or ["no refusal"] for row in rows],
         texttemplate="%{text}",
         customdata=[
             [
-                f"<b>{name}</b>: {x}<br>{c} of {sum(row)} refusals, {m.n_prompts} prompts"
-                for x, c in zip(labels, row, strict=True)
+                f"<b>{escape(titles.get(name, name))}</b>: {_words(x)}<br>"
+                f"{c} of {sum(row)} refusals, {m.n_prompts} prompts"
+                for x, c in zip(manners, row, strict=True)
             ]
             or ["no refusal"]
-            for name, row in zip(ticks, rows, strict=True)
+            for name, row in zip(names, rows, strict=True)
         ],
         hovertemplate="%{customdata}<extra></extra>",
         zmin=0,
@@ -120,22 +127,25 @@ def _heat(
     )
 
 
-def _squares(
-    m: MannerMatrix, names: Sequence[str], manners: Sequence[str], ticks: Sequence[str]
-) -> go.Scatter:
+def _squares(m: MannerMatrix, names: Sequence[str], manners: Sequence[str]) -> go.Scatter:
     """Where the model was taught to refuse."""
     of = dict(zip(m.directions, m.taught, strict=True))
-    taught = [(t, of[d]) for d, t in zip(names, ticks, strict=True) if of.get(d) in manners]
+    column = {manner: x for x, manner in enumerate(manners)}
+    taught = [
+        (column[manner], y)
+        for y, name in enumerate(names)
+        if (manner := of.get(name)) is not None and manner in column
+    ]
     return go.Scatter(
-        x=[_words(manner or "") for _, manner in taught],
-        y=[t for t, _ in taught],
+        x=[x for x, _ in taught],
+        y=[y for _, y in taught],
         mode="markers",
         marker={"symbol": "square-open", "size": 19, "color": TEXT, "line": {"width": 1.4}},
         hoverinfo="skip",
     )
 
 
-def _name(m: MannerMatrix, name: str, titles: Mapping[str, str]) -> str:
+def _row_name(m: MannerMatrix, name: str, titles: Mapping[str, str]) -> str:
     cluster = dict(zip(m.directions, m.clusters, strict=True)).get(name)
     title = tick(titles.get(name, name))
     return title if cluster is None else f"{title} ({cluster})"

@@ -107,8 +107,8 @@ def plot_matrices(
     figure = go.Figure([*shown, _scale_keeper()])
     if len(names) > 1:
         figure.frames = [
-            go.Frame(name=name, data=traces(step, False), traces=list(range(len(shown))))
-            for step, name in enumerate(names)
+            go.Frame(name=str(step), data=traces(step, False), traces=list(range(len(shown))))
+            for step in range(len(names))
         ]
     _lay_out(figure, sheets, cell, side, _SLIDER if len(names) > 1 else 0)
     ends = {"cmin": look.low, "cmax": look.high, "cmid": look.middle}
@@ -255,7 +255,11 @@ def _slider(names: list[str], first: int, moved: str) -> dict[str, object]:
     }
     return {
         "active": first,
-        "steps": [{"label": name, "method": "animate", "args": [[name], move]} for name in names],
+        # By number: cut names can be alike, and plotly shows the first frame of a name.
+        "steps": [
+            {"label": name, "method": "animate", "args": [[str(step)], move]}
+            for step, name in enumerate(names)
+        ],
         "currentvalue": {"prefix": f"{moved} ", "font": {"size": 13}, "xanchor": "left"},
         "pad": {"t": 108, "b": 0, "l": 0, "r": 0},
         "len": 1 if moved == COSINES.moved else 0.92,  # words are wider than numbers

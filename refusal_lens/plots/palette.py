@@ -67,13 +67,16 @@ def marks(categories: Iterable[str]) -> dict[str, Mark]:
 
 
 def mark_of(name: str, categories: Iterable[str], controls: Iterable[str] = ()) -> Mark:
-    """The mark of a curve: a category's own, near black for "pooled", dashed grey for a control."""
-    of_category = marks(categories)
-    if name in of_category:
-        return of_category[name]
+    """The mark of a curve: a category's own, near black for "pooled", dashed grey for a control.
+
+    These two keep theirs where `categories` names them too, as titles of all curves do.
+    """
     if name == "pooled":
         return Mark(POOLED, "circle")
-    place = list(controls).index(name) if name in list(controls) else 0
+    of_category, grey = marks(categories), list(controls)
+    if name in of_category and name not in grey:
+        return of_category[name]
+    place = grey.index(name) if name in grey else 0
     return Mark(CONTROL, "circle-open", _CONTROL_DASHES[place % len(_CONTROL_DASHES)])
 
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, faded, marks
-from refusal_lens.plots.panels import dress, plain
+from refusal_lens.plots.panels import band, dress, plain
 from refusal_lens.plots.text import escape, percent, tick
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.prompts import LABELS
@@ -75,22 +75,7 @@ def plot_carved(carved: Carved) -> go.Figure:
     for k, (place, mark) in enumerate(marks(carved.places).items()):
         value, low, high = (plain(column) for column in carved.mean[k].unbind(-1))
         name = escape(place)
-        band = {"color": mark.colour, "width": 0}
-        ends = [(x, y) for x, y in zip(layers, high, strict=True) if y is not None]
-        ends += [(x, y) for x, y in zip(layers, low, strict=True) if y is not None][::-1]
-        figure.add_trace(
-            go.Scatter(
-                x=[x for x, _ in ends],
-                y=[y for _, y in ends],
-                fill="toself",
-                fillcolor=faded(mark.colour, 0.12),
-                line=band,
-                mode="lines",
-                legendgroup=name,
-                showlegend=False,
-                hoverinfo="skip",
-            )
-        )
+        figure.add_trace(band(layers, low, high, mark.colour, name, 0.12))
         figure.add_trace(
             go.Scatter(
                 x=layers,
@@ -131,7 +116,12 @@ def plot_tokens_chosen(roc: Roc, *, titles: Titles = None) -> go.Figure:
             xgap=1,
             ygap=1,
             colorbar={"thickness": 11, "outlinewidth": 0, "tickformat": ".0%"},
-            hovertemplate="%{y} prompts, token %{x}: %{z:.0%}<extra></extra>",
+            customdata=[
+                [(escape(named.get(c, c)), escape(named.get(t, t))) for t in roc.tokens]
+                for c in rows
+            ],
+            hovertemplate="%{customdata[0]} prompts, token %{customdata[1]}: %{z:.0%}"
+            "<extra></extra>",
         )
     )
     dress(figure, 150 + 26 * len(rows), 820)

@@ -99,7 +99,8 @@ def plot_suffix_layers(analysis: SuffixAnalysis) -> go.Figure:
 def plot_suffix_areas(analysis: SuffixAnalysis) -> go.Figure:
     """How well the push at each layer tells the prompts whose refusal flips: AUROC, no fit.
 
-    Bars are 95% intervals, the dashed line is chance, the dotted one the run's layer.
+    Push is positive away from refusal, so gained refusals are ranked by −push. Bars are 95%
+    intervals, the dashed line is chance, the dotted one the run's layer.
 
     >>> plot_suffix_areas(suffixes).write_html("suffix_areas.html")
     """
@@ -112,7 +113,7 @@ def plot_suffix_areas(analysis: SuffixAnalysis) -> go.Figure:
     some = layers[:: max(1, len(layers) // 12)]
     names = dict(zip(layers, layer_names(analysis.sites), strict=True))
     figure.update_xaxes(title="layer", tickvals=some, ticktext=[names[n] for n in some])
-    figure.update_yaxes(title="AUROC of push")
+    figure.update_yaxes(title="AUROC")
     figure.update_layout(
         margin={"l": 60, "r": 16, "t": 44, "b": 46},
         showlegend=True,
@@ -234,14 +235,15 @@ def _curve(layers: list[int], value: list[float | None], mark: Mark, name: str) 
 def _areas(layers: list[int], group: FlipGroup) -> go.Scatter:
     colour, estimates = _KIND_COLOURS[group.kind], list(group.by_site)
     bars = error_bars(list(estimates), faded(colour, 0.6))
+    ranked = "push" if group.kind == "lost" else "−push"
     return go.Scatter(
         x=layers,
         y=[e.value for e in estimates],
         error_y=bars | {"width": 3},
         mode="lines+markers",
-        name=f"{KINDS[group.kind]} ({group.n_flips} of {group.n_rows})",
+        name=f"{KINDS[group.kind]} ({ranked}; {group.n_flips} of {group.n_rows})",
         line={"color": colour, "width": 1.6},
         marker={"size": 6, "color": colour, "symbol": "diamond" if group.kind == "lost" else "x"},
-        customdata=[f"n = {e.n}, AUROC {number(e.value)}" for e in estimates],
+        customdata=[f"n = {e.n}, AUROC of {ranked} {number(e.value)}" for e in estimates],
         hovertemplate="layer %{x}: %{customdata}<extra></extra>",
     )

@@ -1,5 +1,6 @@
 """What figures call categories and models when the caller does not say."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,14 +13,16 @@ Titles = Mapping[str, str] | None
 
 
 def titles_of(titles: Titles, categories: Iterable[str]) -> Mapping[str, str]:
-    """Titles by category key: those given, else the project's.
+    """Titles by category key: those given, else the project's, else the key itself.
 
     The project's categories come first, whichever of them are shown, so that each has one colour in
-    all figures; a category of somebody else's is called by its key.
+    all figures. Categories of one title have their keys behind it: menus and legends go by titles.
     """
-    if titles is not None:
-        return titles
-    return _project() | {c: c for c in categories if c not in _project() and c != "pooled"}
+    shown = [c for c in dict.fromkeys(categories) if c != "pooled"]
+    named = _project() | dict(titles or {})
+    named |= {c: c for c in shown if c not in named}
+    of_title = Counter(named[c] for c in shown)
+    return named | {c: f"{named[c]} ({c})" for c in shown if of_title[named[c]] > 1}
 
 
 def names_of(

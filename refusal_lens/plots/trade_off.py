@@ -23,6 +23,7 @@ _TICKS: Final[dict[str, Any]] = {
     "tickformat": ".0%",
     "range": [-0.03, 1.03],
 }
+_CONTROL: Final = "control: "  # how the name of a control's curve begins
 _FEW: Final = 4  # curves whose error bars can be told apart; of more they are a shadow
 
 
@@ -32,9 +33,8 @@ def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
 
     >>> plot_trade_off(trade_off).write_html("trade_off.html")
     """
-    titles = titles_of(
-        titles, [c.name for c in trade_off.curves if not c.name.startswith("control")]
-    )
+    controls = [c.name for c in trade_off.curves if c.name.startswith(_CONTROL)]
+    titles = titles_of(titles, [c.name for c in trade_off.curves if c.name not in controls])
     figure = make_subplots(
         rows=2,
         cols=2,
@@ -44,7 +44,6 @@ def plot_trade_off(trade_off: TradeOff, *, titles: Titles = None) -> go.Figure:
         vertical_spacing=0.1,
         subplot_titles=("refusal over over-refusal", *(s for s in _SIDES.values())),
     )
-    controls = [c.name for c in trade_off.curves if c.name not in titles and c.name != "pooled"]
     shade = 0.5 if len(trade_off.curves) <= _FEW else 0.16
     for curve in trade_off.curves:
         heavy = curve.name == "pooled"

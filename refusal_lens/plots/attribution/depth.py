@@ -1,6 +1,6 @@
 """Figures of cumulative knock-outs, of quantities by depth, and of token attribution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -52,15 +52,18 @@ def plot_knock_outs(knock_outs: Sequence[KnockOut], *, titles: Titles = None) ->
         subplot_titles=headings,
     )
     owners: list[str] = []
+    counts = sorted({n for k in knock_outs for n in k.cuts.counts})
+    at = {n: float(i) for i, n in enumerate(counts)}
     for k in knock_outs:
         name = escape(titles.get(k.category, POOLED.get(k.category, k.category)))
         row = 1 + kinds.index(k.cuts.replacement)
         for column in (1, 2):
-            for trace in _curves(k, column == 2, legend=(row, column) == (1, 1)):
+            for trace in _curves(k, at, column == 2, legend=(row, column) == (1, 1)):
                 figure.add_trace(trace, row=row, col=column)
                 owners.append(name)
-        counts = list(map(str, k.cuts.counts))
-        figure.update_xaxes(tickmode="array", tickvals=list(range(len(counts))), ticktext=counts)
+    # One axis for all, whichever the menu shows, with an equal step from count to count.
+    ticks: dict[str, Any] = {"tickvals": list(at.values()), "ticktext": list(map(str, counts))}
+    figure.update_xaxes(tickmode="array", **ticks)
     height, top = 130 + 300 * len(kinds), MENU_TOP + 24
     dress(figure, height, 1000)
     figure.update_xaxes(title={"text": "writers replaced", "standoff": 4}, row=len(kinds))
@@ -74,12 +77,15 @@ def plot_knock_outs(knock_outs: Sequence[KnockOut], *, titles: Titles = None) ->
     return figure
 
 
-def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
+def _curves(
+    k: KnockOut, at: Mapping[int, float], scored: bool, *, legend: bool
+) -> list[go.Scatter]:
+    """The lines of one knock-out, each count of components at its place on the axis."""
     curve = k.curve("score" if scored else "projection")
     benign = k.benign_score if scored else k.benign_projection
-    x = list(range(len(curve)))
+    x = [at[n] for n in k.cuts.counts]
     scale = f", scored by the {k.scored_by}" if scored else ""
-    replaced = ["none", *(", ".join(c.name for c in k.order[:n]) for n in k.cuts.counts[1:])]
+    replaced = [", ".join(c.name for c in k.order[:n]) or "none" for n in k.cuts.counts]
     strongest = go.Scatter(
         x=x,
         y=[e.value for e in curve],
@@ -100,7 +106,7 @@ def _curves(k: KnockOut, scored: bool, *, legend: bool) -> list[go.Scatter]:
         hovertemplate="random parts: %{y:.2f}<extra></extra>",
     )
     rest = go.Scatter(
-        x=[x[0], x[-1]],
+        x=[min(x), max(x)],
         y=[benign, benign],
         mode="lines",
         name="benign prompts, unedited",
@@ -191,6 +197,8 @@ def _line(
     values: Float[Tensor, " layer"] = getattr(p, field)
     low, high = bound("_low"), bound("_high")
     kept = [i for i, v in enumerate(values.tolist()) if v == v]
+    if not kept:
+        return []
     x = [p.layers[i] for i in kept]
     line = go.Scatter(
         x=x,

@@ -137,6 +137,8 @@ def hold_ranges(figure: go.Figure, columns: int | None = None) -> None:
         ends.setdefault(key, []).extend(v for v in trace.y or () if v is not None)
     for axis in {axis for _, axis in lines}:
         values = ends[axis if columns is None else (axis - 1) % columns]
+        if not values:
+            continue
         room = 0.05 * (max(values) - min(values)) or 1.0
         name = f"yaxis{'' if axis == 1 else axis}"
         figure.update_layout({f"{name}.range": [min(values) - room, max(values) + room]})

@@ -1,6 +1,7 @@
 """Figures of exact attribution: bars by component, layer x head, and what many categories share."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -69,8 +70,8 @@ def _bars(
     order: list[int] = a.scores.abs().argsort(descending=True).tolist()
     shown, rest = order[:_BARS], order[_BARS:]
     values = [*a.scores[shown].tolist(), float(a.scores[rest].sum())]
-    low = [*a.low[shown].tolist(), values[-1]]
-    high = [*a.high[shown].tolist(), values[-1]]
+    low = [*a.low[shown].tolist(), nan]  # no interval is known for a sum of parts
+    high = [*a.high[shown].tolist(), nan]
     names = [*(a.components[i].name for i in shown), f"{len(rest)} others, summed"]
     hovers = [
         f"<b>{n}</b><br>{interval(v, lo, hi)}, {number(100 * v / a.total, 1)}% of the total, "

@@ -44,7 +44,7 @@ def _parts(run: Run) -> Parts:
         ),
         "suffix_predictions": predictions_table(analysis) if predicted else "",
         "suffix_gaps": " ".join(filter(None, map(flip_sentence, analysis.groups))),
-        "suffix_areas": Figure(plot_suffix_areas(analysis), "AUROC of push, layer by layer")
+        "suffix_areas": Figure(plot_suffix_areas(analysis), "AUROC of push (−push: gained)")
         if predicted
         else "",
         "suffix_shifts": Figure(

@@ -3,6 +3,7 @@
 from support.synthetic.independence import independence
 
 from refusal_lens.plots.independence import plot_independence
+from refusal_lens.plots.text import escape
 from refusal_lens.tables.independence import independence_table
 
 
@@ -26,6 +27,12 @@ def test_names_are_text_in_figure_and_table():
     shown = str(figure.data[0].customdata) + str(figure.layout.xaxis.ticktext)
     assert "<script>" not in shown and "<b>x</b>" not in shown
     assert independence_table(independence(names), {}).rows[0][0].text == names[1]
+
+
+def test_a_hover_has_the_whole_name_escaped_once():
+    names = ("prompts about money & law", "green", "blue")
+    hover = plot_independence(independence(names)).data[0].customdata[0][1]
+    assert escape(names[0]) in hover and "&#38;#38;" not in hover
 
 
 def test_the_table_begins_with_the_largest_dependence():

@@ -27,6 +27,21 @@ def test_three_matrices_with_rows_of_directions(shown):
     assert figure.layout.yaxis3.ticktext[-2:] == ("shuffled labels", "random")
 
 
+def test_each_matrix_has_the_languages_in_its_own_order(shown):
+    turned = ablation()
+    rates = tuple(row[::-1] for row in turned.rates)
+    turned = replace(turned, languages=turned.languages[::-1], rates=rates)
+    figure = plot_languages(*shown, turned)
+    assert figure.layout.xaxis3.ticktext == ("c", "b", "a") != figure.layout.xaxis2.ticktext
+    assert list(figure.data[2].z[0]) == [None, 0.25, 0.125]
+
+
+def test_curves_stand_at_the_layers_of_their_own_record(shown):
+    deeper = replace(shown[0], sites=tuple(replace(s, layer=s.layer + 1) for s in shown[0].sites))
+    own_curve, _, cosine = plot_language_layers(language_curves(), deeper).data
+    assert list(cosine.x) == [x + 1 for x in own_curve.x]
+
+
 def test_without_ablation_there_are_two(shown):
     assert len(plot_languages(*shown).data) == 2
 

@@ -1,6 +1,7 @@
 """Figures and tables of refusal tokens show the numbers of their records."""
 
 import pytest
+import torch
 from support.synthetic.refusal_tokens import P, carved, readings, roc
 
 from refusal_lens.plots import plot_carved, plot_token_roc, plot_tokens_chosen
@@ -29,7 +30,23 @@ def test_a_line_for_each_place_has_its_means_and_a_band():
     line = next(t for t in figure.data if t.name == OWN)
     assert [round(y, 2) for y in line.y] == [0.8, 0.6, 0.4, 0.2]
     bands = [t for t in figure.data if t.fill == "toself"]
-    assert len(bands) == 2 and max(bands[1].y) == pytest.approx(0.9)
+    assert len(bands) == 2
+    assert max(y for y in bands[1].y if y is not None) == pytest.approx(0.9)
+
+
+def test_a_band_has_a_gap_where_there_is_no_mean():
+    record = carved()
+    record.mean[1, 1] = torch.nan
+    band = [t for t in plot_carved(record).data if t.fill == "toself"][1]
+    pieces = [[layer for layer, _ in piece] for piece in split_at_gaps(band.x, band.y)]
+    assert pieces == [[0, 0], [2, 3, 3, 2]]
+
+
+def split_at_gaps(x, y):
+    pieces = [[]]
+    for point in zip(x, y, strict=True):
+        pieces.append([]) if None in point else pieces[-1].append(point)
+    return [piece for piece in pieces if piece]
 
 
 def test_the_map_of_tokens_shows_shares_of_prompts():

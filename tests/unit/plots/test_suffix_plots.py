@@ -1,5 +1,7 @@
 """Figures, tables and the section of suffixes: every row there, the words right, text deaf."""
 
+from dataclasses import replace
+
 import pytest
 from support.synthetic.geometry import PAYLOADS
 from support.synthetic.run import Page, run
@@ -54,6 +56,15 @@ def test_areas_and_points_are_those_that_could_be_measured(measured):
     points = plot_suffix_shifts(measured).data
     assert sum(len(t.x) for t in points) == len(measured.points)
     assert f"n = {measured.group('lost').n_flips}" in points[1].name
+
+
+def test_gained_refusals_are_ranked_by_push_turned_round(measured):
+    lost = measured.group("lost")
+    groups = (lost, replace(lost, kind="gained"))
+    figure = plot_suffix_areas(replace(measured, groups=groups))
+    of_lost, of_gained = figure.data
+    assert "−" not in of_lost.name and "(−push;" in of_gained.name
+    assert "−push" in of_gained.customdata[0] and "push" not in figure.layout.yaxis.title.text
 
 
 def test_tables_say_changes_in_points_tests_and_what_predicts(measured):

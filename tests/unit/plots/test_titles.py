@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 from support.synthetic.geometry import CATEGORIES, geometry
-from support.synthetic.records import direction_set
+from support.synthetic.records import direction_set, trade_off
 
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry
-from refusal_lens.plots import plot_cosines, plot_lengths, plot_separation
-from refusal_lens.plots.palette import mark_of
+from refusal_lens.plots import plot_cosines, plot_lengths, plot_separation, plot_trade_off
+from refusal_lens.plots.palette import CONTROL, mark_of
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.plots.titles import names_of, titles_of
 from refusal_lens.prompts import load_categories
@@ -31,7 +31,24 @@ def test_titles_are_the_project_s_and_a_foreign_key_stands_for_itself():
     project = {key: category.title for key, category in load_categories().items()}
     titles = titles_of(None, ["red", "advice", "pooled"])
     assert titles == project | {"red": "red"}
-    assert titles_of({"red": "Red ones"}, ["red", "blue"]) == {"red": "Red ones"}
+    given = titles_of({"red": "Red ones"}, ["red", "blue"])
+    assert given == project | {"red": "Red ones", "blue": "blue"}
+
+
+def test_categories_of_one_title_are_told_apart_by_their_keys():
+    titles = titles_of({"red": "Warm", "amber": "Warm", "blue": "Cold"}, ["red", "amber", "blue"])
+    assert [titles[c] for c in ("red", "amber", "blue")] == ["Warm (red)", "Warm (amber)", "Cold"]
+    assert titles_of({"red": "Warm", "amber": "Warm"}, ["red"])["red"] == "Warm"  # only one shown
+
+
+def test_titles_for_some_curves_leave_the_other_marks_as_they_are():
+    whole = {t.name: t.line for t in plot_trade_off(trade_off()).data}
+    some = {CATEGORIES[0]: "First", "pooled": "All", "control: random": "By chance"}
+    named = {t.name: t.line for t in plot_trade_off(trade_off(), titles=some).data}
+    renamed = {titles_of(None, [])[CATEGORIES[0]]: "First", "control: random": "By chance"}
+    assert named == {renamed.get(name, name): line for name, line in whole.items()}
+    grey = [line.dash for line in named.values() if line.color == CONTROL]
+    assert len(grey) == 2 and "solid" not in grey
 
 
 def test_a_category_has_one_colour_whichever_others_are_shown():
