@@ -68,16 +68,22 @@ class Watch:
 
 SPLITS = {"adapt": 2, "train": 8, "val": 6, "test": 3}
 KINDS = ("big", "old", "odd", "new")
+_THINGS = "0123456789abcdefghij"
 
 
 def paired_things(
-    splits: Mapping[str, int] = SPLITS, thing: Callable[[int], str] = lambda i: f"thing {i * 7 % 5}"
+    splits: Mapping[str, int] = SPLITS, kind: Callable[[int], str] = lambda i: ""
 ) -> PromptSet:
-    """Three categories whose harmful prompts say "please" and whose benign ones say "thanks"."""
+    """Three categories whose harmful prompts say "please" and whose benign ones say "thanks".
+
+    Five things a split, and no thing in two splits.
+    """
+    marks = {split: _THINGS[5 * place : 5 * place + 5] for place, split in enumerate(splits)}
     prompts = [
         Prompt(
             f"{c}-{split}-{i}-{label}",
-            f"{c} {thing(i)}{' please' if label == 'refuse' else ' thanks'}",
+            f"{c} {kind(i)}thing {marks[split][i * 7 % 5]} "
+            f"{'please' if label == 'refuse' else 'thanks'}",
             c,
             label,
             split,
@@ -94,9 +100,7 @@ def paired_things(
 
 def kinds_of_things() -> PromptSet:
     """As many pairs as a geometry of what a model did needs, of four kinds in turn."""
-    return paired_things(
-        {"train": 28, "val": 8, "test": 8}, lambda i: f"{KINDS[i % 4]} thing {i * 7 % 5}"
-    )
+    return paired_things({"train": 28, "val": 8, "test": 8}, lambda i: f"{KINDS[i % 4]} ")
 
 
 def refuses_by_kind(prompt: Prompt) -> bool:
