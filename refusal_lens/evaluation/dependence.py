@@ -16,6 +16,7 @@ from refusal_lens.records import Estimate
 DRAWS: Final = 9_999
 BOOTSTRAPS: Final = 400
 _CHUNK: Final = 500
+_EPSILON: Final = 1e-12
 _METHOD: Final = (
     "adjusted mutual information of direction and manner; control: directions permuted within "
     "prompt"
@@ -96,7 +97,8 @@ def adjusted(
 ) -> Float64[np.ndarray, "*draw"]:
     """Information (nats) adjusted for chance as scikit-learn does, for tables with these margins.
 
-    Zero where rows and columns are independent, one where each says the other.
+    Zero where rows and columns are independent, one where each says the other (also where nothing
+    else can be, as of a single answer in each row and column: chance does as well then).
     """
     counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
     if counts.shape == (1, 1):
@@ -104,6 +106,8 @@ def adjusted(
     n = int(counts.sum())
     chance = float(expected_mutual_information(counts.astype(np.int64), n))
     most = sum(float(entr(counts.sum(axis) / n).sum()) for axis in (0, 1)) / 2
+    if most - chance < _EPSILON:
+        return np.ones_like(values)
     return np.asarray((values - chance) / (most - chance))
 
 

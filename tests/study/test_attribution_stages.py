@@ -171,7 +171,7 @@ def test_heads_are_followed_to_the_direction_and_back_to_words(attributed):
     assert regions.heads == tuple(heads) and len(regions.prompts) == 3
     sources = results.get(SOURCES.of("paths_0"))
     twin = results.get(SOURCES_TWIN.of("paths_0"))
-    assert (sources.prompt, twin.prompt) == ("red thing f please", "red thing f thanks")
+    assert (sources.prompt, twin.prompt) == ("red thing a please", "red thing a thanks")
     row = sources.scores[sources.heads.index(heads[0])]
     assert float(regions.refuse[0, 0].sum()) == pytest.approx(float(row.sum()), abs=1e-9)
     shares = results.get(NEURONS.at(0).of("paths_0"))

@@ -36,7 +36,7 @@ def test_the_run_knows_its_question_and_its_model(finished, study, tmp_path):
     assert model_of(results).digest == results.manifest["model_digest"]
     assert results.model().digest == results.manifest["model_digest"]
     other = Results(tmp_path, results.manifest | {"model_digest": "0" * 64})
-    with pytest.raises(InputError, match="not those of this run"):
+    with pytest.raises(InputError, match="are not this run's"):
         model_of(other)
     with pytest.raises(InputError, match="no whole question"):
         model_of(Results(tmp_path, {}))

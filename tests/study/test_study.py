@@ -262,7 +262,7 @@ def test_edits_are_evaluated_on_common_prompts(finished):
     assert only.kl.value == pytest.approx(picked.choice.kl.value)
     assert only.comply.value > only.comply.control and only.refuse.value > only.refuse.control
     best = results.get(SEPARATION).best
-    assert (best.layer, best.distance.n) == (only.layer, 8) and best.distance.low > 0
+    assert (best.layer, best.distance.n) == (only.layer, 8) and best.distance.value > 1
     read = results.get(OF_MANNERS)
     assert read.share.n + read.left_out == 4 * 8 and read.share.value == 1.0
     assert sum(sum(row.values()) for row in read.table.values()) == 4 * 8

@@ -68,7 +68,7 @@ class Watch:
 
 SPLITS = {"adapt": 2, "train": 8, "val": 6, "test": 3}
 KINDS = ("big", "old", "odd", "new")
-_THINGS = "0123456789abcdefghij"
+_THINGS = {"train": "01234", "val": "56789", "test": "abcde", "adapt": "fghij"}
 
 
 def paired_things(
@@ -78,11 +78,10 @@ def paired_things(
 
     Five things a split, and no thing in two splits.
     """
-    marks = {split: _THINGS[5 * place : 5 * place + 5] for place, split in enumerate(splits)}
     prompts = [
         Prompt(
             f"{c}-{split}-{i}-{label}",
-            f"{c} {kind(i)}thing {marks[split][i * 7 % 5]} "
+            f"{c} {kind(i)}thing {_THINGS[split][i * 7 % 5]} "
             f"{'please' if label == 'refuse' else 'thanks'}",
             c,
             label,

@@ -154,3 +154,10 @@ def test_adjusted_information_is_scikit_learns():
         counts = table(rows, columns, (5, 5))
         expected = adjusted_mutual_info_score(rows, columns)
         assert adjusted(counts, information(counts)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_adjusted_information_of_single_answers_is_scikit_learns_too():
+    for labels in ([0, 1], [0, 1, 2], [0]):
+        counts = table(np.array(labels), np.array(labels), (3, 3))
+        expected = adjusted_mutual_info_score(labels, labels)
+        assert adjusted(counts, information(counts)) == pytest.approx(expected)
