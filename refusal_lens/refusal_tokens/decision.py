@@ -93,8 +93,11 @@ class StepZero(Brief):
         """
         if math.isnan(bias):
             raise InputError("bias nan is no number of nats; give a number")
-        refuse = self.refuse + bias * self._controlled(categories).to(self.refuse)
+        refuse = torch.where(self._controlled(categories), self.refuse + bias, self.refuse)
         best, category = refuse.max(-1)
+        if math.isinf(bias) and bias > 0:  # what is raised without end keeps its order
+            raised = torch.where(refuse.isposinf(), self.refuse, -math.inf)
+            category = torch.where(best.isposinf(), raised.argmax(-1), category)
         emitted = torch.where(self.respond >= self.other, RESPOND, OTHER)
         return torch.where(best >= torch.maximum(self.respond, self.other), category, emitted)
 

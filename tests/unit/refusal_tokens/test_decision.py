@@ -92,3 +92,11 @@ def test_what_makes_no_sense_is_one_line():
         with pytest.raises(InputError, match=words) as caught:
             wrong()
         assert "\n" not in str(caught.value)
+
+
+def test_an_endless_bias_keeps_the_order_of_the_tokens_that_it_raises():
+    read = step((0.4, 0.3, 0.2, 0.1), (0.1, 0.1, 0.3, 0.5))
+    assert read.by_bias(math.inf).tolist() == read.category.tolist() == [RED, BLUE]
+    assert read.by_bias(math.inf, ["advice"]).tolist() == [RED, RED]
+    assert read.by_bias(-math.inf, ["safety"]).tolist() == [OTHER, RED]
+    assert read.by_bias(math.inf, []).tolist() == read.by_bias(0.0).tolist()
