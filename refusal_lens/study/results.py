@@ -204,7 +204,9 @@ class Results(Brief):
     def is_of_model(self, provenance: Provenance) -> bool:
         """Whether something was measured in the run's model, not at another adapter scale.
 
-        >>> results.is_of_model(results.directions.provenance)
+        >>> manifest = {"model_digest": directions.provenance.model_digest}
+        >>> here = rl.Results("runs/mine", manifest)
+        >>> here.is_of_model(directions.provenance)
         True
         """
         return provenance.model_digest == self.manifest.get("model_digest")
