@@ -6,7 +6,7 @@ Every comparison also says how far the numbers of both sides differ. Nothing her
 
     python -m benchmarks.run                          # all but the peers
     python -m benchmarks.run --only selection memory
-    python -m benchmarks.run --small --out /tmp/try.md  # a few prompts, to see that it runs
+    python -m benchmarks.run --small --out build/try.md  # a few prompts, to see that it runs
 """
 
 import argparse

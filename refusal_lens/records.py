@@ -12,6 +12,7 @@ import os
 import platform
 import tempfile
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar, cast, final, get_type_hints
@@ -162,13 +163,15 @@ def _shortened(value: Any) -> str:
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    versions = {"python": platform.python_version()}
-    for name in _VERSIONED:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    return {"python": platform.python_version()} | {n: _installed_version(n) for n in _VERSIONED}
+
+
+@cache  # a process keeps what it has imported, and every provenance and key asks
+def _installed_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -179,25 +179,28 @@ def average_over_categories(
     difference = centre[REFUSE] - centre[COMPLY]
     if differences is not None:
         difference = torch.einsum("c,cosd->osd", _weights(stats), differences)
-    return _pooled_set(stats, method, unit(difference), difference.norm(dim=-1))
+    return _pooled_set(stats, method, centre, unit(difference), difference.norm(dim=-1))
 
 
 def average_along(axes: Differences, stats: ResidualStats, method: str) -> DirectionSet:
     """One direction, called "pooled": the mean over categories of what `sets_along` gives of each.
 
     As there, `scale` is the distance between the two sides along it, here of the means over
-    categories of the class means. Categories without prompts on both sides are left out.
+    categories of the class means. Categories without prompts on both sides are left out. `method`
+    is that of `sets_along`; the set's own says "within categories" behind it.
     """
     differences = _differences(sets_along(axes, stats, method))
     axis = unit(torch.einsum("c,cosd->osd", _weights(stats), differences))
     centre = _centres(stats)
     gap = torch.einsum("osd,osd->os", centre[REFUSE] - centre[COMPLY], axis)
-    return _pooled_set(stats, method, axis * gap.sign()[..., None], gap.abs())
+    within = f"{method} within categories"
+    return _pooled_set(stats, within, centre, axis * gap.sign()[..., None], gap.abs())
 
 
 def _pooled_set(
     stats: ResidualStats,
     method: str,
+    centre: Float64[Tensor, "label offset site d_model"],
     vectors: Float64[Tensor, "offset site d_model"],
     length: Float64[Tensor, "offset site"],
 ) -> DirectionSet:
@@ -205,7 +208,7 @@ def _pooled_set(
     pooled = stats.pooled()
     defined = (length > noise_length(pooled)[0]) & both.any()
     vectors = torch.where(defined[..., None], vectors, torch.nan)
-    coordinate = torch.einsum("losd,osd->los", _centres(stats), vectors)
+    coordinate = torch.einsum("losd,osd->los", centre, vectors)
     return DirectionSet(
         method=method,
         categories=pooled.categories,

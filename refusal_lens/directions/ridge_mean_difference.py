@@ -57,8 +57,7 @@ def fit_ridge_mean_difference(residuals: Residuals, *, ridge: float = RIDGE) -> 
 
 def _fit_within(residuals: Residuals) -> DirectionSet:
     """The mean of the categories' directions, as long as the distance of the sides along it."""
-    method = f"{_METHOD} within categories"
-    return average_along(_axes(residuals, RIDGE), residuals.stats(), method)
+    return average_along(_axes(residuals, RIDGE), residuals.stats(), _METHOD)
 
 
 def _axes(residuals: Residuals, ridge: float) -> Differences:

@@ -76,8 +76,7 @@ def weighted_estimator(confidence: Mapping[str, float], *, ridge: float = RIDGE)
         return fit_weighted_ridge_mean_difference(residuals, confidence=confidence, ridge=ridge)
 
     def fit_within(residuals: Residuals) -> DirectionSet:
-        axes, stats = _fitted(residuals, confidence, ridge)
-        return average_along(axes, stats, f"{_METHOD} within categories")
+        return average_along(*_fitted(residuals, confidence, ridge), _METHOD)
 
     return Estimator("weighted_ridge_mean_difference", fit, fit_within=fit_within, one_sided=True)
 

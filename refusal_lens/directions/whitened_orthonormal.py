@@ -83,8 +83,7 @@ def fit_whitened_orthonormal(
 
 def _fit_within(residuals: Residuals) -> DirectionSet:
     """The mean of the categories' directions, as long as the distance of the sides along it."""
-    axes, stats = _axes(residuals, RIDGE, None)
-    return average_along(axes, stats, f"{_METHOD} within categories")
+    return average_along(*_axes(residuals, RIDGE, None), _METHOD)
 
 
 def _axes(

@@ -143,7 +143,7 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
 
 def _plain_cfg(model: Any) -> dict[str, Any]:
     """The plain values of a HookedTransformer's configuration."""
-    values = vars(getattr(model, "cfg", object())) if hasattr(model, "cfg") else {}
+    values = vars(model.cfg) if hasattr(model, "cfg") else {}
     plain = (bool, int, float, str, list)
     return {
         name: value

@@ -84,7 +84,7 @@ class SharedPrefix:
         ids = batch.ids.to(self.backend.device)
         cache = None
         if self.ids:
-            cache = self._prefixes(batch)
+            cache = self.backend.select_cache(*self._prefixes(batch))
         seeing = self.edits.seeing(Tokens(batch.rows, batch.places(), batch.decided))
         keys = batch.keys(self.ids) if sweep else []
         with seeing, self._start(sweep, keys, ids.shape[1]) as start:
@@ -185,8 +185,8 @@ class SharedPrefix:
             for layer, resid in seen.items():
                 sweep.streams.keep(layer, keys, resid)
 
-    def _prefixes(self, batch: Batch) -> Any:
-        """Keys and values of each row's prefix: those kept from before, or computed now.
+    def _prefixes(self, batch: Batch) -> tuple[Any, list[int]]:
+        """Keys and values of prefixes, kept from before or computed now, and which is each row's.
 
         Functions that were put straight onto hook points act on the prefix as on all tokens: under
         them it is computed for this pass alone, and none is taken from before.
@@ -206,7 +206,7 @@ class SharedPrefix:
             if not others:
                 self._cache, self._variants = cache, variants
         order = {variant: i for i, variant in enumerate(variants)}
-        return self.backend.select_cache(cache, [order[variant] for variant in wanted])
+        return cache, [order[variant] for variant in wanted]
 
     def _computed(self, variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]]) -> Any:
         """A cache of the prefix, a row for each variant of the edits on it."""

@@ -1,16 +1,17 @@
 """The digest of a model that is not loaded yet: of the files that it would be loaded from."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from transformers import AutoConfig
 
+from refusal_lens.embedded.configuration import LORA, adapter_base
+from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.errors import InputError
 from refusal_lens.records import digest_of
 
 _WEIGHTS: Final = (".safetensors", ".bin", ".index.json")
-_SETTINGS: Final = ("config.json", "adapter_config.json")
+_SETTINGS: Final = ("config.json", LORA)
 
 
 def source_digest(source: str | Path) -> str:
@@ -24,7 +25,7 @@ def source_digest(source: str | Path) -> str:
     """
     path = Path(source)
     if path.is_file():
-        return _file_digest(path)
+        return file_sha256(path)
     if not path.is_dir():
         return _commit(str(source))
     files = [
@@ -32,19 +33,17 @@ def source_digest(source: str | Path) -> str:
         for file in sorted(path.iterdir())
         if file.is_file() and (file.name.endswith(_WEIGHTS) or file.name in _SETTINGS)
     ]
-    content = {file.name: _file_digest(file) for file in files}
+    content = {file.name: file_sha256(file) for file in files}
     return digest_of([content, _base_digest(path)])
 
 
 def _base_digest(folder: Path) -> str:
     """The digest of an adapter's base; empty for a folder with a whole model."""
-    path = folder / "adapter_config.json"
-    if not path.is_file() or (folder / "config.json").is_file():
+    if not (folder / LORA).is_file() or (folder / "config.json").is_file():
         return ""
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-        base = config.get("base_model_name_or_path")
-    except (ValueError, AttributeError):  # damaged: loading says so
+        base, _ = adapter_base(folder)
+    except InputError:  # loading says so
         return ""
     return source_digest(base) if base and Path(base) != folder else ""
 
@@ -56,8 +55,3 @@ def _commit(source: str) -> str:
     except (OSError, ValueError, KeyError, ImportError):
         return ""
     return str(getattr(config, "_commit_hash", None) or "")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Training a small autoencoder from nothing: text, residuals, training, measurements, a folder."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Final, final
 
 import torch
 
+from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.errors import InputError
 from refusal_lens.folders import make_folder
 from refusal_lens.model import LensModel
@@ -200,6 +200,6 @@ def _plain(loss: LossRecovered) -> dict[str, Any]:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error}") from None

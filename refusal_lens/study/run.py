@@ -217,7 +217,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
             "question": bench.study.identity(),
             "sizes": sizes,
             "model": model.digest,
-            "template": model.chat.digest + model.chat.opened_thought,  # begins answers
+            "template": model.chat.digest,
             "tokens": [model.chat.tokenizer_digest, sorted(model.stops)],
             "prompts": bench.prompts.digest,
             "needs": [before[name] for name in before_it],

@@ -10,7 +10,7 @@ from refusal_lens.directions import make_estimator
 from refusal_lens.study.estimators import chosen, weighted
 from refusal_lens.study.estimators.entry import Fitted, fit_everywhere
 from refusal_lens.study.fitted import Gap
-from refusal_lens.study.stages.estimators import fitted_on
+from refusal_lens.study.stages.estimators import fitting_sample
 
 
 def everything():
@@ -34,9 +34,9 @@ def by_confidence(monkeypatch, residuals, confidence):
 def test_the_run_s_own_sample_is_that_of_most():
     residuals = everything()
     fitted = fit_everywhere(make_estimator("mean_difference"), residuals, silent)
-    assert fitted_on(fitted, residuals, "behaviour") == (residuals, "behaviour")
+    assert fitting_sample(fitted, residuals, "behaviour") == (residuals, "behaviour")
     learned = Fitted(fitted.pooled)  # cannot be fitted on halves
-    assert fitted_on(learned, residuals, "behaviour") == (residuals, "behaviour")
+    assert fitting_sample(learned, residuals, "behaviour") == (residuals, "behaviour")
 
 
 def test_intended_labels_are_of_every_fitting_prompt():
@@ -46,7 +46,7 @@ def test_intended_labels_are_of_every_fitting_prompt():
     bench = SimpleNamespace(study=study, train_resid=lambda tick: residuals)
     (one,) = (c for c in chosen(["mean_difference_intended"]) if "intended" in c.name)
     fitted = one.fit(bench, behaviour, silent)
-    sample, labels = fitted_on(fitted, behaviour, "behaviour")
+    sample, labels = fitting_sample(fitted, behaviour, "behaviour")
     assert len(sample) == 40 and labels == "intended"
 
 
@@ -54,7 +54,7 @@ def test_confidences_are_of_the_prompts_whose_score_is_trusted(monkeypatch):
     residuals = everything()
     sure = {p.id: 0.8 if p.label == "refuse" else -0.8 for p in residuals.labelled}
     fitted = by_confidence(monkeypatch, residuals, sure)
-    sample, labels = fitted_on(fitted, residuals, "behaviour")
+    sample, labels = fitting_sample(fitted, residuals, "behaviour")
     assert len(sample) == 20 and labels == "refusal score"
 
 

@@ -61,7 +61,7 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     """Fit one way of finding directions, and measure it on prompts that it was not fitted on."""
     data = bench.once("fitting residuals", lambda: fitting_residuals(bench, tick))
     fitted, seconds, mib = with_cost(lambda: one.fit(bench, data, tick))
-    sample, labels = fitted_on(fitted, data, bench.study.fitted_on)
+    sample, labels = fitting_sample(fitted, data, bench.study.fitted_on)
     calibrations = _calibrations(bench, fitted, tick)
     records: Records = {
         FIT: EstimatorFit(
@@ -84,7 +84,7 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     return records | _directions(bench, fitted, tick) | _edited(bench, fitted, calibrations, tick)
 
 
-def fitted_on(fitted: Fitted, data: Residuals, labels: str) -> tuple[Residuals, str]:
+def fitting_sample(fitted: Fitted, data: Residuals, labels: str) -> tuple[Residuals, str]:
     """What it was fitted on and what the sides are: the run's own, unless it chose others."""
     sample = data if fitted.refit is None else fitted.refit[1]
     return sample, fitted.labels or labels

@@ -10,13 +10,13 @@ that was stopped goes on.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from refusal_lens.defence import Ladder, LadderMaterial, compare_ladders, measure_ladder
 from refusal_lens.defence.deflation import Place, ladder_directions
 from refusal_lens.defence.place import try_layers, weakest_layer
+from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import whole_pairs
 from refusal_lens.judges import RefusalJudge, ScoreTrust
@@ -71,9 +71,9 @@ def measure(
 
 
 def _made_with(adapter: Path | None, layer: int | None) -> str:
-    weights = None
+    weights = ""
     if adapter is not None:
-        weights = sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
+        weights = file_sha256(adapter / "adapter_model.safetensors")
     return digest_of([weights, layer, LAYERS, RUNGS, PAIRS, FIT_PAIRS, ANSWER_TOKENS])[:12]
 
 
