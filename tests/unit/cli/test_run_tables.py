@@ -114,7 +114,7 @@ def test_names_act_neither_as_markup_nor_as_columns(tmp_path: Path) -> None:
         (["{run}", "--layer", "77"], "layer 77 is not in this run: 0 to 29"),
         (["{empty}"], "has no geometry"),
         (["nowhere"], "not a run folder"),
-        (["{run}", "--csv", "{run}/manifest.json/x.csv"], "can't be written"),
+        (["{run}", "--csv", "{run}/manifest.json/x.csv"], "can't be made"),
     ],
 )
 def test_what_is_missing_is_one_clear_line(
