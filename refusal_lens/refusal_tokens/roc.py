@@ -43,7 +43,7 @@ class CategoryRow:
     its own (control: the share of the commonest token there among all harmful prompts). `before`
     and `off` are text refusal of its harmful prompts unedited and with its token never emitted;
     `others` is that of the other categories' harmful prompts then, with the unedited rate as its
-    control.
+    control. A category without a token has no `named`, `off` and `others`: they are undefined.
     """
 
     category: str
@@ -136,19 +136,24 @@ def _row(readings: TokenReadings, plain: Int64[Tensor, " prompt"], category: str
     step, harmful = readings.step_zero, readings.harmful
     of_category, others = here & harmful, ~here & harmful
     names = readings.tokens.categories
-    place = names.index(category) if category in names else None
-    taken = plain if place is None else torch.where(plain == place, RESPOND, plain)
-    before, off = readings.read_as(plain), readings.read_as(taken)
+    has_token = category in names
+    place = names.index(category) if has_token else OTHER
+    before = readings.read_as(plain)
+    off = readings.read_as(torch.where(plain == place, RESPOND, plain))
     counts = torch.bincount(step.category[harmful], minlength=len(names))
-    named = 0 if place is None else int((step.category[of_category] == place).sum())
+    named = int((step.category[of_category] == place).sum())
     unedited = text_rate(before, of_category)
     return CategoryRow(
         category,
         auroc(step.p_any[here], harmful[here]),
-        wilson(named, int(of_category.sum()), float(counts.max() / counts.sum().clamp(min=1))),
+        wilson(
+            named,
+            int(of_category.sum()) * has_token,
+            float(counts.max() / counts.sum().clamp(min=1)),
+        ),
         unedited,
-        text_rate(off, of_category, unedited.value),
-        text_rate(off, others, text_rate(before, others).value),
+        text_rate(off, of_category & has_token, unedited.value),
+        text_rate(off, others & has_token, text_rate(before, others).value),
     )
 
 

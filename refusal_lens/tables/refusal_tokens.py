@@ -63,12 +63,13 @@ def categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
         for r in roc.rows
     )
     first = roc.rows[0]
-    commonest = first.named.control
+    commonest, n = first.named.control, first.before.n + first.before.missing
     caption = (
-        f"Harmful prompts, {first.named.n} of the first category; refusals are read answers. "
+        f"Harmful prompts, {n} of the first category; refusals are read answers. "
         "Control of “own token”: always the commonest token, "
         f"{'–' if commonest is None else f'{commonest:.0%}'} of all harmful prompts. “Never "
-        "emitted”: the threshold of this category alone is above 1, respond comes in its place."
+        "emitted”: the threshold of this category alone is above 1, respond comes in its place; "
+        "undefined for a category that has no token."
     )
     return Table(caption, head, rows)
 

@@ -59,6 +59,15 @@ def test_taking_a_category_away_leaves_the_others():
     assert rows["advice"].named.value == 1.0 and rows["advice"].named.control == 0.5
 
 
+def test_a_category_without_a_token_has_none_to_take_away():
+    few = readings(categories=("advice", "safety", "advice", "identity") * 2)
+    rows = {row.category: row for row in measure_roc(few).rows}
+    bare = rows["identity"]
+    assert (bare.before.value, bare.before.n) == (0.0, 1)
+    assert [bare.named.value, bare.off.value, bare.others.value] == [None] * 3
+    assert rows["safety"].off.value == 0.0 and rows["safety"].named.value == 1.0
+
+
 def test_unedited_prompts_that_begin_with_neither_are_counted_and_left_out():
     other = torch.full((8,), -60.0)
     other[0] = 0.0
