@@ -68,14 +68,14 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that some generator of random numbers would not take.
 
     Raises:
-        InputError: it is below 0, or has more than 32 bits.
+        InputError: it is below 0, has more than 32 bits, or is no whole number.
 
     >>> check_seed(-1)
     Traceback (most recent call last):
     refusal_lens.errors.InputError: seed is -1; give a whole number from 0 to 4294967295
     """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}")
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+        raise InputError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
 
 
 def _is(value: object, kinds: tuple[type, ...]) -> bool:

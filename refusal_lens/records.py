@@ -181,7 +181,12 @@ def write_atomic(path: Path, content: bytes) -> None:
         InputError: no file can be there.
     """
     make_folder_of(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} can't be written ({error.strerror}); give another place"
+        ) from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -29,14 +29,32 @@ def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple
     """Directions to attribute; one that was fitted on another model brings a warning.
 
     Raises:
-        InputError: a lone direction, or something else.
+        InputError: a lone direction, something else, or a direction of another width than the
+            model's stream.
 
     >>> len(check_directions(model, [direction]))
     1
     """
     chosen = several_directions(directions)
+    for d in chosen:
+        check_width(model, len(d.vector), d.category)
     warn_of_transfer(chosen, model.provenance(), "if that is meant, use allow_transfer()")
     return chosen
+
+
+def check_width(model: LensModel, width: int, category: str) -> None:
+    """Refuse a direction of another width than the model's stream.
+
+    Raises:
+        InputError: it has another width.
+
+    >>> check_width(model, model.d_model, "advice")
+    """
+    if width != model.d_model:
+        raise InputError(
+            f"the direction of {category!r} is {width} wide, the stream of {model.name} "
+            f"{model.d_model}; fit it on this model"
+        )
 
 
 def check_in_stream(directions: Iterable[Direction]) -> None:

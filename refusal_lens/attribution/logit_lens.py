@@ -156,11 +156,6 @@ def promoted_tokens(
     32
     """
     check_directions(model, [direction])
-    if len(direction.vector) != model.d_model:
-        raise InputError(
-            f"the direction of {direction.category!r} is {len(direction.vector)} wide, the stream "
-            f"of {model.name} {model.d_model}; fit it on this model"
-        )
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(_RANDOM, model.d_model, generator=generator)
     vectors = torch.cat([direction.vector[None], random / random.norm(dim=1, keepdim=True)])

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.arguments import several
+from refusal_lens.attribution.checks import check_width
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import Batch, LensModel, warn_of_transfer
@@ -83,9 +84,9 @@ def token_maps(
 
     Raises:
         InputError: a category or offset for which there are no directions, a token id that the
-            model does not have, a set without directions at the input of a block (`resid_pre`), or
-            directions that do not know the coordinates of their sides' means, as those that are
-            read from most files.
+            model does not have, a set without directions at the input of a block (`resid_pre`), of
+            another width than the stream, or directions that do not know the coordinates of their
+            sides' means, as those that are read from most files.
 
     >>> maps = token_maps(model, "Should I sue?", directions, ["advice", "humanizing"])
     >>> [one.category for one in maps]
@@ -95,6 +96,7 @@ def token_maps(
     sites = tuple(s for s in directions.sites if s == Site(s.layer))
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset, sites)
+        check_width(model, directions.vectors.shape[-1], category)
     feed = model.feed([prompt])
     check_ids(["the answer"], [answer], model.backend.n_vocab)
     ids = (*feed.ids[0], *answer)

@@ -84,10 +84,9 @@ def compare_ladders(
     for name, ladder in others:
         for what in ("pairs", "dimensions", "judge", "decoding"):
             if getattr(ladder, what) != getattr(reference, what):
-                raise InputError(
-                    f"the ladders of {name!r} and {first!r} differ in their {what}; measure both "
-                    "with the same material"
-                )
+                raise _different(name, first, f"their {what}")
+        if ladder.provenance.prompts_digest != reference.provenance.prompts_digest:
+            raise _different(name, first, "the prompts of their pairs")
     changes = [
         _change(name, ladder, reference, r)
         for name, ladder in others
@@ -98,6 +97,13 @@ def compare_ladders(
         names=tuple(ladders),
         readings=tuple(read_ladder(one, draws=draws, seed=seed) for one in ladders.values()),
         changes=tuple(replace(c, q=float(q)) for c, q in zip(changes, corrected, strict=True)),
+    )
+
+
+def _different(name: str, first: str, what: str) -> InputError:
+    return InputError(
+        f"the ladders of {name!r} and {first!r} differ in {what}; measure both with the same "
+        "material"
     )
 
 

@@ -254,7 +254,8 @@ def _planted(
     row = names.index(name)
     others = [i for i, other in enumerate(names) if other in taught and i != row]
     # No column where no refusal is in the manner, under whichever direction.
-    column = counts[:, manners.index(taught[name])] if taught[name] in manners else 0 * counts[:, 0]
+    in_it = [counts[:, i] for i, manner in enumerate(manners) if manner == taught[name]]
+    column = in_it[0] if in_it else np.zeros(len(counts), dtype=np.int64)
     n = counts[others].sum()
     control = float(column[others].sum() / n) if n else None
     return wilson(int(column[row]), int(counts[row].sum()), control)

@@ -14,7 +14,7 @@ from refusal_lens.geometry.frame import AS_THEY_ARE, Frame, pair_differences
 from refusal_lens.geometry.jackknife import CosineTable, cosine_table
 from refusal_lens.geometry.products import PairProducts
 from refusal_lens.intervals import t_quantile
-from refusal_lens.records import Estimate, Provenance, Record
+from refusal_lens.records import Estimate, Provenance, Record, digest_of
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
@@ -36,11 +36,11 @@ class Geometry(Record):
     the category: 1 if all point one way, 0 if they have nothing in common, each pair counting alike
     however long. `n` counts pairs, `pairs` names them in the order of the categories, and the
     influences (geometry/jackknife.py) say what each does, so that any two numbers can be compared
-    with an interval. `frame` says what was done to the differences first, `estimator` what was
-    fitted.
+    with an interval; `asked` is a digest of what both sides of each of them ask. `frame` says what
+    was done to the differences first, `estimator` what was fitted.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
     categories: tuple[str, ...]
     sites: tuple[Site, ...]
@@ -62,6 +62,7 @@ class Geometry(Record):
     share_influence: Float[Tensor, "site pair"]
     provenance: Provenance
     estimator: str = MEAN_DIFFERENCE
+    asked: str = ""
 
     def cosine(self, a: str, b: str, layer: int, control: "Geometry | None" = None) -> Estimate:
         """The corrected cosine of two categories at a block's input, with interval.
@@ -160,7 +161,7 @@ def fit_geometry(
     products = [PairProducts.of(differences(site)) for site in residuals.sites]
     tables: list[CosineTable] = [cosine_table(p) for p in products]
     prompts = residuals.labelled
-    pairs = prompts.pairs()
+    in_order = [(a, b) for c in prompts.categories for a, b in prompts.pairs() if a.category == c]
 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(table, name) for table in tables]).float()
@@ -172,11 +173,12 @@ def fit_geometry(
         sites=residuals.sites,
         offset=offset,
         n=products[0].n,
-        pairs=tuple(p.pair or "" for c in prompts.categories for p, _ in pairs if p.category == c),
+        pairs=tuple(p.pair or "" for p, _ in in_order),
         frame=str(frame),
         length=_root(stacked("sq_length")),
         provenance=residuals.provenance,
         estimator=estimator,
+        asked=digest_of([[(p.before, p.text) for p in pair] for pair in in_order]),
         **{name: stacked(name) for name in (*same, *reliability)},
     )
 
@@ -193,8 +195,7 @@ def not_the_same_pairs(first: Geometry, second: Geometry) -> str:
     for name in ("categories", "pairs"):
         if getattr(first, name) != getattr(second, name):
             return name
-    same = first.provenance.prompts_digest == second.provenance.prompts_digest
-    return "" if same else "the prompts of their pairs"
+    return "" if first.asked == second.asked else "the prompts of their pairs"
 
 
 def _root(sq_length: Float[Tensor, "site category"]) -> Float[Tensor, "site category"]:

@@ -165,7 +165,7 @@ def _mean_cosines(
     for halves in dealt.ids(residuals.labelled, left):
         parts = [residuals.only(ids=ids) for ids in halves]
         a1, a2 = (_fitted(part, a, names) for part in parts)
-        b1, b2 = (a1, a2) if a.name == b.name else (_fitted(part, b, names) for part in parts)
+        b1, b2 = (a1, a2) if a == b else (_fitted(part, b, names) for part in parts)
         crossed = ((a1 * b2).sum(-1) + (a2 * b1).sum(-1)) / 2
         drawn.append(torch.stack([(a1 * a2).sum(-1), (b1 * b2).sum(-1), crossed]))
     return torch.stack(drawn).mean(0)

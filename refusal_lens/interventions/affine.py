@@ -18,7 +18,7 @@ from refusal_lens.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class Affine(AlongOne):
-    """Affine concept editing (ACE): x - proj(x) + proj(v) + strength * scale * r.
+    """Affine concept editing (ACE): x - proj(x) + proj(v) + strength * (high - low) * r.
 
     proj is the projection onto the unit direction r and v the mean of the comply side, whose
     coordinate the direction knows as `low`; `reference` gives another v. `strength` is the

@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, final
+
+from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
@@ -16,7 +19,8 @@ class Clamp(AlongOne):
     """Set the coordinate along a direction: x + (c - x . r) r, so that afterwards x . r = c.
 
     `to` is "low" (the mean coordinate of the comply side where the direction was fitted), "high"
-    (of the refuse side), or c itself in residual-stream units; 0 is ablation. At the site where
+    (of the refuse side), or c itself in residual-stream units, as a number or a tensor that holds
+    one; 0 is ablation. At the site where
     the direction was fitted, unless `at` names others. Clamping twice is clamping once.
 
     >>> clamped = rl.Clamp(direction, to=2.0)(5.0 * direction.vector)
@@ -29,12 +33,12 @@ class Clamp(AlongOne):
     """
 
     direction: Direction
-    to: Literal["low", "high"] | float
+    to: Literal["low", "high"] | Real | float | Tensor
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.to not in ("low", "high") and not _is_number(self.to):
+        if not (self.to in ("low", "high") if isinstance(self.to, str) else _is_number(self.to)):
             raise InputError(f"Clamp to {self.to!r}: give 'low', 'high' or a number")
         if not math.isfinite(self.added):
             raise InputError(
@@ -58,7 +62,7 @@ class Clamp(AlongOne):
         """The new coordinate along r, c."""
         if isinstance(self.to, str):
             return self.direction.low if self.to == "low" else self.direction.high
-        return self.to
+        return float(self.to)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
         """The sites named in `at`, or the direction's own."""
@@ -72,4 +76,4 @@ class Clamp(AlongOne):
 
 
 def _is_number(to: object) -> bool:
-    return isinstance(to, int | float)
+    return to.ndim == 0 if isinstance(to, Tensor) else isinstance(to, Real)

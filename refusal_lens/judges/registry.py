@@ -35,6 +35,7 @@ class JudgeChoice:
         about: One line about it.
         make: Makes it, from its settings as keyword arguments.
         settings: Names of its settings, with their types.
+        defaults: The values of settings that are not given.
         required: Settings without a default.
         where: Settings that say where the judge runs (an address), not how it reads: with another
             value of these a study's question is the same.
@@ -45,6 +46,7 @@ class JudgeChoice:
     about: str
     make: Callable[..., Judge]
     settings: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     required: frozenset[str]
     where: frozenset[str]
     kind: type
@@ -96,6 +98,7 @@ def listed_judge(
             about,
             make,
             {p.name: hints[p.name] for p in parameters},
+            {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty},
             frozenset(p.name for p in parameters if p.default is inspect.Parameter.empty),
             frozenset(where),
             kind,
@@ -163,10 +166,16 @@ def reads_any_language(judge: Judge) -> bool:
 
 
 def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
-    """The settings that decide how a judge reads; those of where it runs left out."""
+    """The settings that decide how a judge reads: not where it runs, and no default spelled out."""
     choice = JUDGES.get(name.removesuffix(_SENSE))
-    where = frozenset[str]() if choice is None else choice.where
-    return {key: value for key, value in settings.items() if key not in where}
+    if choice is None:
+        return dict(settings)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in choice.where
+        and not (key in choice.defaults and choice.defaults[key] == value)
+    }
 
 
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -47,6 +47,7 @@ class BridgeBackend:
         self._written = find_written(list(bridge.blocks), config, frozenset(bridge.hook_dict))
         self.joint = frozenset(name for name, written in self._written.items() if written.joint)
         self._starts = Starts(bridge, self._written)
+        self._points = tuple(bridge.hook_dict.values())  # which it would collect at every look
 
     def forward(
         self,
@@ -141,7 +142,7 @@ class BridgeBackend:
     def hook_count(self) -> int:
         """See `Backend.hook_count`."""
         n_written = sum(len(written.functions) for written in self._written.values())
-        return n_written + sum(len(point.fwd_hooks) for point in self.model.hook_dict.values())
+        return n_written + sum(len(point.fwd_hooks) for point in self._points)
 
     def hook_names(self) -> frozenset[str]:
         """See `Backend.hook_names`."""

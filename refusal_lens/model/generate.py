@@ -62,7 +62,9 @@ class Decoding:
         if self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {self.max_new_tokens}; give 1 or more")
         if not 0 <= self.temperature < math.inf:
-            raise InputError(f"temperature is {self.temperature}; give 0 (greedy) or more")
+            raise InputError(
+                f"temperature is {self.temperature}; give a finite number, 0 (greedy) or more"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; give a number above 0 and up to 1")
         check_seed(self.seed)

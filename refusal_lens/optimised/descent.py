@@ -36,7 +36,7 @@ class WeightedTerm:
 
     @classmethod
     def of(cls, term: Term, weight: float, settings: Settings) -> "WeightedTerm":
-        """The term with its prompts split; a term of one prompt learns from it and is its test."""
+        """The term with its prompts split; fewer than four are learned from and tested on."""
         n_held_out = settings.evaluation_prompts
         places, held_out = split_places(len(term.lengths), n_held_out, settings.seed)
         schedule = Schedule(term.lengths, places, settings.rows, settings.seed)

@@ -79,5 +79,7 @@ def _missing(value: Any) -> bool:
     """Whether a cell holds None, NaN, or NA of pandas, whose comparisons are all NA."""
     if value is None:
         return True
+    if isinstance(value, bool):  # of whom False is what it gives when it is compared with itself
+        return False
     unequal = value != value
     return unequal is value or (isinstance(value, float) and bool(unequal))

@@ -22,6 +22,7 @@ from refusal_lens.prompts.prompt import Prompt as Prompt
 from refusal_lens.prompts.prompt import prompt_of as prompt_of
 from refusal_lens.prompts.repeats import units_together
 from refusal_lens.prompts.turns import read_messages
+from refusal_lens.records import write_atomic
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
 """How `PromptSet.resplit` deals prompts out by default."""
@@ -272,7 +273,7 @@ class PromptSet:
     def save(self, path: Path | str) -> None:
         """Write one prompt a line (UTF-8 JSONL)."""
         lines = (json.dumps(row_of(p), ensure_ascii=False) for p in self.prompts)
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_atomic(Path(path), ("\n".join(lines) + "\n").encode())
 
 
 def _texts_among(items: Sequence[Any]) -> list[Any]:

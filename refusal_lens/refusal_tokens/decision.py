@@ -93,11 +93,13 @@ class StepZero(Brief):
         """
         if math.isnan(bias):
             raise InputError("bias nan is no number of nats; give a number")
-        refuse = torch.where(self._controlled(categories), self.refuse + bias, self.refuse)
-        best, category = refuse.max(-1)
-        if math.isinf(bias) and bias > 0:  # what is raised without end keeps its order
-            raised = torch.where(refuse.isposinf(), self.refuse, -math.inf)
-            category = torch.where(best.isposinf(), raised.argmax(-1), category)
+        # The tokens that the bias moves keep their order, which float sums and inf would tie.
+        moved = self._controlled(categories)
+        moved_best, moved_category = torch.where(moved, self.refuse, -math.inf).max(-1)
+        kept_best, kept_category = torch.where(moved, -math.inf, self.refuse).max(-1)
+        moved_best = torch.where(moved_best.isneginf(), moved_best, moved_best + bias)
+        category = torch.where(moved_best >= kept_best, moved_category, kept_category)
+        best = torch.maximum(moved_best, kept_best)
         emitted = torch.where(self.respond >= self.other, RESPOND, OTHER)
         return torch.where(best >= torch.maximum(self.respond, self.other), category, emitted)
 

@@ -1,6 +1,7 @@
 """Where the prompts of a set stand on the axes of tensors and statistics."""
 
 from collections import Counter
+from os.path import commonprefix
 from typing import Final
 
 import torch
@@ -63,7 +64,9 @@ def check_read_alike(ours: Provenance, theirs: Provenance, what: str) -> None:
     for name in ("model_digest", "dtype", "template_digest", "rendered_prefix", "edits"):
         a, b = getattr(ours, name), getattr(theirs, name)
         if a != b:
+            start = max(0, len(commonprefix([a, b])) - 20)
             raise InputError(
-                f"{what}, as {ours.model} and {theirs.model} differ in {name} ({a[:60]!r} and "
-                f"{b[:60]!r}); read all of it from one model, under the same edits"
+                f"{what}, as {ours.model} and {theirs.model} differ in {name} "
+                f"({a[start:][:60]!r} and {b[start:][:60]!r}); read all of it from one model, under "
+                "the same edits"
             )

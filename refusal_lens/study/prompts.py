@@ -10,6 +10,7 @@ from refusal_lens.prompts.pairing import draw_twins
 from refusal_lens.prompts.repeats import check_splits_apart
 from refusal_lens.study.question import Study
 
+_READ: Final = ("train", "val", "test")
 _ADAPT: Final = "adapt"  # the split that trained the planted model's adapter
 
 
@@ -27,7 +28,7 @@ def study_prompts(study: Study) -> PromptSet:
     prompts = _read(study)
     if study.categories is not None:
         prompts = prompts.only(category=study.categories)
-    for split in ("train", "val", "test"):
+    for split in _READ:
         if split not in prompts.splits:
             raise InputError(
                 f"the prompts have no split {split!r} (found {list(prompts.splits)}); a study fits "
@@ -43,7 +44,7 @@ def study_prompts(study: Study) -> PromptSet:
         prompts = PromptSet(
             tuple(replace(p, split="train") if p.split == _ADAPT else p for p in ordered)
         )
-    check_splits_apart(prompts)
+    check_splits_apart(prompts.only(split=_READ))
     return prompts
 
 

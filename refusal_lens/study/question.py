@@ -127,7 +127,7 @@ class Study(Brief):
 
         >>> study = rl.Study(judge="llm", judge_settings={"endpoint": "http://127.0.0.1:1/v1"})
         >>> other = {"endpoint": "http://127.0.0.1:2/v1"}
-        >>> study.is_read_by("llm", other), study.is_read_by("llm", other | {"samples": 1})
+        >>> study.is_read_by("llm", other | {"samples": 5}), study.is_read_by("llm", {"samples": 1})
         (True, False)
 
         Raises:

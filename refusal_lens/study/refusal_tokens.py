@@ -16,6 +16,7 @@ from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
 from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.repeats import check_splits_apart
 from refusal_lens.records import Record, write_json
 from refusal_lens.refusal_tokens.carved import Carved, measure_carved
 from refusal_lens.refusal_tokens.measure import (
@@ -170,12 +171,14 @@ class _Run:
 
     def check(self) -> None:
         """The folder is new or asks the same; the prompts have what is needed."""
-        for split in ("train", "val", "test"):
+        splits = ("train", "val", "test")
+        for split in splits:
             if not self.prompts.only(split=split).pairs():
                 raise InputError(
                     f"the prompts have no pair in split {split!r}; directions are fitted on "
                     "'train', the layer is chosen on 'val' and everything else read on 'test'"
                 )
+        check_splits_apart(self.prompts.only(split=splits))
         asked = json.loads(json.dumps(self._asked()))
         before = _question(self.folder)
         if before is not None and before != asked:

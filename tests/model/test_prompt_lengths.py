@@ -42,8 +42,8 @@ def test_a_prompt_that_its_answer_makes_too_long_is_named(tiny_llama):
 
 WRONG_IDS = {
     "no row of token ids": lambda m: m.text_log_probs([]),
-    "row 2 of 2 has token id 9999; this model's go from 0 to 299": lambda m: m.text_log_probs(
-        [(5, 6), (5, 9999)]
+    "row 2 of 2 has token id 9999 of another tokenizer: the model has 0 to 299": lambda m: (
+        m.text_log_probs([(5, 6), (5, 9999)])
     ),
     "2 prompts and 1 answers": lambda m: m.answer_log_probs(["a", "b"], [(5,)]),
     "the answer to prompt 1 of 1 ('a') has token id -1": lambda m: m.answer_log_probs(

@@ -54,7 +54,7 @@ def _last_sae(folder: Path | str, model: str) -> SparseAutoencoder:
     results = Results.open(folder)
     last = results.manifest.get(LAST)
     if last is None:
-        return _shipped(results, model)
+        return shipped_sae(model)
     try:
         return load_sae(last)
     except InputError as error:
@@ -62,13 +62,3 @@ def _last_sae(folder: Path | str, model: str) -> SparseAutoencoder:
             f"the run's autoencoder can't be read again: {error}; give --sae with the folder where "
             "it is now, or of another one"
         ) from None
-
-
-def _shipped(results: Results, model: str) -> SparseAutoencoder:
-    loaded, shown = shipped_sae(model), results.find(SUMMARY)
-    if shown is not None and shown.sae != loaded.name:
-        raise InputError(
-            f"the run's features are of {shown.sae}, whose folder an earlier version did not write "
-            f"down, and {model} comes with {loaded.name}; give --sae with the folder of either"
-        )
-    return loaded
