@@ -170,12 +170,8 @@ def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
     choice = JUDGES.get(name.removesuffix(_SENSE))
     if choice is None:
         return dict(settings)
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in choice.where
-        and not (key in choice.defaults and choice.defaults[key] == value)
-    }
+    unsaid = choice.defaults.items()
+    return {k: v for k, v in settings.items() if k not in choice.where and (k, v) not in unsaid}
 
 
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -54,13 +54,13 @@ def check_ids(names: Sequence[str], rows: Sequence[Sequence[int]], n_vocab: int)
 
     >>> check_ids(["row 1 of 1"], [(5, 9999)], 300)
     Traceback (most recent call last):
-    refusal_lens.errors.InputError: row 1 of 1 has token id 9999, of another tokenizer: this model's go from 0 to 299
+    refusal_lens.errors.InputError: row 1 of 1 has token id 9999 of another tokenizer: the model has 0 to 299
     """
     for name, row in zip(names, rows, strict=True):
         for token in row:
             if not (isinstance(token, Integral) and 0 <= token < n_vocab):
                 raise InputError(
-                    f"{name} has token id {token!r}, of another tokenizer: this model's go from 0 to "
+                    f"{name} has token id {token!r} of another tokenizer: the model has 0 to "
                     f"{n_vocab - 1}"
                 )
 

@@ -67,6 +67,6 @@ def check_read_alike(ours: Provenance, theirs: Provenance, what: str) -> None:
             start = max(0, len(commonprefix([a, b])) - 20)
             raise InputError(
                 f"{what}, as {ours.model} and {theirs.model} differ in {name} "
-                f"({a[start:][:60]!r} and {b[start:][:60]!r}); read all of it from one model, under "
-                "the same edits"
+                f"({a[start:][:60]!r} and {b[start:][:60]!r}); read all of it from one model, "
+                "under the same edits"
             )
