@@ -52,16 +52,16 @@ def check_ids(names: Sequence[str], rows: Sequence[Sequence[int]], n_vocab: int)
     Raises:
         InputError: one is below 0, or `n_vocab` or more.
 
-    >>> check_ids(["row 1 of 1"], [(5, 9999)], 300)
+    >>> check_ids(["row 1"], [(5, 9999)], 300)
     Traceback (most recent call last):
-    refusal_lens.errors.InputError: row 1 of 1 has token id 9999 of another tokenizer: the model has 0 to 299
+    refusal_lens.errors.InputError: row 1 has token id 9999; the model has 0 to 299: use its tokenizer
     """
     for name, row in zip(names, rows, strict=True):
         for token in row:
             if not (isinstance(token, Integral) and 0 <= token < n_vocab):
                 raise InputError(
-                    f"{name} has token id {token!r} of another tokenizer: the model has 0 to "
-                    f"{n_vocab - 1}"
+                    f"{name} has token id {token!r}; the model has 0 to {n_vocab - 1}: use its "
+                    "tokenizer"
                 )
 
 

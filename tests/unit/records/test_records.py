@@ -203,7 +203,7 @@ def not_a_record(stem: Path) -> None:
     ("damage", "words"),
     [
         (other_schema, r"x\.json holds Geometry of schema version 99; expected Geometry of ver"),
-        (other_record, r"x\.json holds Recipe of schema version 3; expected Geometry of version 3"),
+        (other_record, r"x\.json holds Recipe of schema version 4; expected Geometry of version 4"),
         (no_fields, r"x\.json is not a whole Geometry: "),
         (odd_fields, r"x\.json is not a whole Geometry: "),
         (wrong_field, r"x\.json is not a whole Geometry: "),
