@@ -65,7 +65,7 @@ def one(value: object, kind: type[T], *, what: str, write: str) -> T:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that some generator of random numbers would not take.
+    """Reject a seed that some generator of random numbers would not take.
 
     Raises:
         InputError: it is below 0, has more than 32 bits, or is no whole number.

@@ -8,9 +8,7 @@ to disk and renamed, the JSON last: a record that can be read is whole.
 
 import hashlib
 import json
-import os
 import platform
-import tempfile
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import metadata
@@ -23,7 +21,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder_of
+from refusal_lens.folders import write_atomic
 
 # Each takes part in numbers: passes, token ids, tests and fits, maps and erasers, judged languages.
 _VERSIONED: Final = (
@@ -78,6 +76,7 @@ class Record(Brief):
     def save(self, stem: Path | str, /) -> None:
         """Write `<stem>.json`, and `<stem>.safetensors` if the record holds tensors.
 
+        >>> import tempfile
         >>> @dataclass(frozen=True)
         ... class Count(Record):
         ...     SCHEMA_VERSION: ClassVar[int] = 1
@@ -172,45 +171,6 @@ def _installed_version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that, whenever the process dies, the old or the new one is whole.
-
-    Raises:
-        InputError: no file can be there.
-    """
-    make_folder_of(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(
-            f"{str(path)!r} can't be written ({error.strerror}); give another place"
-        ) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def append_flushed(path: Path, lines: bytes) -> None:
-    """Append lines to a file and flush it to disk; a process that dies may cut the last one."""
-    with path.open("ab") as file:
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:

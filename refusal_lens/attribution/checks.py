@@ -11,7 +11,7 @@ _STREAM: Final = ("resid_pre", "resid_mid", "resid_post")
 
 
 def check_unedited(model: LensModel) -> None:
-    """Refuse a decomposition under edits.
+    """Reject a decomposition under edits.
 
     Raises:
         InputError: an edit is on, so that the stream is no longer the sum of its components.
@@ -43,7 +43,7 @@ def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple
 
 
 def check_width(model: LensModel, width: int, category: str) -> None:
-    """Refuse a direction of another width than the model's stream.
+    """Reject a direction of another width than the model's stream.
 
     Raises:
         InputError: it has another width.
@@ -58,7 +58,7 @@ def check_width(model: LensModel, width: int, category: str) -> None:
 
 
 def check_in_stream(directions: Iterable[Direction]) -> None:
-    """Refuse directions of one writer's output, of which no sum over writers is made.
+    """Reject directions of one writer's output, of which no sum over writers is made.
 
     Raises:
         InputError: one that was not fitted in the residual stream itself.

@@ -73,7 +73,7 @@ def head_sites(anatomy: Anatomy, layers: Sequence[int]) -> tuple[PatchSite, ...]
 
 
 def check_patch_sites(sites: Sequence[PatchSite], offsets: Sequence[int], feed: Feed) -> None:
-    """Refuse what can't be patched in this model, under the edits that are on.
+    """Reject what can't be patched in this model, under the edits that are on.
 
     Raises:
         InputError: no site, a layer that the model does not have, an offset that is not read, or

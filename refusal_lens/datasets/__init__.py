@@ -11,46 +11,26 @@ project's own categories use "harmful" unless the caller names another.
 
 from collections import Counter
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Final
 
-from refusal_lens.datasets import (
-    advbench,
-    coconot,
-    harmbench,
-    jailbreakbench,
-    or_bench,
-    polyrefuse,
-    refusal_direction,
-    sorry_bench,
-    strongreject,
-    wildguardmix,
-    xstest,
-)
 from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, collect
 from refusal_lens.datasets.filename import split_in
 from refusal_lens.datasets.languages import load_languages
 from refusal_lens.datasets.reader import read_hub, read_rows
 from refusal_lens.datasets.table import load_table
+from refusal_lens.discovery import modules_of
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
 
 __all__ = ["DatasetInfo", "available", "load_dataset", "load_languages", "load_table"]
 
-_FAMILIES: Final = (
-    coconot.BENCHMARKS
-    + xstest.BENCHMARKS
-    + or_bench.BENCHMARKS
-    + sorry_bench.BENCHMARKS
-    + wildguardmix.BENCHMARKS
-    + advbench.BENCHMARKS
-    + harmbench.BENCHMARKS
-    + jailbreakbench.BENCHMARKS
-    + strongreject.BENCHMARKS
-    + polyrefuse.BENCHMARKS
-    + refusal_direction.BENCHMARKS
-)
-_BENCHMARKS: Final = {benchmark.info.name: benchmark for benchmark in _FAMILIES}
+
+@cache
+def _benchmarks() -> dict[str, Benchmark]:
+    """The benchmarks by name, as the files of this folder declare them."""
+    families = (getattr(module, "BENCHMARKS", ()) for module in modules_of(__name__))
+    return {benchmark.info.name: benchmark for family in families for benchmark in family}
 
 
 def available() -> tuple[DatasetInfo, ...]:
@@ -59,7 +39,7 @@ def available() -> tuple[DatasetInfo, ...]:
     >>> "xstest" in [dataset.name for dataset in available()]
     True
     """
-    return tuple(benchmark.info for benchmark in _BENCHMARKS.values())
+    return tuple(benchmark.info for benchmark in _benchmarks().values())
 
 
 def load_dataset(
@@ -119,11 +99,12 @@ def load_dataset(
 
 
 def _benchmark(name: str) -> Benchmark:
-    if name in _BENCHMARKS:
-        return _BENCHMARKS[name]
-    near = get_close_matches(name.lower().replace("-", "_"), _BENCHMARKS, n=1, cutoff=0.5)
+    benchmarks = _benchmarks()
+    if name in benchmarks:
+        return benchmarks[name]
+    near = get_close_matches(name.lower().replace("-", "_"), benchmarks, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(
-        f"dataset {name!r} is unknown; {hint}expected one of {list(_BENCHMARKS)}, "
+        f"dataset {name!r} is unknown; {hint}expected one of {list(benchmarks)}, "
         "or load_table for a file of your own"
     )

@@ -21,7 +21,7 @@ def split_in(file: str, splits: tuple[str, ...]) -> str:
 
 
 def check_side(side: str, file: str) -> None:
-    """Refuse a file whose name says the other side: every label would be wrong."""
+    """Reject a file whose name says the other side: every label would be wrong."""
     if _OTHER[side] in words(file) and side not in words(file):
         raise InputError(
             f"{file} is named {_OTHER[side]!r} but was to be read as {side}; "

@@ -202,7 +202,7 @@ def several_directions(directions: Iterable[Direction]) -> tuple[Direction, ...]
 
 
 def check_offset(offset: object, where: str) -> None:
-    """Refuse an offset that is not counted from the end.
+    """Reject an offset that is not counted from the end.
 
     Raises:
         InputError: it is no negative whole number.

@@ -103,7 +103,7 @@ def weighted_deviations(
 
 
 def check_ridge(ridge: float) -> None:
-    """Refuse a ridge that is not positive.
+    """Reject a ridge that is not positive.
 
     Raises:
         InputError: it is zero, negative or not finite.

@@ -50,7 +50,7 @@ class EngineEdits:
             del self._edits[before[0] :], self.parts[before[1] :]
 
     def check_prompts(self, lengths: Sequence[int], names: Sequence[str]) -> None:
-        """Refuse edits made for another number of prompts, and offsets before a prompt."""
+        """Reject edits made for another number of prompts, and offsets before a prompt."""
         for part in self.parts:
             if part.n_rows not in (None, len(lengths)):
                 raise InputError(
@@ -82,7 +82,7 @@ class EngineEdits:
 
 
 def _check(part: Part, n_layers: int, d_model: int) -> None:
-    """Refuse what the engine can't do, and what was made for another model."""
+    """Reject what the engine can't do, and what was made for another model."""
     edit = part.edit
     if part.conditions:
         raise InputError(

@@ -79,7 +79,7 @@ def find_checkpoint(source: str | Path, revision: str | None) -> ModelFolder:
 def check_choices(
     numbers: Mapping[str, int], dtype: str, options: Mapping[str, Any], engine_options: Set[str]
 ) -> None:
-    """Refuse sizes below 1, an unknown dtype, and options that an engine sets itself.
+    """Reject sizes below 1, an unknown dtype, and options that an engine sets itself.
 
     Raises:
         InputError: one of these, or a start in several processes.

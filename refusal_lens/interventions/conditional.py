@@ -27,7 +27,7 @@ class When(Edit):
     edit: Edit
 
     def __post_init__(self) -> None:
-        write = "When(Cosine(direction, above=0.2), Ablate(direction))"
+        write = 'When(Cosine(direction, "above", 0.2), Ablate(direction))'
         one(self.condition, Condition, what="the condition of When", write=write)
         one(self.edit, Edit, what="the edit of When", write=write)
 

@@ -8,7 +8,7 @@ from refusal_lens.errors import InputError
 
 
 def check_width(vector: Float[Tensor, "..."], direction: Direction, what: str) -> None:
-    """Refuse a vector that is of another stream than a direction.
+    """Reject a vector that is of another stream than a direction.
 
     >>> check_width(direction.vector, direction, "the second vector of Rotate")
 

@@ -6,7 +6,7 @@ from refusal_lens.prompts import PromptSet
 
 
 def check_any_language(judge: Judge) -> None:
-    """Refuse a judge that reads English words: elsewhere it would call refusals answers.
+    """Reject a judge that reads English words: elsewhere it would call refusals answers.
 
     >>> check_any_language(rl.make_judge("opening"))
     >>> check_any_language(rl.make_judge("refusal"))

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
+from refusal_lens.folders import append_flushed, write_atomic
 from refusal_lens.interventions.content import part_digest
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.generate import Decoding, generate, row_seed
 from refusal_lens.model.keeping import KEY_LENGTH, made_by, newest_within
 from refusal_lens.processes import this_process
-from refusal_lens.records import append_flushed, digest_of, write_atomic
+from refusal_lens.records import digest_of
 
 if TYPE_CHECKING:
     from refusal_lens.model.lens import LensModel

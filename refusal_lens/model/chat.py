@@ -201,7 +201,7 @@ class ChatTemplate:
         return "" if match is None else match.group()
 
     def _check_generation_prompt(self) -> None:
-        """Refuse a template whose rendering ends before the assistant's turn has been opened."""
+        """Reject a template whose rendering ends before the assistant's turn has been opened."""
         sent, answer = self._render("probe").rstrip(), "\x00answer\x00"
         try:
             whole = self._render("probe", answer=answer)

@@ -22,7 +22,7 @@ from refusal_lens.placement import Placement
 
 
 def check_revision(source: str, revision: str | None) -> None:
-    """Refuse a revision of what has none: an embedded model, a folder or a file.
+    """Reject a revision of what has none: an embedded model, a folder or a file.
 
     >>> check_revision("me/model", "main")
 

@@ -28,7 +28,7 @@ def named(prompts: Sequence[Prompt | str]) -> tuple[str, ...]:
 def check_lengths(
     names: Sequence[str], lengths: Sequence[int], n_ctx: int, *, made_of: str, remedy: str
 ) -> None:
-    """Refuse rows of more tokens than the model takes.
+    """Reject rows of more tokens than the model takes.
 
     Raises:
         InputError: one of them is longer; the line names the longest.
@@ -47,28 +47,28 @@ def check_lengths(
 
 
 def check_ids(names: Sequence[str], rows: Sequence[Sequence[int]], n_vocab: int) -> None:
-    """Refuse token ids that the model has no embedding of.
+    """Reject token ids that the model has no embedding of.
 
     Raises:
         InputError: one is below 0, or `n_vocab` or more.
 
-    >>> check_ids(["row 1"], [(5, 9999)], 300)
+    >>> check_ids(["row"], [(5, 9999)], 300)
     Traceback (most recent call last):
-    refusal_lens.errors.InputError: row 1 has token id 9999; the model has 0 to 299: use its tokenizer
+    refusal_lens.errors.InputError: row has token id 9999; use the tokenizer of the model, 0 to 299
     """
     for name, row in zip(names, rows, strict=True):
         for token in row:
             if not (isinstance(token, Integral) and 0 <= token < n_vocab):
                 raise InputError(
-                    f"{name} has token id {token!r}; the model has 0 to {n_vocab - 1}: use its "
-                    "tokenizer"
+                    f"{name} has token id {token!r}; use the tokenizer of the model, "
+                    f"0 to {n_vocab - 1}"
                 )
 
 
 def check_prompt_lengths(
     names: Sequence[str], ids: Sequence[Sequence[int]], n_ctx: int, n_vocab: int | None = None
 ) -> None:
-    """Refuse templated prompts of more tokens than the model takes, and ids from `n_vocab` on.
+    """Reject templated prompts of more tokens than the model takes, and ids from `n_vocab` on.
 
     Raises:
         InputError: one is or has, or there is none.

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from refusal_lens.folders import write_atomic
 from refusal_lens.model.digest import content_checksum
 from refusal_lens.model.keeping import newest_within
-from refusal_lens.records import write_atomic
 
 SCHEMA_VERSION: Final = 2
 MOST_BYTES: Final = 32 << 20

@@ -202,7 +202,7 @@ class _Combination:
 
 
 def _check(objective: Objective, settings: Settings) -> None:
-    """Refuse what has no term in a combination, so that nothing that was given is passed over."""
+    """Reject what has no term in a combination, so that nothing that was given is passed over."""
     given = {
         "refusals": objective.refusals is not None,
         "answers": objective.answers is not None,

@@ -17,7 +17,7 @@ from refusal_lens.prompts import PromptSet
 
 
 def check_fit_model(model: LensModel, given: Sequence[Direction]) -> None:
-    """Refuse directions of another width, and warn of those of another model.
+    """Reject directions of another width, and warn of those of another model.
 
     Raises:
         InputError: a direction that is not as wide as the stream.

@@ -59,7 +59,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def check_all_or_none(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
-    """Refuse rows of which some have a value of a field and others have none.
+    """Reject rows of which some have a value of a field and others have none.
 
     >>> check_all_or_none([{"split": "test"}, {"split": "val"}], ["split", "category"])
 

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
+from refusal_lens.folders import write_atomic
 from refusal_lens.prompts.dataframes import check_all_or_none, column_names, rows_of
 from refusal_lens.prompts.notebook import prompts_html
 from refusal_lens.prompts.prompt import FIELDS, row_of
@@ -22,7 +23,6 @@ from refusal_lens.prompts.prompt import Prompt as Prompt
 from refusal_lens.prompts.prompt import prompt_of as prompt_of
 from refusal_lens.prompts.repeats import units_together
 from refusal_lens.prompts.turns import read_messages
-from refusal_lens.records import write_atomic
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
 """How `PromptSet.resplit` deals prompts out by default."""

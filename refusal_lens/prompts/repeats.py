@@ -45,7 +45,7 @@ def units_together(prompts: Iterable[Prompt]) -> dict[Unit, Unit]:
 
 
 def check_splits_apart(prompts: Iterable[Prompt]) -> None:
-    """Refuse prompts of which one says the same as another one of another split.
+    """Reject prompts of which one says the same as another one of another split.
 
     Raises:
         InputError: two such prompts.

@@ -33,7 +33,7 @@ def read_messages(messages: object, where: str) -> tuple[tuple[Turn, ...], str]:
 
 
 def check_turns(roles: Sequence[str], where: str) -> None:
-    """Refuse a conversation that can't be: see `read_messages`."""
+    """Reject a conversation that can't be: see `read_messages`."""
     before = ""
     for i, role in enumerate(roles, 1):
         allowed = _NEXT.get(before, ("user",))

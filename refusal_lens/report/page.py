@@ -16,10 +16,10 @@ from typing import Any, Final, final
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from refusal_lens.folders import write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
 from refusal_lens.processes import this_process
-from refusal_lens.records import write_atomic
 from refusal_lens.report.front import Panel
 from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure

@@ -6,12 +6,12 @@ from typing import Final
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.evaluation import Matched
+from refusal_lens.folders import write_atomic
 from refusal_lens.plots.matched import plain_name
 from refusal_lens.plots.refusal_tokens import plot_carved, plot_token_roc, plot_tokens_chosen
 from refusal_lens.plots.text import interval, percent_interval, value_interval, visible
 from refusal_lens.plots.titles import titles_of
 from refusal_lens.plots.trade_off import plot_trade_off
-from refusal_lens.records import write_atomic
 from refusal_lens.refusal_tokens.carved import BEFORE, OWN, Carved
 from refusal_lens.refusal_tokens.measure import NATS, TokenEffects
 from refusal_lens.report.page import templates

@@ -123,7 +123,7 @@ def fits_float16(values: Float[Tensor, "..."]) -> bool:
 
 
 def check_unedited(model: LensModel) -> None:
-    """Refuse a model with an edit on: an autoencoder is trained on the model as it is.
+    """Reject a model with an edit on: an autoencoder is trained on the model as it is.
 
     >>> check_unedited(model)
 

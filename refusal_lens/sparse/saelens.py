@@ -115,7 +115,7 @@ def save_sae(
 
 
 def check_fits(sae: SparseAutoencoder, n_layers: int, d_model: int, model_name: str) -> None:
-    """Refuse an autoencoder whose sizes are not those of a model.
+    """Reject an autoencoder whose sizes are not those of a model.
 
     >>> check_fits(sae, model.n_layers, model.d_model, model.name)
 
@@ -134,7 +134,7 @@ def check_fits(sae: SparseAutoencoder, n_layers: int, d_model: int, model_name: 
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse a folder of another format, or one that holds several autoencoders, by what it has."""
+    """Reject a folder of another format, or one that holds several autoencoders, by what it has."""
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if not missing:
         return

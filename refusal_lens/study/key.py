@@ -48,7 +48,7 @@ class Key(Generic[R]):
         return (*self._origin, self.kind.__name__)
 
     def check_declared(self) -> None:
-        """Refuse a key that no stage declares: nothing would ever be kept there.
+        """Reject a key that no stage declares: nothing would ever be kept there.
 
         Raises:
             ValueError: no stage writes it.

@@ -135,7 +135,7 @@ def stale(bench: Bench, stages: Sequence[Stage]) -> list[Stage]:
 
 
 def check_finished(bench: Bench, wanted: Sequence[Stage]) -> None:
-    """Refuse a study whose own stages, as far as these need them, don't hold.
+    """Reject a study whose own stages, as far as these need them, don't hold.
 
     Raises:
         InputError: one is not there, or not as it would be made now.

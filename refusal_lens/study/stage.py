@@ -193,7 +193,7 @@ class Stage:
         return {key.kind.__name__: key.kind.SCHEMA_VERSION for key in self.writes}
 
     def check_writes(self, records: Iterable[Key[Any]]) -> None:
-        """Refuse records that the stage does not declare.
+        """Reject records that the stage does not declare.
 
         Raises:
             ValueError: one is not among what it `writes`.

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import write_atomic
 from refusal_lens.geometry import Comparison, Geometry, Separability, WithinTests, verdicts
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.text import visible
-from refusal_lens.records import Estimate, write_atomic
+from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.results import Results

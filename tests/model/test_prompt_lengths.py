@@ -42,7 +42,7 @@ def test_a_prompt_that_its_answer_makes_too_long_is_named(tiny_llama):
 
 WRONG_IDS = {
     "no row of token ids": lambda m: m.text_log_probs([]),
-    "row 2 of 2 has token id 9999; the model has 0 to 299: use its tokenizer": lambda m: (
+    "row 2 of 2 has token id 9999; use the tokenizer of the model, 0 to 299": lambda m: (
         m.text_log_probs([(5, 6), (5, 9999)])
     ),
     "2 prompts and 1 answers": lambda m: m.answer_log_probs(["a", "b"], [(5,)]),

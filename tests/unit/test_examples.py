@@ -1,4 +1,4 @@
-"""Every public name has an example in its docstring that runs; `pytest refusal_lens` runs them."""
+"""Names of `rl` and exported functions have an example, which `pytest refusal_lens` runs."""
 
 import doctest
 import inspect

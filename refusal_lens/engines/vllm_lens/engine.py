@@ -153,7 +153,7 @@ def blocks_of(places: Iterable[int]) -> list[int]:
 
 
 def check_output(output: Any, sent: Sent, ids: Ids, surplus: int) -> None:
-    """Refuse an output of other tokens than were sent, that did not end, or with hooks left out.
+    """Reject an output of other tokens than were sent, that did not end, or with hooks left out.
 
     Where a request had to give way to others and was computed again, hooks have seen tokens twice,
     and what they took for a place in the sequence was none.

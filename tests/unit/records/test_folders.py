@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder, make_folder_of
-from refusal_lens.records import Record, load_record, save_record, write_atomic, write_json
+from refusal_lens.folders import make_folder, make_folder_of, write_atomic
+from refusal_lens.records import Record, load_record, save_record, write_json
 
 
 @dataclass(frozen=True)

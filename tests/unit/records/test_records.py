@@ -13,6 +13,7 @@ from torch import Tensor
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.errors import InputError
+from refusal_lens.folders import write_atomic
 from refusal_lens.geometry import Geometry
 from refusal_lens.records import (
     Estimate,
@@ -21,7 +22,6 @@ from refusal_lens.records import (
     digest_of,
     load_record,
     save_record,
-    write_atomic,
     write_json,
 )
 from refusal_lens.residuals import ResidualStats, StatsAccumulator
