@@ -3,7 +3,7 @@
 A regularised logistic regression on the stream is fitted on all categories but one and tested on
 that one, so that it can't pass by knowing topics (leave-one-category-out). With the same split: a
 one-dimensional classifier on the difference of means, and, as control, the probe fitted on
-shuffled labels.
+shuffled labels: independent coins, one draw of what chance gives.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class ProbeProfile(Record):
 
     `hits` counts correct predictions of the probe among `count` prompts; `direction_hits` those of
     the difference of means, cut half-way between the classes; `shuffled_hits` those of the probe
-    fitted on labels exchanged within random pairs (control).
+    fitted on labels exchanged within pairs by independent coins (control).
 
     >>> probes = probe_layers(model, prompts, layers=[2])
     >>> 0 <= probes.accuracy(2, "advice").value <= 1, probes.count.tolist()

@@ -17,7 +17,8 @@ class Calibration(Record):
     `kl` is the `quantile` over benign prompts of KL(unedited || edited) of the next token, in nats,
     at that strength (at the largest one tried where there is none); control: unedited, 0. `curve`
     holds every strength tried and that quantile, in order of size. `reason` says why there is no
-    strength, or what to know about it; None where the curve rises to the budget.
+    strength, or what to know about it, as that KL jumps over the budget there; None where the curve
+    rises to the budget.
 
     >>> d = direction.calibrate(model, prompts.only(label="comply"), kl=0.01)
     >>> d.low <= d.strength <= d.high, d.kl.n, d.reason

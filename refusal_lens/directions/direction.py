@@ -92,7 +92,12 @@ class Direction:
         """
         difference = difference.float()  # in half precision squares overflow and unit is not 1
         scale = float(difference.norm())
-        if not (scale > 0 and bool(torch.isfinite(difference).all())):
+        if not bool(torch.isfinite(difference).all()):
+            raise InputError(
+                f"the difference for {category!r} at {site}, offset {offset}, is not finite "
+                "(float16 overflows); load the model in bfloat16 or float32, or take another layer"
+            )
+        if not scale > 0:
             raise InputError(
                 f"the difference for {category!r} at {site}, offset {offset}, has no direction "
                 f"(length {scale:.4g}); choose another layer or offset"
@@ -136,8 +141,9 @@ class Direction:
     ) -> Calibration:
         """The strength of addition that does a stated damage to benign prompts in a model.
 
-        The smallest s at which the `quantile` over `prompts` of KL(unedited || edited) of the next
-        token, under `Add(self, strength=s)`, is `kl` nats. See `LensModel.calibrate`.
+        The s, the first met on the way up from .125 or down from there, at which the `quantile`
+        over `prompts` of KL(unedited || edited) of the next token, under `Add(self, strength=s)`,
+        is `kl` nats. See `LensModel.calibrate`.
 
         >>> calibration = direction.calibrate(model, prompts.only(label="comply"), kl=0.01)
         >>> edit = rl.Add(direction, strength=calibration.strength)

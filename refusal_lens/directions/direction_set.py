@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from html import escape
+from math import isnan
 from typing import ClassVar, Final, final
 
 import torch
@@ -21,7 +22,8 @@ _UNIT_WITHIN: Final = 1e-3
 @final
 @dataclass(frozen=True, eq=False)
 class DirectionSet(Record):
-    """Directions by category, offset and site. Undefined ones are NaN, with scale 0.
+    """Directions by category, offset and site. Undefined ones are NaN, with scale 0, or NaN where
+    a residual was not finite.
 
     `vectors` are of unit length, positive towards refusal; `scale` is the length of the difference,
     `low` and `high` the coordinates along the vector of the comply side's and the refuse side's
@@ -105,7 +107,7 @@ class DirectionSet(Record):
         if not bool(torch.isfinite(vector).all()):
             raise InputError(
                 f"the direction of {category!r} at {site}, offset {offset}, is undefined: "
-                + _why_undefined(self.count[c])
+                + _why_undefined(self.count[c], float(self.scale[c, o, s]))
             )
         scale, low, high = (float(x[c, o, s]) for x in (self.scale, self.low, self.high))
         return Direction(category, site, offset, vector, scale, low, high, self.provenance)
@@ -194,11 +196,11 @@ class DirectionSet(Record):
         )
 
     def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
-        o = len(self.offsets) - 1
+        o, scale = len(self.offsets) - 1, self.scale.nan_to_num(0.0)
         rows = "".join(
             f"<tr><td>{escape(c)}</td><td>{n[0]} + {n[1]}</td>"
-            f"<td>{float(self.scale[i, o].max()):.3g} at "
-            f"{self.sites[int(self.scale[i, o].argmax())]}</td></tr>"
+            f"<td>{float(scale[i, o].max()):.3g} at "
+            f"{self.sites[int(scale[i, o].argmax())]}</td></tr>"
             for i, (c, n) in enumerate(zip(self.categories, self.count, strict=True))
         )
         return (
@@ -211,16 +213,24 @@ def _is_pair(key: object) -> bool:
     return isinstance(key, tuple) and len(key) == 2
 
 
-def _why_undefined(count: tuple[int, int]) -> str:
+def _why_undefined(count: tuple[int, int], scale: float) -> str:
     refuse, comply = count
     if bool(refuse) != bool(comply):
         return (
             f"it was fitted on {refuse} refuse-side and {comply} comply-side prompts; "
             "give prompts of both sides"
         )
+    if isnan(scale):
+        return (
+            "a residual there is not finite (float16 overflows); load the model in bfloat16 or "
+            "float32, or choose another layer"
+        )
     return (
-        "nothing that tells the sides apart was found there (as at layer 0 on template tokens, "
-        "where their means are equal), or a file left it out; choose a later layer"
+        "the sides' means are equal there, as at layer 0 on template tokens (choose a later "
+        "layer); or it was fitted jointly with categories whose differences are linearly "
+        "dependent, as where one is given twice or there are more than dimensions (leave some "
+        "out), or that have a residual that is not finite (load the model in bfloat16 or "
+        "float32); or a file left it out"
     )
 
 

@@ -118,17 +118,26 @@ def noise_length(stats: ResidualStats) -> Float64[Tensor, "category offset site"
     return NOISE_FLOOR * (stats.sq_norm.sum(1) / n).sqrt()
 
 
+def _scale(
+    length: Float64[Tensor, "category offset site"], stats: ResidualStats
+) -> Float64[Tensor, "category offset site"]:
+    """The lengths; 0 where one is noise, and NaN where it is for a residual that is not finite."""
+    missing = torch.where(stats.sq_norm.sum(1).isfinite(), 0.0, torch.nan)
+    return torch.where(length > noise_length(stats), length, missing)
+
+
 def sets_of(differences: Differences, stats: ResidualStats, method: str) -> DirectionSet:
     """Directions from each category's difference at its own length, refuse minus comply.
 
     Where it is not longer than `NOISE_FLOOR` times the root mean square norm of the stream, or a
-    side has no prompt, there is no direction: the vector is NaN and its scale 0 ("undefined").
-    `low` and `high` are the coordinates of the class means on the unit vector.
+    side has no prompt, there is no direction: the vector is NaN and its scale 0 ("undefined"), or
+    NaN where a residual is not finite. `low` and `high` are the coordinates of the class means on
+    the unit vector.
     """
     length = differences.norm(dim=-1)
     defined = length > noise_length(stats)
     vectors = torch.where(defined[..., None], unit(differences), torch.nan)
-    return _direction_set(vectors, torch.where(defined, length, 0.0), stats, method)
+    return _direction_set(vectors, _scale(length, stats), stats, method)
 
 
 def sets_along(axes: Differences, stats: ResidualStats, method: str) -> DirectionSet:
@@ -137,13 +146,13 @@ def sets_along(axes: Differences, stats: ResidualStats, method: str) -> Directio
     Each is turned so that the refuse side's mean lies further along it than the comply side's, and
     its `scale` is the distance between the two along it, so that strength 1 moves the stream from
     one mean's coordinate to the other's, whatever the estimator. Undefined where that distance is
-    no longer than `NOISE_FLOOR` times the root mean square norm of the stream.
+    no longer than `NOISE_FLOOR` times the root mean square norm of the stream, as in `sets_of`.
     """
     directions = unit(axes.double())
     gap = torch.einsum("cosd,cosd->cos", stats.difference, directions)
     defined = gap.abs() > noise_length(stats)
     vectors = torch.where(defined[..., None], directions * gap.sign()[..., None], torch.nan)
-    return _direction_set(vectors, torch.where(defined, gap.abs(), 0.0), stats, method)
+    return _direction_set(vectors, _scale(gap.abs(), stats), stats, method)
 
 
 def _direction_set(
@@ -215,7 +224,7 @@ def _pooled_set(
         offsets=stats.offsets,
         sites=stats.sites,
         vectors=vectors[None].float(),
-        scale=torch.where(defined, length, 0.0)[None].float(),
+        scale=torch.where(both.any(), _scale(length[None], pooled), 0.0).float(),
         low=coordinate[None, COMPLY].float(),
         high=coordinate[None, REFUSE].float(),
         count=((int(stats.count[both, REFUSE].sum()), int(stats.count[both, COMPLY].sum())),),

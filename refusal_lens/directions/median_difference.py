@@ -69,7 +69,8 @@ def spatial_median(
         share = (1 - near / pull.clamp(min=1e-300)).clamp(0, 1)
         step = share[..., None] * torch.where(total[..., None] > 0, target - y, 0.0)
         y = y + step
-        if bool(((step.norm(dim=-1) <= _CLOSE * spread) | is_prompt).all()):
+        moving = step.norm(dim=-1) > _CLOSE * spread  # not where a residual is not finite
+        if not bool((moving & ~is_prompt).any()):
             break
     return torch.where(is_prompt[..., None], at, y)
 

@@ -206,10 +206,10 @@ def fit_most_won(residuals: Residuals, *, settings: SomSettings = FEW_STEPS) -> 
 
     A 4 x 4 map as in `fit_som`; by default trained with a tenth of the steps at ten times the rate
     (`FEW_STEPS`), so that it fits every layer in seconds: its jitter is .13 of the side's spread
-    instead of .04. Seed 0 unless `settings` has another. Undefined as for means. It finds the
-    largest cluster of refused prompts, where the mean difference takes all of them; it jumps where
-    one cluster overtakes another, so that jackknife intervals do not hold for it and geometry
-    refuses it.
+    instead of .04. Seed 0 unless `settings` has another. Undefined as for means. It is that of the
+    neuron that won most prompts, which need not lie in the largest cluster: with few prompts a
+    large cluster is split over several neurons. It jumps where one neuron overtakes another, so
+    that jackknife intervals do not hold for it and geometry refuses it.
 
     >>> from refusal_lens.directions import fit_most_won
     >>> fit_most_won(model.residuals(prompts)).at("advice", layer=2)

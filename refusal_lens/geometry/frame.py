@@ -88,8 +88,8 @@ def pair_differences(
 
     Raises:
         InputError: a category without pairs; a frame that does not fit the residuals; an estimator
-            that fits categories jointly or is not smooth. At a site: it is not here, or there are
-            too few prompts to whiten.
+            that fits categories jointly or is not smooth. At a site: it is not here, a residual is
+            not finite, or there are too few prompts to whiten.
     """
     rows = pair_rows(residuals)
     plain = _estimated(residuals, rows, offset, estimator)
@@ -104,6 +104,13 @@ def pair_differences(
         differences = plain(site)
         if minus is not None:
             differences = [d - c for d, c in zip(differences, minus(site), strict=True)]
+        for category, d in zip(rows, differences, strict=True):
+            if not bool(d.isfinite().all()):
+                raise InputError(
+                    f"a pair difference of {category!r} at {site}, offset {offset}, is not finite: "
+                    "a residual is infinite or NaN (float16 overflows); load the model in bfloat16 "
+                    "or float32"
+                )
         if frame.removed is not None:
             differences = _without(differences, frame.removed, site, offset)
         if frame.whitened:
@@ -185,11 +192,14 @@ def _without(
 def twin_differences(
     resid: Float64[Tensor, "prompt ... d_model"], pairs: Int64[Tensor, "pair 2"]
 ) -> Float64[Tensor, "pair ... d_model"]:
-    """Refuse minus comply of each pair; zeros where their mean is rounding noise: "undefined"."""
+    """Refuse minus comply of each pair; zeros where their mean is rounding noise: "undefined".
+
+    Where a residual is not finite they are as they are: that is no rounding noise.
+    """
     both = resid[pairs]
     differences = both[:, 0] - both[:, 1]
     rms = both.square().sum(-1).mean((0, 1)).sqrt()
-    noise = differences.mean(0).norm(dim=-1) <= NOISE_FLOOR * rms
+    noise = rms.isfinite() & (differences.mean(0).norm(dim=-1) <= NOISE_FLOOR * rms)
     return torch.where(noise[..., None], 0.0, differences)
 
 

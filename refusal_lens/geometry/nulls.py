@@ -142,7 +142,8 @@ def _differences(residuals: Residuals, name: str) -> Float64[Tensor, "pair offse
     d = twin_differences(residuals.tensor.double(), pair_rows(residuals.labelled))
     if len(d) < 3 or not bool(torch.isfinite(d).all()):
         raise InputError(
-            f"category {name!r}: {len(d)} pairs, of which at least 3 are needed, all finite"
+            f"category {name!r}: {len(d)} pairs, of which at least 3 are needed, all finite "
+            "(float16 overflows: load the model in bfloat16 or float32)"
         )
     return d
 

@@ -82,7 +82,10 @@ class PairProducts:
             if len(d) < 3:
                 raise InputError(f"a jackknife needs at least 3 pairs per category, found {len(d)}")
             if not bool(torch.isfinite(d).all()):
-                raise InputError("a pair difference is not finite (NaN or infinite)")
+                raise InputError(
+                    "a pair difference is not finite: a residual is infinite or NaN (float16 "
+                    "overflows); load the model in bfloat16 or float32"
+                )
         stacked = torch.cat(differences)
         return cls(tuple(map(len, differences)), stacked @ stacked.T)
 

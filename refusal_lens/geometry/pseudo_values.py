@@ -26,6 +26,8 @@ def pseudo_differences(
 ) -> Float64[Tensor, "pair site d_model"]:
     """Pseudo-values of one category at every site, from n + 1 fits; zeros where it is undefined.
 
+    NaN where a residual is not finite.
+
     Raises:
         InputError: fewer than three pairs.
     """
@@ -46,8 +48,9 @@ def pseudo_differences(
         ]
     )
     values = whole + (len(pairs) - 1) * (left.mean(0) - left)
+    finite = chosen.tensor[:, 0].isfinite().all(-1).all(0)
     undefined = whole.isnan().any(-1) | left.isnan().any(-1).any(0)
-    return torch.where(undefined[..., None], 0.0, values)
+    return torch.where((undefined & finite)[..., None], 0.0, values)
 
 
 def _difference(residuals: Residuals, estimator: Estimator) -> Float64[Tensor, "site d_model"]:

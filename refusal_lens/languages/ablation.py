@@ -1,8 +1,9 @@
 """What ablating one language's direction does to the refusals of another.
 
 The refused prompts of each language are answered again with each language's direction projected
-out at every layer, and with two controls: a direction of shuffled labels of all languages together,
-and an isotropic random one, each drawn once for each fold of pairs and the same in every language.
+out at every layer, and with two controls: a direction of shuffled labels of all languages together
+(the differences of half of the pairs turned round, so that what they share cancels), and an
+isotropic random one, each drawn once for each fold of pairs and the same in every language.
 Directions are cross-fitted: each prompt's is fitted without its pair.
 """
 
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, final
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
@@ -65,8 +68,9 @@ def fold_directions(
 ) -> FoldDirections:
     """Each language's direction, that of all together, and the controls, for each pair.
 
-    Shuffled labels turn the differences of pairs round, drawn for each fold, of all languages
-    together; the random direction is drawn for each fold.
+    Shuffled labels turn the differences of half of the fitted pairs round (an odd number rounded by
+    chance), drawn for each fold, in all languages alike; the random direction is drawn for each
+    fold.
 
     >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
     >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
@@ -83,9 +87,9 @@ def fold_directions(
     for fold in parallel.folds:
         fits = torch.ones(n, dtype=torch.float64)
         fits[fold] = 0.0
-        signs = torch.randint(2, (n,), generator=generator).double() * 2 - 1
         means = torch.einsum("i,aid->ad", fits, d) / fits.sum()
-        shuffled = torch.einsum("i,aid->d", fits * signs, d) / fits.sum() / len(d)
+        signed = _half_turned(fits, generator)
+        shuffled = torch.einsum("i,aid->d", signed, d) / fits.sum() / len(d)
         rows = [*zip(parallel.languages, means, strict=True), (ALL, means.mean(0))]
         for name, difference in (*rows, (SHUFFLED, shuffled)):
             direction = Direction.from_difference(
@@ -96,6 +100,17 @@ def fold_directions(
                 random = direction.random_like(seed + int(fold[0]), name=RANDOM)
                 _give(made, RANDOM, random, [parallel.pairs[i] for i in fold.tolist()])
     return {name: made[name] for name in (*parallel.languages, ALL, SHUFFLED, RANDOM)}
+
+
+def _half_turned(
+    fits: Float64[Tensor, " pair"], generator: torch.Generator
+) -> Float64[Tensor, " pair"]:
+    """The weights of pairs with the sign of half of those that are fitted turned round."""
+    fitted = fits.nonzero().flatten()
+    start = int(torch.randint(2, (1,), generator=generator))
+    turned = fits.clone()
+    turned[fitted[torch.randperm(len(fitted), generator=generator)[start::2]]] = -1.0
+    return turned
 
 
 def _give(

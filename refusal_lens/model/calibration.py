@@ -3,8 +3,10 @@
 The damage is KL(unedited || edited) of the token after a benign prompt, a high quantile of it over
 prompts. Two directions at one strength may damage a model very differently; at one damage they can
 be compared. The curve of KL over strength begins at 0 and grows as the square of the strength
-there. It is walked upwards by factors of 2 until it passes the budget, and one step beyond; the
-crossing is then found on logarithmic axes, on which the curve is nearly straight (Brent's method).
+there. From .125 it is walked upwards by factors of 2 until it passes the budget, and one step
+beyond, or, where it is above the budget there, down until it is below; the crossing is then found
+on logarithmic axes, on which the curve is nearly straight (Brent's method). That is the first
+crossing met on this way: strengths below it that were not tried may reach the budget, too.
 """
 
 import math
@@ -32,6 +34,7 @@ _FIRST: Final = 0.125  # where the walk begins
 _LEAST: Final = 2.0**-24  # of the limit: no weaker addition is tried
 _CLOSE: Final = 1e-3  # relative precision of a strength
 _FALL: Final = 0.01  # of the budget: by less than this a curve does not count as falling
+_JUMP: Final = 1.1  # times the budget, or a part of it: no crossing, but a jump over it
 _ROWS: Final = 64  # prompts whose edited logits are in memory at a time
 _DRAWS: Final = 2000
 
@@ -68,14 +71,16 @@ def calibrate(
     quantile: float = 0.95,
     limit: float = 64.0,
 ) -> Calibration:
-    """The smallest strength at which adding a direction does a stated damage to benign prompts.
+    """A strength at which adding a direction does a stated damage to benign prompts.
 
-    That is the s at which the `quantile` over `prompts` of KL(unedited || edited), in nats, of the
-    next token is `kl` under `Add(direction, strength=s)`; "unedited" is with the edits that are on
-    already. No strength beyond `limit` is tried (units of the direction's scale); a negative
-    `limit` asks for subtraction. Where the curve crosses the budget more than once between two
-    strengths tried (a factor of 2), any of these crossings is taken; where it falls from one
-    strength tried to the next, `reason` says so.
+    It is the first crossing met on the way up from .125, or down from there; on a curve that only
+    rises, the smallest such strength: the s at which the `quantile` over `prompts` of
+    KL(unedited || edited), in nats, of the next token is `kl` under `Add(direction, strength=s)`;
+    "unedited" is with the edits that are on already. No strength beyond `limit` is tried (units of
+    the direction's scale); a negative `limit` asks for subtraction. Where the curve crosses the
+    budget more than once between two strengths tried (a factor of 2), any of these crossings is
+    taken; where it falls from one strength tried to the next, or jumps from below the budget to
+    more than 1.1 times it, `reason` says so.
 
     The unedited logits of all prompts are kept (float32), the edited ones of 64 prompts at a time;
     passes begin at the direction's layer (`LensModel.sweeping`).
@@ -112,7 +117,7 @@ def calibrate(
         curve = DamageCurve(kl_at, kl, quantile)
         size, reason = curve.crossing(abs(limit))
     made = model.provenance(prompts if isinstance(prompts, PromptSet) else None)
-    low, high = (None, None) if size is None else curve.interval()
+    low, high = (None, None) if size is None else curve.interval(size)
     ends = [None if x is None else sign * x for x in (low, high)]
     low, high = ends if sign > 0 else ends[::-1]
     return Calibration(
@@ -160,7 +165,10 @@ class DamageCurve:
         self._tried: dict[float, Float64[Tensor, " prompt"]] = {}
 
     def crossing(self, limit: float) -> tuple[float | None, str | None]:
-        """The smallest strength that reaches the budget, and what to know about it."""
+        """The first strength met that reaches the budget, and what to know about it.
+
+        Met on the way up from .125, or down from there; see the module.
+        """
         a, b = self._bracket(limit)
         if self.at(b) < self._budget:
             return None, (
@@ -177,11 +185,23 @@ class DamageCurve:
             return b if x == 1 else a * (b / a) ** x
 
         def excess(x: float) -> float:
-            return math.log(max(self.at(size_at(x)), 1e-300) / self._budget)
+            return math.log(min(max(self.at(size_at(x)), 1e-300), 1e300) / self._budget)
 
         size = size_at(float(root_scalar(excess, bracket=(0.0, 1.0), xtol=_CLOSE).root))
-        self.at(size)
+        if abs(math.log(max(self.at(size), 1e-300) / self._budget)) > math.log(_JUMP):
+            return self._jump(a)
         return size, self._fall()
+
+    def _jump(self, below: float) -> tuple[float | None, str | None]:
+        """The upper end of a jump over the budget above a strength, and that it is one."""
+        sizes = sorted(s for s in self._tried if s >= below)
+        at = next(i for i, s in enumerate(sizes) if self.at(s) >= self._budget)
+        a, b = sizes[at - 1], sizes[at]
+        if not math.isfinite(self.at(b)):
+            return None, f"KL is not finite at strength {b:.4g}, and below the budget at {a:.4g}"
+        if self.at(b) <= _JUMP * self._budget:
+            return b, self._fall()
+        return b, f"KL jumps from {self.at(a):.4g} to {self.at(b):.4g} nats here"
 
     def _bracket(self, limit: float) -> tuple[float, float]:
         """Two strengths, a factor of at most 2 apart, of which the second reaches the budget.
@@ -225,8 +245,12 @@ class DamageCurve:
         low, high = np.quantile(self._drawn(size), TAILS, method="nearest")
         return Estimate(value, float(low), float(high), n, method, 0.0)
 
-    def interval(self) -> tuple[float | None, float | None]:
-        """The 2.5th and 97.5th percentile of the crossing over draws of prompts."""
+    def interval(self, size: float) -> tuple[float | None, float | None]:
+        """The 2.5th and 97.5th percentile of the crossing over draws of prompts, and `size` within.
+
+        A draw's crossing is read off between strengths tried, which at a jump may put all draws
+        below the strength that was taken.
+        """
         sizes = np.array(sorted(self._tried))
         logs = np.log(np.maximum(np.stack([self._drawn(s) for s in sizes]), 1e-300))
         logs -= math.log(self._budget)
@@ -242,6 +266,7 @@ class DamageCurve:
         crossings[reached[0]] = 0.0  # already at the weakest one tried
         crossings[~reached.any(0)] = math.inf
         low, high = np.quantile(crossings, TAILS, method="nearest")
+        low, high = min(low, size), max(high, size)
         return (float(low) if low > 0 else None), (float(high) if high < math.inf else None)
 
     def _fall(self) -> str | None:
@@ -251,8 +276,8 @@ class DamageCurve:
             if after < before - _FALL * self._budget:
                 return (
                     f"KL does not only rise: it falls from {before:.4g} nats at strength {a:.4g} "
-                    f"to {after:.4g} at {b:.4g}; this is the smallest strength that reaches the "
-                    "budget"
+                    f"to {after:.4g} at {b:.4g}; this is the first crossing of the budget met on "
+                    f"the way up from {_FIRST:g}, or down from there"
                 )
         return None
 

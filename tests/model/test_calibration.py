@@ -127,15 +127,30 @@ def test_a_square_is_crossed_where_it_must_be(at):
     assert size == pytest.approx(at, rel=2e-3) and reason is None
 
 
-def test_the_smallest_crossing_of_a_curve_that_falls_is_taken():
+def test_the_first_crossing_met_of_a_curve_that_falls_is_taken():
     def waves(s):  # rises to 1 at .5, falls to .2 at 1, rises again to 2 at 2
         return torch.full((9,), float(np.interp(s, [0, 0.5, 1, 2, 99], [0, 1.0, 0.2, 2.0, 2.0])))
 
     size, reason = DamageCurve(waves, budget=0.9, quantile=0.95).crossing(limit=64.0)
     assert size == pytest.approx(0.45, rel=2e-3)
     assert "falls from 1 nats at strength 0.5 to 0.2 at 1" in reason
+    assert "the first crossing of the budget met on the way up from 0.125" in reason
     size, reason = DamageCurve(waves, budget=1.5, quantile=0.95).crossing(limit=64.0)
     assert 1 < size < 2 and "falls from 1 nats" in reason
+
+
+def test_a_jump_over_the_budget_is_told_and_lies_within_its_interval():
+    curve = DamageCurve(lambda s: torch.full((9,), 7.25 * (s >= 0.3)), budget=1.0, quantile=0.95)
+    size, reason = curve.crossing(limit=64.0)
+    assert size == pytest.approx(0.3, rel=2e-3) and curve.at(size) == 7.25
+    assert reason == "KL jumps from 0 to 7.25 nats here"
+    low, high = curve.interval(size)
+    assert low <= size <= high
+    broken = DamageCurve(
+        lambda s: torch.full((9,), math.inf if 0.3 <= s < 0.5 else s**2), budget=0.2, quantile=0.5
+    )
+    size, reason = broken.crossing(limit=64.0)
+    assert size is None and "KL is not finite at strength 0.3" in reason
 
 
 def test_numbers_that_are_not_finite_reach_no_budget():
@@ -156,13 +171,13 @@ def test_the_interval_covers_the_truth_and_ends_where_it_can():
     for seed in range(200):
         slopes = torch.from_numpy(np.random.default_rng(seed).exponential(size=80))
         curve = DamageCurve(lambda s, slopes=slopes: slopes * s**2, budget=1.0, quantile=0.5)
-        curve.crossing(limit=64.0)
-        low, high = curve.interval()
+        size, _ = curve.crossing(limit=64.0)
+        low, high = curve.interval(size)
         inside += low < truth < high
     assert 0.89 < inside / 200 < 0.99
     curve = DamageCurve(lambda s: SLOPES * s**2, budget=1.9 * 64.0**2, quantile=0.95)
     size, _ = curve.crossing(limit=64.0)
-    low, high = curve.interval()  # many draws do not reach it within the limit
+    low, high = curve.interval(size)  # many draws do not reach it within the limit
     assert low < size < 64.0 and high is None
 
 

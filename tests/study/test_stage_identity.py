@@ -159,3 +159,13 @@ def test_a_file_where_a_run_folder_is_meant(asked: Study, tmp_path: Path) -> Non
         Results.begin(tmp_path / "afile", asked.plain())
     with pytest.raises(InputError, match="can't be made"):
         Results.begin(tmp_path / "afile" / "run", replace(asked).plain())
+
+
+def test_stages_with_a_control_direction_depend_on_how_it_was_drawn() -> None:
+    """Runs with labels exchanged by coins are measured again: the rule is in the digests."""
+    stages = {s.name: s for s in every_stage(("red", "green"))}
+    assert "half" in stages["geometry"].parameters["shuffled"]
+    users = ("effects", "trade_off", "suffix_basis", "full_grid", "language_ablation")
+    controls = tuple(name for name in stages if name.startswith("estimator_control"))
+    assert len(controls) == 3
+    assert all("geometry" in stages[name].needs for name in (*users, *controls))

@@ -1,7 +1,10 @@
-"""Controls: directions of the mean difference's length that know nothing of refusal.
+"""Controls: directions of the mean difference's length that labels tell nothing.
 
-Each has several draws, of which each prompt gets one in turn, so that no single draw stands for
-chance.
+A random one; the mean difference after the labels of half of each category's pairs (and prompts
+without a partner) were exchanged, in which the difference between the sides cancels, up to one pair
+of a category with an odd number; and one drawn from the covariance of prompts around the mean of
+their side, which refusal may be part of where prompts of one side differ in it. Each has several
+draws, of which each prompt gets one in turn, so that no single draw stands for chance.
 """
 
 from collections.abc import Callable
@@ -13,7 +16,7 @@ import torch
 from refusal_lens.directions import Direction, make_estimator
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.prompts.pairing import exchange_half
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.compared import drawn_within_class, of_length
 from refusal_lens.study.estimators.entry import REFERENCE, Compared, Fitted, pooled_direction
@@ -44,9 +47,9 @@ def _random(residuals: Residuals, like: Direction, seed: int) -> torch.Tensor:
 
 
 def _shuffled(residuals: Residuals, like: Direction, seed: int) -> torch.Tensor:
-    """The mean difference of exchanged labels."""
+    """The mean difference after the labels of half of each category were exchanged."""
     del like
-    exchanged = residuals.only(prompts=exchange_labels(residuals.labelled, seed))
+    exchanged = residuals.only(prompts=exchange_half(residuals.labelled, seed))
     return pooled_direction(make_estimator(REFERENCE).within_categories(exchanged)).vector
 
 

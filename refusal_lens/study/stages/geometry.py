@@ -7,7 +7,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.prompts.pairing import exchange_half
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.stage import Bench, Records, Stage, reading_again
@@ -25,7 +25,8 @@ def geometry(bench: Bench, tick: Progress) -> Records:
     """Cosines with reliability and intervals, by intended label and by behaviour.
 
     Also with the pooled direction removed, and whitened where there are prompts enough. The same
-    residuals with the labels of random pairs exchanged give the shuffled-label control.
+    residuals with the labels of half of each category's pairs exchanged, drawn at random, give the
+    shuffled-label control.
     """
     resid = bench.train_resid(tick)
     read = bench.results.get(BEHAVIOUR)
@@ -43,7 +44,7 @@ def geometry(bench: Bench, tick: Progress) -> Records:
         records[OF_KEPT_PAIRS] = fit(resid.only(prompts=kept.only(category=enough)))
     if len(bench.train) - 2 * len(bench.train.categories) > bench.model.d_model:
         records[WHITENED] = fit(resid, frame=Frame(whitened=True))
-    shuffled = resid.only(prompts=exchange_labels(bench.train, bench.study.seed))
+    shuffled = resid.only(prompts=exchange_half(bench.train, bench.study.seed))
     records[SHUFFLED] = bench.estimator.pooled(shuffled)
     return records
 
@@ -56,5 +57,6 @@ STAGE: Final = Stage(
     writes=(INTENDED, REMOVED, OF_KEPT_PAIRS, WHITENED, SHUFFLED),
     needs=("behaviour", "directions"),
     uses=(FitSizes,),
+    parameters={"shuffled": "half of the pairs and of the unpaired prompts of each category"},
     place=30,
 )

@@ -138,14 +138,12 @@ def test_a_difference_becomes_a_direction_with_its_length():
     d = Direction.from_difference(torch.tensor([3.0, 0.0, -4.0]), low=-1.0, **place)
     assert torch.allclose(d.vector, torch.tensor([0.6, 0.0, -0.8]))
     assert (d.scale, d.low, d.high) == (5.0, -1.0, 4.0)
-    for bad in (
-        torch.zeros(3),
-        torch.tensor([1.0, float("nan"), 0.0]),
-        torch.full((3,), torch.inf),
+    for bad, lacks in (
+        (torch.zeros(3), "has no direction"),
+        (torch.tensor([1.0, float("nan"), 0.0]), "is not finite"),
+        (torch.full((3,), torch.inf), "is not finite"),
     ):
-        with pytest.raises(
-            InputError, match=r"'red' at resid_pre\[1\], offset -1, has no direction"
-        ):
+        with pytest.raises(InputError, match=rf"'red' at resid_pre\[1\], offset -1, {lacks}"):
             Direction.from_difference(bad, **place)
 
 

@@ -1,5 +1,7 @@
 """The spatial median: theorems, outliers, and its intervals by the jackknife over pairs."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -138,3 +140,17 @@ def test_jackknife_intervals_of_medians_hold_the_truth():
             inside += name == "median_difference" and bool(g.low[0, 0, 1] <= 0.5 <= g.high[0, 0, 1])
     assert inside / 150 >= 0.9
     assert np.mean(widths["median_difference"]) < 1.1 * np.mean(widths["mean_difference"])
+
+
+def test_a_residual_that_is_not_finite_ends_the_iteration_early(monkeypatch):
+    steps = []
+    module = importlib.import_module("refusal_lens.directions.median_difference")
+    counted = lambda n: (steps.append(k) or k for k in range(n))  # noqa: E731
+    monkeypatch.setattr(module, "range", counted, raising=False)
+    x = torch.randn(9, 2, 6, generator=generator(1), dtype=torch.float64)
+    expected = spatial_median(x[:, 1])
+    usual = len(steps)
+    x[0, 0, 0] = torch.inf
+    found = spatial_median(x)
+    assert len(steps) <= 2 * usual < 200
+    assert not found[0].isfinite().all() and torch.allclose(found[1], expected, atol=1e-6)

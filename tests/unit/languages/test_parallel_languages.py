@@ -152,3 +152,17 @@ def test_what_is_undefined_has_no_interval():
     drawn = torch.tensor([float("nan")] * 5).double()
     one = _estimate(drawn, "accuracy", 4)
     assert (one.value, one.low, one.high, one.n) == (None, None, None, 4)
+
+
+def test_the_direction_of_shuffled_labels_holds_nothing_of_what_all_languages_share():
+    """Independent coins leave the mean of the signs of it: here a cosine of .47 (rms)."""
+    read = parallel_residuals([unit(0, 3.0), unit(0, 3.0)], noise=1.0)
+    drawn = [fold_directions(read, SITE, seed=seed) for seed in range(20)]
+    cosines = torch.tensor(
+        [
+            float(v.vector @ unit(0, 1.0))
+            for m in drawn
+            for v in m["control: shuffled labels"].values()
+        ]
+    )
+    assert cosines.square().mean().sqrt() < 0.3
