@@ -1,4 +1,8 @@
-"""The area under the ROC curve, with intervals for the designs that the measurements have."""
+"""The area under the ROC curve, with intervals for the designs that the measurements have.
+
+No interval is made of fewer than five prompts on a side, where one that is resampled is narrow for
+want of values: of 3 + 3 that are separated it would have no width at all.
+"""
 
 from collections.abc import Hashable, Sequence
 from typing import Final
@@ -42,7 +46,7 @@ def auroc(
     """
     n = len(score)
     method = "AUROC, percentile bootstrap over prompts; control: chance"
-    if min(int(positive.sum()), int((~positive).sum())) < LEAST_A_SIDE:
+    if _few(positive):
         return Estimate(None, None, None, n, method, _CHANCE)
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randint(n, (n,), generator=generator) for _ in range(_DRAWS)]
@@ -58,8 +62,8 @@ def auroc_over_units(
 ) -> Estimate:
     """The area with a jackknife over units: a pair is left out as one.
 
-    Undefined interval with fewer than three units. Where the sides are separated perfectly the
-    interval has no width: it says nothing of prompts that would not be.
+    Undefined interval with fewer than three units, or than five rows on a side. Where the sides are
+    separated perfectly the interval has no width: it says nothing of prompts that would not be.
 
     >>> pairs = torch.arange(6) // 2
     >>> auroc_over_units(torch.arange(6.0), torch.arange(6) % 2 == 1, pairs).value
@@ -70,7 +74,7 @@ def auroc_over_units(
     n = len(names)
     value = float(drawn_aurocs(score, positive, torch.ones(1, len(score)).double())[0])
     without = drawn_aurocs(score, positive, (torch.arange(n)[:, None] != place).double())
-    if n < 3 or bool(without.isnan().any()):
+    if n < 3 or _few(positive) or bool(without.isnan().any()):
         return Estimate(value, None, None, n, method, _CHANCE)
     half = float(t_quantile(n - 1) * jackknife_error(without))
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), n, method, _CHANCE)
@@ -84,18 +88,18 @@ def with_percentiles(
 ) -> tuple[float, float | None, float | None]:
     """The area of rows of weight 1, and the 95% percentile interval over draws of weights.
 
-    NaN where there is nothing to compare; no interval where no draw has anything. `groups` as in
-    `drawn_aurocs`.
+    NaN where there is nothing to compare; no interval where no draw has anything, or with fewer
+    than five rows on a side that are compared. `groups` as in `drawn_aurocs`.
 
-    >>> ones = torch.ones(3, 4).double()
-    >>> with_percentiles(torch.arange(4.0), torch.arange(4) > 1, ones)
+    >>> ones = torch.ones(3, 10).double()
+    >>> with_percentiles(torch.arange(10.0), torch.arange(10) > 4, ones)
     (1.0, 1.0, 1.0)
     """
     whole = torch.ones(1, len(score)).double()
     value = float(drawn_aurocs(score, positive, whole, groups)[0])
     drawn = drawn_aurocs(score, positive, weights, groups)
     drawn = drawn[~drawn.isnan()]
-    if not len(drawn):
+    if not len(drawn) or _few(positive, groups):
         return value, None, None
     low, high = drawn.quantile(torch.tensor(TAILS).double()).tolist()
     return value, low, high
@@ -127,6 +131,14 @@ def drawn_aurocs(
         won = won + (of_positive * below[:, level[of_group]]).sum(1)
         compared = compared + of_positive.sum(1) * of_other.sum(1)
     return torch.where(compared > 0, won / compared, torch.nan)
+
+
+def _few(positive: Bool[Tensor, " row"], groups: Sequence[Hashable] | None = None) -> bool:
+    """Whether a side has fewer rows than an interval needs, of those that are compared at all."""
+    sides = [positive[rows] for rows in _rows_of(groups, len(positive))]
+    counts = [(int(side.sum()), int((~side).sum())) for side in sides]
+    compared = [both for both in counts if min(both)]
+    return min(map(sum, zip(*compared, strict=True)), default=0) < LEAST_A_SIDE
 
 
 def _rows_of(groups: Sequence[Hashable] | None, n: int) -> list[Int64[Tensor, " _"]]:

@@ -291,6 +291,13 @@ def _over_environments(values: Float64[Tensor, " outer"], control: float) -> Est
     return replace(mean_estimate(values.tolist(), control), method=method)
 
 
+def _as_area(e: Estimate) -> Estimate:
+    """With its t interval cut off where no area can be."""
+    if e.low is None or e.high is None:
+        return e
+    return replace(e, low=max(0.0, e.low), high=min(1.0, e.high))
+
+
 def _results(i: int, tested: list[_Tested], final_fit: _Final) -> InvariantMethod:
     values = torch.tensor([[e.value for e in t.auroc] for t in tested], dtype=torch.float64)
     cosines = [None if x != x else x for x in final_fit.cosines[i].tolist()]
@@ -298,7 +305,7 @@ def _results(i: int, tested: list[_Tested], final_fit: _Final) -> InvariantMetho
         method=METHODS[i],
         chosen=tuple(t.chosen[i] for t in tested),
         auroc=tuple(t.auroc[i] for t in tested),
-        mean=_over_environments(values[:, i], 0.5),
+        mean=_as_area(_over_environments(values[:, i], 0.5)),
         gain=_over_environments(values[:, i] - values[:, 0], 0.0),
         oracle=tuple(t.oracle[i] for t in tested),
         config=final_fit.chosen[i],

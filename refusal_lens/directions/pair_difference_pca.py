@@ -37,13 +37,14 @@ def fit_pair_difference_pca(residuals: Residuals) -> DirectionSet:
     """First principal axis of pair differences, not centred, by category, offset and site.
 
     `scale` is the distance between the class means along it. Prompts without a twin enter there
-    alone. Undefined as for means.
+    alone. Undefined as for means, and of a category without pairs.
 
     >>> fit_pair_difference_pca(model.residuals(prompts)).at("advice", layer=2)
     Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
 
     Raises:
-        InputError: residuals of plain texts; a category with prompts on both sides and no pair.
+        InputError: residuals of plain texts; categories with prompts on both sides, but no pair in
+            any of them.
     """
     return fit_axes(_paired(residuals), _first_axis, _METHOD)
 
@@ -56,17 +57,22 @@ def _fit_within(residuals: Residuals) -> DirectionSet:
 def _paired(residuals: Residuals) -> Residuals:
     residuals = one(residuals, Residuals, what="residuals", write="model.residuals(prompts)")
     prompts = residuals.labelled
-    paired = {refuse.category for refuse, _ in prompts.pairs()}
-    for c in prompts.categories:
-        if c not in paired and len({p.label for p in prompts if p.category == c}) == len(LABELS):
-            raise InputError(
-                f"category {c!r} has no pairs; pair_difference_pca needs prompts whose refuse side "
-                "and twin share a `pair`; pair them, or use mean_difference"
-            )
+    both = [
+        c
+        for c in prompts.categories
+        if len({p.label for p in prompts if p.category == c}) == len(LABELS)
+    ]
+    if both and not prompts.pairs():
+        raise InputError(
+            f"no category of {both} has pairs; pair_difference_pca needs prompts whose refuse side "
+            "and twin share a `pair`; pair them, or use mean_difference"
+        )
     return residuals
 
 
 def _first_axis(x: Float64[Tensor, "prompt d_model"], sides: Sides) -> Float64[Tensor, " d_model"]:
+    if not len(sides.pairs):
+        return torch.full_like(x[0], torch.nan)
     refuse, comply = sides.pairs.T
     category = sides.category[refuse]
     n = torch.bincount(category)[category]

@@ -55,8 +55,9 @@ class PairedTest:
 
     `n` counts the prompts that were read under both. `p` is the probability of those that only one
     of the two refuses being split at least as unevenly by chance; `q` is `p` after
-    Benjamini-Hochberg over all tests of the comparison. It is None with fewer than `LEAST_COMMON`
-    prompts: such a test could not come out, and takes no part in the correction.
+    Benjamini-Hochberg over the tests of its kind: of estimators, or of controls. It is None with
+    fewer than `LEAST_COMMON` prompts: such a test could not come out, and takes no part in the
+    correction.
     """
 
     metric: Metric
@@ -124,11 +125,12 @@ class EstimatorRow:
 class MatchedAt:
     """Where directions are compared at matched refusal, which may be in another model.
 
-    `rate` is the refusal rate that most of them reach, None where none reaches any. Of the pairs
-    that were `asked`, the answers of `read` were generated and judged, and the others scored;
-    `n_pairs` have a verdict everywhere. `low` and `high` are the ends of the simultaneous 95% band
-    of `differences` in over-refusal between two estimators, `apart` of which it tells from 0; None
-    where nothing could be compared.
+    `rate` is that of the set refusal rates which most of them reach, None where none reaches any.
+    Of the pairs that were `asked`, the answers of `read` were generated and judged, and the others
+    scored; `n_pairs` have a verdict everywhere. `short[rate]` are those of the `estimators` that do
+    not reach a rate; the others are compared there two by two. `low` and `high` are the ends of the
+    simultaneous 95% band of these `differences` in over-refusal, `apart` of which it tells from 0;
+    None where nothing could be compared.
     """
 
     model: str
@@ -136,6 +138,8 @@ class MatchedAt:
     asked: int
     read: int
     n_pairs: int
+    estimators: int
+    short: tuple[tuple[float, tuple[str, ...]], ...]
     differences: int
     apart: int
     low: float | None
@@ -151,7 +155,7 @@ class EstimatorComparison(Record):
     measured, None where it was not.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     layer: int
     labels: str
@@ -175,7 +179,7 @@ Flags = Mapping[str, bool]
 def with_paired_tests(
     rows: Sequence[EstimatorRow], flags: Sequence[Mapping[Metric, Flags]], reference: str
 ) -> tuple[EstimatorRow, ...]:
-    """The rows with their tests against the reference, corrected over all of them together.
+    """The rows with their tests against the reference, corrected over those of each kind.
 
     `flags[i][metric]` are the verdicts behind row i's rate. Prompts read under both count.
     """
@@ -185,11 +189,18 @@ def with_paired_tests(
         for metric in METRICS:
             if row.name != reference and metric in each and metric in base:
                 tests.append((i, _mcnemar(metric, each[metric], base[metric])))
-    able = [k for k, (_, test) in enumerate(tests) if test.n >= LEAST_COMMON]
-    q = false_discovery_control([tests[k][1].p for k in able]) if able else ()
-    for k, value in zip(able, q, strict=True):
-        i, test = tests[k]
-        tests[k] = i, replace(test, q=float(value))
+    # Controls differ from the reference by design: among the estimators' tests each of theirs that
+    # is rejected would loosen the threshold for the rest.
+    for kind in {row.kind for row in rows}:
+        able = [
+            k
+            for k, (i, test) in enumerate(tests)
+            if rows[i].kind == kind and test.n >= LEAST_COMMON
+        ]
+        q = false_discovery_control([tests[k][1].p for k in able]) if able else ()
+        for k, value in zip(able, q, strict=True):
+            i, test = tests[k]
+            tests[k] = i, replace(test, q=float(value))
     return tuple(
         replace(row, tests=tuple(test for j, test in tests if j == i)) for i, row in enumerate(rows)
     )

@@ -6,8 +6,10 @@ linear interpolation. One resampling of pairs goes through every curve. Nothing 
 curve's range runs from the 97.5th percentile of its lowest refusal rate over the draws to the 2.5th
 of its highest, and a rate outside it is "not reached".
 
-"One shared knob" is a claim of equivalence: at every compared rate, over-refusal under any two
-directions differs by at most the margin, stated beforehand. The band of all differences holds at
+"One shared knob" is a claim of equivalence: at every rate, over-refusal under any two directions
+that reach it differs by at most the margin. Rates and margin are stated beforehand; who reaches a
+rate is seen in refusal alone, before over-refusal is looked at, and who does not is named: of those
+the answer says nothing. The band of all differences that are compared holds at
 once with 95% (largest absolute t over pairs of directions and rates). Where all of it lies within
 the margin the answer is "equivalent", where some of it lies wholly outside "different", otherwise
 "unresolved". A standard error is never taken below 1/(n + 2), that of paired rates without a single
@@ -82,13 +84,13 @@ class Matched(Record):
     """Comparisons at matched refusal rate in a model, and the answer on one shared knob.
 
     `compared` names the directions of the claim (neither pooled nor controls); `short[rate]` those
-    of them that do not reach a rate, which is then not compared. `resolved` is the largest
-    half-width of the band, `n_needed` how many pairs would bring it down to the margin; None where
-    nothing could be compared. `left_out` is the share of draws in which some curve fell short of
-    a rate that it reaches.
+    of them that do not reach a rate. At each rate the others are compared two by two. `resolved` is
+    the largest half-width of the band, `n_needed` how many pairs would bring it down to the margin;
+    None where nothing could be compared. `left_out` is the share of draws in which some curve fell
+    short of a rate at which it is compared.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 4
+    SCHEMA_VERSION: ClassVar[int] = 5
 
     model: str
     rates: tuple[float, ...]
@@ -107,7 +109,9 @@ class Matched(Record):
     left_out: float
 
     def __str__(self) -> str:
-        return f"{self.answer} (margin {self.margin:g}, {self.n_pairs} pairs); {self.power}"
+        n = len({name for d in self.differences for name in (d.a, d.b)})
+        of = f"{n} of {len(self.compared)} directions compared"
+        return f"{self.answer} (margin {self.margin:g}, {self.n_pairs} pairs, {of}); {self.power}"
 
     @property
     def scope(self) -> str:
@@ -121,7 +125,7 @@ class Matched(Record):
     def power(self) -> str:
         """What these prompts can resolve, in words."""
         if self.resolved is None:
-            return "no refusal rate is reached by every direction, so nothing was compared"
+            return "no refusal rate is reached by two directions, so nothing was compared"
         return (
             f"{self.n_pairs} pairs resolve a difference of {self.resolved:.3f}; a margin of "
             f"{self.margin:g} needs about {self.n_needed}"
@@ -139,8 +143,8 @@ def match_refusal(
     """Over-refusal of every direction at matched refusal, all on the same bootstrap draws of pairs.
 
     `rates` are shares of refused prompts, and `margin` a difference of such shares. Pairs of which
-    one side has no verdict under some direction are left out of every curve. Rates that a direction
-    does not reach are never extrapolated.
+    one side has no verdict under some direction are left out of every curve. At each rate those
+    that reach it are compared; nothing is extrapolated for the others.
 
     >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
     >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))
@@ -179,9 +183,7 @@ class _Comparison:
     def finish(self) -> Matched:
         grid, rates = self.grid, self.curves.rates
         short = tuple((r, self._short(r)) for r in rates)
-        used = [i for i, (_, names) in enumerate(short) if not names]
-        comparable = len(self.compared) > 1 and bool(used)
-        differences, crossed = self._differences(used) if comparable else ((), 0.0)
+        differences, crossed = self._differences()
         half = max(((d.high - d.low) / 2 for d in differences), default=None)
         return Matched(
             model=grid.provenance.model,
@@ -265,24 +267,29 @@ class _Comparison:
         low, high = max(0.0, value - half), min(1.0, value + half)
         return Estimate(value, low, high, self.n, method, control)
 
-    def _differences(self, used: list[int]) -> tuple[tuple[Difference, ...], float]:
-        """Every pair of directions at every compared rate, and the share of draws left out."""
-        pairs = list(combinations(self.compared, 2))
-        a, b = (list(side) for side in zip(*pairs, strict=True))
-        at = self.curves.at[:, :, used]
-        drawn = at[:, a] - at[:, b]
-        whole = np.isfinite(drawn.sum(axis=(1, 2)))
+    def _differences(self) -> tuple[tuple[Difference, ...], float]:
+        """Any two directions at every rate that both reach, and the share of draws left out."""
+        curves, names = self.curves, self.grid.names
+        both = [
+            (i, j, r)
+            for i, j in combinations(self.compared, 2)
+            for r, rate in enumerate(curves.rates)
+            if curves.reaches(i, rate) and curves.reaches(j, rate)
+        ]
+        if not both:
+            return (), 0.0
+        a, b, at = (list(side) for side in zip(*both, strict=True))
+        drawn = curves.at[:, a, at] - curves.at[:, b, at]
+        whole = np.isfinite(drawn.sum(axis=1))
         kept = drawn[1:][whole[1:]]
         se = np.maximum(kept.std(0, ddof=1), 1 / (self.n + 2))
-        largest = np.abs((kept - drawn[0]) / se).max((1, 2))
+        largest = np.abs((kept - drawn[0]) / se).max(1)
         # Never below the band of a single normal difference.
         factor = max(float(np.quantile(largest, LEVEL)), NORMAL)
-        names, rates = self.grid.names, self.curves.rates
         differences = tuple(
-            Difference(names[i], names[j], rates[r], v, v - factor * s, v + factor * s)
-            for p, (i, j) in enumerate(pairs)
-            for k, r in enumerate(used)
-            for v, s in ((float(drawn[0, p, k]), float(se[p, k])),)
+            Difference(names[i], names[j], curves.rates[r], v, v - factor * s, v + factor * s)
+            for k, (i, j, r) in enumerate(both)
+            for v, s in ((float(drawn[0, k]), float(se[k])),)
         )
         return differences, float(1 - whole[1:].mean())
 

@@ -197,7 +197,8 @@ def _estimate(whole: Tensor, without: Float64[Tensor, " group"], n: int, quantit
     groups = len(without)
     method = (
         f"{'reliability' if quantity == 0 else 'cosine corrected for attenuation'} by random "
-        f"halves, jackknife over {groups} groups of pairs, t interval; control: none"
+        f"halves, jackknife over {groups} groups of pairs, t interval; control: 0, of "
+        "unrelated directions"
     )
     control = 0.0
     if n < LEAST_UNITS or bool(whole.isnan()) or bool(without.isnan().any()):

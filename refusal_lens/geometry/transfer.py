@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from refusal_lens.auroc import drawn_aurocs
+from refusal_lens.auroc import LEAST_A_SIDE, drawn_aurocs
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import TAILS
@@ -32,12 +32,14 @@ class Transfer(Record):
     """Held-out areas under the ROC curve: rows are directions, columns categories of prompts.
 
     `mean[r]` is the mean over columns with its interval, `area[r, c]` one category's, NaN where it
-    has fewer than `LEAST` prompts on a side or the direction does not exist. `left_out` is the
-    same of directions each of which was fitted without the category that it is tried on, None
-    where there are none. `count` is the number of prompts (refuse, comply) by column. Chance: .5.
+    has fewer than `LEAST` prompts on a side or the direction does not exist. There is no interval
+    (NaN, None) with fewer than five prompts on a side, of a mean in all its categories together.
+    `left_out` is the same of directions each of which was fitted without the category that it is
+    tried on, None where there are none. `count` is the number of prompts (refuse, comply) by
+    column. Chance: .5.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -65,7 +67,9 @@ def measure_transfer(
     """Each direction's area on each category of held-out residuals.
 
     `without[c]` is a direction fitted on all categories but c. Intervals: percentiles of 2,000
-    bootstrap draws of prompts, within category and side.
+    bootstrap draws of prompts, within category and side, where there are five or more on a side.
+    Where the sides are separated perfectly they have no width: they say nothing of prompts that
+    would not be.
 
     >>> held_out = model.residuals(prompts.only(split="test"))
     >>> transfer = measure_transfer(held_out, [direction])
@@ -140,6 +144,7 @@ class _Row:
     """Areas of one direction under each draw, the sample itself first."""
 
     drawn: Float64[Tensor, "draw column"]
+    count: Int64[Tensor, "column side"]
 
     @classmethod
     def of(cls, columns: Sequence[Sides], drawn: _Drawn) -> "_Row":
@@ -152,7 +157,7 @@ class _Row:
             weights = [drawn.weights(column, i, len(x)) for i, x in enumerate((refuse, comply))]
             side = torch.arange(len(refuse) + len(comply)) < len(refuse)
             areas.append(drawn_aurocs(torch.cat([refuse, comply]), side, torch.cat(weights, 1)))
-        return cls(torch.stack(areas, 1))
+        return cls(torch.stack(areas, 1), torch.tensor([[len(a), len(b)] for a, b in columns]))
 
     @property
     def area(self) -> Float64[Tensor, " column"]:
@@ -162,16 +167,21 @@ class _Row:
     @property
     def low(self) -> Float64[Tensor, " column"]:
         """Lower ends of the intervals."""
-        return self.drawn[1:].quantile(TAILS[0], dim=0)
+        return self._end(TAILS[0])
 
     @property
     def high(self) -> Float64[Tensor, " column"]:
         """Upper ends."""
-        return self.drawn[1:].quantile(TAILS[1], dim=0)
+        return self._end(TAILS[1])
+
+    def _end(self, tail: float) -> Float64[Tensor, " column"]:
+        enough = self.count.amin(1) >= LEAST_A_SIDE
+        return torch.where(enough, self.drawn[1:].quantile(tail, dim=0), torch.nan)
 
     def mean(self, n: int) -> Estimate:
         """Over the categories that have an area."""
-        used = self.drawn[:, ~self.area.isnan()]
+        defined = ~self.area.isnan()
+        used = self.drawn[:, defined]
         method = (
             f"AUROC within category, mean over {used.shape[1]} of {self.drawn.shape[1]} "
             "categories, percentile bootstrap over prompts; control: chance"
@@ -179,6 +189,8 @@ class _Row:
         if used.shape[1] == 0:
             return Estimate(None, None, None, n, method, 0.5)
         means = used.mean(1)
+        if int(self.count[defined].sum(0).min()) < LEAST_A_SIDE:
+            return Estimate(float(means[0]), None, None, n, method, 0.5)
         low, high = means[1:].quantile(torch.tensor(TAILS, dtype=torch.float64)).tolist()
         return Estimate(float(means[0]), low, high, n, method, 0.5)
 

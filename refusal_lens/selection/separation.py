@@ -88,7 +88,9 @@ def measure_separation(
 
 def standardised_distance(a: Float[Tensor, " harmful"], b: Float[Tensor, " harmless"]) -> Estimate:
     """(mean a - mean b) / pooled standard deviation, with a jackknife over prompts; control 0."""
-    method = "standardised mean difference, jackknife over prompts, t interval; control: none"
+    method = (
+        "standardised mean difference, jackknife over prompts, t interval; control: 0, equal means"
+    )
     n = len(a) + len(b)
     value = _distance(a, b)
     without = [_distance(torch.cat([a[:i], a[i + 1 :]]), b) for i in range(len(a))]

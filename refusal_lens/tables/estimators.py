@@ -9,6 +9,7 @@ from refusal_lens.evaluation.estimators import (
     MatchedAt,
     Metric,
 )
+from refusal_lens.geometry.split_halves import LEAST_UNITS
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.text import (
     number,
@@ -20,6 +21,7 @@ from refusal_lens.plots.text import (
     whole_percent,
 )
 from refusal_lens.records import Estimate
+from refusal_lens.tables.matched import reach_in_words
 from refusal_lens.tables.table import Cell, Table
 
 LABELS = {
@@ -68,19 +70,26 @@ def directions_table(comparison: EstimatorComparison) -> Table:
         )
         for row in comparison.rows
     )
+    return Table(_directions_caption(comparison), head, rows)
+
+
+def _directions_caption(comparison: EstimatorComparison) -> str:
     first = comparison.rows[0]
     units = sorted({row.reliability.n for row in comparison.rows if row.reliability is not None})
     groups = " to ".join(map(str, units[:1] + units[1:][-1:]))
-    caption = (
+    halves = (
+        "Reliability and corrected cosine by random halves, jackknife over groups of the "
+        f"{groups} pairs and unpaired prompts that it was fitted on (control: 0)"
+        if units
+        else f"Reliability is not measured: no category has {LEAST_UNITS} pairs or unpaired prompts"
+    )
+    return (
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}, last token; sides: "
-        f"{LABELS.get(comparison.labels, comparison.labels)}. Reliability and corrected cosine by "
-        f"random halves, jackknife over groups of the {groups} pairs and unpaired prompts that it "
-        "was fitted on (control: 0); "
+        f"{LABELS.get(comparison.labels, comparison.labels)}. {halves}; "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
         f"(control: .5). {DIRECTIONS_OF} Seconds and memory are of the machine that made "
         f"this page, with one fit for each category left out{_together(comparison)}."
     )
-    return Table(caption, head, rows)
 
 
 def _together(comparison: EstimatorComparison) -> str:
@@ -140,9 +149,10 @@ def _edits_caption(comparison: EstimatorComparison) -> str:
         f"{plain.text_change.n} windows. The budget: KL of the next token is "
         f"{comparison.damage_kl:g} nats at the 95th percentile of benign prompts; strengths are in "
         "lengths of each direction. q: exact McNemar test against the mean difference on the same "
-        "prompts, Benjamini-Hochberg over all tests of the table that could come out "
-        f"({LEAST_COMMON} prompts in common or more); * q ≤ .05. {EDITS_OF}"
-        f"{_where(comparison.matched)} Intervals: 95%."
+        f"prompts ({LEAST_COMMON} in common or more, else it could not come out), "
+        "Benjamini-Hochberg over the estimators' tests, and over the controls' by themselves; "
+        f"* q ≤ .05. {EDITS_OF}{_where(comparison.matched)} Intervals: 95%, of controls for these "
+        "draws."
     )
 
 
@@ -159,12 +169,15 @@ def _where(matched: MatchedAt | None) -> str:
         f"{matched.n_pairs} of {matched.asked} pairs, of which "
         f"{matched.read} were read and the others scored"
     )
+    if matched.rate is not None:
+        text += f"; shown is the set rate that most rows reach, {matched.rate:.0%}"
     if matched.low is None or matched.high is None:
-        return f"{text}; no differences are tested, as no two estimators or more all reach a rate."
+        return f"{text}; no differences are tested, as no two estimators reach one rate."
+    reach = reach_in_words(matched.short, matched.estimators, estimator_name)
     return (
-        f"{text}; the simultaneous 95% band of all differences between two estimators reaches from "
-        f"{number(matched.low)} to {number(matched.high)} and leaves out 0 for {matched.apart} of "
-        f"{matched.differences}."
+        f"{text}. Compared two by two were the estimators that reach a rate, {reach}; the "
+        f"simultaneous 95% band of all these differences reaches from {number(matched.low)} to "
+        f"{number(matched.high)} and leaves out 0 for {matched.apart} of {matched.differences}."
     )
 
 
@@ -192,7 +205,7 @@ def summary_table(comparison: EstimatorComparison) -> Table:
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}; unedited: "
         f"{whole_percent(plain.removed.control)} of {_asked(plain.removed)} harmful and "
         f"{whole_percent(plain.added.control)} of {_asked(plain.added)} benign prompts refused; "
-        f"KL over {plain.kl.n} of the benign ones; 95% intervals"
+        f"KL over {plain.kl.n} of the benign ones; 95% intervals, of controls for these draws"
     )
     return Table(caption, head, rows)
 

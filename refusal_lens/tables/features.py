@@ -142,7 +142,8 @@ def effects_table(effects: FeatureEffects) -> Table:
         "reconstruction: no latent zeroed, the error left out. Added at that site, at the "
         "pooled direction's length: the mean of the latents' decoder rows. Other latents fire as "
         f"often and are in no list ({effects.draws} draws, which the prompts take in turn). q: "
-        "exact McNemar test against those, Benjamini-Hochberg; * q ≤ .05. Intervals: Wilson, 95%."
+        "exact McNemar test against those, Benjamini-Hochberg; * q ≤ .05. Intervals: Wilson, 95%, "
+        "of other latents for these draws."
     )
     return Table(caption, ("edit", "refuse side refused", "benign side refused"), rows)
 

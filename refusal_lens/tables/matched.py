@@ -1,6 +1,6 @@
 """Over-refusal at matched refusal rates."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from refusal_lens.evaluation import Matched
 from refusal_lens.plots.matched import plain_name
@@ -46,13 +46,15 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
         names = sorted({n for _, short in matched.short for n in short})
         who = ", ".join(visible(plain_name(n, titles)) for n in names) or "too few directions"
         return (
-            f"{where} Not reached: at none of the rates could all {len(matched.compared)} "
-            f"directions be compared (short of some rate: {who}). Margin {margin}."
+            f"{where} Not reached: none of the rates is reached by two of the "
+            f"{len(matched.compared)} directions (short of some rate: {who}). Margin {margin}."
         )
     low = min(d.low for d in matched.differences)
     high = max(d.high for d in matched.differences)
     apart = sum(d.low > 0 or d.high < 0 for d in matched.differences)
-    rates = ", ".join(f"{r:.0%}" for r in dict.fromkeys(d.rate for d in matched.differences))
+    n = len(matched.compared)
+    reach = reach_in_words(matched.short, n, lambda name: plain_name(name, titles))
+    alone = "; it says nothing of the others" if any(names for _, names in matched.short) else ""
     meaning = {
         "equivalent": "every difference lies within the margin",
         "different": "at least one difference lies wholly outside the margin",
@@ -60,12 +62,28 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
         "nor that one lies outside",
     }[matched.answer]
     return (
-        f"{where} {matched.answer.capitalize()}: {meaning} ({margin}). Compared were "
-        f"{len(matched.compared)} directions two by two at refusal {rates}; the simultaneous 95% "
-        f"band of all differences, over pairs of these categories, reaches from {number(low)} to "
+        f"{where} {matched.answer.capitalize()}: {meaning} ({margin}). Compared two by two were "
+        f"the directions that reach a refusal rate, {reach}{alone}. The simultaneous 95% band of "
+        f"all these differences, over pairs of these categories, reaches from {number(low)} to "
         f"{number(high)}, and leaves out 0 for {apart} of {len(matched.differences)}. "
         f"Power: {matched.power}."
     )
+
+
+def reach_in_words(
+    short: tuple[tuple[float, tuple[str, ...]], ...], n: int, name: Callable[[str], str]
+) -> str:
+    """How many of `n` directions are compared at each rate, and which are short of it."""
+    words: list[str] = []
+    for rate, names in short:
+        reach = n - len(names)
+        if reach < 2:
+            words.append(f"none at {rate:.0%} ({reach} of {n} reach it)")
+            continue
+        lacking = ", ".join(visible(name(one)) for one in names)
+        beside = f" (short of it: {lacking})" if names else ""
+        words.append(f"{reach} of {n} at {rate:.0%}{beside}")
+    return ", ".join(words)
 
 
 def _with_controls(e: Estimate) -> str:

@@ -1,5 +1,6 @@
 """What a compared estimator says that it was fitted on, where it is not the run's own sample."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,10 +8,18 @@ import torch
 from support.paired_residuals import prompts_of, residuals_of, some_residuals
 
 from refusal_lens.directions import make_estimator
+from refusal_lens.errors import InputError
+from refusal_lens.prompts import PromptSet
 from refusal_lens.study.estimators import chosen, weighted
 from refusal_lens.study.estimators.entry import Fitted, fit_everywhere
 from refusal_lens.study.fitted import Gap
-from refusal_lens.study.stages.estimators import fitting_sample
+from refusal_lens.study.stages.estimators import (
+    AGREEMENT,
+    POOLED_SET,
+    _directions,
+    estimate,
+    fitting_sample,
+)
 
 
 def everything():
@@ -58,7 +67,29 @@ def test_confidences_are_of_the_prompts_whose_score_is_trusted(monkeypatch):
     assert len(sample) == 20 and labels == "refusal score"
 
 
-def test_nothing_but_neutral_prompts_is_a_gap(monkeypatch):
+def test_nothing_but_neutral_prompts_cannot_be_fitted(monkeypatch):
     residuals = everything()
-    with pytest.raises(Gap, match="neither refused nor complied"):
+    with pytest.raises(InputError, match="neither refused nor complied"):
         by_confidence(monkeypatch, residuals, dict.fromkeys(residuals.ids, 0.0))
+
+
+def test_what_one_way_cannot_be_fitted_on_is_its_own_gap():
+    """A category without a single pair: PCA of pairs says why, and no other way is kept from it."""
+    residuals = everything()
+    alone = PromptSet(tuple(replace(p, pair=None) for p in residuals.labelled))
+    bench = SimpleNamespace(once=lambda name, make: residuals.only(prompts=alone))
+    (one,) = (c for c in chosen(["pair_difference_pca"]) if c.name == "pair_difference_pca")
+    with pytest.raises(Gap, match="has pairs; pair_difference_pca needs"):
+        estimate(bench, silent, one=one)
+
+
+def test_too_few_pairs_for_halves_leave_reliability_out():
+    """Five pairs of each category are enough to fit, and too few to deal into halves."""
+    bench = SimpleNamespace(study=SimpleNamespace(seed=0))
+    kept = {}
+    for n in (5, 6):
+        residuals = residuals_of(some_residuals(n), prompts_of(n))
+        fitted = fit_everywhere(make_estimator("mean_difference"), residuals, silent)
+        kept[n] = _directions(bench, fitted, silent)
+    assert POOLED_SET in kept[5] and AGREEMENT not in kept[5]
+    assert AGREEMENT in kept[6]

@@ -10,6 +10,7 @@ from support.refusing_model import REFUSALS
 from support.tiny_study import paired_things
 
 from refusal_lens.directions import fit_whitened_orthonormal
+from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.optimised import mixing_of
 from refusal_lens.sites import Site
@@ -46,7 +47,9 @@ def test_a_combination_of_whitened_directions_is_learned_where_it_is_named(bench
     made = sum(c * whitened.at(category, 2).vector for category, c in mixing.items())
     assert torch.allclose(made, direction.vector, atol=1e-5)
     assert (bench.results.folder / "checkpoints" / "combination.json").is_file()
-    with pytest.raises(Gap, match=r"two directions or more, of different names; found \['red'\]"):
+    with pytest.raises(
+        InputError, match=r"two directions or more, of different names; found \['red'\]"
+    ):
         one.fit(bench, residuals.only(category="red"), done.append)
 
 

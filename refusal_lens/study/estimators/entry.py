@@ -12,7 +12,6 @@ from typing import Final, Literal, final
 import torch
 
 from refusal_lens.directions import Direction, DirectionSet, Estimator, InvariantProbe
-from refusal_lens.errors import InputError
 from refusal_lens.geometry import contrast_prompts
 from refusal_lens.geometry.contrasts import BOTH
 from refusal_lens.progress import Progress
@@ -56,6 +55,7 @@ class Fitted:
 class Compared:
     """One way of finding directions: its name, kind, and how it is fitted.
 
+    An `InputError` of `fit` is a gap of this one in the run, and keeps no other from it.
     `slow` ones run only where they are named. Those of one `group` are only shown together, and run
     where one of them is named. `counts` is what fitting adds to the stage's work, in
     units of a prompt that is read twice and answered. `place` orders the rows of the table.
@@ -121,8 +121,9 @@ def fit_everywhere(estimator: Estimator, residuals: Residuals, tick: Progress) -
 
 
 def pooled_direction(directions: DirectionSet) -> Direction:
-    """The direction of a set that holds one; a gap where it is undefined."""
-    try:
-        return directions.at_site(POOLED, directions.sites[0], directions.offsets[0])
-    except InputError as error:
-        raise Gap(str(error)) from None
+    """The direction of a set that holds one.
+
+    Raises:
+        InputError: it is undefined.
+    """
+    return directions.at_site(POOLED, directions.sites[0], directions.offsets[0])

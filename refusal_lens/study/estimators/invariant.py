@@ -6,11 +6,10 @@ from typing import Final
 
 from refusal_lens.directions import InvariantProbe, environments_by, fit_invariant_probe
 from refusal_lens.directions.invariance.recipe import METHODS, Method
-from refusal_lens.errors import InputError
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.estimators.entry import Compared, Fitted
-from refusal_lens.study.fitted import POOLED, Gap
+from refusal_lens.study.fitted import POOLED
 from refusal_lens.study.stage import Bench
 
 
@@ -27,12 +26,7 @@ def _fit(method: Method, bench: Bench, residuals: Residuals, tick: Progress) -> 
 
 def _probe(residuals: Residuals, tick: Progress) -> InvariantProbe:
     environments = environments_by(residuals.labelled, "category")
-    try:
-        probe = fit_invariant_probe(
-            residuals, environments, residuals.sites[0], residuals.offsets[0]
-        )
-    except InputError as error:
-        raise Gap(str(error)) from None
+    probe = fit_invariant_probe(residuals, environments, residuals.sites[0], residuals.offsets[0])
     tick(1)
     return probe
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from refusal_lens.directions import fit_whitened_orthonormal, make_estimator
-from refusal_lens.errors import InputError
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Ids, LensModel
 from refusal_lens.optimised import (
@@ -23,7 +22,6 @@ from refusal_lens.optimised.cone import CONE_SETTINGS
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.estimators.entry import REFERENCE, Compared, Fitted, pooled_direction
-from refusal_lens.study.fitted import Gap
 from refusal_lens.study.scored import trust_of
 from refusal_lens.study.stage import Bench
 
@@ -69,16 +67,13 @@ def _fit(
         refused=bench.spread(prompts, "refuse", PROMPTS),
         refusal_openings=_openings(trust_of(bench)),
     )
-    try:
-        learned = learner(residuals)(
-            bench.model,
-            objective,
-            settings=replace(settings, seed=bench.study.seed),
-            checkpoint=bench.results.folder / "checkpoints" / name,
-            progress=lambda n: tick(n * STEP),
-        )
-    except InputError as error:
-        raise Gap(str(error)) from None
+    learned = learner(residuals)(
+        bench.model,
+        objective,
+        settings=replace(settings, seed=bench.study.seed),
+        checkpoint=bench.results.folder / "checkpoints" / name,
+        progress=lambda n: tick(n * STEP),
+    )
     basis = learned.directions if len(learned.basis) > 1 else ()
     words = f"{learned.method}, step {learned.chosen} of {len(learned.losses)}"
     return Fitted((learned.directions[0],), basis=basis, method=words)

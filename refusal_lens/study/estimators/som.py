@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final
 
 from refusal_lens.directions import Direction, SomSettings, fit_som
-from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import refusal_scores
 from refusal_lens.interventions import AblateSubspace
 from refusal_lens.progress import Progress
@@ -13,7 +12,6 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.residuals import Residuals
 from refusal_lens.selection import choose_directions
 from refusal_lens.study.estimators.entry import Compared, Fitted
-from refusal_lens.study.fitted import Gap
 from refusal_lens.study.scored import asked, trust_of
 from refusal_lens.study.stage import Bench
 
@@ -39,10 +37,7 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
         with bench.model.editing(*edits):
             return refusal_scores(bench.model, sides[0], trust).tolist()
 
-    try:
-        choice = choose_directions(tried, scores, train=pooled, held_out=held_out)
-    except InputError as error:
-        raise Gap(str(error)) from None
+    choice = choose_directions(tried, scores, train=pooled, held_out=held_out)
     tick(1)
     method = f"{choice.k} of {len(som.directions)} neurons, wins {list(som.wins[: choice.k])}"
     return Fitted((tried[0],), basis=tried[: choice.k], method=f"som subspace: {method}")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Final
 
 from refusal_lens.directions import weighted_estimator
-from refusal_lens.errors import InputError
 from refusal_lens.evaluation.scoring import refusal_scores, scored
 from refusal_lens.judges import score_confidences
 from refusal_lens.progress import Progress
@@ -24,10 +23,7 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
     confidence = score_confidences(kept, refusal_scores(bench.model, kept, trust), trust)
 
     sample = residuals.only(prompts=kept)
-    try:
-        fitted = fit_everywhere(weighted_estimator(confidence), sample, tick)
-    except InputError as error:  # nothing but neutral prompts, in all categories or all but one
-        raise Gap(str(error)) from None
+    fitted = fit_everywhere(weighted_estimator(confidence), sample, tick)
     return replace(fitted, labels="refusal score")
 
 

@@ -122,6 +122,8 @@ def _matched(grid: Grid, shown: Matched) -> tuple[MatchedAt, Mapping[str, Estima
         asked=len(grid.pairs),
         read=int(grid.generated.sum()),
         n_pairs=shown.n_pairs,
+        estimators=len(shown.compared),
+        short=shown.short,
         differences=len(shown.differences),
         apart=sum(d.low > 0 or d.high < 0 for d in shown.differences),
         low=min((d.low for d in shown.differences), default=None),

@@ -1,6 +1,7 @@
 """Each way of finding directions by itself: what it finds, what it does, what it costs."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -28,7 +29,7 @@ from refusal_lens.study.estimators.entry import (
     fitting_residuals,
 )
 from refusal_lens.study.fit_cost import with_cost
-from refusal_lens.study.fitted import FitSizes
+from refusal_lens.study.fitted import FitSizes, Gap
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.stage import Bench, Outline, Records, Stage, Work
@@ -60,7 +61,7 @@ DAMAGE: Final = "added at the damage budget"
 def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     """Fit one way of finding directions, and measure it on prompts that it was not fitted on."""
     data = bench.once("fitting residuals", lambda: fitting_residuals(bench, tick))
-    fitted, seconds, mib = with_cost(lambda: one.fit(bench, data, tick))
+    fitted, seconds, mib = with_cost(lambda: _fit(bench, data, tick, one))
     sample, labels = fitting_sample(fitted, data, bench.study.fitted_on)
     calibrations = _calibrations(bench, fitted, tick)
     records: Records = {
@@ -84,6 +85,14 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     return records | _directions(bench, fitted, tick) | _edited(bench, fitted, calibrations, tick)
 
 
+def _fit(bench: Bench, data: Residuals, tick: Progress, one: Compared) -> Fitted:
+    """What it gives; a gap where these prompts do not allow it, for the others may still do."""
+    try:
+        return one.fit(bench, data, tick)
+    except InputError as error:
+        raise Gap(str(error)) from None
+
+
 def fitting_sample(fitted: Fitted, data: Residuals, labels: str) -> tuple[Residuals, str]:
     """What it was fitted on and what the sides are: the run's own, unless it chose others."""
     sample = data if fitted.refit is None else fitted.refit[1]
@@ -103,7 +112,8 @@ def _directions(bench: Bench, fitted: Fitted, tick: Progress) -> Records:
         records[PROBE] = fitted.probe
     if fitted.refit is not None:
         estimator, sample = fitted.refit
-        records[AGREEMENT] = fit_agreement(sample, estimator, seed=bench.study.seed)
+        with suppress(InputError):  # too few prompts for halves, not for a fit
+            records[AGREEMENT] = fit_agreement(sample, estimator, seed=bench.study.seed)
         tick(1)
     return records
 

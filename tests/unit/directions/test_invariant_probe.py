@@ -17,6 +17,7 @@ from refusal_lens.directions import (
     fit_within_categories,
 )
 from refusal_lens.directions.invariance.recipe import METHODS
+from refusal_lens.directions.invariant_probe import _as_area, _over_environments
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate
@@ -48,6 +49,18 @@ def probe(residuals):
     return fitted(residuals)
 
 
+def test_a_mean_of_areas_has_an_interval_of_areas():
+    """Three environments that differ much have a t interval from below 0 to above 1."""
+    plain = _over_environments(torch.tensor([0.5, 0.75, 0.93]).double(), 0.5)
+    assert plain.high > 1
+    cut = _as_area(plain)
+    assert (cut.value, cut.low, cut.high) == (plain.value, plain.low, 1.0)
+    wide = _as_area(_over_environments(torch.tensor([0.1, 0.9]).double(), 0.5))
+    assert (wide.low, wide.high) == (0.0, 1.0)
+    alone = _over_environments(torch.tensor([0.5]).double(), 0.5)
+    assert _as_area(alone) == alone and alone.low is None
+
+
 def test_all_four_are_given_on_each_environment(probe):
     assert tuple(m.method for m in probe.methods) == METHODS
     assert probe.outer == probe.environments == tuple(f"e{i}" for i in range(5))
@@ -59,6 +72,7 @@ def test_all_four_are_given_on_each_environment(probe):
         assert m.mean.value > 0.8 and m.mean.n == 5 and m.mean.control == 0.5
         values = torch.tensor([e.value for e in m.auroc])
         erm = torch.tensor([e.value for e in probe.of("ERM").auroc])
+        assert m.mean.low >= 0 and m.mean.high <= 1
         assert m.gain.value == pytest.approx(float((values - erm).mean()), abs=1e-6)
         assert m.between_seeds <= 1 + 1e-9
     assert probe.of("ERM").to_erm == pytest.approx(1) and probe.of("ERM").gain.value == 0

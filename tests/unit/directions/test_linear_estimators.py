@@ -216,14 +216,24 @@ def test_settings_that_make_no_sense():
     )
 
 
-def test_components_of_unpaired_prompts_are_refused():
+def test_components_are_of_the_categories_with_pairs():
     residuals = correlated(4, 6)
-    prompts = PromptSet(
-        tuple(replace(p, pair=None) if p.category == "blue" else p for p in residuals.labelled)
-    )
-    unpaired = residuals.only(prompts=prompts)
-    for fit in (fit_pair_difference_pca, make_estimator("pair_difference_pca").within_categories):
-        with pytest.raises(InputError, match="category 'blue' has no pairs; pair_difference_pca"):
-            fit(unpaired)
+
+    def without_pairs(*categories):
+        prompts = [replace(p, pair=None) if p.category in categories else p for p in every]
+        return residuals.only(prompts=PromptSet(tuple(prompts)))
+
+    every = residuals.labelled
+    within = make_estimator("pair_difference_pca").within_categories
+    unpaired = without_pairs("blue")
+    fitted = fit_pair_difference_pca(unpaired)
+    whole = fit_pair_difference_pca(residuals).at("red", 1)
+    assert torch.equal(fitted.at("red", 1).vector, whole.vector)
+    assert not fitted.defined()[fitted.categories.index("blue")].any()
+    # The pooled axis is of the pairs there are: of the red ones alone.
+    assert float((within(unpaired).at("pooled", 1).vector @ whole.vector).abs()) > 1 - 1e-6
+    for fit in (fit_pair_difference_pca, within):
+        with pytest.raises(InputError, match=r"no category of \['red', 'blue'\] has pairs; pair_"):
+            fit(without_pairs("red", "blue"))
     for name in set(NAMES) - {"pair_difference_pca"}:
         assert make_estimator(name)(unpaired).defined().all()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from refusal_lens.auroc import auroc, auroc_over_units, aurocs, drawn_aurocs
+from refusal_lens.auroc import auroc, auroc_over_units, aurocs, drawn_aurocs, with_percentiles
 
 REFUSED = torch.arange(40) % 2 == 0
 
@@ -68,3 +68,18 @@ def test_the_jackknife_leaves_out_each_pair(scores):
     assert estimate.value - estimate.low == pytest.approx(2.0639 * se, rel=1e-3)
     few = auroc_over_units(scores[0, :4], REFUSED[:4], unit[:4])
     assert few.low is None and few.value is not None
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_no_interval_is_made_of_fewer_than_five_on_a_side(n):
+    """Separated sides of three give 1 under every draw, and would seem to be known for sure."""
+    score, positive = torch.arange(2.0 * n), torch.arange(2 * n) >= n
+    by_pair = auroc_over_units(score, positive, torch.arange(2 * n) % n)
+    value, low, high = with_percentiles(score, positive, torch.ones(3, 2 * n).double())
+    assert value == by_pair.value == 1.0
+    defined = auroc(score, positive).low is not None
+    assert defined == (by_pair.low is not None) == (low is not None) == (high is not None)
+    assert defined == (n == 5)
+    # In groups only rows that are compared count: one group has all of the positive rows.
+    apart = with_percentiles(score, positive, torch.ones(3, 2 * n).double(), positive.tolist())
+    assert apart[1:] == (None, None)

@@ -1,4 +1,4 @@
-"""Tests of ways of finding directions against the reference: McNemar's, corrected over all."""
+"""Tests of ways of finding directions against the reference: McNemar's, corrected by kind."""
 
 import pytest
 from scipy.stats import binomtest, false_discovery_control
@@ -13,9 +13,25 @@ def test_p_is_the_exact_test_of_the_prompts_that_differ():
     second = rows[1].test("removed")
     assert (second.only_here, second.only_reference) == (8, 0)
     assert second.p == pytest.approx(binomtest(0, 8).pvalue)
-    third = rows[2].test("removed")
-    assert [second.q, third.q] == pytest.approx(list(false_discovery_control([second.p, third.p])))
     assert rows[0].tests == () and rows[1].test("damage_refusal") is None
+
+
+def test_estimators_and_controls_are_corrected_apart():
+    """However far controls are from the reference, no estimator's q becomes any smaller."""
+    ids = [f"p{i}" for i in range(20)]
+    hits = {"mean_difference": 0, "linear_discriminant": 6, "som": 7}
+    controls = {f"control: {name}": 20 for name in ("random", "shuffled labels", "within-class")}
+
+    def tests(names):
+        flags = [{"removed": {key: i < names[n] for i, key in enumerate(ids)}} for n in names]
+        rows = with_paired_tests([row(n) for n in names], flags, "mean_difference")[1:]
+        return [r.test("removed") for r in rows]
+
+    both = tests(hits | controls)
+    alone = tests(hits)
+    assert [t.q for t in both[:2]] == [t.q for t in alone]
+    assert [t.q for t in alone] == pytest.approx(false_discovery_control([t.p for t in alone]))
+    assert [t.q for t in both[2:]] == pytest.approx([t.p for t in both[2:]])  # equal p: equal q
 
 
 def test_only_prompts_that_both_have_count_and_equal_rows_differ_in_nothing():
@@ -31,7 +47,7 @@ def test_only_prompts_that_both_have_count_and_equal_rows_differ_in_nothing():
 def test_a_test_that_could_not_come_out_has_no_q_and_takes_no_part_in_the_correction():
     """Five prompts in common, all of them split one way: p is .0625 at the least."""
     ids = [f"p{i}" for i in range(20)]
-    rows = [row(name) for name in (*NAMES, "som")]
+    rows = [row(name) for name in (*NAMES[:2], "erm", "som")]
     flags = [
         {"removed": dict.fromkeys(ids, False)},
         {"removed": dict.fromkeys(ids[:5], True)},

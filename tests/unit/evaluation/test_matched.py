@@ -12,6 +12,7 @@ from refusal_lens.evaluation.grid import Grid, whole_pairs
 from refusal_lens.evaluation.matched import match_refusal
 from refusal_lens.evaluation.monotone import over_refusal_at
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.tables.matched import knob_in_words
 
 
 def truth(over, rate):
@@ -144,11 +145,48 @@ def test_what_is_not_reached_is_not_extrapolated():
     assert dict(matched.short)[0.8] == dict(matched.short)[0.9] == ("d1",)
     assert matched.curves[1].over_refusal[2:] == (None, None)
     assert matched.curves[0].over_refusal[2] is not None
+    assert "none at 90% (1 of 2 reach it)" in knob_in_words(matched, titles={})
     assert {d.rate for d in matched.differences} <= {0.6, 0.7}
     assert matched.common is not None and matched.common[1] < 0.72
     flat = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, [0.3] * 5)), draws=50)
     assert (flat.answer, flat.resolved, flat.common) == ("not reached", None, None)
     assert flat.curves[1].reach is None and flat.curves[1].area is None
+
+
+def test_one_weak_direction_keeps_no_others_from_being_compared():
+    """One of three reaches no rate: the other two give what they give by themselves."""
+    rng = np.random.default_rng(4)
+    three = grid((OVER, OVER, OVER), 300, rng, (REFUSAL, REFUSAL, [0.3] * 5))
+    two = Grid(
+        **{
+            **vars(three),
+            "names": three.names[:2],
+            "kinds": three.kinds[:2],
+            "lengths": three.lengths[:2],
+            "refused": three.refused[:2],
+        }
+    )
+    matched, alone = (match_refusal(g, draws=200) for g in (three, two))
+    assert matched.differences == alone.differences and matched.answer == alone.answer
+    assert all(names == ("d2",) for _, names in matched.short) and matched.resolved is not None
+    assert "2 of 3 directions" in str(matched) and "2 of 2 directions" in str(alone)
+    words = knob_in_words(matched, titles={"d2": "the weak one"})
+    for rate in matched.rates:
+        assert f"2 of 3 at {rate:.0%} (short of it: the weak one)" in words
+    assert "it says nothing of the others" in words
+    assert "nothing of the others" not in knob_in_words(alone, titles={})
+
+
+def test_each_rate_is_compared_among_those_that_reach_it():
+    """Three at the lower rates, two at the higher ones; the band is over all of them at once."""
+    rng = np.random.default_rng(3)
+    weak = np.array([0.30, 0.45, 0.55, 0.72, 0.78])
+    matched = match_refusal(grid((OVER, OVER, OVER), 300, rng, (REFUSAL, REFUSAL, weak)), draws=200)
+    at = {r: {(d.a, d.b) for d in matched.differences if d.rate == r} for r in matched.rates}
+    every = {("d0", "d1"), ("d0", "d2"), ("d1", "d2")}
+    assert at == {0.6: every, 0.7: every, 0.8: {("d0", "d1")}, 0.9: {("d0", "d1")}}
+    factors = {round((d.high - d.value) / (d.value - d.low), 6) for d in matched.differences}
+    assert factors == {1.0} and matched.common is not None
 
 
 def test_the_curve_is_read_between_its_points_only():

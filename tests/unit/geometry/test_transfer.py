@@ -79,6 +79,20 @@ def test_a_random_direction_is_at_chance_and_its_interval_says_so():
     assert mean.control == 0.5 and mean.n == 400
 
 
+@pytest.mark.parametrize(("n", "categories"), [(3, ["red"]), (4, ["red"]), (5, ["red"]), (3, [])])
+def test_intervals_need_five_prompts_on_a_side(residuals, red, n, categories):
+    """Of 3 + 3 prompts that are separated every draw is 1; two such categories have 6 + 6."""
+    places = {p.id: int(p.pair.removeprefix(p.category)) for p in residuals.labelled}
+    few = residuals.only(ids=[key for key, place in places.items() if place < n])
+    few = few.only(category=categories) if categories else few
+    transfer = measure_transfer(few, [red])
+    mean, enough = transfer.of("red"), n * len(transfer.columns) >= 5
+    assert (mean.low is not None) == (mean.high is not None) == enough
+    assert mean.value is not None and not transfer.area.isnan().any()
+    for end in (transfer.low, transfer.high):
+        assert bool((end.isnan() == (n < 5)).all())
+
+
 def test_too_few_prompts_leave_a_gap(residuals, red):
     kept = [p for p in residuals.labelled if p.category == "red" or int(p.pair[4:]) < 2]
     few = measure_transfer(residuals.only(prompts=PromptSet(tuple(kept))), [red])

@@ -6,7 +6,7 @@ from support.paired_residuals import PROVENANCE
 from support.synthetic.estimators import NAMES, comparison, row, transfer
 from support.words import numbers, says
 
-from refusal_lens.geometry.split_halves import Agreement
+from refusal_lens.geometry.split_halves import LEAST_UNITS, Agreement
 from refusal_lens.intervals import mean_estimate
 from refusal_lens.plots.estimators import PANELS, estimator_name, plot_estimators, plot_transfer
 from refusal_lens.plots.text import percent_interval
@@ -92,8 +92,11 @@ def test_what_was_fitted_is_shown_with_the_model_of_the_matched_column():
         "method of linear_discriminant",
     ]
     caption = edits_table(shown).caption
-    assert says(caption, "planted, scale 0.5", 30, 32, 4, "−0.20", "0.10", 0, 1)
+    assert says(caption, "planted, scale 0.5", 30, 32, 4, "−0.20", "0.10", 0, 2)
     assert says(edits_table(shown).head[-1], "70%")
+    assert "1 of 2 reach it" in caption and "2 of 2 at 60%" in caption
+    lone = replace(shown.matched, differences=0, low=None, high=None)
+    assert "no two estimators reach one rate" in edits_table(replace(shown, matched=lone)).caption
     without = edits_table(replace(shown, matched=None))
     assert not numbers(without.head[-1]) and "planted, scale 0.5" not in without.caption
 
@@ -114,6 +117,14 @@ def test_too_few_prompts_in_common_are_no_test():
     rate, tested = percent_interval(other.removed), edits_table(comparison()).rows[1][1].text
     assert numbers(table.rows[1][1].text.removeprefix(rate)) == ["4"]
     assert "q" in tested.removeprefix(rate) and "q" not in table.rows[1][1].text
+
+
+def test_a_caption_speaks_of_halves_only_where_some_were_fitted():
+    shown = comparison()
+    assert says(directions_table(shown).caption, "jackknife over groups of the 40 pairs")
+    without = [replace(r, reliability=None, cosine=None) for r in shown.rows]
+    caption = directions_table(replace(shown, rows=tuple(without))).caption
+    assert "jackknife" not in caption and says(caption, "not measured", LEAST_UNITS, "pairs")
 
 
 def test_the_cost_of_the_first_invariant_probe_is_of_all_four():

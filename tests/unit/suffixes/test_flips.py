@@ -112,7 +112,9 @@ def test_aurocs_count_pairs_ties_half_and_within_a_prompt_only_its_own():
     ones = np.ones((3, 4))
     assert auroc_estimate(score, flipped, ones).value == pytest.approx(3.5 / 4)
     within = within_auroc_estimate(score, flipped, ["x", "x", "y", "y"], ones)
-    assert within.value == 1.0 and within.n == 4 and within.low == 1.0
+    assert within.value == 1.0 and within.n == 4 and within.low is None  # too few on a side
+    five = [np.tile(x, 3) for x in (score, flipped, np.array(list("xxyy")))]
+    assert within_auroc_estimate(*five[:2], five[2].tolist(), np.ones((3, 12))).low == 1.0
     moved = within_auroc_estimate(score + np.array([9, 9, 0, 0]), flipped, list("xxyy"), ones)
     assert moved.value == 1.0
     assert auroc_estimate(score, np.ones(4, dtype=bool), ones).value is None
