@@ -44,7 +44,7 @@ class AblationTransfer(Record):
     independent. The unedited rate is 1 by choice of the prompts.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -65,8 +65,10 @@ def fold_directions(
 ) -> FoldDirections:
     """Each language's direction, that of all together, and the controls, for each pair.
 
-    Shuffled labels turn the differences of pairs round, drawn for each fold, of all languages
-    together; the random direction is drawn for each fold.
+    Shuffled labels turn the differences of half of the fitting pairs round, drawn for each fold, of
+    all languages together; of an odd number one pair is left out. So the true direction cancels, of
+    which signs drawn one by one would keep as much as their mean. The random direction is drawn for
+    each fold.
 
     >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
     >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
@@ -83,9 +85,9 @@ def fold_directions(
     for fold in parallel.folds:
         fits = torch.ones(n, dtype=torch.float64)
         fits[fold] = 0.0
-        signs = torch.randint(2, (n,), generator=generator).double() * 2 - 1
+        signs = _balanced(fits, generator)
         means = torch.einsum("i,aid->ad", fits, d) / fits.sum()
-        shuffled = torch.einsum("i,aid->d", fits * signs, d) / fits.sum() / len(d)
+        shuffled = torch.einsum("i,aid->d", signs, d) / fits.sum() / len(d)
         rows = [*zip(parallel.languages, means, strict=True), (ALL, means.mean(0))]
         for name, difference in (*rows, (SHUFFLED, shuffled)):
             direction = Direction.from_difference(
@@ -96,6 +98,14 @@ def fold_directions(
                 random = direction.random_like(seed + int(fold[0]), name=RANDOM)
                 _give(made, RANDOM, random, [parallel.pairs[i] for i in fold.tolist()])
     return {name: made[name] for name in (*parallel.languages, ALL, SHUFFLED, RANDOM)}
+
+
+def _balanced(fits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Signs of the fitting pairs, drawn in any order, with the sum 0; 0 for the others."""
+    rows = fits.nonzero()[:, 0]
+    place = torch.randperm(len(rows), generator=generator)
+    even = place < len(rows) - len(rows) % 2
+    return torch.zeros_like(fits).index_put((rows,), ((1.0 - 2 * (place % 2)) * even).double())
 
 
 def _give(
