@@ -1,5 +1,6 @@
 """Parallel prompts: the same pairs in several languages, the project's own or PolyRefuse's."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,9 +49,10 @@ def load_languages(
     ('zh/advice-010-refuse', 'advice-010')
 
     Raises:
-        InputError: a language that is not there (the message lists those that are), fewer than two
-            pairs, a folder without PolyRefuse's files, a split without a folder, a file that can't
-            be read, or one whose rows are not those of the other languages.
+        InputError: a language that is not there (the message lists those that are), or whose file
+            ends in no code of two letters, as `zh-cn` or `yue`; fewer than two pairs, a folder
+            without PolyRefuse's files, a split without a folder, a file that can't be read, or one
+            whose rows are not those of the other languages.
     """
     if languages is not None:
         languages = several(languages, str, what="language", write='languages=("en", "de")')
@@ -79,10 +81,10 @@ def _polyrefuse(folder: Path, languages: Sequence[str] | None, split: str) -> di
         )
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.glob("*.json")):
-        parts = words(path.name)
-        side = next((s for s in _SIDES if s in parts), None)
-        if side is not None and split in parts and "back" not in parts and len(parts[-1]) == 2:
-            files[parts[-1], side] = path
+        side = next((s for s in _SIDES if s in words(path.name)), None)
+        code = "" if side is None else _code(path, side, split, languages)
+        if side is not None and code:
+            files[code, side] = path
     there = sorted({code for code, _ in files if all((code, s) in files for s in _SIDES)})
     if not there:
         raise InputError(
@@ -102,6 +104,29 @@ def _polyrefuse(folder: Path, languages: Sequence[str] | None, split: str) -> di
         rows = enumerate(zip(*(side.prompts for side in sides), strict=False), 1)
         sets[code] = PromptSet(tuple(replace(p, pair=f"row {i}") for i, pair in rows for p in pair))
     return sets
+
+
+def _code(path: Path, side: str, split: str, asked: Sequence[str] | None) -> str:
+    """The language of a translation into it; empty for a file of another kind or split.
+
+    Raises:
+        InputError: a language that is read, and has no code of two letters.
+    """
+    parts = words(path.name)
+    if split not in parts or "back" in parts:
+        return ""
+    rest = [word for word in parts[parts.index(split) + 1 :] if word not in (side, "translated")]
+    code = "-".join(rest)
+    if re.fullmatch("[a-z]{2}", code):
+        return code
+    named = "translated" in parts or re.fullmatch("[a-z]{2,3}(-[a-z0-9]+)*", code)
+    if code and named and (asked is None or code in asked):
+        raise InputError(
+            f"{path.name}: language {code!r} is not a code of two letters; rename the file so that "
+            f"it ends in one ({side}_{split}_translated_zh.json), or ask for other languages: "
+            "languages=('de', 'ja')"
+        )
+    return ""
 
 
 def _check_same_rows(paths: Sequence[Path], side: str, split: str) -> None:

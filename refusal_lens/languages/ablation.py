@@ -1,9 +1,8 @@
 """What ablating one language's direction does to the refusals of another.
 
 The refused prompts of each language are answered again with each language's direction projected
-out at every layer, and with two controls: a direction of shuffled labels of all languages together
-(the differences of half of the pairs turned round, so that what they share cancels), and an
-isotropic random one, each drawn once for each fold of pairs and the same in every language.
+out at every layer, and with two controls: a direction of shuffled labels of all languages together,
+and an isotropic random one, each drawn once for each fold of pairs and the same in every language.
 Directions are cross-fitted: each prompt's is fitted without its pair.
 """
 
@@ -12,8 +11,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, final
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
@@ -47,7 +44,7 @@ class AblationTransfer(Record):
     independent. The unedited rate is 1 by choice of the prompts.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -68,9 +65,10 @@ def fold_directions(
 ) -> FoldDirections:
     """Each language's direction, that of all together, and the controls, for each pair.
 
-    Shuffled labels turn the differences of half of the fitted pairs round (an odd number rounded by
-    chance), drawn for each fold, in all languages alike; the random direction is drawn for each
-    fold.
+    Shuffled labels turn the differences of half of the fitting pairs round, drawn for each fold, of
+    all languages together; of an odd number one pair is left out. So the true direction cancels, of
+    which signs drawn one by one would keep as much as their mean. The random direction is drawn for
+    each fold.
 
     >>> parallel = rl.languages.by_language(rl.load_languages(languages=("en", "es"), n_pairs=4))
     >>> made = rl.languages.fold_directions(model.residuals(parallel), rl.Site(2))
@@ -87,9 +85,9 @@ def fold_directions(
     for fold in parallel.folds:
         fits = torch.ones(n, dtype=torch.float64)
         fits[fold] = 0.0
+        signs = _balanced(fits, generator)
         means = torch.einsum("i,aid->ad", fits, d) / fits.sum()
-        signed = _half_turned(fits, generator)
-        shuffled = torch.einsum("i,aid->d", signed, d) / fits.sum() / len(d)
+        shuffled = torch.einsum("i,aid->d", signs, d) / fits.sum() / len(d)
         rows = [*zip(parallel.languages, means, strict=True), (ALL, means.mean(0))]
         for name, difference in (*rows, (SHUFFLED, shuffled)):
             direction = Direction.from_difference(
@@ -102,15 +100,12 @@ def fold_directions(
     return {name: made[name] for name in (*parallel.languages, ALL, SHUFFLED, RANDOM)}
 
 
-def _half_turned(
-    fits: Float64[Tensor, " pair"], generator: torch.Generator
-) -> Float64[Tensor, " pair"]:
-    """The weights of pairs with the sign of half of those that are fitted turned round."""
-    fitted = fits.nonzero().flatten()
-    start = int(torch.randint(2, (1,), generator=generator))
-    turned = fits.clone()
-    turned[fitted[torch.randperm(len(fitted), generator=generator)[start::2]]] = -1.0
-    return turned
+def _balanced(fits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Signs of the fitting pairs, drawn in any order, with the sum 0; 0 for the others."""
+    rows = fits.nonzero()[:, 0]
+    place = torch.randperm(len(rows), generator=generator)
+    even = place < len(rows) - len(rows) % 2
+    return torch.zeros_like(fits).index_put((rows,), ((1.0 - 2 * (place % 2)) * even).double())
 
 
 def _give(

@@ -76,7 +76,9 @@ class CrossFit:
     ) -> Iterator[Fold]:
         """Each fold's coordinates; a pair of weight 0 neither fits nor tests.
 
-        `signs` turn the differences of pairs round while directions are fitted: shuffled labels.
+        `signs` shuffle labels: a pair of sign -1 has its sides exchanged in every language, both
+        where it fits and where it tests. True labels would be separated by what a direction of
+        exchanged ones keeps of the true one: the mean of its signs times it.
         """
         for fold in self.folds:
             fits = weights.clone()
@@ -86,4 +88,8 @@ class CrossFit:
             coordinate = coordinate / fits.sum(1)[:, None, None, None, None]
             sides = torch.einsum("mj,mabjs->mab", fits, coordinate)
             centre = sides / (2 * fits.sum(1))[:, None, None]
-            yield Fold(coordinate[:, :, :, fold], centre, weights[:, fold] > 0)
+            score = coordinate[:, :, :, fold]
+            if signs is not None:
+                turned = (signs[:, fold] < 0)[:, None, None, :, None]
+                score = torch.where(turned, score.flip(-1), score)
+            yield Fold(score, centre, weights[:, fold] > 0)

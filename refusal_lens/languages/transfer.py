@@ -10,8 +10,8 @@ Three numbers per direction, all cross-fitted by pair (languages/crossfit.py):
   another, before and after the means are taken off. The direction itself is a difference within a
   language, so that taking the means off does not change it.
 
-Intervals: jackknife over pairs, directions fitted again each time. Control: directions of shuffled
-labels (each pair's difference turned round with probability one half, in all languages alike).
+Intervals: jackknife over pairs, directions fitted again each time. Control: shuffled labels (the
+sides of each pair exchanged with probability one half, in all languages alike, fitted and tested).
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ _METHOD: Final = "cross-fitted by pair, jackknife over pairs; control: chance"
 class LanguageTransfer(Record):
     """Rows are directions (each language's, then that of all together), columns prompts' languages.
 
-    `auroc` with its interval `low` to `high`; `null_high` is the 95th percentile of directions of
-    shuffled labels, `q` their one-sided p after Benjamini-Hochberg over the matrix. `before` and
+    `auroc` with its interval `low` to `high`; `null_high` is the 95th percentile under shuffled
+    labels, `q` their one-sided p after Benjamini-Hochberg over the matrix. `before` and
     `after` are, per direction, the AUROC of prompts of different languages without and with the
     languages' means taken off; `accuracy_before` and `accuracy_after` the accuracy on other
     languages' prompts at the threshold of the direction's own, `gain` their difference.
@@ -49,7 +49,7 @@ class LanguageTransfer(Record):
     off it. `n` counts pairs per language.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     rows: tuple[str, ...]
     languages: tuple[str, ...]
@@ -290,7 +290,7 @@ def _estimated(fit: CrossFit) -> _Scores:
 
 
 def _shuffled(fit: CrossFit, draws: int, seed: int) -> Float64[Tensor, "draw row language"]:
-    """The matrix of directions of shuffled labels."""
+    """The matrix under shuffled labels."""
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(2, (draws, fit.n), generator=generator).double() * 2 - 1
     drawn = signs.split(_at_a_time(fit))

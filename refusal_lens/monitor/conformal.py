@@ -16,6 +16,49 @@ from refusal_lens.intervals import LEVEL
 from refusal_lens.records import Estimate
 
 
+def check_rate(alpha: float) -> None:
+    """Refuse a false-alarm rate that is none.
+
+    Raises:
+        InputError: alpha is not between 0 and 1, or no number.
+    """
+    if not 0 < alpha < 1:  # NaN is neither
+        raise InputError(f"a false-alarm rate of {alpha}; give a number between 0 and 1")
+
+
+def least_prompts(alpha: float, n_detectors: int = 1) -> int:
+    """How many it takes to calibrate detectors of which each has an equal part of alpha.
+
+    >>> least_prompts(0.05), least_prompts(0.05, 2)
+    (19, 39)
+
+    Raises:
+        InputError: as `check_rate`.
+    """
+    check_rate(alpha)
+    return math.ceil(n_detectors / alpha - 1 - 1e-9)
+
+
+def check_calibration(n: int, alpha: float, n_detectors: int) -> None:
+    """Refuse fewer prompts than `least_prompts`.
+
+    >>> check_calibration(39, 0.05, 2)
+    >>> check_calibration(38, 0.05, 2)
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: 38 held-out prompts, each wording counted once, can't...
+
+    Raises:
+        InputError: too few prompts for it, or as `check_rate`.
+    """
+    least = least_prompts(alpha, n_detectors)
+    if n < least:
+        raise InputError(
+            f"{n} held-out prompts, each wording counted once, can't calibrate a false-alarm rate "
+            f"of {alpha:g} over {n_detectors} detectors: it takes at least {least}; give more "
+            "prompts, or allow more false alarms"
+        )
+
+
 def conformal_rank(n: int, alpha: float) -> int:
     """Which of n sorted calibration scores is the threshold, counted from 1: ceil((n+1)(1-alpha)).
 
@@ -25,14 +68,12 @@ def conformal_rank(n: int, alpha: float) -> int:
     Raises:
         InputError: alpha outside 0 to 1, or too few scores for it.
     """
-    if not 0 < alpha < 1:
-        raise InputError(f"a false-alarm rate of {alpha}; give a number between 0 and 1")
+    check_rate(alpha)
     rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)
     if rank > n:
-        least = math.ceil(1 / alpha - 1 - 1e-9)
         raise InputError(
             f"{n} held-out prompts can't calibrate a false-alarm rate of {alpha:g}: it takes at "
-            f"least {least}; give more prompts, or allow more false alarms"
+            f"least {least_prompts(alpha)}; give more prompts, or allow more false alarms"
         )
     return rank
 

@@ -14,14 +14,19 @@ from refusal_lens.judges import Judge
 from refusal_lens.judges.base import judge_all
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.model import LensModel
-from refusal_lens.monitor.conformal import calibrated_rate, conformal_threshold
+from refusal_lens.monitor.conformal import (
+    calibrated_rate,
+    check_calibration,
+    check_rate,
+    conformal_threshold,
+)
 from refusal_lens.monitor.detectors import fit_scoring
 from refusal_lens.monitor.monitor import Monitor
 from refusal_lens.monitor.reading import Readings, read_answers
 from refusal_lens.monitor.scoring import DETECTORS, Features, Scoring, highest
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet, labelled
-from refusal_lens.prompts.repeats import check_splits_apart
+from refusal_lens.prompts.repeats import check_splits_apart, once_each
 from refusal_lens.sites import Site
 
 EARLY: Final = (1 / 4, 3 / 8, 1 / 2)
@@ -47,7 +52,8 @@ class MonitorSettings:
     ((6, 9, 12), (15, 18, 21, 23))
 
     Raises:
-        InputError: fewer than one token, or layers out of order.
+        InputError: fewer than one token, a rate that is not between 0 and 1, or layers out of
+            order.
     """
 
     tokens: int = 16
@@ -59,6 +65,7 @@ class MonitorSettings:
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise InputError(f"a monitor that reads {self.tokens} tokens; give 1 or more")
+        check_rate(self.alpha)
 
     def places(self, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The early and the late layers in a model of so many blocks."""
@@ -94,11 +101,12 @@ def fit_monitor(
     """A monitor of this model, fitted on the split "train" and calibrated on "val".
 
     Without these two splits all prompts but those of "test" are dealt out to them, pairs whole;
-    "test" is never read. `directions` is a set of one category at every layer that is read, by
-    default the mean difference within categories of the fitting prompts. With a `judge` the
-    prompts that should be refused are those that the model did refuse; without one they go by
+    "test" is never read. Of prompts that say the same the first alone is read, since their scores
+    are one score and not several. `directions` is a set of one category at every layer that is
+    read, by default the mean difference within categories of the fitting prompts. With a `judge`
+    the prompts that should be refused are those that the model did refuse; without one they go by
     their labels. Edits that are on belong to what is taken for unedited. `progress` counts the
-    prompts of both splits.
+    prompts of both splits that are read.
 
     Suppressed examples are made by the project's own edit: the direction of one layer is ablated
     everywhere while the model answers those prompts again. Only the logistic detector sees them.
@@ -109,13 +117,18 @@ def fit_monitor(
     2
 
     Raises:
-        InputError: too few prompts, too few that are refused, layers that the model does not
-            have, or a direction that is undefined at one of them.
+        InputError: too few prompts, too few that are refused, a text that stands in both of two
+            given splits, layers that the model does not have, or a direction that is undefined at
+            one of them.
     """
-    train, val = _dealt(labelled(prompts))
+    early, late = _layers(model, settings)
+    dealt = _dealt(labelled(prompts))
+    train, val = (PromptSet(once_each(part)) for part in dealt)
+    check_calibration(len(val), settings.alpha, len(DETECTORS))
     if directions is None:
-        directions = fit_within_categories(model.residual_stats(train, offsets=(-1,)))
-    places = _places(model, directions, settings)
+        directions = fit_within_categories(model.residual_stats(dealt[0], offsets=(-1,)))
+    one(directions, DirectionSet, what="directions", write="fit_monitor(model, prompts)")
+    places = [_direction(directions, layer) for layer in (*early, *late)]
     sites, vectors = tuple(d.site for d in places), torch.stack([d.vector for d in places])
 
     def read(chosen: PromptSet, tick: Progress = progress) -> Readings:
@@ -126,11 +139,11 @@ def fit_monitor(
     ablated = Ablate(_direction(directions, settings.edited_layer(model.n_layers)))
     with model.editing(ablated):
         suppressed = read(PromptSet(tuple(train.prompts[row] for row in rows)), NO_PROGRESS)
-    n_early = len(settings.places(model.n_layers)[0])
-    fitted, thresholds = _fitted(n_early, settings.alpha, (unedited, suppressed, read(val)), rows)
+    readings = (unedited, suppressed, read(val))
+    fitted, thresholds = _fitted(len(early), settings.alpha, readings, rows)
     return Monitor(
         sites=sites,
-        n_early=n_early,
+        n_early=len(early),
         vectors=vectors,
         **vars(fitted),
         thresholds=thresholds,
@@ -194,16 +207,14 @@ def _dealt(prompts: PromptSet) -> tuple[PromptSet, PromptSet]:
     return dealt.only(split="train"), dealt.only(split="val")
 
 
-def _places(
-    model: LensModel, directions: DirectionSet, settings: MonitorSettings
-) -> list[Direction]:
-    one(directions, DirectionSet, what="directions", write="fit_monitor(model, prompts)")
+def _layers(model: LensModel, settings: MonitorSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The early and the late layers, all of them in this model."""
     early, late = settings.places(model.n_layers)
     if late[-1] >= model.n_layers:
         raise InputError(
             f"layer {late[-1]} is beyond this model: its layers are 0 to {model.n_layers - 1}"
         )
-    return [_direction(directions, layer) for layer in (*early, *late)]
+    return early, late
 
 
 def _direction(directions: DirectionSet, layer: int) -> Direction:

@@ -24,6 +24,7 @@ from refusal_lens.monitor.scoring import highest
 from refusal_lens.monitor.variants import Kind, Variant
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts.repeats import once_each
 from refusal_lens.records import Estimate, Provenance, Record
 
 LEAST: Final = 5
@@ -114,7 +115,7 @@ def try_monitor(
 ) -> MonitorTrial:
     """A monitor on prompts that it was not fitted on: alarms unedited and under each variant.
 
-    `progress` counts 1 for the unedited prompts and 1 for each variant.
+    Each wording is tried once. `progress` counts 1 for the unedited prompts and 1 for each variant.
 
     >>> ablated = (rl.Ablate(direction),)
     >>> variants = [rl.monitor.Variant("ablated", "ablated", "suppression", ablated)]
@@ -126,6 +127,7 @@ def try_monitor(
     Raises:
         InputError: the model refuses fewer than `LEAST` of the prompts that it should refuse.
     """
+    prompts = PromptSet(once_each(prompts))
     unedited = monitor.read(model, prompts)
     progress(1)
     verdicts = refused_rows(model, prompts, unedited, judge)

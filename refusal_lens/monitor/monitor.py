@@ -117,7 +117,7 @@ class Monitor(Record):
 
     def alarms(self, readings: Readings) -> list[int | None]:
         """Answer tokens that were out when the alarm was raised; None where it never was."""
-        return first_alarm(self.scores(readings), torch.tensor(self.thresholds).double())
+        return first_alarm(self.scores(readings), _limits(self))
 
     def read(
         self, model: LensModel, prompts: Prompts, progress: Progress = NO_PROGRESS
@@ -184,6 +184,11 @@ class Monitor(Record):
         warn_of_other_weights("monitor", self.provenance, model.provenance())
 
 
+def _limits(monitor: Monitor) -> Float[Tensor, " detector"]:
+    """The thresholds as precise as scores are: one that equals its threshold is no alarm."""
+    return torch.tensor(monitor.thresholds, dtype=torch.float64)
+
+
 @final
 class _Seen:
     """Scores of one answer as it grows."""
@@ -191,7 +196,7 @@ class _Seen:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._scoring = monitor.scoring
-        self._thresholds = torch.tensor(monitor.thresholds, dtype=torch.float64)
+        self._thresholds = _limits(monitor)
         self._x = torch.zeros(1, monitor.n_early, dtype=torch.float64)
         self._total = torch.zeros(len(monitor.late), dtype=torch.float64)
         self._pass = 0

@@ -122,7 +122,8 @@ def text_lines(path: Path, what: str = "request") -> list[str]:
 
     `what` each line holds, for errors.
     """
-    lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").splitlines()]
+    # Not `splitlines`, which also ends a line at U+2028, U+0085 and others inside a text.
+    lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").split("\n")]
     if not any(lines):
         raise InputError(f"{path.name} is empty; expected one {what} a line")
     return [line for line in lines if line]

@@ -15,6 +15,21 @@ def wording(prompt: Prompt) -> Wording:
     return prompt.before, prompt.text.strip()
 
 
+def once_each(prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
+    """The first prompt of each wording, in their order.
+
+    What a model does with a text that it was given before is no further observation.
+
+    >>> asked = [rl.Prompt(k, t, "law", "refuse", "val", "mine") for k, t in ("ax", "bx", "cy")]
+    >>> [p.id for p in once_each(asked)]
+    ['a', 'c']
+    """
+    first: dict[Wording, Prompt] = {}
+    for p in prompts:
+        first.setdefault(wording(p), p)
+    return tuple(first.values())
+
+
 def units_together(prompts: Iterable[Prompt]) -> dict[Unit, Unit]:
     """The first unit among those that belong in one split with a unit, for each unit.
 

@@ -15,6 +15,7 @@ from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import LABELS, PromptSet
+from refusal_lens.prompts.repeats import once_each
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
@@ -76,6 +77,18 @@ def compared_prompts(bench: Outline, most: int | None = None) -> PromptSet:
     """The prompts of those pairs, however few there are."""
     most = bench.size(ComparedSizes).trade_off_pairs if most is None else most
     return whole_pairs(bench.prompts.only(split="test"), most)
+
+
+def tested_prompts(bench: Outline, most: int) -> PromptSet:
+    """At most so many pairs of `test`; prompts of either side where there are no pairs.
+
+    Of prompts that say the same the first alone.
+    """
+    test = bench.prompts.only(split="test")
+    if len(pairs := whole_pairs(test, most)):
+        return PromptSet(once_each(pairs))
+    test = PromptSet(once_each(test))
+    return PromptSet(tuple(p for label in LABELS for p in bench.spread(test, label, most)))
 
 
 def compared_names(bench: Outline) -> tuple[str, ...]:

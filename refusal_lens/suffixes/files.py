@@ -1,6 +1,7 @@
 """Suffixes from files: plain text, a suffix per line; JSON, JSONL, CSV, TSV or parquet rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from refusal_lens.suffixes.suffix import Suffix, distinct
 _KEYS: Final = ("text", "id", "family")
 _JSON: Final = (".json", ".jsonl")
 _TABLES: Final = (".csv", ".tsv", ".parquet")
+_ALIKE: Final = 0.75  # of names: "famly" is "family", "loss" is none of them
 
 
 def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
@@ -20,7 +22,9 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
 
     A plain text file has one suffix per line. A row of a `.json` list, a `.jsonl`, `.csv`, `.tsv`
     or `.parquet` file is a text, or has the keys `text` and, optionally, `id` and `family`. A
-    suffix without an id is called by its place, "suffix 1" the first.
+    suffix without an id is called by its place, "suffix 1" the first. Further columns of a table
+    (CSV, TSV, parquet), such as `loss`, are passed over, unless one seems to be `id` or `family`
+    misspelt; a further key of a JSON row is refused.
 
     >>> len(load_suffixes()), load_suffixes()[0].family
     (30, 'politeness')
@@ -32,11 +36,22 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
     path = data_path("suffixes", "suffixes.jsonl") if path is None else Path(path)
     if not path.is_file():
         raise InputError(f"suffix file {str(path)!r} does not exist; give a text, JSON or CSV file")
-    try:
-        return distinct(_suffix(row, i, where) for i, (where, row) in enumerate(_rows(path), 1))
-    except InputError as error:
-        named = path.name in str(error)
-        raise error if named else InputError(f"{path.name}: {error}") from None
+    rows = _rows(path)
+    suffixes = [_suffix(row, i, where) for i, (where, row) in enumerate(rows, 1)]
+    _check_once(suffixes, [where for where, _ in rows])
+    return distinct(suffixes)
+
+
+def _check_once(suffixes: Sequence[Suffix], places: Sequence[str]) -> None:
+    for name in ("id", "text"):
+        first: dict[str, str] = {}
+        for suffix, where in zip(suffixes, places, strict=True):
+            value = getattr(suffix, name)
+            if (before := first.setdefault(value, where)) != where:
+                raise InputError(
+                    f"{where}: suffix {name} {value!r} stands in {before}, too; give each suffix "
+                    "once"
+                )
 
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
@@ -44,10 +59,22 @@ def _rows(path: Path) -> list[tuple[str, Any]]:
     if kind in _JSON:
         return list(json_rows(path, "suffix"))
     if kind in _TABLES:
-        return [(row.where, row.values) for row in read_rows(path)]
+        return [(row.where, _known(row.values, row.header)) for row in read_rows(path)]
     return [
         (f"{path.name}, suffix {i}", line) for i, line in enumerate(text_lines(path, "suffix"), 1)
     ]
+
+
+def _known(values: Mapping[str, object], header: str) -> dict[str, object]:
+    """The columns of a table that a suffix has."""
+    missing = [key for key in _KEYS if key not in values]
+    for name in values.keys() - set(_KEYS):
+        if meant := get_close_matches(name.strip().casefold(), missing, n=1, cutoff=_ALIKE):
+            raise InputError(
+                f"{header}: column {name!r} is unknown; rename it {meant[0]!r} if that is meant, "
+                "or give it a name that is less alike"
+            )
+    return {key: values[key] for key in _KEYS if key in values}
 
 
 def _suffix(row: Any, number: int, where: str) -> Suffix:
@@ -65,6 +92,6 @@ def _suffix(row: Any, number: int, where: str) -> Suffix:
     if "text" not in values:
         raise InputError(f"{where}: key 'text' is missing or empty; expected {list(_KEYS)}")
     try:
-        return Suffix(**({"id": f"suffix {number}"} | values))
+        return distinct([Suffix(**({"id": f"suffix {number}"} | values))])[0]
     except InputError as error:
         raise InputError(f"{where}: {error}") from None

@@ -16,6 +16,7 @@ from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel, answers_unkept
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet, labelled
+from refusal_lens.prompts.repeats import once_each
 from refusal_lens.suffixes.analysis import analyse
 from refusal_lens.suffixes.files import load_suffixes
 from refusal_lens.suffixes.neutral import texts_for
@@ -79,7 +80,8 @@ def compare_suffixes(
     """What suffixes do to a model's refusals of these prompts and to its residual stream.
 
     By default the project's own suffixes. Each is compared with no suffix and with a neutral text
-    of as many tokens; answers are generated and read, and not kept.
+    of as many tokens; answers are generated and read, and not kept. Of prompts that say the same
+    the first alone counts.
 
     >>> how = AnswerSettings(rl.make_judge("substring"), rl.Decoding(2))
     >>> few = rl.load_suffixes()[:2]
@@ -96,6 +98,7 @@ def compare_suffixes(
     else:
         along = direction
     chosen = load_suffixes() if suffixes is None else suffixes
+    prompts = PromptSet(once_each(labelled(prompts)))
     basis = prepare(model, prompts, along, how, chosen, progress=progress)
     return analyse(basis, [measure_texts(model, prompts, basis, how, progress=progress)])
 
@@ -111,12 +114,15 @@ def prepare(
 ) -> SuffixBasis:
     """Answers and residuals without a suffix, and the neutral texts of each suffix' length.
 
+    Of prompts that say the same the first alone is taken.
+
     >>> along, judge = Along((direction,), 2), rl.make_judge("substring")
     >>> how = AnswerSettings(judge, rl.Decoding(2))
     >>> prepare(model, prompts, along, how, rl.load_suffixes()[:3]).tokens
     (8, 35, 47)
     """
-    texts = texts_for(model, labelled(prompts), distinct(suffixes))
+    prompts = PromptSet(once_each(labelled(prompts)))
+    texts = texts_for(model, prompts, distinct(suffixes))
     answers = _answers(model, prompts, how, progress)
     refused = answers.refused()
     sites = tuple(d.site for d in along.directions)

@@ -27,9 +27,13 @@ def crossed_weights(
 ) -> Weights:
     """How often each row is drawn, in each draw of prompt units and of suffixes.
 
+    No draws of a single unit: what other prompts would do can't be drawn from one.
+
     >>> crossed_weights(["a", "a", "b"], [0, 1, 0], draws=4).shape
     (4, 3)
     """
+    if len({*units}) == 1:
+        return np.zeros((0, len(units)))
     rng = np.random.default_rng(seed)
     return _drawn(units, draws, rng) * _drawn(suffixes, draws, rng)
 

@@ -10,6 +10,7 @@ from scipy.stats import false_discovery_control
 from refusal_lens.intervals import mcnemar_p, mean_estimate, wilson
 from refusal_lens.records import Estimate
 from refusal_lens.suffixes.records import Against, FlipTest, SuffixBasis, SuffixRow
+from refusal_lens.suffixes.shift import ROUNDING
 
 
 @final
@@ -69,6 +70,7 @@ def _row(
     change = flags.texts[t] - flags.plain
     at_zero = None if neutral is None else _mean_change(flags.texts[neutral] - flags.plain)
     mean_orthogonal = float(orthogonal[t].mean())
+    rounding = ROUNDING * float(np.hypot(push[t], orthogonal[t]).mean())
     return SuffixRow(
         suffix=basis.texts[t],
         tokens=tokens[t][0],
@@ -85,7 +87,7 @@ def _row(
             flags.units,
             None if neutral is None else float(orthogonal[neutral].mean()),
         ),
-        efficiency=float(push[t].mean()) / mean_orthogonal if mean_orthogonal > 0 else None,
+        efficiency=float(push[t].mean()) / mean_orthogonal if mean_orthogonal > rounding else None,
     )
 
 

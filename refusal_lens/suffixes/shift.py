@@ -7,7 +7,7 @@ by orthogonal shift.
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,9 @@ from refusal_lens.arguments import one
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.residuals import Residuals
+
+ROUNDING: Final = 1e-6
+"""Share of a shift's length below which its orthogonal part is that of a float32 unit vector."""
 
 
 @final
@@ -46,8 +49,9 @@ class Shift:
 
     @property
     def efficiency(self) -> Float[Tensor, "*more"]:
-        """Push divided by orthogonal shift; NaN where nothing is orthogonal."""
-        return torch.where(self.orthogonal > 0, self.push / self.orthogonal, torch.nan)
+        """Push divided by orthogonal shift; NaN where nothing is orthogonal beyond rounding."""
+        across = self.orthogonal > ROUNDING * self.length
+        return torch.where(across, self.push / self.orthogonal, torch.nan)
 
 
 def shift_along(

@@ -1,15 +1,26 @@
 """A monitor on a tiny model: reading behind edits, the loop, saving, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from refusal_lens.directions.mean_difference import fit_within_categories
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate, Add, Clamp
+from refusal_lens.judges import make_judge
 from refusal_lens.model import Decoding, TransferWarning
-from refusal_lens.monitor import Monitor, MonitorSettings, fit_monitor, monitor_variants
+from refusal_lens.monitor import (
+    Monitor,
+    MonitorSettings,
+    fit_monitor,
+    measure,
+    monitor_variants,
+    try_monitor,
+)
 from refusal_lens.monitor.reading import read_answers
-from refusal_lens.prompts import PromptSet
+from refusal_lens.monitor.scoring import highest
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.sites import Site
 from refusal_lens.suffixes import Suffix
 
@@ -177,6 +188,69 @@ def test_another_model_is_refused_or_warned_of(load_tiny, tiny_llama, monitor):
 def test_wrong_settings_are_named(tiny_llama, prompts, settings, message):
     with pytest.raises(InputError, match=message):
         fit_monitor(tiny_llama, prompts, settings=MonitorSettings(**settings))
+
+
+def unread(*_, **__):
+    raise AssertionError("read before it was known whether there are enough prompts")
+
+
+def test_too_few_prompts_to_calibrate_are_named_before_any_is_read(
+    tiny_llama, prompts, monkeypatch
+):
+    monkeypatch.setattr(type(tiny_llama), "residual_stats", unread)
+    few = prompts.only(split="train").first(30) + prompts.only(split="val").first(3)
+    with pytest.raises(InputError, match="6 held-out .* rate of 0.05 over 2 detectors.*least 39"):
+        fit_monitor(tiny_llama, few, settings=MonitorSettings(tokens=2))
+
+
+def split_in_two(texts: list[str]) -> PromptSet:
+    """Sixty of `train`, half to be refused, and the texts as `val`."""
+    train = [(f"Tell me about thing {i} please", "refuse") for i in range(30)]
+    train += [(f"Say {i}", "comply") for i in range(30)]
+    rows = [("train", *row) for row in train] + [("val", text, "comply") for text in texts]
+    return PromptSet(
+        tuple(Prompt(f"{i}", t, "all", label, s, "t") for i, (s, t, label) in enumerate(rows))
+    )
+
+
+def test_each_wording_calibrates_once(tiny_llama):
+    once = [f"Say number {i} now" for i in range(12)]
+    fitted = [
+        fit_monitor(tiny_llama, split_in_two(texts), settings=SETTINGS)
+        for texts in (once, [*once, *(f" {once[3]} " for _ in range(30))])
+    ]
+    assert fitted[0].counts == fitted[1].counts and fitted[1].calibrated.n == 12
+    assert fitted[0].thresholds == fitted[1].thresholds
+    with pytest.raises(InputError, match="1 held-out prompts, each wording counted once"):
+        fit_monitor(tiny_llama, split_in_two(["Say it"] * 100), settings=SETTINGS)
+
+
+def test_each_wording_is_tried_once(tiny_llama, monitor, monkeypatch):
+    def refused(_, asked, *__):
+        return ["please" in p.text for p in asked]
+
+    monkeypatch.setattr(measure, "refused_rows", refused)
+    once = split_in_two([]).first(6)
+    again = PromptSet(tuple(replace(p, id=f"{p.id} {i}") for p in once for i in range(3)))
+    judge = make_judge("substring")
+    shown = [try_monitor(tiny_llama, monitor, p, [], judge).false_alarms for p in (once, again)]
+    assert shown[0] == shown[1] and shown[0]["all"].n == 12
+    assert shown[0]["harmful, refused"].n == shown[0]["benign, answered"].n == 6
+
+
+def test_a_text_in_both_splits_is_refused(tiny_llama):
+    with pytest.raises(InputError, match="says the same as prompt"):
+        fit_monitor(tiny_llama, split_in_two(["Say 3"] * 12), settings=SETTINGS)
+
+
+def test_a_score_that_equals_its_threshold_is_no_alarm(tiny_llama, monitor):
+    """In float32 some limits would lie below the very score that they were taken from."""
+    read = monitor.read(tiny_llama, [f"Say something about {i}" for i in range(6)])
+    tops = highest(monitor.scores(read)).tolist()
+    for limits in tops:
+        alarms = replace(monitor, thresholds=tuple(limits)).alarms(read)
+        over = [any(a > b for a, b in zip(top, limits, strict=True)) for top in tops]
+        assert [alarm is not None for alarm in alarms] == over
 
 
 def test_several_directions_per_layer_are_refused(tiny_llama, prompts, three_categories):

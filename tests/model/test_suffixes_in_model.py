@@ -1,5 +1,7 @@
 """Suffixes in a model: where they go among the tokens, what they push, and a planted effect."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.paired_residuals import PROVENANCE
@@ -8,6 +10,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.judges import make_judge
 from refusal_lens.model import Decoding
+from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site
 from refusal_lens.suffixes import (
     Along,
@@ -73,6 +76,24 @@ def test_a_comparison_without_a_study(tiny_llama, three_categories):
     pushed = tiny_llama.residuals(append_suffix(three_categories, SUFFIXES[0]), sites=(Site(2),))
     by_pair = suffix_shift(plain, pushed, direction).push.reshape(-1, 2).mean(1)
     assert analysis.rows[0].push.value == pytest.approx(float(by_pair.mean()), rel=1e-3)
+
+
+def test_a_prompt_that_is_given_again_counts_once(tiny_llama, three_categories):
+    direction = unit(torch.randn(tiny_llama.d_model, generator=torch.Generator().manual_seed(1)))
+    how = AnswerSettings(make_judge("substring"), Decoding(2))
+    again = [replace(p, id=f"{p.id} {i}", pair=None) for p in three_categories for i in range(2)]
+    once, twice, one = (
+        compare_suffixes(tiny_llama, asked, direction, how, SUFFIXES)
+        for asked in (
+            PromptSet(tuple(again[::2])),
+            PromptSet(tuple(again)),
+            PromptSet(tuple(replace(again[0], id=f"{i}") for i in range(6))),
+        )
+    )
+    assert twice.n_prompts == once.n_prompts == len(three_categories)
+    assert twice.rows[0].push == once.rows[0].push and twice.families == once.families
+    assert one.n_prompts == 1 and one.rows[0].push.low is None
+    assert one.families[0].push.value is not None and one.families[0].push.low is None
 
 
 def test_what_can_not_be_compared_is_one_line(tiny_llama, three_categories):

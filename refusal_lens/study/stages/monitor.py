@@ -2,11 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, final
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import whole_pairs
 from refusal_lens.monitor import (
     Monitor,
     MonitorSettings,
@@ -15,8 +15,12 @@ from refusal_lens.monitor import (
     monitor_variants,
     try_monitor,
 )
+from refusal_lens.monitor.conformal import least_prompts
+from refusal_lens.monitor.scoring import DETECTORS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import LABELS, PromptSet, load_categories
+from refusal_lens.prompts.repeats import once_each
+from refusal_lens.study.compared import tested_prompts
 from refusal_lens.study.fitted import FitSizes, Gap, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
@@ -34,6 +38,9 @@ _VARIANTS: Final = 13
 class MonitorSizes(StageSizes):
     """Pairs of each category that a monitor is fitted and calibrated on, pairs over all categories
     that it is tried on, passes that it reads of an answer, and the false alarms that it may give.
+
+    Of fewer categories than the project's own it takes as many pairs over all of them, and to
+    calibrate never fewer than the rate of false alarms takes.
     """
 
     monitor_fit_pairs: int = size(10, full=32, quick=4)
@@ -97,15 +104,23 @@ def _suffixes() -> list[Suffix]:
 
 def _fitting(bench: Outline) -> PromptSet:
     sizes = bench.size(MonitorSizes)
-    pairs = {"train": sizes.monitor_fit_pairs, "val": sizes.monitor_calibration_pairs}
-    prompts = [p for name, n in pairs.items() for p in bench.split(name, n)]
+    least = ceil(least_prompts(sizes.monitor_alpha, len(DETECTORS)) / len(LABELS))
+    pairs = {
+        "train": _over_all(bench, sizes.monitor_fit_pairs),
+        "val": max(_over_all(bench, sizes.monitor_calibration_pairs), least),
+    }
+    k = len(bench.prompts.categories)
+    prompts = [p for name, n in pairs.items() for p in once_each(bench.split(name, ceil(n / k)))]
     return PromptSet(tuple(prompts))
 
 
+def _over_all(bench: Outline, n: int) -> int:
+    """Pairs over all categories: a detector needs as many, however many categories they are of."""
+    return n * max(len(bench.prompts.categories), len(load_categories()))
+
+
 def _tested(bench: Outline) -> PromptSet:
-    return whole_pairs(
-        bench.prompts.only(split="test"), bench.size(MonitorSizes).monitor_test_pairs
-    )
+    return tested_prompts(bench, bench.size(MonitorSizes).monitor_test_pairs)
 
 
 def _fit_work(bench: Outline) -> Work:

@@ -8,8 +8,8 @@ from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import LABELS, PromptSet
-from refusal_lens.study.compared import compared_prompts, controls
+from refusal_lens.prompts import PromptSet
+from refusal_lens.study.compared import controls, tested_prompts
 from refusal_lens.study.fitted import POOLED, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
@@ -54,11 +54,7 @@ def given_suffixes(bench: Outline) -> tuple[Suffix, ...]:
 
 def suffix_prompts(bench: Outline) -> PromptSet:
     """Pairs of `test`; prompts of either side where there are no pairs."""
-    pairs = bench.size(SuffixSizes).suffix_pairs
-    if len(whole := compared_prompts(bench, pairs)):
-        return whole
-    test = bench.prompts.only(split="test")
-    return PromptSet(tuple(p for label in LABELS for p in bench.spread(test, label, pairs)))
+    return tested_prompts(bench, bench.size(SuffixSizes).suffix_pairs)
 
 
 def answering(bench: Bench) -> AnswerSettings:

@@ -115,6 +115,24 @@ def test_what_is_not_there_is_one_line(folder, asked, message):
         load_languages(folder, **asked)
 
 
+@pytest.mark.parametrize("code", ["zh-cn", "zh_CN", "yue", "chinese"])
+def test_a_language_whose_code_has_not_two_letters_is_named(folder, code):
+    for side in ("harmful", "harmless"):
+        write(folder, side, "train", code, 3)
+    plain = code.lower().replace("_", "-")
+    for asked in (None, ("ja", plain)):
+        with pytest.raises(InputError, match=f"_{code}.json: language '{plain}' is not a code"):
+            load_languages(folder, languages=asked)
+    assert tuple(load_languages(folder, languages=("ja", "yo"))) == ("ja", "yo")
+    assert load_languages(folder, split="test")
+
+
+def test_files_that_are_no_translations_are_passed_over(folder):
+    for name in ("harmful_train.json", "harmless_train_filtered.json", "notes.json"):
+        (folder / name).write_text("[]")
+    assert tuple(load_languages(folder)) == ("ja", "yo")
+
+
 def test_a_file_is_no_folder(folder):
     with pytest.raises(InputError, match="is not a folder"):
         load_languages(folder / "harmful_train_translated_ja.json")

@@ -107,6 +107,14 @@ def test_intervals_cover_what_rows_of_one_prompt_or_suffix_share():
     assert weighted_mean(np.zeros(0), np.zeros((5, 0))).value is None
 
 
+def test_rows_of_a_single_prompt_have_no_interval():
+    values, flipped = np.array([0.0, 1.0, 2.0]), np.array([False, True, True])
+    weights = crossed_weights(["a"] * 3, [0, 1, 2])
+    mean, area = weighted_mean(values, weights), auroc_estimate(values, flipped, weights)
+    assert (mean.value, mean.low, mean.high) == (1.0, None, None)
+    assert (area.value, area.low, area.high) == (1.0, None, None)
+
+
 def test_aurocs_count_pairs_ties_half_and_within_a_prompt_only_its_own():
     score, flipped = np.array([2.0, 1.0, 1.0, 0.0]), np.array([True, False, True, False])
     ones = np.ones((3, 4))

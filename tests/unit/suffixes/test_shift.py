@@ -44,6 +44,17 @@ def test_a_suffix_along_the_direction_pushes_by_its_length_and_shifts_nothing(st
     assert torch.allclose(shift.length, torch.full((5,), abs(length), dtype=torch.float64))
 
 
+def test_along_the_direction_there_is_no_efficiency_but_rounding(stream):
+    """Directions are stored in float32, which alone leaves a part that seems orthogonal."""
+    a, _, v, centre = stream
+    stored = v.float()
+    shift = shift_along(stored, a, a - 3.0 * v, centre)
+    assert float(shift.orthogonal.max()) > 0 and shift.efficiency.isnan().all()
+    assert shift_along(stored, a, a, centre).efficiency.isnan().all()
+    little = shift_along(stored, a, a - 3.0 * v + 1e-4 * orthogonal_to(v), centre)
+    assert torch.allclose(little.efficiency * little.orthogonal, little.push)
+
+
 def test_pythagoras_and_the_axes_of_several_suffixes(stream):
     a, b, v, centre = stream
     shift = shift_along(v, a, b, centre)

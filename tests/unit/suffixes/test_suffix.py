@@ -83,12 +83,34 @@ def test_ids_and_families_are_read(tmp_path):
     assert load_suffixes(rows) == (Suffix("7", "Please."),)
 
 
+def test_further_columns_of_a_table_are_passed_over(tmp_path):
+    path = tmp_path / "searched.csv"
+    path.write_text("loss,text,success,id,idx\n0.5,Please.,1,x,0\n,Now.,0,y,1\n")
+    assert load_suffixes(path) == (Suffix("x", "Please."), Suffix("y", "Now."))
+
+
+def test_a_line_ends_at_a_line_feed_alone(tmp_path):
+    path = tmp_path / "mine.txt"
+    texts = ("Please,\u2028now.", "Now\x85then.", "First\x0bthen.")
+    for end in ("\n", "\r\n"):
+        path.write_bytes(end.join(texts).encode())
+        assert tuple(s.text for s in load_suffixes(path)) == texts
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("no.txt", None, "does not exist"),
         ("e.txt", " \n", "e.txt is empty; expected one suffix"),
-        ("d.txt", "Now.\nNow.\n", r"d.txt: suffix text 'Now.' is there twice"),
+        ("d.txt", "Now.\nNow.\n", "d.txt, suffix 2: suffix text 'Now.' stands in d.txt, suffix 1"),
+        (
+            "i.csv",
+            "id,text\nx,Now.\ny,Please.\nx,Then.\n",
+            "i.csv, row 4: suffix id 'x' stands in i.csv, row 2",
+        ),
+        ("c.csv", "text,famly\nNow.,mine\n", "c.csv, row 1: column 'famly'.*rename it 'family'"),
+        ("c.tsv", "text\tID\nNow.\tx\n", "c.tsv, row 1: column 'ID' is unknown.*'id'"),
+        ("l.jsonl", '{"text": "Now.", "loss": 1}', "l.jsonl, line 1: key 'loss' is unknown"),
         ("k.jsonl", '{"suffix": "Now."}', "k.jsonl, line 1: key 'suffix' is unknown"),
         ("m.csv", "id,text\nx,\n", "m.csv, row 2: key 'text' is missing or empty"),
         ("n.json", "[3]", "n.json, row 1: expected a text"),
@@ -97,7 +119,7 @@ def test_ids_and_families_are_read(tmp_path):
         (
             "f.csv",
             "id,text,family\nx,Now.,neutral\n",
-            "f.csv: suffix 'x': family 'neutral'",
+            "f.csv, row 2: suffix 'x': family 'neutral'",
         ),
     ],
 )
