@@ -1,4 +1,5 @@
-"""Folders that files are written into: made, or refused in one clear line."""
+"""Folders that files are written into: made, or refused in one clear line. What stands at a path
+that somebody gave, whatever it is."""
 
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def make_folder_of(path: Path) -> None:
     Traceback (most recent call last):
     refusal_lens.errors.InputError: '.' is a folder; give the name of a file to write
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{str(path)!r} is a folder; give the name of a file to write")
     make_folder(path.parent)
 
@@ -33,7 +34,29 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "there is a file of that name" if folder.is_file() else error.strerror
+        why = "there is a file of that name" if is_file(folder) else error.strerror
         raise InputError(
             f"the folder {str(folder)!r} can't be made ({why}); give another place"
         ) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there; no, where the system allows no such name, or no look.
+
+    >>> is_there(Path(".")), is_there(Path("x" * 300))
+    (True, False)
+    """
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there, asked as in `is_there`."""
+    return is_there(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, asked as in `is_there`."""
+    return is_there(path) and path.is_dir()

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder
+from refusal_lens.folders import is_file, is_folder, make_folder
 from refusal_lens.records import write_json
 from refusal_lens.sparse.activations import Activation, Gated, JumpReLU, Standard, TopK
 from refusal_lens.sparse.autoencoder import Normalisation, SparseAutoencoder
@@ -136,17 +136,18 @@ def check_fits(sae: SparseAutoencoder, n_layers: int, d_model: int, model_name: 
 
 def _check_files(folder: Path) -> None:
     """Refuse a folder of another format, or one that holds several autoencoders, by what it has."""
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]
     if not missing:
         return
-    inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
-    names = sorted(path.name for path in folder.glob("*"))
+    here = is_folder(folder)
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}")) if here else []
+    names = sorted(path.name for path in folder.glob("*")) if here else []
     if inside:
         where = f"this folder holds several; give one, such as {inside[0]!r}"
     elif names:
         where = f"found {names[:6]}: save it with SAELens, which writes both files"
     else:
-        where = "no such folder" if not folder.exists() else "the folder is empty"
+        where = "the folder is empty" if here else "no such folder"
     raise InputError(
         f"{folder / missing[0]} is missing; expected a folder in SAELens' format, {CONFIG} beside "
         f"{WEIGHTS}; {where}"
