@@ -1,7 +1,6 @@
-"""Files that are written whole, and their folders: made, or one clear line."""
+"""Folders that files are written into: made, or refused in one clear line. What stands at a path
+that somebody gave, whatever it is."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from refusal_lens.errors import InputError
@@ -17,7 +16,7 @@ def make_folder_of(path: Path) -> None:
     Traceback (most recent call last):
     refusal_lens.errors.InputError: '.' is a folder; give the name of a file to write
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{str(path)!r} is a folder; give the name of a file to write")
     make_folder(path.parent)
 
@@ -35,46 +34,29 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "there is a file of that name" if folder.is_file() else error.strerror
+        why = "there is a file of that name" if is_file(folder) else error.strerror
         raise InputError(
             f"the folder {str(folder)!r} can't be made ({why}); give another place"
         ) from None
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that, whenever the process dies, the old or the new one is whole.
+def is_there(path: Path) -> bool:
+    """Whether something is there; no, where the system allows no such name, or no look.
 
-    Raises:
-        InputError: no file can be there.
+    >>> is_there(Path(".")), is_there(Path("x" * 300))
+    (True, False)
     """
-    make_folder_of(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(
-            f"{str(path)!r} can't be written ({error.strerror}); give another place"
-        ) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return path.exists()
+    except OSError:
+        return False
 
 
-def append_flushed(path: Path, lines: bytes) -> None:
-    """Append lines to a file and flush it to disk; a process that dies may cut the last one."""
-    with path.open("ab") as file:
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
+def is_file(path: Path) -> bool:
+    """Whether a file is there, asked as in `is_there`."""
+    return is_there(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, asked as in `is_there`."""
+    return is_there(path) and path.is_dir()

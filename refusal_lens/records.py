@@ -21,7 +21,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 
 # Each takes part in numbers: passes, token ids, tests and fits, maps and erasers, judged languages.
 _VERSIONED: Final = (

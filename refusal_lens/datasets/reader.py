@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_folder, is_there
 
 Meaning = TypeVar("Meaning")
 
@@ -92,10 +93,10 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         InputError: no such file, a folder, an unknown suffix, a wrong encoding, a file that is
             empty or holds only a header, bad CSV or JSON.
     """
-    if path.is_dir():
+    if is_folder(path):
         inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _READERS)
         raise InputError(f"{str(path)!r} is a folder; give one file of it, found {inside[:8]}")
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"file {str(path)!r} does not exist; give the path of a downloaded file")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

@@ -4,6 +4,7 @@ from refusal_lens.defence.before_after import BeforeAfter as BeforeAfter
 from refusal_lens.defence.before_after import Change as Change
 from refusal_lens.defence.before_after import compare_ladders as compare_ladders
 from refusal_lens.defence.deflation import SETS as SETS
+from refusal_lens.defence.deflation import Place as Place
 from refusal_lens.defence.deflation import deflate as deflate
 from refusal_lens.defence.deflation import ladder_directions as ladder_directions
 from refusal_lens.defence.ladder import Ladder as Ladder

@@ -133,6 +133,7 @@ def paired(differences: Sequence[float]) -> Estimate:
 
     Its standard error is never taken below 1 / (n + 2), as of paired rates without a discordant
     pair under one half added to each cell (Agresti & Min 2005). Of one pair that is all there is.
+    The interval ends at -1 and 1, as differences of rates do.
 
     >>> paired([0.0] * 18).high
     0.10
@@ -142,4 +143,5 @@ def paired(differences: Sequence[float]) -> Estimate:
     spread = float(stats.sem(differences)) if n > 1 else 0.0
     se = max(spread, 1 / (n + 2))
     method = "difference of paired rates, normal interval, standard error at least 1/(n + 2)"
-    return Estimate(value, value - 1.96 * se, value + 1.96 * se, n, method, 0.0)
+    low, high = max(-1.0, value - 1.96 * se), min(1.0, value + 1.96 * se)
+    return Estimate(value, low, high, n, method, 0.0)

@@ -38,7 +38,11 @@ _LEFT: Final = 1e-3
 @final
 @dataclass(frozen=True)
 class Place:
-    """Where directions are fitted: a site and an offset from the end of the prompt."""
+    """Where directions are fitted: a site and an offset from the end of the prompt.
+
+    >>> rl.defence.Place(rl.Site(2)).offset
+    -1
+    """
 
     site: Site
     offset: int = -1
@@ -58,8 +62,8 @@ def ladder_directions(
     `prompts` have the two sides as labels: what was intended, or what the model did. Fewer come
     back where no difference is left to fit.
 
-    >>> from refusal_lens.defence.deflation import Place
-    >>> rungs = ladder_directions(model, prompts, Place(rl.Site(2)), 2)
+    >>> place = rl.defence.Place(rl.Site(2))
+    >>> rungs = rl.defence.ladder_directions(model, prompts, place, 2)
     >>> [d.category for d in rungs], abs(float(rungs[0].vector @ rungs[1].vector)) < 1e-4
     (['direction 1', 'direction 2'], True)
 

@@ -5,14 +5,17 @@ NOTICE) and writes three lines: harmful request, response refusal, harmful respo
 or n/a. It is English-centred and tends to count clarifying questions and hedges as refusals.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_folder
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
 from refusal_lens.judges.raw_output import read_without_thoughts
@@ -148,6 +151,8 @@ def parse_lines(reply: str, answer: str) -> Verdict:
 def load_wildguard(classifier: str = NAME, placement: Placement = Placement()) -> WildGuardJudge:
     """Load the classifier from a folder, the cache or the hub.
 
+    A folder's name in results is followed by a mark of its files: other weights, another judge.
+
     At most eight answers are read at a time: they are long beside prompts.
 
     Raises:
@@ -175,6 +180,21 @@ def load_wildguard(classifier: str = NAME, placement: Placement = Placement()) -
     return WildGuardJudge(
         model,
         tokenizer,
-        name=f"wildguard {classifier}",
+        name=f"wildguard {classifier}{_mark(classifier)}",
         rows=BatchSize(min(_ANSWERS, placement.batch_size)),
     )
+
+
+def _mark(classifier: str) -> str:
+    """What tells a folder's files from others in their place; empty for a hub id."""
+    folder = Path(classifier)
+    if not is_folder(folder):
+        return ""
+    whole = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".safetensors", ".bin", ".json", ".model"} and path.is_file():
+            with path.open("rb") as stream:
+                whole.update(
+                    f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
+                )
+    return f" ({whole.hexdigest()[:8]})"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
-from refusal_lens.folders import append_flushed, write_atomic
+from refusal_lens.files import append_flushed, write_atomic
 from refusal_lens.interventions.content import part_digest
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.feed import Feed

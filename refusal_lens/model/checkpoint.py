@@ -17,6 +17,7 @@ from refusal_lens.embedded.configuration import LORA, adapter_base
 from refusal_lens.embedded.dequantise import forget_quantisation, plain_weights
 from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file, is_folder, is_there
 from refusal_lens.memory import enough_for
 from refusal_lens.placement import Placement
 
@@ -29,7 +30,7 @@ def check_revision(source: str, revision: str | None) -> None:
     Raises:
         InputError: such a source with a revision.
     """
-    if revision is not None and (find_embedded(source) is not None or Path(source).exists()):
+    if revision is not None and (find_embedded(source) is not None or is_there(Path(source))):
         raise InputError(
             f"revision {revision!r} belongs to a hub id, and {source!r} is a model on this "
             "machine; leave the revision out"
@@ -51,7 +52,7 @@ def load_checkpoint(
     device = placement.torch_device()
     path, where = _place(source, revision)
     with enough_for(f"the weights of {source!r} on {placement.device_map or device}"):
-        if (path / LORA).is_file() and not (path / "config.json").is_file():
+        if is_file(path / LORA) and not (path / "config.json").is_file():
             return _merged(path, placement)
         model, tokenizer = _loaded(source, path, where, placement)
         if not placement.device_map:
@@ -110,13 +111,13 @@ def _place(source: str, revision: str | None) -> tuple[Path, dict[str, Any]]:
     path = Path(source)
     where: dict[str, Any] = {"revision": revision} if revision else {}
     if source.endswith(".gguf"):
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"GGUF file {source!r} does not exist")
         _check_gguf(path)
         where["gguf_file"] = path.name
-    elif path.is_file():
+    elif is_file(path):
         raise InputError(f"{source!r} is a file; expected a folder with a model, or a .gguf file")
-    elif path.exists() and not any((path / f).is_file() for f in ("config.json", LORA)):
+    elif is_folder(path) and not any((path / f).is_file() for f in ("config.json", LORA)):
         raise InputError(f"{source!r} holds no config.json; expected a Hugging Face model folder")
     return path, where
 

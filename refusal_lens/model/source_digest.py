@@ -8,26 +8,28 @@ from transformers import AutoConfig
 from refusal_lens.embedded.configuration import LORA, adapter_base
 from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file, is_folder
 from refusal_lens.records import digest_of
 
 _WEIGHTS: Final = (".safetensors", ".bin", ".index.json")
 _SETTINGS: Final = ("config.json", LORA)
 
 
-def source_digest(source: str | Path) -> str:
+def source_digest(source: str | Path, revision: str | None = None) -> str:
     """SHA-256 of a folder's weights and settings or of a `.gguf` file; of a hub id, its commit.
 
-    Where a folder holds a LoRA adapter, its base counts, too. Whole files are read, which takes a
+    `revision` is of a hub id. Where a folder holds a LoRA adapter, its base counts, too, in the
+    revision that the adapter names. Whole files are read, which takes a
     second for each gigabyte or so, and no memory. Empty where nothing is there, which loading says.
 
     >>> source_digest(model.name) == source_digest(Path(model.name))
     True
     """
     path = Path(source)
-    if path.is_file():
+    if is_file(path):
         return file_sha256(path)
-    if not path.is_dir():
-        return _commit(str(source))
+    if not is_folder(path):
+        return _commit(str(source), revision)
     files = [
         file
         for file in sorted(path.iterdir())
@@ -42,16 +44,17 @@ def _base_digest(folder: Path) -> str:
     if not (folder / LORA).is_file() or (folder / "config.json").is_file():
         return ""
     try:
-        base, _ = adapter_base(folder)
+        base, revision = adapter_base(folder)
     except InputError:  # loading says so
         return ""
-    return source_digest(base) if base and Path(base) != folder else ""
+    return source_digest(base, revision) if base and Path(base) != folder else ""
 
 
-def _commit(source: str) -> str:
+def _commit(source: str, revision: str | None) -> str:
     """The commit at which a hub id is here, or would be fetched."""
+    where = {"revision": revision} if revision else {}
     try:
-        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
     except (OSError, ValueError, KeyError, ImportError):
         return ""
     return str(getattr(config, "_commit_hash", None) or "")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.model.digest import content_checksum
 from refusal_lens.model.keeping import newest_within
 

@@ -17,7 +17,7 @@ from refusal_lens.records import Estimate
 
 
 def check_rate(alpha: float) -> None:
-    """Refuse a false-alarm rate that is none.
+    """Reject a false-alarm rate that is none.
 
     Raises:
         InputError: alpha is not between 0 and 1, or no number.
@@ -40,7 +40,7 @@ def least_prompts(alpha: float, n_detectors: int = 1) -> int:
 
 
 def check_calibration(n: int, alpha: float, n_detectors: int) -> None:
-    """Refuse fewer prompts than `least_prompts`.
+    """Reject fewer prompts than `least_prompts`.
 
     >>> check_calibration(39, 0.05, 2)
     >>> check_calibration(38, 0.05, 2)

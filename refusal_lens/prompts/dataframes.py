@@ -79,7 +79,7 @@ def _missing(value: Any) -> bool:
     """Whether a cell holds None, NaN, or NA of pandas, whose comparisons are all NA."""
     if value is None:
         return True
-    if isinstance(value, bool):  # of whom False is what it gives when it is compared with itself
-        return False
-    unequal = value != value
-    return unequal is value or (isinstance(value, float) and bool(unequal))
+    equal, unequal = value == value, value != value
+    if unequal is value:  # as of NA; and of False, which is equal to itself
+        return equal is value
+    return isinstance(value, float) and bool(unequal)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file, is_folder, is_there
 from refusal_lens.prompts.prompt import Category, Prompt, prompt_of
 from refusal_lens.prompts.prompt_set import PromptSet
 from refusal_lens.resources import data_path
@@ -38,9 +39,9 @@ def _shipped() -> PromptSet:
 
 
 def _read(root: Path) -> PromptSet:
-    if not root.exists():
+    if not is_there(root):
         raise InputError(f"prompt file {str(root)!r} does not exist; give a JSONL file or a folder")
-    files = sorted(root.glob("*.jsonl")) if root.is_dir() else [root]
+    files = sorted(root.glob("*.jsonl")) if is_folder(root) else [root]
     if not files:
         raise InputError(f"folder {str(root)!r} holds no .jsonl file; expected one prompt a line")
     prompts: list[Prompt] = []
@@ -110,7 +111,7 @@ def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> Prom
 
 
 def _lines(path: Path) -> list[Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"prompt file {str(path)!r} does not exist; give a text file")
     if path.suffix in {".json", ".jsonl"}:
         return [_request(row, where) for where, row in json_rows(path)]

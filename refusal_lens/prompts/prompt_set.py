@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +11,9 @@ from typing import Any, Final, final
 
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.prompts.dataframes import check_all_or_none, column_names, rows_of
+from refusal_lens.prompts.dealing import splits_dealt
 from refusal_lens.prompts.notebook import prompts_html
 from refusal_lens.prompts.prompt import FIELDS, row_of
 from refusal_lens.prompts.prompt import LABELS as LABELS
@@ -21,7 +21,6 @@ from refusal_lens.prompts.prompt import Category as Category
 from refusal_lens.prompts.prompt import Label as Label
 from refusal_lens.prompts.prompt import Prompt as Prompt
 from refusal_lens.prompts.prompt import prompt_of as prompt_of
-from refusal_lens.prompts.repeats import units_together
 from refusal_lens.prompts.turns import read_messages
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType({"train": 0.6, "val": 0.15, "test": 0.25})
@@ -229,28 +228,13 @@ class PromptSet:
         Prompts that say the same, and what is paired with them, are dealt out as one.
 
         Raises:
-            InputError: shares that don't add up to 1.
+            InputError: shares that don't add up to 1, or so many prompts that say the same that a
+                split is left without any.
         """
         if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values(), default=0) < 0:
             raise InputError(f"shares {dict(shares)} of the splits; expected parts of 1")
-        rng = random.Random(seed)
-        groups: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
-        together = units_together(self.prompts)
-        for p in self.prompts:
-            side = "pair" if p.pair else p.label
-            if together[p.unit] == p.unit:
-                groups.setdefault((p.category, side), {}).setdefault(p.unit)
-        split_of: dict[tuple[str, str], str] = {}
-        for group in groups.values():
-            units = list(group)
-            rng.shuffle(units)
-            end = 0.0
-            start = 0
-            for name, share in shares.items():
-                end += share * len(units)
-                split_of |= dict.fromkeys(units[start : round(end)], name)
-                start = round(end)
-        return PromptSet(tuple(replace(p, split=split_of[together[p.unit]]) for p in self.prompts))
+        split_of = splits_dealt(self.prompts, shares, seed)
+        return PromptSet(tuple(replace(p, split=split_of[p.unit]) for p in self.prompts))
 
     def shards(self, n: int) -> tuple["PromptSet", ...]:
         """The set cut into `n` of about equal size, no pair split: for machines that share work.

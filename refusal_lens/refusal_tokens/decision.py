@@ -2,7 +2,7 @@
 
 With p(t) the softmax over the whole vocabulary at step 0 and c* the most probable refusal token:
 
-    threshold T   c* is emitted where p(c*) >= T, respond otherwise
+    threshold T   c* is emitted where p(c*) >= T, respond otherwise (of T = 1 and more: always)
     bias b        the most probable of c*, respond and the best other token after b nats have been
                   added to the logits of the refusal tokens
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
@@ -48,9 +48,19 @@ class StepZero(Brief):
         return self.refuse.argmax(-1)
 
     @property
+    def log_p(self) -> Float[Tensor, " prompt"]:
+        """log p(c*), nats: tells prompts apart whose p float32 rounds to 1."""
+        return self.refuse.amax(-1)
+
+    @property
+    def log_p_any(self) -> Float64[Tensor, " prompt"]:
+        """The log-probability, nats, that the answer begins with any refusal token."""
+        return self.refuse.double().logsumexp(-1)
+
+    @property
     def p(self) -> Float[Tensor, " prompt"]:
         """p(c*), the probability of the most probable refusal token."""
-        return self.refuse.amax(-1).exp()
+        return self.log_p.exp()
 
     @property
     def p_any(self) -> Float[Tensor, " prompt"]:
@@ -65,19 +75,23 @@ class StepZero(Brief):
     @property
     def margin(self) -> Float[Tensor, " prompt"]:
         """log p(c*) - log p(respond) in nats: the bias -margin is where the decision turns."""
-        return self.refuse.amax(-1) - self.respond
+        return self.log_p - self.respond
 
     def by_threshold(
         self, threshold: float, categories: Collection[str] | None = None
     ) -> Int64[Tensor, " prompt"]:
         """What is emitted under a threshold: a category's place, `RESPOND` or `OTHER`.
 
+        Always c* under a threshold of 0, and never from 1 on, which no softmax reaches. In between
+        log p is compared with log T in the float32 that it is kept in: p = T is emitted, and so is
+        what falls short of T by less than that rounding.
+
         Raises:
             InputError: a category without a token, or a threshold that is no number.
         """
         if math.isnan(threshold):
             raise InputError("threshold nan is no probability; give a number")
-        emitted = torch.where(self.p >= threshold, self.category, RESPOND)
+        emitted = torch.where(self.log_p >= _log_least(threshold), self.category, RESPOND)
         controlled = self._controlled(categories)[self.category]
         return torch.where(controlled, emitted, self.by_bias(0.0))
 
@@ -109,6 +123,13 @@ class StepZero(Brief):
         for name in categories:
             self.tokens.of(name)
         return torch.tensor([c in categories for c in self.tokens.categories])
+
+
+def _log_least(threshold: float) -> Tensor:
+    """The log of a threshold as log-probabilities are kept; an end that all or none reach."""
+    if threshold <= 0:
+        return torch.tensor(-math.inf)
+    return torch.tensor(math.inf if threshold >= 1 else math.log(threshold), dtype=torch.float32)
 
 
 def bias_of(threshold: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast, final
 from transformers import PreTrainedTokenizerBase
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_folder
 
 FILE: Final = "tokens.json"
 """Its name in an adapter's folder."""
@@ -25,7 +26,8 @@ class RefusalTokens:
     `refuse[k]` belongs to `categories[k]`, which need not be those of any prompts.
 
     Raises:
-        InputError: no category, or one token for two things.
+        InputError: no category or one that is named twice, a negative id, or one token for two
+            things.
 
     >>> RefusalTokens(7, ("advice",), (9,), ("[respond]", "[advice]")).all_ids
     (7, 9)
@@ -42,7 +44,12 @@ class RefusalTokens:
                 f"{len(self.categories)} categories and {len(self.refuse)} refusal tokens; give "
                 "one token for each category, at least one"
             )
+        if len(set(self.categories)) < len(self.categories):
+            twice = next(c for c in self.categories if self.categories.count(c) > 1)
+            raise InputError(f"category {twice!r} is named twice; give each category one token")
         ids = self.all_ids
+        if (lowest := min(ids)) < 0:
+            raise InputError(f"token id {lowest} is negative; ids count from 0")
         if twice := [p for p, i in zip(self.pieces, ids, strict=True) if ids.count(i) > 1]:
             raise InputError(f"token {twice[0]!r} is named twice; give each name its own token")
 
@@ -73,7 +80,7 @@ def load_tokens(path: Path | str, tokenizer: PreTrainedTokenizerBase) -> Refusal
         InputError: no such file, another content, or a token that the tokenizer does not have.
     """
     path = Path(path)
-    path = path / FILE if path.is_dir() else path
+    path = path / FILE if is_folder(path) else path
     content = _content(path)
     refuse = content.get("refuse")
     if set(content) != {"respond", "refuse"} or not isinstance(refuse, dict) or not refuse:
@@ -95,6 +102,8 @@ def _content(path: Path) -> dict[str, Any]:
         )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; write {_EXAMPLE}, as TOML or JSON") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); give another file") from None
     except ValueError as error:  # of TOML, JSON or the encoding
         raise InputError(f"{path} can't be read ({error}); write {_EXAMPLE}") from None
     if not isinstance(read, dict):

@@ -60,13 +60,14 @@ class Roc(Record):
     """The two curves, what the areas under them are, and each category's row.
 
     `area` is the AUROC of p(c*), `any_area` of the probability of any refusal token, `margin_area`
-    of log p(c*) - log p(respond). `neither` is the share of
+    of log p(c*) - log p(respond); probabilities are ordered by their logarithms, since many near 1
+    are one float32 number. `neither` is the share of
     prompts whose most probable first token is none of the named ones, `mass` the mean probability
     of the named ones. `confusion[i][k]` counts harmful prompts of category i by their most probable
     refusal token.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     by_threshold: tuple[Point, ...]
     by_bias: tuple[Point, ...]
@@ -101,8 +102,8 @@ def measure_roc(
     return Roc(
         by_threshold=tuple(_point(readings, t, step.by_threshold(t)) for t in thresholds),
         by_bias=tuple(_point(readings, b, step.by_bias(b)) for b in biases),
-        area=auroc(step.p, harmful),
-        any_area=auroc(step.p_any, harmful),
+        area=auroc(step.log_p, harmful),
+        any_area=auroc(step.log_p_any, harmful),
         margin_area=auroc(step.margin, harmful),
         unedited=_point(readings, 0.0, plain),
         neither=wilson(int((plain == OTHER).sum()), len(plain)),
@@ -145,7 +146,7 @@ def _row(readings: TokenReadings, plain: Int64[Tensor, " prompt"], category: str
     unedited = text_rate(before, of_category)
     return CategoryRow(
         category,
-        auroc(step.p_any[here], harmful[here]),
+        auroc(step.log_p_any[here], harmful[here]),
         wilson(
             named,
             int(of_category.sum()) * has_token,

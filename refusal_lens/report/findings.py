@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
 from refusal_lens.report.markdown import markdown_rows, markdown_table

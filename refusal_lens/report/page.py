@@ -16,7 +16,7 @@ from typing import Any, Final, final
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
 from refusal_lens.processes import this_process

@@ -6,7 +6,7 @@ from typing import Final
 from plotly.offline import get_plotlyjs
 
 from refusal_lens.evaluation import Matched
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.plots.matched import plain_name
 from refusal_lens.plots.refusal_tokens import plot_carved, plot_token_roc, plot_tokens_chosen
 from refusal_lens.plots.text import interval, percent_interval, value_interval, visible

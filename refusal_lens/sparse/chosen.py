@@ -129,4 +129,4 @@ def measured_difference(
         return Estimate(None, None, None, n, method, control)
     half = ((a.high - a.value) ** 2 + (b.high - b.value) ** 2) ** 0.5
     value = a.value - b.value
-    return Estimate(value, value - half, value + half, n, method, control)
+    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, method, control)

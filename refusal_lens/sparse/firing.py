@@ -82,6 +82,8 @@ class FiringRule:
             raise InputError(
                 f"least rate {self.least_rate:g} and level {self.level:g}: give shares below 1"
             )
+        if self.least < 1:
+            raise InputError(f"least is {self.least}; rates need 1 prompt or more on either side")
 
 
 @final

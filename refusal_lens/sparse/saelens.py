@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder
+from refusal_lens.folders import is_file, is_folder, make_folder
 from refusal_lens.records import write_json
 from refusal_lens.sparse.activations import Activation, Gated, JumpReLU, Standard, TopK
 from refusal_lens.sparse.autoencoder import Normalisation, SparseAutoencoder
@@ -41,7 +41,8 @@ def load_sae(folder: Path | str) -> SparseAutoencoder:
 
     Raises:
         InputError: a missing or damaged file, another architecture, hook point, activation function
-            or normalisation, or tensors that are missing or not of the size that `cfg.json` says.
+            or normalisation, a stream that was centred or reshaped in training, or tensors that are
+            missing, not used, or not of the size that `cfg.json` says.
     """
     folder = Path(folder)
     _check_files(folder)
@@ -135,17 +136,18 @@ def check_fits(sae: SparseAutoencoder, n_layers: int, d_model: int, model_name: 
 
 def _check_files(folder: Path) -> None:
     """Reject a folder of another format, or one that holds several autoencoders, by what it has."""
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]
     if not missing:
         return
-    inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
-    names = sorted(path.name for path in folder.glob("*"))
+    here = is_folder(folder)
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}")) if here else []
+    names = sorted(path.name for path in folder.glob("*")) if here else []
     if inside:
         where = f"this folder holds several; give one, such as {inside[0]!r}"
     elif names:
         where = f"found {names[:6]}: save it with SAELens, which writes both files"
     else:
-        where = "no such folder" if not folder.exists() else "the folder is empty"
+        where = "the folder is empty" if here else "no such folder"
     raise InputError(
         f"{folder / missing[0]} is missing; expected a folder in SAELens' format, {CONFIG} beside "
         f"{WEIGHTS}; {where}"
@@ -158,9 +160,7 @@ def _tensors(path: Path, config: SaeConfig) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
     tensors = {name: tensor.float() for name, tensor in stored.items()}
-    old = tensors.pop("scaling_factor", None)
-    if old is not None and not torch.allclose(old, torch.ones_like(old)):
-        tensors.setdefault("finetuning_scaling_factor", old)
+    _name_scale(tensors, config, path)
     d, n = config.d_in, config.d_sae
     expected = {"W_enc": (d, n), "W_dec": (n, d), "b_dec": (d,)}
     expected |= {name: (n,) for name in config.vectors}
@@ -179,7 +179,26 @@ def _tensors(path: Path, config: SaeConfig) -> dict[str, Tensor]:
             )
         if not bool(torch.isfinite(tensors[name]).all()):
             raise InputError(f"{path}: {name} has numbers that are not finite")
+    if unused := sorted(tensors.keys() - expected.keys()):
+        raise InputError(
+            f"{path} has {unused}, which a {config.architecture} SAE does not use; correct the "
+            f"architecture in {CONFIG}, or take the SAE from where it was made"
+        )
     return tensors
+
+
+def _name_scale(tensors: dict[str, Tensor], config: SaeConfig, path: Path) -> None:
+    """Call a scale of the latents by one name; one of ones, which older versions wrote, goes."""
+    old = tensors.pop("scaling_factor", None)
+    scale = tensors.pop("finetuning_scaling_factor", old)
+    if scale is None or torch.allclose(scale, torch.ones_like(scale)):
+        return
+    if not config.finetuned:
+        raise InputError(
+            f"{path} has a scale of the latents other than 1, and by {CONFIG} it has none "
+            "(finetuning_scaling_factor); correct the one that is wrong"
+        )
+    tensors["finetuning_scaling_factor"] = scale
 
 
 def _encoder(

@@ -17,7 +17,12 @@ VECTORS: Final[dict[str, tuple[str, ...]]] = {
     "jumprelu": ("b_enc", "threshold"),
 }
 """Per architecture the tensors that hold a number per latent."""
-_RENAMED: Final = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
+_RENAMED: Final = {
+    "hook_point": "hook_name",
+    "hook_point_layer": "hook_layer",
+    "hook_point_head_index": "hook_head_index",
+    "activation_fn_str": "activation_fn",
+}
 _BLOCK: Final = re.compile(r"(?:\w+\.)*(?:layers|h)\.(\d+)")
 """A block of a Hugging Face model, whose output SAELens reads under this name."""
 
@@ -39,6 +44,7 @@ class SaeConfig:
     normalisation_asked: str
     k: int | None
     rescaled: bool
+    finetuned: bool
     model_name: str
 
     @property
@@ -62,18 +68,20 @@ def config_of(path: Path) -> SaeConfig:
     """
     plain = _plain(path)
     metadata: Any = plain.get("metadata") or plain.get("meta")
-    flat = plain | (cast(dict[str, Any], metadata) if isinstance(metadata, dict) else {})
-    values = {_RENAMED.get(name, name): value for name, value in flat.items()}
+    values = _given(metadata) | _given(plain)
     architecture = _architecture(values, path)
+    site = _site(values, path)
+    _check_input(values, path)
     return SaeConfig(
         architecture,
         _positive(values, "d_in", path),
         _positive(values, "d_sae", path),
-        _site(values, path),
+        site,
         _flag(values, "apply_b_dec_to_input", True, path),
         _normalisation(values, path),
         _positive(values, "k", path) if architecture == "topk" else None,
         _flag(values, "rescale_acts_by_decoder_norm", False, path),
+        _flag(values, "finetuning_scaling_factor", False, path),
         str(values.get("model_name") or ""),
     )
 
@@ -88,16 +96,21 @@ def _plain(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], plain)
 
 
+def _given(values: Any) -> dict[str, Any]:
+    """What is not null, under the names of version 6."""
+    plain = cast(dict[str, Any], values) if isinstance(values, dict) else {}
+    return {_RENAMED.get(name, name): value for name, value in plain.items() if value is not None}
+
+
 def _architecture(values: dict[str, Any], path: Path) -> str:
     """The architecture; of earlier versions "topk" is an activation function."""
     architecture = values.get("architecture") or "standard"
     function = values.get("activation_fn") or "relu"
-    if function == "topk":
-        architecture = "topk"
-        given: Any = values.get("activation_fn_kwargs") or {}
-        values.setdefault("k", given.get("k") if isinstance(given, dict) else None)
-    elif function != "relu":
+    if function not in ("relu", "topk"):
         raise InputError(f"{path}: activation function {function!r} is not read; only relu, topk")
+    if "topk" in (function, architecture):
+        architecture = "topk"
+        values.setdefault("k", _given(values.get("activation_fn_kwargs")).get("k"))
     if architecture not in VECTORS:
         raise InputError(
             f"{path}: architecture {architecture!r} is not read; these are: {', '.join(VECTORS)}"
@@ -106,6 +119,16 @@ def _architecture(values: dict[str, Any], path: Path) -> str:
 
 
 def _site(values: dict[str, Any], path: Path) -> Site:
+    site = _named_site(values, path)
+    if values.get("hook_layer", site.layer) != site.layer:
+        raise InputError(
+            f"{path}: hook_layer is {values['hook_layer']!r}, and hook point "
+            f"{values['hook_name']!r} is of layer {site.layer}; correct the one that is wrong"
+        )
+    return site
+
+
+def _named_site(values: dict[str, Any], path: Path) -> Site:
     name = values.get("hook_name")
     if not isinstance(name, str):
         raise InputError(f"{path} names no hook point (hook_name); add the one it was trained on")
@@ -122,6 +145,23 @@ def _site(values: dict[str, Any], path: Path) -> Site:
             f"{path}: hook point {name!r} is not one of the residual stream or its writers; "
             "expected for example 'blocks.18.hook_resid_pre'"
         ) from None
+
+
+def _check_input(values: dict[str, Any], path: Path) -> None:
+    """Reject an SAE that was trained on something else than whole vectors of the stream."""
+    if (shaped := values.get("reshape_activations", "none")) != "none":
+        raise InputError(f"{path}: reshape_activations {shaped!r} is not read; only 'none'")
+    if (head := values.get("hook_head_index")) is not None:
+        raise InputError(
+            f"{path}: hook_head_index is {head!r}: an SAE of one head; only those of the residual "
+            "stream or its writers are read"
+        )
+    if _given(values.get("model_from_pretrained_kwargs")).get("center_writing_weights"):
+        raise InputError(
+            f"{path}: it was trained on a centred residual stream (model_from_pretrained_kwargs: "
+            "center_writing_weights), and streams are never centred here; take an SAE of the "
+            "stream as it is"
+        )
 
 
 def _normalisation(values: dict[str, Any], path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast, final
 from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
+from refusal_lens.folders import is_file
 from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.prompts import PromptSet
@@ -292,7 +293,7 @@ class _Run:
 
 def _question(folder: Path) -> dict[str, Any] | None:
     path = folder / QUESTION
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))

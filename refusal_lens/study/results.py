@@ -27,6 +27,7 @@ from typing import Any, Final, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file, is_folder
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
@@ -62,7 +63,7 @@ class Results(Brief):
         """
         folder = Path(folder)
         path = folder / "manifest.json"
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(
                 f"{str(folder)!r} is not a run folder (no manifest.json); "
                 "make one with `refusal-lens study --out FOLDER`"
@@ -90,7 +91,7 @@ class Results(Brief):
 
     @classmethod
     def _begun(cls, folder: Path, question: dict[str, Any]) -> "Results":
-        if (folder / "manifest.json").exists():
+        if is_file(folder / "manifest.json"):
             results = cls.open(folder)
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
@@ -99,9 +100,9 @@ class Results(Brief):
                 )
             results.manifest["question"] = question
         else:
-            if folder.exists() and not folder.is_dir():
+            if is_file(folder):
                 raise InputError(f"{str(folder)!r} is a file; give a folder as --out")
-            if folder.exists() and any(folder.iterdir()):
+            if is_folder(folder) and any(folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
             results = cls(
                 folder, {"schema_version": SCHEMA_VERSION, "question": question, "seconds": {}}

@@ -226,6 +226,7 @@ def _digest(bench: Bench, stage: Stage, before: dict[str, str]) -> str:
         }
         | ({"parameters": stage.parameters} if stage.parameters else {})
         | ({"control": bench.control_digest} if stage.uses_control else {})
+        | ({"judge": bench.judge_digest} if bench.judge_digest else {})
     )
 
 

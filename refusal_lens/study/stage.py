@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet, Estimator, make_estimator
+from refusal_lens.folders import is_there
 from refusal_lens.judges import Judge
+from refusal_lens.judges.registry import how_it_reads
 from refusal_lens.model import LensModel
 from refusal_lens.model.source_digest import source_digest
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.records import Record
+from refusal_lens.records import Record, digest_of
 from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site
 from refusal_lens.study.fitted import Gap as Gap
@@ -55,6 +58,19 @@ class Bench(Outline):
         """What tells a control that the study names from another one in its place."""
         control = self.study.control
         return "" if control is None else source_digest(control)
+
+    @cached_property
+    def judge_digest(self) -> str:
+        """What tells files that the judge's settings name from others in their place.
+
+        Empty where they name none on this machine.
+        """
+        settings = how_it_reads(self.study.judge, self.study.judge_settings)
+        named = {
+            key: Path(value) for key, value in settings.items() if value and isinstance(value, str)
+        }
+        there = {key: source_digest(path) for key, path in named.items() if is_there(path)}
+        return digest_of(there) if there else ""
 
     @property
     def estimator(self) -> Estimator:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from refusal_lens.datasets.reader import read_rows
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file
 from refusal_lens.prompts.files import json_rows, text_lines
 from refusal_lens.resources import data_path
 from refusal_lens.suffixes.suffix import Suffix, distinct
@@ -34,7 +35,7 @@ def load_suffixes(path: Path | str | None = None) -> tuple[Suffix, ...]:
             is there twice or of the family "neutral"; the message names file and row.
     """
     path = data_path("suffixes", "suffixes.jsonl") if path is None else Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"suffix file {str(path)!r} does not exist; give a text, JSON or CSV file")
     rows = _rows(path)
     suffixes = [_suffix(row, i, where) for i, (where, row) in enumerate(rows, 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.geometry import Comparison, Geometry, Separability, WithinTests, verdicts
 from refusal_lens.geometry.comparison import Verdict
 from refusal_lens.geometry.cosines import MEASURABLE

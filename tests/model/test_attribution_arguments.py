@@ -7,11 +7,13 @@ import torch
 
 from refusal_lens.attribution import (
     attribution_patch,
+    decompose,
     head_paths,
     mlp_neurons,
     pairs_of,
     promoted_tokens,
     token_map,
+    token_maps,
     writer_sites,
 )
 from refusal_lens.attribution.components import Component
@@ -82,3 +84,20 @@ def test_token_maps_need_block_inputs_and_the_sides_coordinates(tiny_llama, thre
     with pytest.raises(InputError, match="do not know the mean coordinates of their sides"):
         token_map(tiny_llama, "Why?", replace(inputs, low=unknown, high=unknown), "red")
     assert token_map(tiny_llama, "Why?", inputs, "red").coordinate.isfinite().all()
+
+
+def test_directions_of_another_width_are_refused(tiny_llama, three_categories):
+    d = at(tiny_llama, three_categories, Site(2))
+    narrow = replace(d, vector=torch.tensor([1.0, 0.0]))
+    pairs = pairs_of(tiny_llama, three_categories, equal_length=False, most=1)
+    inputs = fit_mean_difference(tiny_llama.residuals(three_categories, sites=[Site(2)]))
+    first = inputs.vectors[..., :2]
+    cut = replace(inputs, vectors=first / first.norm(dim=-1, keepdim=True))
+    for attribution in (
+        lambda: decompose(tiny_llama, three_categories, [narrow]),
+        lambda: head_paths(tiny_llama, pairs, [Component(1, "head", 0)], narrow),
+        lambda: mlp_neurons(tiny_llama, three_categories, narrow, 1),
+        lambda: token_maps(tiny_llama, "Why?", cut, ["red"]),
+    ):
+        with pytest.raises(InputError, match=r"'red' is 2 wide, the stream of .* 32; fit it on"):
+            attribution()

@@ -135,3 +135,11 @@ def test_the_precision_counts(llama: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
     single = model_digest(model)
     assert model_digest(model.bfloat16()) != single
+
+
+def test_who_saved_a_configuration_is_no_setting(llama: Path, tmp_path: Path) -> None:
+    values = {"unsloth_version": "2026.1", "unsloth_fixed": True, "tokenizer_class": "Any"}
+    folder = changed_config(llama, tmp_path / "saved", values)
+    assert settings_of(AutoConfig.from_pretrained(folder)) == settings_of(
+        AutoConfig.from_pretrained(llama)
+    )

@@ -1,13 +1,15 @@
 """The local classifier judge on a tiny random model whose generation is put in by the test."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.tiny_models import ARCHITECTURES, write_tiny
 
 from refusal_lens.judges import BatchJudge
-from refusal_lens.judges.wildguard import WildGuardJudge, load_wildguard, parse_lines
+from refusal_lens.judges.wildguard import WildGuardJudge, _mark, load_wildguard, parse_lines
 from refusal_lens.placement import Placement
 
 LINES = "Harmful request: {}\nResponse refusal: {}\nHarmful response: {}"
@@ -100,3 +102,18 @@ def test_a_random_model_generates_and_is_unparsed(judge: WildGuardJudge):
     """The real generation, unstubbed: what a random model writes is no verdict."""
     verdicts = judge.judge_all([("Why?", "Because."), ("Why is that so?", "I decline.")])
     assert [(v.outcome, v.reason) for v in verdicts] == [("unclear", "unparsed")] * 2
+
+
+def test_other_files_in_a_folder_are_another_judge(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folders["llama"], tmp_path / "classifier")
+    before = load_wildguard(str(folder), Placement(device="cpu")).name
+    (folder / "notes.txt").write_text("of no matter")
+    assert load_wildguard(str(folder), Placement(device="cpu")).name == before
+    write_tiny(folder, ARCHITECTURES["llama"], seed=5)
+    after = load_wildguard(str(folder), Placement(device="cpu")).name
+    assert before != after and all(
+        name.startswith(f"wildguard {folder} (") for name in (before, after)
+    )
+    assert _mark("allenai/wildguard") == ""

@@ -169,3 +169,15 @@ def test_what_a_user_gets_wrong_is_one_line(folder, tmp_path):
         model = load_model(folder / "model", placement=Placement(device="cpu"))
         tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
         run_refusal_tokens(model, tokens, one, make_judge("refusal"), tmp_path / "run")
+
+
+def test_a_text_that_is_fitted_on_and_tested_on_is_refused(folder, tmp_path):
+    prompts = load_prompts(folder / "prompts.jsonl")
+    model = load_model(folder / "model", placement=Placement(device="cpu"))
+    tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
+    texts = {p.split: p.text for p in prompts}
+    (first, *others) = [p for p in prompts if p.split == "test"]
+    rest = [p for p in prompts if p.split != "test"]
+    mixed = PromptSet((*rest, replace(first, text=texts["train"]), *others))
+    with pytest.raises(InputError, match="says the same as prompt .* of split"):
+        run_refusal_tokens(model, tokens, mixed, make_judge("refusal"), tmp_path / "run")

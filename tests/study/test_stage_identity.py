@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from refusal_lens.model.source_digest import source_digest
 from refusal_lens.study import Results, Study, run_study
 from refusal_lens.study.order import every_stage
 from refusal_lens.study.run import begin, stale
+from refusal_lens.study.stage import Bench
 from refusal_lens.study.stages import behaviour
 
 WITH_CONTROL = {"control", "attribution_control"}
@@ -169,3 +171,19 @@ def test_stages_with_a_control_direction_depend_on_how_it_was_drawn() -> None:
     controls = tuple(name for name in stages if name.startswith("estimator_control"))
     assert len(controls) == 3
     assert all("geometry" in stages[name].needs for name in (*users, *controls))
+
+
+def test_other_weights_of_a_judge_on_this_machine_make_every_stage_again(
+    asked: Study, tmp_path: Path, tiny_folders: dict[str, Path]
+) -> None:
+    folder = shutil.copytree(tiny_folders["llama"], tmp_path / "classifier")
+    reading = replace(asked, judge="wildguard", judge_settings={"classifier": str(folder)})
+    every = {s.name for s in every_stage(("red", "green", "blue"))}
+
+    def other() -> None:
+        write_tiny(folder, ARCHITECTURES["llama"], seed=5)
+
+    assert changed(reading, tmp_path / "run", other) == every
+    for settings in ({}, {"classifier": "org/other"}, {"classifier": "x" * 300}):
+        elsewhere = replace(reading, judge_settings=settings)
+        assert Bench.judge_digest.func(SimpleNamespace(study=elsewhere)) == ""  # pyright: ignore[reportArgumentType]

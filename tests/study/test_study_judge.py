@@ -10,6 +10,7 @@ from support.tiny_study import Watch
 from refusal_lens.errors import InputError
 from refusal_lens.judges import RefusalJudge
 from refusal_lens.judges.coherence import SenseChecked
+from refusal_lens.judges.registry import how_it_reads
 from refusal_lens.placement import Placement
 from refusal_lens.study import Results, Study, run_study
 from refusal_lens.study.run import begin, stale
@@ -87,3 +88,14 @@ def test_a_judge_that_cannot_be_asked_ends_a_study_before_anything_is_measured(
 def test_a_bench_makes_its_judge_once(study, tmp_path):
     bench = begin(replace(study, judge="phrase+sense"), tmp_path / "run")
     assert isinstance(bench.judge, SenseChecked) and bench.judge is bench.judge
+
+
+def test_a_default_spelled_out_reads_as_one_left_out():
+    spelled = {"model": "judge", "samples": 5, "concurrency": 8, "endpoint": "http://h/v1"}
+    assert how_it_reads("llm", spelled) == how_it_reads("llm+sense", {}) == {}
+    assert how_it_reads("llm", spelled | {"samples": 3}) == {"samples": 3}
+    assert how_it_reads("wildguard", {"classifier": "allenai/wildguard"}) == {}
+    assert how_it_reads("no such judge", spelled) == spelled
+    plain, full = (Study(judge="llm", judge_settings=s) for s in ({}, spelled))
+    assert plain.identity() == full.identity()
+    assert plain.is_read_by("llm", spelled) and not plain.is_read_by("llm", {"samples": 3})

@@ -12,7 +12,7 @@ from refusal_lens.directions.formats import (
 )
 from refusal_lens.directions.formats.base import Format, raw_vectors
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder_of
+from refusal_lens.folders import is_file, make_folder_of
 
 FORMATS: Final[dict[str, Format]] = {
     module.FORMAT.name: module.FORMAT
@@ -30,7 +30,7 @@ def import_directions(path: Path | str, *, category: str | None = None) -> Direc
         InputError: no such file, an unknown suffix, or another content.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"file {str(path)!r} does not exist; give a file of vectors")
     for form in FORMATS.values():
         if form.suffix == path.suffix:

@@ -9,6 +9,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from refusal_lens.embedded.configuration import LORA, adapter_base, config_folder
 from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
 from refusal_lens.errors import InputError, reason_of
+from refusal_lens.folders import is_file, is_folder
+from refusal_lens.model.checkpoint import check_revision
 
 
 @final
@@ -24,15 +26,22 @@ class Configured:
 def find_configured(source: str, revision: str | None = None) -> Configured:
     """The configuration of an embedded model, a folder, a GGUF file, or a hub id in the cache.
 
-    Of a folder with a LoRA adapter it is that of the base, into which the adapter is merged.
+    Of a folder with a LoRA adapter it is that of the base, into which the adapter is merged, in the
+    revision that the adapter names.
     Nothing is downloaded, and no code of a checkpoint is run.
 
     Raises:
-        InputError: no configuration on this machine, or one that transformers does not know.
+        InputError: no configuration on this machine, one that transformers does not know, or a
+            revision of what has none.
 
     >>> find_configured(model.name).config.num_hidden_layers  # here a folder
     3
     """
+    check_revision(source, revision)
+    return _configured(source, revision)
+
+
+def _configured(source: str, revision: str | None) -> Configured:
     entry = find_embedded(source)
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     path = Path(source) if entry is None else config_folder(entry)
@@ -40,11 +49,11 @@ def find_configured(source: str, revision: str | None = None) -> Configured:
     if revision:
         where["revision"] = revision
     if source.endswith(".gguf"):
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"GGUF file {source!r} does not exist")
         place, where["gguf_file"] = str(path.parent), path.name
-    elif path.is_dir() and not (path / "config.json").is_file():
-        return find_configured(_base_of(path), revision)
+    elif is_folder(path) and not (path / "config.json").is_file():
+        return _configured(*_base_of(path))
     try:
         config = AutoConfig.from_pretrained(place, **where)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -52,11 +61,11 @@ def find_configured(source: str, revision: str | None = None) -> Configured:
     return Configured(source if entry is None else entry.key, config, _tokenizer(place, where))
 
 
-def _base_of(folder: Path) -> str:
-    """The base that a LoRA adapter's folder names."""
-    base, _ = adapter_base(folder) if (folder / LORA).is_file() else (None, None)
+def _base_of(folder: Path) -> tuple[str, str | None]:
+    """The base that a LoRA adapter's folder names, and its revision."""
+    base, revision = adapter_base(folder) if (folder / LORA).is_file() else (None, None)
     if base is not None:
-        return base
+        return base, revision
     raise InputError(
         f"{str(folder)!r} holds no config.json; a plan needs the model's configuration: give a "
         "folder that has one"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.paired_residuals import PROVENANCE
 
+import refusal_lens as rl
 from refusal_lens.defence import Ladder, compare_ladders, read_ladder
 from refusal_lens.defence.before_after import paired
 from refusal_lens.defence.ladder import CONTROL
@@ -178,3 +179,19 @@ def test_the_weakest_layer_is_that_of_least_refusal_within_the_damage_allowed():
     assert weakest_layer(rows[2:]) == 23
     with pytest.raises(InputError, match="no layer was tried"):
         weakest_layer([])
+
+
+@pytest.mark.parametrize("differences", [[1.0] * 4, [-1.0] * 4, [1.0, 1.0, 1.0, -1.0]])
+def test_intervals_of_differences_of_rates_stay_within_what_is_possible(differences):
+    one = paired(differences)
+    assert -1 <= one.low <= one.value <= one.high <= 1
+
+
+def test_ladders_of_other_prompts_are_refused():
+    other = replace(ladder(), provenance=replace(PROVENANCE, prompts_digest="others"))
+    with pytest.raises(InputError, match="'two' and 'one' differ in the prompts of their pairs"):
+        compare_ladders({"one": ladder(), "two": other})
+
+
+def test_a_place_is_named_where_ladders_are_made():
+    assert rl.defence.Place(rl.Site(2)) == rl.defence.Place(rl.Site(2), -1)

@@ -161,3 +161,10 @@ def test_adjusted_information_of_single_answers_is_scikit_learns_too():
         counts = table(np.array(labels), np.array(labels), (3, 3))
         expected = adjusted_mutual_info_score(labels, labels)
         assert adjusted(counts, information(counts)) == pytest.approx(expected)
+
+
+def test_taught_manners_without_any_refusal_have_no_share():
+    taught = Taught({"d0": "harm", "d1": "law"}, {})
+    matrix = manner_matrix(steered(lambda d, p: None), "comply", taught=taught, draws=9)
+    assert matrix.counts == ((),) * 6
+    assert [(e.value, e.n, e.control) for e in matrix.planted[:2]] == [(None, 0, None)] * 2

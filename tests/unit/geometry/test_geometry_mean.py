@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.paired_residuals import prompts_of, residuals_of, some_residuals
 from support.simulated import draw, generator, noise_scale
 from support.synthetic.geometry import FROM, geometry
 
 from refusal_lens.errors import InputError
-from refusal_lens.geometry import Geometry, PairProducts, cosine_table, mean_cosine
+from refusal_lens.geometry import Geometry, PairProducts, cosine_table, fit_geometry, mean_cosine
+from refusal_lens.geometry.cosines import not_the_same_pairs
 from refusal_lens.geometry.jackknife import interval
+from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site
 
 NAMES = ("a", "b", "c", "d")
@@ -97,3 +100,24 @@ def test_undefined_and_unknown() -> None:
     for layer, names in ((99, None), (13, ("advice",)), (13, ("advice", "no such"))):
         with pytest.raises(InputError, match="two or more of"):
             mean_cosine(g, layer, names)
+
+
+def test_pairs_are_the_same_by_what_they_ask() -> None:
+    """Not by what else is in the set, nor by the names of splits."""
+    prompts, resid = prompts_of(6), some_residuals(6)
+
+    def fitted(rows: torch.Tensor, of: PromptSet) -> Geometry:
+        residuals = residuals_of(rows, of)
+        return fit_geometry(
+            replace(residuals, provenance=replace(residuals.provenance, prompts_digest=of.digest))
+        )
+
+    first = fitted(resid, prompts)
+    moved = PromptSet(tuple(replace(p, split="test") for p in prompts))
+    more = prompts + PromptSet((replace(prompts.prompts[0], id="alone", pair=None),))
+    same = fitted(resid, moved), fitted(torch.cat([resid, resid[:1]]), more)
+    for second in same:
+        assert first.provenance.prompts_digest != second.provenance.prompts_digest
+        assert not_the_same_pairs(first, second) == ""
+    reworded = PromptSet((replace(prompts.prompts[0], text="other"), *prompts.prompts[1:]))
+    assert not_the_same_pairs(first, fitted(resid, reworded)) == "the prompts of their pairs"

@@ -7,7 +7,7 @@ import torch
 from support.paired_residuals import prompts_of, residuals_of, some_residuals
 from support.simulated import generator
 
-from refusal_lens.directions import Estimator, make_estimator
+from refusal_lens.directions import Estimator, make_estimator, weighted_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import fit_geometry
 from refusal_lens.geometry.split_halves import fit_agreement
@@ -102,3 +102,21 @@ def test_too_little_is_said():
         fit_agreement(residuals.only(prompts=residuals.labelled.first(2)), "mean_difference")
     with pytest.raises(InputError, match=r"at one site and offset with 3 groups.*found 1 sites"):
         fit_agreement(residuals, "mean_difference", groups=2)
+
+
+def test_two_weighted_estimators_of_one_name_are_two():
+    residuals = some(16)
+    rng, side = generator(3), {"refuse": 1.0, "comply": -1.0}
+
+    def weighted() -> Estimator:
+        drawn = torch.rand(len(residuals.labelled), generator=rng).tolist()
+        confidence = zip(residuals.labelled, drawn, strict=True)
+        return weighted_estimator({p.id: side[p.label] * x for p, x in confidence})
+
+    a, b = weighted(), weighted()
+    assert a.name == b.name
+    apart = fit_agreement(residuals, a, reference=b, splits=4)
+    alike = fit_agreement(residuals, a, reference=a, splits=4)
+    assert alike.cosine[0].value == pytest.approx(1.0)
+    assert alike.naive[0] == pytest.approx(1.0) and apart.naive[0] < 0.9999
+    assert apart.cosine[0].value != pytest.approx(1.0, abs=1e-6)

@@ -1,12 +1,15 @@
 """An edit's digest: of what it does and where, not of what it is called."""
 
 from dataclasses import replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from support.sparse import random_sae
 
 from refusal_lens.directions import Direction
+from refusal_lens.errors import InputError
 from refusal_lens.interventions import (
     Ablate,
     AblateLatents,
@@ -128,3 +131,23 @@ def test_what_numbers_alone_do_not_tell_has_no_digest():
     for edit in (Foreign(), Odd(), AblateLatents(sae, (1, 2))):
         assert digest(edit) is None
         assert digest(Only(edit, "generated")) is None
+
+
+@pytest.mark.parametrize(
+    "to", [np.float32(1.5), np.float64(1.5), torch.tensor(1.5), Fraction(3, 2)]
+)
+def test_a_clamp_to_any_kind_of_number_is_that_to_a_float(to):
+    edit, plain = Clamp(D, to=to), Clamp(D, to=1.5)
+    resid = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(edit(resid), plain(resid))
+    assert type(edit.added) is float and digest(edit) == digest(plain)
+    assert digest(edit) != digest(Clamp(D, to=1.25))
+    assert repr(edit).endswith("= 1.5, at resid_pre[1])") and len({edit, plain, edit}) == 2
+
+
+@pytest.mark.parametrize(
+    "to", ["middle", torch.tensor([1.5]), None, [1.5], torch.tensor(torch.nan)]
+)
+def test_a_clamp_to_no_number_is_refused(to):
+    with pytest.raises(InputError, match="give 'low', 'high' or a number|not finite"):
+        Clamp(D, to=to)

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from refusal_lens.errors import InputError
 from refusal_lens.monitor.fit import _dealt
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.dataframes import _missing
 from refusal_lens.prompts.files import load_lists
 from refusal_lens.prompts.repeats import check_splits_apart
 from refusal_lens.study import Study
@@ -97,3 +99,62 @@ def test_missing_values_of_converted_frames_are_missing() -> None:
     ).convert_dtypes()
     assert frame["pair"][2] is pd.NA
     assert [p.pair for p in PromptSet.from_dataframe(frame)] == ["p", "p", None]
+
+
+def paired_set(n: int, benign: Any) -> PromptSet:
+    rows = [(label, i) for i in range(n) for label in ("refuse", "comply")]
+    texts = {"refuse": lambda i: f"harm {i}", "comply": benign}
+    return PromptSet(
+        tuple(
+            Prompt(f"{x} {i}", texts[x](i), f"c{i % 4}", x, "train", "t", pair=str(i))  # pyright: ignore[reportArgumentType]
+            for x, i in rows
+        )
+    )
+
+
+@pytest.mark.parametrize("benign", [lambda i: "hello", lambda i: f"hello {i % 4}"])
+def test_a_text_that_leaves_a_split_without_prompts_is_refused(benign: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        paired_set(20, benign).resplit()
+    text = benign(0)
+    share = sum(benign(i) == text for i in range(20))
+    assert f"split 'val': {share} of 20 pairs or unpaired prompts share the text" in str(
+        caught.value
+    )
+    assert repr(text) in str(caught.value) and "\n" not in str(caught.value)
+    assert set(paired_set(20, str).resplit().splits) == {"train", "val", "test"}
+    # Too few to be in every split, repeats or not.
+    assert PromptSet.from_texts(["a"], ["a"]).splits == ("train",)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shares_hold_where_a_joined_unit_is_larger_than_most(seed: int) -> None:
+    prompts = paired_set(80, lambda i: "hello" if i % 4 == 0 and i < 40 else f"ok {i}")
+    dealt = prompts.resplit(seed=seed)
+    counts = {s: sum(p.split == s for p in dealt) for s in ("train", "val", "test")}
+    assert counts == pytest.approx({"train": 96, "val": 24, "test": 40}, abs=8)
+    assert {len(splits) for splits in splits_of(dealt).values()} == {1}
+
+
+def test_a_study_may_have_further_splits_that_repeat_its_own(tmp_path: Path) -> None:
+    splits = ("train", "val", "test")
+    rows = [(label, s, i) for label in ("refuse", "comply") for s in splits for i in range(4)]
+    prompts = PromptSet(
+        tuple(Prompt(f"{x} {s} {i}", f"{x} {s} {i}?", "c", x, s, "t") for x, s, i in rows)  # pyright: ignore[reportArgumentType]
+    )
+    again = replace(prompts.prompts[0], id="copy", split="debug")
+    (prompts + PromptSet((again,))).save(tmp_path / "prompts.jsonl")
+    study = Study("smollm2", prompts=str(tmp_path / "prompts.jsonl"))
+    assert "debug" in study_prompts(study).splits
+
+
+@pytest.mark.parametrize(
+    "column", [[True, False], [*np.array([True, False])], pd.Series([True, False])]
+)
+def test_a_column_of_booleans_is_whole(column: Any) -> None:
+    table = {"text": ["Pick a lock?", "Bake bread?"], "label": column}
+    frame = pd.DataFrame(table) if isinstance(column, pd.Series) else table
+    made = PromptSet.from_dataframe(frame, labels={True: "refuse", False: "comply"})
+    assert [p.label for p in made] == ["refuse", "comply"]
+    assert not any(map(_missing, (False, True, np.False_, np.True_, 0, "", 1.5)))
+    assert _missing(None) and _missing(float("nan")) and _missing(pd.NA)

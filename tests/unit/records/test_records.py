@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refusal_lens.directions import DirectionSet, fit_mean_difference
 from refusal_lens.errors import InputError
-from refusal_lens.folders import write_atomic
+from refusal_lens.files import write_atomic
 from refusal_lens.geometry import Geometry
 from refusal_lens.records import (
     Estimate,

@@ -100,3 +100,36 @@ def test_an_endless_bias_keeps_the_order_of_the_tokens_that_it_raises():
     assert read.by_bias(math.inf, ["advice"]).tolist() == [RED, RED]
     assert read.by_bias(-math.inf, ["safety"]).tolist() == [OTHER, RED]
     assert read.by_bias(math.inf, []).tolist() == read.by_bias(0.0).tolist()
+
+
+def by_hand(*log_p: float) -> StepZero:
+    """Log-probabilities of advice, kept as float32."""
+    refuse = torch.tensor([[x, -200.0] for x in log_p], dtype=torch.float64).float()
+    nothing = torch.full((len(log_p),), -100.0)
+    return StepZero(TOKENS, nothing, refuse, nothing)
+
+
+def test_a_probability_of_exactly_the_threshold_is_emitted():
+    cuts = [i / 100 for i in range(1, 100)]
+    read = by_hand(*map(math.log, cuts))
+    for i, cut in enumerate(cuts):
+        assert read.by_threshold(cut).tolist() == [RESPOND] * i + [RED] * (99 - i)
+
+
+def test_a_threshold_of_one_is_never_reached():
+    read = by_hand(-1e-11, -0.0, -1e-30)
+    assert bias_of(1.0) == -math.inf
+    assert read.by_threshold(1.0).tolist() == [RESPOND] * 3 == read.by_threshold(2.0).tolist()
+    assert read.by_threshold(1 - 1e-10).tolist() == [RED] * 3
+    assert by_hand(-1e-9).by_threshold(1 - 1e-10).tolist() == [RESPOND]
+    assert by_hand(-math.inf, -300.0).by_threshold(0.0).tolist() == [BLUE, BLUE]
+    assert by_hand(-math.inf, -300.0).by_threshold(-1.0).tolist() == [BLUE, BLUE]
+
+
+def test_a_bias_keeps_the_order_that_float_sums_would_tie():
+    """2**-22 nats apart: with 1e9 added, both are one number."""
+    refuse = torch.tensor([[-3.0, -3.0 + 2**-22], [-3.0 + 2**-22, -3.0]])
+    read = StepZero(TOKENS, torch.tensor([-0.1, -0.1]), refuse, torch.tensor([-9.0, -9.0]))
+    for bias in (1e9, math.inf):
+        assert read.by_bias(bias).tolist() == [BLUE, RED]
+    assert read.by_bias(-math.inf).tolist() == [RESPOND, RESPOND]

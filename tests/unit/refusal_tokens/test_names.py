@@ -69,3 +69,17 @@ def test_a_category_that_is_named_twice_is_an_error_in_json_too(tmp_path, tokeni
     (tmp_path / "tokens.json").write_text(twice)
     with pytest.raises(InputError, match="'advice' is given twice"):
         load_tokens(tmp_path, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("respond", "categories", "refuse", "words"),
+    [
+        (7, ("advice", "advice"), (8, 9), "category 'advice' is named twice"),
+        (-1, ("advice", "safety"), (8, 9), "token id -1 is negative"),
+        (7, ("advice", "safety"), (8, -2), "token id -2 is negative"),
+    ],
+)
+def test_tokens_that_can_not_be_are_one_line(respond, categories, refuse, words):
+    with pytest.raises(InputError, match=words) as caught:
+        RefusalTokens(respond, categories, refuse, ("r", "a", "b"))
+    assert "\n" not in str(caught.value)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from support.synthetic.refusal_tokens import CATEGORIES, readings
+from support.synthetic.refusal_tokens import CATEGORIES, TOKENS, readings
 
-from refusal_lens.refusal_tokens import measure_roc
+from refusal_lens.refusal_tokens import measure_roc, read_step_zero
 
 
 def rates(points, kind: str = "token") -> list[tuple[float, float]]:
@@ -83,3 +83,23 @@ def test_a_token_that_was_not_the_most_probable_has_no_reading():
     assert read.read_as(step.by_bias(100.0, ["safety"])).tolist() == [-1, 1] * 4
     assert torch.equal(read.read_as(step.by_bias(100.0)), read.refused)
     assert torch.equal(read.read_as(step.by_bias(-100.0)), read.answered)
+
+
+def test_areas_order_probabilities_that_float32_rounds_to_one():
+    """Refusal tokens 25 to 29 nats over respond, benign prompts 18 to 22: all p are 1.0."""
+    over = torch.tensor([25.0, 26.0, 27.0, 28.0, 29.0, 18.0, 19.0, 20.0, 21.0, 22.0])
+    logits = torch.stack([0 * over - 80, 0 * over, over, 0 * over - 80], -1)
+    step = read_step_zero(logits, TOKENS)
+    assert set(step.p[:5].tolist()) == set(step.p_any[:5].tolist()) == {1.0}
+    flags = torch.ones(10, dtype=torch.int8)
+    few = readings(
+        **{name: getattr(step, name) for name in ("respond", "refuse", "other")},
+        **{name: tuple(map(str, range(10))) for name in ("ids", "pairs")},
+        categories=("advice",) * 10,
+        harmful=torch.arange(10) < 5,
+        refused=flags,
+        answered=0 * flags,
+    )
+    roc = measure_roc(few)
+    areas = (roc.area, roc.any_area, roc.margin_area, roc.rows[0].area)
+    assert [area.value for area in areas] == [1.0] * 4

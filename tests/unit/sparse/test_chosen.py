@@ -83,3 +83,11 @@ def test_quality_counts_variance_latents_and_the_dead():
     assert whole.explained == pytest.approx(1.0) and whole.l0 == 1.0 and whole.dead == 10
     x[:, 15] = torch.tensor([1.0, -1, 1, -1, 1, -1])  # a third of the variance is in no latent
     assert quality_of(sae, x).explained == pytest.approx(2 / 3)
+
+
+def test_a_difference_of_shares_stays_within_what_is_possible():
+    refused = torch.arange(6) < 3
+    fires = torch.stack([refused, refused], 1)
+    fires[0, 0] = False
+    made = measured_difference(Pool(fires, refused, ("a",) * 6), (0, 1), [])
+    assert made.value == pytest.approx(5 / 6) and made.high == 1.0

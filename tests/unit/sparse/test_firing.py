@@ -137,3 +137,9 @@ def test_a_latent_of_the_only_list_is_neither_core_nor_tail_nor_shared():
     assert one.n_lists[TAIL] == 1 and role_of(one, TAIL) == role_of(one, CORE) == "listed"
     several = compare_firing(known(), **WHERE)
     assert (role_of(several, CORE), role_of(several, TAIL)) == ("core", "tail")
+
+
+@pytest.mark.parametrize("least", [0, -3])
+def test_a_side_without_prompts_has_no_rate(least):
+    with pytest.raises(InputError, match=f"least is {least}; rates need 1 prompt or more"):
+        FiringRule(least=least)

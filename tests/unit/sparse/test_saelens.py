@@ -111,10 +111,56 @@ def test_configurations_of_earlier_versions(tmp_path):
     w_dec, b_dec = weights["W_dec"].numpy(), weights["b_dec"].numpy()
     expected = (z * scaled["scaling_factor"].numpy()) @ w_dec + b_dec
     np.testing.assert_allclose(sae.reconstruct(x), expected, atol=1e-5)
+    with pytest.raises(InputError, match="scale of the latents other than 1, and by cfg.json"):
+        load_sae(write(tmp_path / "c", scaled, finetuning_scaling_factor=False, **flat))
+    ones = weights | {"scaling_factor": torch.ones(N)}
+    sae = load_sae(write(tmp_path / "c", ones, finetuning_scaling_factor=False, **flat))
+    np.testing.assert_allclose(sae.reconstruct(x), z @ w_dec + b_dec, atol=1e-5)
     hf = new("standard", metadata={"hook_name": "model.layers.4", "model_name": "x"})
     assert load_sae(write(tmp_path / "d", weights, **hf)).site == Site(4, "resid_post")
     early = {"meta": {"hook_name": "blocks.5.hook_resid_pre"}, "architecture": "standard"}
     assert load_sae(write(tmp_path / "e", weights, **early)).site == Site(5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architecture": "topk", "activation_fn_kwargs": {"k": 3}},
+        {"architecture": "topk", "activation_fn": "relu", "activation_fn_kwargs": {"k": 3}},
+        {"activation_fn": "topk", "k": None, "activation_fn_kwargs": {"k": 3}},
+        {"architecture": "topk", "k": 3, "activation_fn_kwargs": {"k": 5}},
+    ],
+)
+def test_k_is_read_where_either_generation_writes_it(tmp_path, config):
+    weights, x = tensors("topk"), torch.randn(5, D)
+    sae = load_sae(write(tmp_path, weights, hook_name="blocks.3.hook_resid_pre", **config))
+    np.testing.assert_allclose(sae.encode(x), formula(x, weights, "topk", k=3)[0], atol=1e-5)
+
+
+def test_what_stands_beside_the_metadata_goes_before_it(tmp_path):
+    metadata = {"hook_name": "blocks.3.hook_resid_pre", "k": 5, "apply_b_dec_to_input": False}
+    config = new("topk", metadata=metadata, apply_b_dec_to_input=None)
+    sae = load_sae(write(tmp_path, tensors("topk"), **config))
+    x = torch.randn(5, D)
+    z, _ = formula(x, tensors("topk"), "topk", k=3, subtract=False)
+    np.testing.assert_allclose(sae.encode(x), z, atol=1e-5)
+
+
+def test_settings_that_change_no_number_are_no_obstacle(tmp_path):
+    kwargs = {"center_writing_weights": False, "fold_ln": True}
+    quiet = {"reshape_activations": "none", "hook_head_index": None, "hook_layer": 3}
+    quiet |= {"finetuning_scaling_factor": False, "model_from_pretrained_kwargs": kwargs}
+    folder = write(tmp_path, tensors("standard"), **new("standard", **quiet))
+    assert load_sae(folder).site == Site(3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"), [("standard", "threshold"), ("standard", "W_skip"), ("gated", "b_enc")]
+)
+def test_a_tensor_that_is_not_used_is_named(tmp_path, kind, extra):
+    weights = tensors(kind) | {extra: torch.ones(N)}
+    with pytest.raises(InputError, match=rf"has \['{extra}'\], which a {kind} SAE does not use"):
+        load_sae(write(tmp_path, weights, **new(kind)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -229,6 +275,14 @@ WRONG = {
     "has no tensor 'threshold', which a jumprelu SAE needs": {"architecture": "jumprelu"},
     "k is None; expected a whole number": {"architecture": "topk"},
     "apply_b_dec_to_input is 1; expected true or false": {"apply_b_dec_to_input": 1},
+    "trained on a centred residual stream": {
+        "model_from_pretrained_kwargs": {"center_writing_weights": True}
+    },
+    "reshape_activations 'hook_z' is not read": {"reshape_activations": "hook_z"},
+    "hook_head_index is 2: an SAE of one head": {"hook_point_head_index": 2},
+    "hook_layer is 4, and hook point 'blocks.3.hook_resid_pre' is of layer 3": {
+        "hook_point_layer": 4
+    },
 }
 
 

@@ -11,9 +11,17 @@ from support.command import run
 from support.tiny_architectures import tiny_config
 from support.tiny_models import ARCHITECTURES
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen3MoeConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DeepseekV3Config,
+    LlamaConfig,
+    Qwen3MoeConfig,
+)
 
 from refusal_lens.errors import InputError
+from refusal_lens.model.source_digest import source_digest
 from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.study import Sizes, Study
@@ -245,3 +253,34 @@ def test_a_damaged_adapter_is_one_clear_line(tmp_path: Path, text: str):
     with pytest.raises(InputError, match=r"adapter_config\.json") as raised:
         find_configured(str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+def test_a_plan_refuses_the_revisions_that_a_run_refuses(tiny_folders: dict[str, Path]):
+    for source in (str(tiny_folders["llama"]), "qwen-coder-0.5b"):
+        with pytest.raises(InputError, match="revision 'x' belongs to a hub id"):
+            find_configured(source, "x")
+
+
+@pytest.mark.parametrize("revision", [None, "v2"])
+def test_an_adapters_base_has_the_revision_that_the_adapter_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None
+):
+    base = {"base_model_name_or_path": "org/base", "revision": revision}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(base), encoding="utf-8")
+    asked: list[tuple[str, str | None]] = []
+
+    def config(source: str, **where: Any) -> LlamaConfig:
+        asked.append((source, where.get("revision")))
+        made = LlamaConfig()
+        made._commit_hash = f"commit of {where.get('revision')}"
+        return made
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", config)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: None)
+    find_configured(str(tmp_path))
+    digest = source_digest(tmp_path)
+    assert asked == [("org/base", revision)] * 2
+    other = {"base_model_name_or_path": "org/base", "revision": "v3"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(other), encoding="utf-8")
+    assert source_digest(tmp_path) != digest
+    assert source_digest("org/base", revision) == f"commit of {revision}"
