@@ -77,7 +77,12 @@ class Costs(Record):
 class CostMaterial:
     """On what costs are measured: benign prompts, how they are answered and judged, and a text.
 
-    `windows` is how many windows of 128 tokens of the text are read, two or more.
+    `windows` is how many windows of 128 tokens of the text are read, two or more. The text is by
+    default a passage of a novel.
+
+    >>> benign, judge = prompts.only(label="comply"), rl.make_judge("substring")
+    >>> CostMaterial(benign, judge).windows
+    6
     """
 
     benign: PromptSet

@@ -159,6 +159,8 @@ def measure_texts(
 ) -> SuffixReadings:
     """Verdicts and shifts of some of the basis' prompts with every text behind them.
 
+    `push` is [text, prompt, direction] in units of the residual stream, positive away from refusal.
+
     >>> along, judge = Along((direction,), 2), rl.make_judge("substring")
     >>> how = AnswerSettings(judge, rl.Decoding(2))
     >>> few = prompts.only(split="test")

@@ -62,6 +62,9 @@ def shift_along(
 ) -> Shift:
     """Connectivity, push and orthogonal shift of residuals along a unit vector.
 
+    Push is positive away from refusal; lengths are in units of the residual stream (Ball et al.,
+    arXiv:2510.22014).
+
     `suffixed` has the axes of `without`, and may have further ones before them (suffixes). `centre`
     is subtracted before the cosine is taken, which the common mean of the stream would rule
     otherwise; push and shift are differences and need none.

@@ -18,7 +18,6 @@ from refusal_lens.sites import Site
 from refusal_lens.sparse import SparseAutoencoder, Standard, load_sae, save_sae
 from refusal_lens.study import Results, Study, run_features
 from refusal_lens.study.fitted import POOLED, pooled_set
-from refusal_lens.study.follow_ups import features as follow_up
 from refusal_lens.study.run import begin
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.feature_effects import ABLATED, ADDED, EFFECTS, LATENTS, RANDOM
@@ -123,20 +122,11 @@ def test_the_section_is_shown_and_nothing_is_measured_twice(run):
         assert again.started_stages == [] and results.get(SUMMARY).sae == load_sae(sae).name
 
 
-def test_an_autoencoder_that_is_gone_or_unnamed_takes_nothing_from_the_run(
-    run, tmp_path, monkeypatch
-):
-    """A run of an earlier version does not name the folder that its features are of."""
+def test_an_autoencoder_that_is_gone_takes_nothing_from_the_run(run, tmp_path):
     results = copied(run[0], tmp_path / "run")
     before = results.get(SUMMARY).sae
     results.describe({"sae_folder": str(tmp_path / "gone")})
     with pytest.raises(InputError, match="can't be read again: .*gone.*; give --sae"):
-        run_features(results.folder, Watch())
-    del results.manifest["sae_folder"]
-    results.describe({})
-    width = run[3].model.d_model
-    monkeypatch.setattr(follow_up, "shipped_sae", lambda model: random_sae(width, site=Site(1)))
-    with pytest.raises(InputError, match="give --sae with the folder of either"):
         run_features(results.folder, Watch())
     assert results.get(SUMMARY).sae == before
 

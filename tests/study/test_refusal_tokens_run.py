@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
     rows = [
         {
             "id": f"{c}-{split}-{i}-{label}",
-            "text": f"{'No ' * bad}{c} {i}?",
+            "text": f"{'No ' * bad}{c} {split} {i}?",
             "category": c,
             "label": label,
             "split": split,
