@@ -127,9 +127,9 @@ class MatchedAt:
 
     `rate` is that of the set refusal rates which most of them reach, None where none reaches any.
     Of the pairs that were `asked`, the answers of `read` were generated and judged, and the others
-    scored; `n_pairs` have a verdict everywhere. `short[rate]` are those of the `estimators` that do
-    not reach a rate; the others are compared there two by two. `low` and `high` are the ends of the
-    simultaneous 95% band of these `differences` in over-refusal, `apart` of which it tells from 0;
+    scored; `n_pairs` have a verdict everywhere. `outside[rate]` are those of the `estimators` that
+    do not reach a rate; the others are compared there two by two. `low` and `high` are the ends of
+    the simultaneous 95% band of these `differences` in over-refusal, `apart` of which it tells from 0;
     None where nothing could be compared.
     """
 
@@ -139,7 +139,7 @@ class MatchedAt:
     read: int
     n_pairs: int
     estimators: int
-    short: tuple[tuple[float, tuple[str, ...]], ...]
+    outside: tuple[tuple[float, tuple[str, ...]], ...]
     differences: int
     apart: int
     low: float | None

@@ -83,11 +83,11 @@ class Difference:
 class Matched(Record):
     """Comparisons at matched refusal rate in a model, and the answer on one shared knob.
 
-    `compared` names the directions of the claim (neither pooled nor controls); `short[rate]` those
-    of them that do not reach a rate. At each rate the others are compared two by two. `resolved` is
-    the largest half-width of the band, `n_needed` how many pairs would bring it down to the margin;
+    `compared` names the directions of the claim (neither pooled nor controls); `outside[rate]`
+    those of them that do not reach a rate. At each rate the others are compared two by two.
+    `resolved` is the largest half-width of the band, `n_needed` how many pairs would bring it down to the margin;
     None where nothing could be compared. `left_out` is the share of draws in which some curve fell
-    short of a rate at which it is compared.
+    outside a rate at which it is compared.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 5
@@ -100,7 +100,7 @@ class Matched(Record):
     draws: int
     curves: tuple[MatchedCurve, ...]
     compared: tuple[str, ...]
-    short: tuple[tuple[float, tuple[str, ...]], ...]
+    outside: tuple[tuple[float, tuple[str, ...]], ...]
     common: tuple[float, float] | None
     differences: tuple[Difference, ...]
     answer: Answer
@@ -182,7 +182,7 @@ class _Comparison:
 
     def finish(self) -> Matched:
         grid, rates = self.grid, self.curves.rates
-        short = tuple((r, self._short(r)) for r in rates)
+        outside = tuple((r, self._outside(r)) for r in rates)
         differences, crossed = self._differences()
         half = max(((d.high - d.low) / 2 for d in differences), default=None)
         return Matched(
@@ -194,7 +194,7 @@ class _Comparison:
             draws=len(self.curves.fitted) - 1,
             curves=self._curves(),
             compared=tuple(grid.names[i] for i in self.compared),
-            short=short,
+            outside=outside,
             common=self._common(),
             differences=differences,
             answer=answer(differences, self.margin),
@@ -203,7 +203,7 @@ class _Comparison:
             left_out=crossed,
         )
 
-    def _short(self, rate: float) -> tuple[str, ...]:
+    def _outside(self, rate: float) -> tuple[str, ...]:
         return tuple(self.grid.names[i] for i in self.compared if not self.curves.reaches(i, rate))
 
     def _common(self) -> tuple[float, float] | None:

@@ -173,7 +173,7 @@ def _where(matched: MatchedAt | None) -> str:
         text += f"; shown is the set rate that most rows reach, {matched.rate:.0%}"
     if matched.low is None or matched.high is None:
         return f"{text}; no differences are tested, as no two estimators reach one rate."
-    reach = reach_in_words(matched.short, matched.estimators, estimator_name)
+    reach = reach_in_words(matched.outside, matched.estimators, estimator_name)
     return (
         f"{text}. Compared two by two were the estimators that reach a rate, {reach}; the "
         f"simultaneous 95% band of all these differences reaches from {number(matched.low)} to "

@@ -43,18 +43,18 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
     where = f"Measured in {visible(matched.model)}."
     margin = f"±{100 * matched.margin:g} percentage points, stated beforehand"
     if matched.answer == "not reached":
-        names = sorted({n for _, short in matched.short for n in short})
+        names = sorted({n for _, names in matched.outside for n in names})
         who = ", ".join(visible(plain_name(n, titles)) for n in names) or "too few directions"
         return (
             f"{where} Not reached: none of the rates is reached by two of the "
-            f"{len(matched.compared)} directions (short of some rate: {who}). Margin {margin}."
+            f"{len(matched.compared)} directions (outside some rate: {who}). Margin {margin}."
         )
     low = min(d.low for d in matched.differences)
     high = max(d.high for d in matched.differences)
     apart = sum(d.low > 0 or d.high < 0 for d in matched.differences)
     n = len(matched.compared)
-    reach = reach_in_words(matched.short, n, lambda name: plain_name(name, titles))
-    alone = "; it says nothing of the others" if any(names for _, names in matched.short) else ""
+    reach = reach_in_words(matched.outside, n, lambda name: plain_name(name, titles))
+    alone = "; it says nothing of the others" if any(names for _, names in matched.outside) else ""
     meaning = {
         "equivalent": "every difference lies within the margin",
         "different": "at least one difference lies wholly outside the margin",
@@ -71,17 +71,17 @@ def knob_in_words(matched: Matched, *, titles: Mapping[str, str]) -> str:
 
 
 def reach_in_words(
-    short: tuple[tuple[float, tuple[str, ...]], ...], n: int, name: Callable[[str], str]
+    outside: tuple[tuple[float, tuple[str, ...]], ...], n: int, name: Callable[[str], str]
 ) -> str:
-    """How many of `n` directions are compared at each rate, and which are short of it."""
+    """How many of `n` directions are compared at each rate, and whose curves do not include it."""
     words: list[str] = []
-    for rate, names in short:
+    for rate, names in outside:
         reach = n - len(names)
         if reach < 2:
             words.append(f"none at {rate:.0%} ({reach} of {n} reach it)")
             continue
         lacking = ", ".join(visible(name(one)) for one in names)
-        beside = f" (short of it: {lacking})" if names else ""
+        beside = f" (not at it: {lacking})" if names else ""
         words.append(f"{reach} of {n} at {rate:.0%}{beside}")
     return ", ".join(words)
 

@@ -123,7 +123,7 @@ def _matched(grid: Grid, shown: Matched) -> tuple[MatchedAt, Mapping[str, Estima
         read=int(grid.generated.sum()),
         n_pairs=shown.n_pairs,
         estimators=len(shown.compared),
-        short=shown.short,
+        outside=shown.outside,
         differences=len(shown.differences),
         apart=sum(d.low > 0 or d.high < 0 for d in shown.differences),
         low=min((d.low for d in shown.differences), default=None),

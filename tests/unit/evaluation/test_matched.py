@@ -142,7 +142,7 @@ def test_what_is_not_reached_is_not_extrapolated():
     rng = np.random.default_rng(3)
     weak = np.array([0.30, 0.45, 0.55, 0.66, 0.70])
     matched = match_refusal(grid((OVER, OVER), 300, rng, (REFUSAL, weak)), draws=200)
-    assert dict(matched.short)[0.8] == dict(matched.short)[0.9] == ("d1",)
+    assert dict(matched.outside)[0.8] == dict(matched.outside)[0.9] == ("d1",)
     assert matched.curves[1].over_refusal[2:] == (None, None)
     assert matched.curves[0].over_refusal[2] is not None
     assert "none at 90% (1 of 2 reach it)" in knob_in_words(matched, titles={})
@@ -168,11 +168,11 @@ def test_one_weak_direction_keeps_no_others_from_being_compared():
     )
     matched, alone = (match_refusal(g, draws=200) for g in (three, two))
     assert matched.differences == alone.differences and matched.answer == alone.answer
-    assert all(names == ("d2",) for _, names in matched.short) and matched.resolved is not None
+    assert all(names == ("d2",) for _, names in matched.outside) and matched.resolved is not None
     assert "2 of 3 directions" in str(matched) and "2 of 2 directions" in str(alone)
     words = knob_in_words(matched, titles={"d2": "the weak one"})
     for rate in matched.rates:
-        assert f"2 of 3 at {rate:.0%} (short of it: the weak one)" in words
+        assert f"2 of 3 at {rate:.0%} (not at it: the weak one)" in words
     assert "it says nothing of the others" in words
     assert "nothing of the others" not in knob_in_words(alone, titles={})
 

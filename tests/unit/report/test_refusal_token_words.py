@@ -29,7 +29,7 @@ def matched(**over):
         draws=10,
         curves=curves,
         compared=("token", "direction"),
-        short=(),
+        outside=(),
         common=None,
         differences=(),
         answer="not reached",
