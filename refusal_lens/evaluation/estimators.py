@@ -129,8 +129,8 @@ class MatchedAt:
     Of the pairs that were `asked`, the answers of `read` were generated and judged, and the others
     scored; `n_pairs` have a verdict everywhere. `outside[rate]` are those of the `estimators` that
     do not reach a rate; the others are compared there two by two. `low` and `high` are the ends of
-    the simultaneous 95% band of these `differences` in over-refusal, `apart` of which it tells from 0;
-    None where nothing could be compared.
+    the simultaneous 95% band of these `differences` in over-refusal, `apart` of which it tells from
+    0; None where nothing could be compared.
     """
 
     model: str

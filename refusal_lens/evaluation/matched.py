@@ -85,9 +85,9 @@ class Matched(Record):
 
     `compared` names the directions of the claim (neither pooled nor controls); `outside[rate]`
     those of them that do not reach a rate. At each rate the others are compared two by two.
-    `resolved` is the largest half-width of the band, `n_needed` how many pairs would bring it down to the margin;
-    None where nothing could be compared. `left_out` is the share of draws in which some curve fell
-    outside a rate at which it is compared.
+    `resolved` is the largest half-width of the band, `n_needed` how many pairs would bring it down
+    to the margin; None where nothing could be compared. `left_out` is the share of draws in which
+    some curve fell outside a rate at which it is compared.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 5
