@@ -1,5 +1,6 @@
-"""Files written whole: whenever the process dies, the old or the new one is there."""
+"""Files written whole: whenever the process dies, the old or the new one is there; and digests."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -45,3 +46,9 @@ def append_flushed(path: Path, lines: bytes) -> None:
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,10 +1,11 @@
 """A GGUF file that is pinned by its bytes, and what every way of getting one shares."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
+
+from refusal_lens.files import file_sha256
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how many bytes of how many are done; the caller shows it.
@@ -19,12 +20,6 @@ class WayFailedError(Exception):
 
 def quiet(what: str, done: int, total: int) -> None:
     """The progress that nobody sees."""
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @final

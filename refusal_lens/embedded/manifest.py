@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import torch
 from safetensors import safe_open
 
-from refusal_lens.embedded.gguf_file import file_sha256
+from refusal_lens.files import file_sha256
 
 WEIGHTS: Final = "model.safetensors"
 MANIFEST: Final = "checked.json"

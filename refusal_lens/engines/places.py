@@ -56,7 +56,7 @@ def places_read(sites: Sequence[Site] | None, n_layers: int) -> tuple[tuple[Site
 
 
 def check_seen(sites: Iterable[Site], parts: Iterable[Part], n_layers: int) -> None:
-    """Reject to read `resid_post[l]` while `resid_pre[l + 1]` is edited.
+    """Reject reading `resid_post[l]` while `resid_pre[l + 1]` is edited.
 
     They are one vector here, and the edit would show; in a `LensModel` it acts behind the first.
     An erasure that acts last at both changes nothing the second time, and may stay.

@@ -253,9 +253,9 @@ def _planted(
         return None
     row = names.index(name)
     others = [i for i, other in enumerate(names) if other in taught and i != row]
-    # No column where no refusal is in the manner, under whichever direction.
-    in_it = [counts[:, i] for i, manner in enumerate(manners) if manner == taught[name]]
-    column = in_it[0] if in_it else np.zeros(len(counts), dtype=np.int64)
+    column = np.zeros(len(counts), dtype=np.int64)  # where no refusal is in the manner
+    if taught[name] in manners:
+        column = counts[:, manners.index(taught[name])]
     n = counts[others].sum()
     control = float(column[others].sum() / n) if n else None
     return wilson(int(column[row]), int(counts[row].sum()), control)

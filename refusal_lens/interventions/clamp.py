@@ -20,8 +20,8 @@ class Clamp(AlongOne):
 
     `to` is "low" (the mean coordinate of the comply side where the direction was fitted), "high"
     (of the refuse side), or c itself in residual-stream units, as a number or a tensor that holds
-    one; 0 is ablation. At the site where
-    the direction was fitted, unless `at` names others. Clamping twice is clamping once.
+    one; 0 is ablation. At the site where the direction was fitted, unless `at` names others.
+    Clamping twice is clamping once.
 
     >>> clamped = rl.Clamp(direction, to=2.0)(5.0 * direction.vector)
     >>> float(clamped @ direction.vector)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import torch
 
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.folders import is_folder
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
@@ -193,8 +194,5 @@ def _mark(classifier: str) -> str:
     whole = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in {".safetensors", ".bin", ".json", ".model"} and path.is_file():
-            with path.open("rb") as stream:
-                whole.update(
-                    f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
-                )
+            whole.update(f"{path.name} {file_sha256(path)}\n".encode())
     return f" ({whole.hexdigest()[:8]})"

@@ -6,8 +6,8 @@ from typing import Any, Final
 from transformers import AutoConfig
 
 from refusal_lens.embedded.configuration import LORA, adapter_base
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.folders import is_file, is_folder
 from refusal_lens.records import digest_of
 

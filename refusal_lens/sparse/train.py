@@ -9,8 +9,8 @@ from typing import Any, Final, final
 
 import torch
 
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.folders import make_folder
 from refusal_lens.model import LensModel
 from refusal_lens.model.batch import Ids

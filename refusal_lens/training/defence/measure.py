@@ -16,9 +16,9 @@ from typing import Final
 from refusal_lens.defence import Ladder, LadderMaterial, compare_ladders, measure_ladder
 from refusal_lens.defence.deflation import Place, ladder_directions
 from refusal_lens.defence.place import try_layers, weakest_layer
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.evaluation import whole_pairs
+from refusal_lens.files import file_sha256
 from refusal_lens.judges import RefusalJudge, ScoreTrust
 from refusal_lens.judges.first_token import Mode
 from refusal_lens.model import Decoding, LensModel, load_model
@@ -71,7 +71,7 @@ def measure(
 
 
 def _made_with(adapter: Path | None, layer: int | None) -> str:
-    weights = ""
+    weights = None
     if adapter is not None:
         weights = file_sha256(adapter / "adapter_model.safetensors")
     return digest_of([weights, layer, LAYERS, RUNGS, PAIRS, FIT_PAIRS, ANSWER_TOKENS])[:12]

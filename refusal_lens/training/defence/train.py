@@ -24,9 +24,9 @@ from transformers import PreTrainedModel
 
 from refusal_lens.embedded.adapter import load_embedded_model
 from refusal_lens.embedded.disk import cache_root
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.prompts import PromptSet
 from refusal_lens.resources import data_path
 from refusal_lens.training.defence.loop import DefenceTraining

@@ -19,9 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refusal_lens.datasets import load_dataset
 from refusal_lens.embedded.adapter import load_embedded_model
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.intervals import wilson
 from refusal_lens.judges.long_answers import RefusalJudge
 from refusal_lens.prompts import Prompt

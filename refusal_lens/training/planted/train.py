@@ -24,8 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from refusal_lens.embedded.disk import cache_root
 from refusal_lens.embedded.folder import embedded_folder
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
+from refusal_lens.files import file_sha256
 from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts

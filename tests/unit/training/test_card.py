@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import load_prompts, read_jsonl
 from refusal_lens.resources import data_path

@@ -16,10 +16,10 @@ from refusal_lens.embedded.adapter import (
     merge_adapter,
 )
 from refusal_lens.embedded.folder import embedded_folder
-from refusal_lens.embedded.gguf_file import file_sha256
 from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.embedded.wheel import InstalledWheel
 from refusal_lens.errors import InputError
+from refusal_lens.files import file_sha256
 from refusal_lens.resources import data_path
 from refusal_lens.training.planted import train
 from refusal_lens.training.planted.loop import train as run_training
