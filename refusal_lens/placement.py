@@ -24,9 +24,9 @@ class Placement:
     `dtype` is "auto" (the checkpoint's own), "float32", "bfloat16" or "float16". Give either
     `device` or an accelerate `device_map`. Without either: CUDA if there is one, else the CPU
     (never MPS by itself: it has given silently wrong logits). `batch_size` is halved when memory
-    runs out; numbers don't depend on it. `packed` keeps linear layers a second time in the layout
-    that oneDNN multiplies fastest, where that pays (float32 on AMD CPUs with AVX-512; no recurrent
-    models) and memory allows: numbers differ by rounding.
+    runs out; numbers depend on it by rounding alone. `packed` keeps linear layers a second time in
+    the layout that oneDNN multiplies fastest, where that pays (float32 on AMD CPUs with AVX-512; no
+    recurrent models) and memory allows: numbers differ by rounding.
 
     Raises:
         InputError: an unknown dtype or device, or no row at all.

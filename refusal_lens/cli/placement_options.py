@@ -29,7 +29,7 @@ DeviceMap = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Prompts at a time (64); halved when memory runs out, numbers unchanged."),
+    typer.Option(help="Prompts at a time (64); halved when memory runs out."),
 ]
 
 _MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")  # accelerate's

@@ -306,5 +306,5 @@ MEAN_KL = Exercise(
 CHAPTER = Chapter(
     number=2,
     title="One direction",
-    exercises=(MEAN_DIFFERENCE, ABLATE, ADD, REFUSAL_RATE, MEAN_KL),
+    exercises=(MEAN_DIFFERENCE, ABLATE, REFUSAL_RATE, ADD, MEAN_KL),
 )

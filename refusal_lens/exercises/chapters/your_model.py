@@ -231,5 +231,5 @@ LAYER_AND_SCORE = Exercise(
 CHAPTER = Chapter(
     number=8,
     title="Your own model",
-    exercises=(IN_TEST, LENGTH_GAP, AREA, LAYER_AND_SCORE),
+    exercises=(LENGTH_GAP, IN_TEST, AREA, LAYER_AND_SCORE),
 )
