@@ -31,6 +31,7 @@ from refusal_lens.refusal_tokens.names import RefusalTokens
 from refusal_lens.refusal_tokens.readings import TokenReadings, read_answers
 from refusal_lens.refusal_tokens.roc import Roc, measure_roc
 from refusal_lens.selection import Selection
+from refusal_lens.study.one_writer import one_writer
 
 QUESTION: Final = "question.json"
 MATCHED_AT: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -123,6 +124,7 @@ class TokenRun:
         )
 
 
+@one_writer
 def run_refusal_tokens(
     model: LensModel,
     tokens: RefusalTokens,

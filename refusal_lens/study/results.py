@@ -33,6 +33,7 @@ from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
 from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
+from refusal_lens.study.one_writer import LOCK
 from refusal_lens.study.question import Study
 
 SCHEMA_VERSION: Final = 1
@@ -102,14 +103,12 @@ class Results(Brief):
         else:
             if is_file(folder):
                 raise InputError(f"{str(folder)!r} is a file; give a folder as --out")
-            if is_folder(folder) and any(folder.iterdir()):
+            if is_folder(folder) and any(path.name != LOCK for path in folder.iterdir()):
                 raise InputError(f"{str(folder)!r} is not empty and not a run; give another --out")
             results = cls(
                 folder, {"schema_version": SCHEMA_VERSION, "question": question, "seconds": {}}
             )
             results.describe({})
-        for leftover in (folder / "stages").glob(".*.tmp"):
-            shutil.rmtree(leftover)
         return results
 
     def describe(self, values: dict[str, Any]) -> None:
@@ -120,6 +119,12 @@ class Results(Brief):
         )
         if this_process().is_main:
             write_json(self.folder / "manifest.json", self.manifest)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left of the stage that it was writing."""
+        with this_process().writing("sweeping") as mine:
+            for leftover in (self.folder / "stages").glob(".*.tmp") if mine else ():
+                shutil.rmtree(leftover)
 
     def add(self, stage: str, digest: str, records: dict[str, Record], seconds: float) -> None:
         """Write a finished stage, whole, in place of an earlier one of the same name."""
@@ -165,17 +170,26 @@ class Results(Brief):
     def digest(self, stage: str) -> str | None:
         """The digest with which a stage was made; None if it is not there.
 
-        Empty, as no stage's is, where its `stage.json` is damaged: the stage is made again.
+        Empty, as no stage's is, where its `stage.json` is damaged or a record that it lists is
+        missing: the stage is made again.
         """
         content = self._stage_file(stage)
-        return None if content is None else str(content.get("digest", ""))
+        if content is None:
+            return None
+        names: Any = content.get("records")
+        whole = isinstance(names, list) and all(
+            self._record(stage, str(name)).is_file() for name in cast(list[Any], names)
+        )
+        return str(content.get("digest", "")) if whole else ""
 
     def damage(self, stage: str) -> str | None:
-        """What is wrong with the `stage.json` of a stage; None if it is whole, or not there."""
+        """What is wrong with the folder of a stage; None if it is whole, or not there."""
         if self.digest(stage) != "":
             return None
-        path = self.folder / "stages" / stage / "stage.json"
-        return f"{path} is damaged; run the study again"
+        return f"{self.folder / 'stages' / stage} is damaged; run the study again"
+
+    def _record(self, stage: str, name: str) -> Path:
+        return self.folder / "stages" / stage / f"{name}.json"
 
     def _stage_file(self, stage: str) -> dict[str, Any] | None:
         """What `stage.json` holds: nothing where it is damaged; None where it is not there."""
@@ -191,7 +205,7 @@ class Results(Brief):
     def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""
         key.check_declared()
-        return (self.folder / "stages" / key.stage / f"{key.name}.json").is_file()
+        return self._record(key.stage, key.name).is_file()
 
     def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""

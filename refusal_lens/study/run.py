@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import is_file
 from refusal_lens.judges import check_judge, try_judge
 from refusal_lens.model import AnswerStore, LensModel, StreamStore, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
@@ -16,11 +17,13 @@ from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
 from refusal_lens.records import digest_of, installed_versions
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import every_stage, stages_of
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import SCHEMA_VERSION, Results
 from refusal_lens.study.stage import Bench, Gap, Stage
+from refusal_lens.study.stages.language_answers import LanguageSizes
 
 _CALIBRATION_PROMPTS: Final = 16
 _CALIBRATION_PASSES: Final = 5
@@ -59,6 +62,7 @@ class Watcher(Protocol):
         ...
 
 
+@one_writer
 def run_study(
     study: Study,
     folder: Path | str,
@@ -79,6 +83,7 @@ def run_study(
             of another question, or of a run in another precision.
     """
     check_judge(study.judge, study.judge_settings)  # before the model is loaded: that takes long
+    study = _with_languages(study, Path(folder))
     bench = begin(study, folder, placement, keep_passes=keep_passes)
     categories = bench.prompts.categories
     stages = stages_of("study", categories)
@@ -108,6 +113,20 @@ def begin(
     return Bench.of(study, model, prompts, results)
 
 
+def _with_languages(study: Study, folder: Path) -> Study:
+    """The study with the sizes that `languages` last had in its folder: no option of a study gives
+    them, and others would make what was measured stale."""
+    if not is_file(folder / "manifest.json"):
+        return study
+    before = study_of(folder).sizes
+    if not before.of(LanguageSizes).language_digest:
+        return study
+    shared = {kind for stage in stages_of("study", ()) for kind in stage.uses}
+    kinds = {kind for stage in stages_of("languages", ()) for kind in stage.uses} - shared
+    kept = {name: size for kind in kinds for name, size in before.plain_of(kind).items()}
+    return replace(study, sizes=study.sizes.changed(**kept))
+
+
 def study_of(folder: Path | str) -> Study:
     """The question of a run folder.
 
@@ -119,6 +138,7 @@ def study_of(folder: Path | str) -> Study:
 
 def run_stages(bench: Bench, stages: Sequence[Stage], watcher: Watcher) -> Results:
     """Run what is missing of these stages, in order."""
+    bench.results.sweep()
     plan = _plan(bench, stages)
     watcher.planned(plan)
     drop_stale(bench, stages)

@@ -8,7 +8,7 @@ from support.tiny_study import Watch, copied
 from refusal_lens import InputError, Results, make_judge
 from refusal_lens.judges import Verdict
 from refusal_lens.report.page import write_report
-from refusal_lens.study import run_languages
+from refusal_lens.study import run_languages, run_study
 from refusal_lens.study.stages.language_ablation import ABLATED, ABLATION
 from refusal_lens.study.stages.language_answers import ANSWERS
 from refusal_lens.study.stages.language_geometry import COSINES, LAYERS, TRANSFER
@@ -67,6 +67,15 @@ def test_the_same_call_goes_on_and_another_judge_reads_anew(run, tmp_path):
     run_languages(results.folder, other)
     assert other.started_stages == STAGES
     assert Results.open(results.folder).get(ANSWERS).judge_name.startswith("opening")
+
+
+def test_the_study_run_again_keeps_them(run, study, tmp_path):
+    results = copied(run[0], tmp_path / "again")
+    run_study(study, results.folder, Watch())
+    assert results.has(ANSWERS) and results.has(ABLATION)
+    again = Watch()
+    run_languages(results.folder, again, judge=EveryOther())  # the sizes stay
+    assert again.started_stages == []
 
 
 def test_a_judge_of_english_words_ends_before_the_model_is_loaded(run):

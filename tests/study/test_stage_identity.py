@@ -151,8 +151,20 @@ def test_a_stage_whose_file_is_damaged_is_made_again(
     results = Results.open(folder)
     assert stale(bench, [behaviour.STAGE]) == [behaviour.STAGE]
     assert results.gap("behaviour") is None
-    assert "stage.json is damaged" in str(results.damage("behaviour"))
+    assert "behaviour is damaged" in str(results.damage("behaviour"))
     assert results.damage("nothing") is None is results.digest("nothing")
+
+
+def test_a_stage_that_lacks_a_record_is_made_again(asked: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_study(asked, folder, Watch(die_in="directions"))
+    listed = json.loads((folder / "stages/behaviour/stage.json").read_text())["records"]
+    assert listed
+    (folder / f"stages/behaviour/{listed[0]}.json").unlink()
+    bench = begin(asked, folder)
+    assert stale(bench, [behaviour.STAGE]) == [behaviour.STAGE]
+    assert "behaviour is damaged" in str(bench.results.damage("behaviour"))
 
 
 def test_a_file_where_a_run_folder_is_meant(asked: Study, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from refusal_lens.placement import Placement
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.study.fitted import category_set, pooled_set
 from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import asked_stages, every_stage
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
@@ -26,6 +27,7 @@ class Explained:
     sources: HeadSources
 
 
+@one_writer
 def run_attribution(
     folder: Path | str,
     watcher: Watcher,

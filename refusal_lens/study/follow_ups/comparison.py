@@ -5,6 +5,7 @@ from pathlib import Path
 
 from refusal_lens.placement import Placement
 from refusal_lens.study.estimators import chosen, compared
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale, study_of
@@ -12,6 +13,7 @@ from refusal_lens.study.stages.estimator_comparison import COMPARISON
 from refusal_lens.study.stages.estimators import FIT, stage_of
 
 
+@one_writer
 def run_comparison(
     folder: Path | str,
     watcher: Watcher,

@@ -7,6 +7,7 @@ from typing import Final
 from refusal_lens.defence.deflation import DEFLATION, SETS
 from refusal_lens.errors import InputError
 from refusal_lens.placement import Placement
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
@@ -14,6 +15,7 @@ from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, s
 DEFAULT: Final = (DEFLATION,)
 
 
+@one_writer
 def run_defence(
     folder: Path | str,
     watcher: Watcher,

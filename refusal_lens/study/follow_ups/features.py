@@ -8,6 +8,7 @@ from refusal_lens.placement import Placement
 from refusal_lens.sparse import SparseAutoencoder, load_sae
 from refusal_lens.sparse.shipped import shipped_sae
 from refusal_lens.study.features import use_sae
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
@@ -17,6 +18,7 @@ LAST: Final = "sae_folder"
 """In the manifest: the folder of the autoencoder that the run was last given."""
 
 
+@one_writer
 def run_features(
     folder: Path | str,
     watcher: Watcher,

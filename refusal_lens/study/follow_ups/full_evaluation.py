@@ -6,12 +6,14 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stages.full_rates import RATES
 
 
+@one_writer
 def run_full_evaluation(
     folder: Path | str,
     watcher: Watcher,

@@ -8,6 +8,7 @@ from refusal_lens.judges import Judge, make_judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.languages import check_any_language
 from refusal_lens.placement import Placement
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
@@ -15,6 +16,7 @@ from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, s
 from refusal_lens.study.stages.language_answers import ANSWERS, LanguageSizes
 
 
+@one_writer
 def run_languages(
     folder: Path | str,
     watcher: Watcher,

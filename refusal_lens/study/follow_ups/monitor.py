@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from refusal_lens.placement import Placement
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 
 
+@one_writer
 def run_monitor(
     folder: Path | str, watcher: Watcher, placement: Placement = Placement()
 ) -> Results:

@@ -6,6 +6,7 @@ from pathlib import Path
 from refusal_lens.errors import InputError
 from refusal_lens.judges import try_judge
 from refusal_lens.placement import Placement
+from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, stale, study_of
@@ -14,6 +15,7 @@ from refusal_lens.suffixes import Suffix, load_suffixes
 from refusal_lens.suffixes.suffix import distinct
 
 
+@one_writer
 def run_suffixes(
     folder: Path | str,
     watcher: Watcher,

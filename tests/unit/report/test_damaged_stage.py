@@ -12,7 +12,7 @@ QUESTION = {"source": "some/model"}
 
 
 @pytest.mark.parametrize("text", ['{"digest": "ab', ""])
-def test_the_note_names_the_file(tmp_path: Path, text: str) -> None:
+def test_the_note_names_the_stage(tmp_path: Path, text: str) -> None:
     results = Results(tmp_path, {"schema_version": 1, "question": QUESTION, "seconds": {}})
     results.add_gap("geometry", "a digest", "no pairs")
     path = tmp_path / "stages/geometry/stage.json"
@@ -22,6 +22,6 @@ def test_the_note_names_the_file(tmp_path: Path, text: str) -> None:
         Run(results).reason("geometry"),
         Run(results).lacking_reason("geometry", "no control"),
     ):
-        assert f"{path} is damaged; run the study again" in str(reason)
+        assert f"{path.parent} is damaged; run the study again" in str(reason)
     page = write_report(results, tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "stage.json is damaged" in page
+    assert "geometry is damaged" in page
