@@ -17,6 +17,7 @@ from refusal_lens.cli.judge_options import (
 )
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
+from refusal_lens.cli.run_options import check_unused
 
 if TYPE_CHECKING:  # the packages behind them take seconds to import
     from refusal_lens.evaluation import Grid, Matched
@@ -115,6 +116,7 @@ def evaluate(
       refusal-lens evaluate RUN --judge llm --endpoint http://127.0.0.1:8000/v1 --endpoint-model M
     """
     from refusal_lens.judges import make_judge
+    from refusal_lens.judges.registry import where_it_runs
     from refusal_lens.study import Results, Study
     from refusal_lens.study.stages.trade_off import GRID
 
@@ -124,12 +126,21 @@ def evaluate(
     name, settings = chosen_judge(asked, judge, given)
     if full or not asked.is_read_by(name, settings) or not results.has(GRID):
         placement = placement_of(device, dtype, batch_size, device_map)
-        _evaluated(run, make_judge(name, settings, placement=placement), placement)
-    else:
-        _scored(results)
+        reader = None
+        if judge is not None or given:
+            reader = make_judge(name, settings, placement=placement)
+        _evaluated(run, reader, placement)
+        return
+    options: dict[str, object] = {"--device": device, "--dtype": dtype, "--device-map": device_map}
+    options["--batch-size"] = batch_size
+    for setting, value in where_it_runs(name, given).items():
+        option = "--endpoint" if setting == "endpoint" else f"--judge-setting {setting} ="
+        options[option] = value
+    check_unused(options, "nothing is generated or read, the run's scores are shown", "add --full")
+    _scored(results)
 
 
-def _evaluated(run: Path, judge: "Judge", placement: "Placement") -> None:
+def _evaluated(run: Path, judge: "Judge | None", placement: "Placement") -> None:
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.plots.titles import titles_of
     from refusal_lens.report.page import write_report

@@ -1,6 +1,7 @@
 """`refusal-lens features` and `refusal-lens train-sae`: sparse autoencoders and refusal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,13 @@ from rich.markup import escape
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
-from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
+from refusal_lens.cli.run_options import (
+    BUILT_IN,
+    DefaultRun,
+    check_unused,
+    print_path,
+    run_folder,
+)
 from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
@@ -23,10 +30,10 @@ err = Console(stderr=True)
 def features(
     run: DefaultRun = None,
     sae: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Folder in SAELens' format; by default the run's last one, at first the one "
-            "shipped for the model."
+            "shipped for the model, which 'built-in' gives again."
         ),
     ] = None,
     device: Device = None,
@@ -48,15 +55,18 @@ def features(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.report.page import write_report
+    from refusal_lens.sparse.shipped import shipped_folder
     from refusal_lens.study import run_features
+    from refusal_lens.study.run import study_of
     from refusal_lens.study.stages.feature_effects import EFFECTS
     from refusal_lens.study.stages.features import CARDS
     from refusal_lens.tables.features import cards_table, effects_table
 
     run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
+    chosen = shipped_folder(study_of(run).source) if sae == BUILT_IN else sae
     with bars(out, err) as shown:
-        results = run_features(run, shown, placement, sae=sae)
+        results = run_features(run, shown, placement, sae=chosen)
     if (cards := results.find(CARDS)) is not None:
         out.print(to_rich(cards_table(cards)))
     if (effects := results.find(EFFECTS)) is not None:
@@ -85,7 +95,9 @@ def train_sae(
     latents: Annotated[int, typer.Option(help="Size of the dictionary.")] = 2048,
     k: Annotated[int, typer.Option(help="Latents per token.")] = 32,
     epochs: Annotated[int, typer.Option(help="Passes over the tokens.")] = 5,
-    book_tokens: Annotated[int, typer.Option(help="Tokens of books, at most.")] = 120_000,
+    book_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of the books of --text, at most; 120,000 by default.")
+    ] = None,
     samples: Annotated[int, typer.Option(help="Pieces of the model's own running text.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of samples and training.")] = 0,
     device: Device = None,
@@ -111,7 +123,10 @@ def train_sae(
     asked = load_prompts(None).only(split="adapt") if prompts is None else load_prompts(prompts)
     recipe = TopKRecipe(latents=latents, k=k, epochs=epochs, seed=seed)
     folder = _work_beside(out_folder) if work is None else work
-    sizes = TextSizes(book_tokens=book_tokens, samples=samples, seed=seed)
+    if not text:
+        check_unused({"--book-tokens": book_tokens}, "no book is read", "give books by --text")
+    sizes = TextSizes(samples=samples, seed=seed)
+    sizes = sizes if book_tokens is None else replace(sizes, book_tokens=book_tokens)
     job = SaeJob(Site(layer), folder, tuple(text or ()), sizes, recipe)
     prepare_weights(model, err)
     loaded = load_model(model, placement=placement_of(device, dtype, batch_size))

@@ -41,7 +41,7 @@ def settings_of(
     """The settings that the options give.
 
     Raises:
-        InputError: a setting without a name or a value.
+        InputError: a setting without a name or a value, or one that is given twice.
     """
     named = {"endpoint": endpoint, "model": endpoint_model}
     settings = {name: value for name, value in named.items() if value is not None}
@@ -49,6 +49,11 @@ def settings_of(
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise InputError(f"--judge-setting {text!r} is no setting; give NAME=VALUE")
+        if name in settings:
+            raise InputError(
+                f"the judge's setting {name!r} is given twice, as {settings[name]!r} and by "
+                f"--judge-setting {text!r}; give it once"
+            )
         settings[name] = value
     return settings
 

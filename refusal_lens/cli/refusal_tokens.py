@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from refusal_lens.cli.judge_options import JudgeName
+from refusal_lens.cli.judge_options import (
+    EndpointModel,
+    JudgeEndpoint,
+    JudgeName,
+    JudgeSetting,
+    settings_of,
+)
 from refusal_lens.cli.placement_options import BatchSize, Device, Dtype, placement_of
 from refusal_lens.cli.progress import prepare_weights
 from refusal_lens.cli.run_options import print_path
@@ -47,6 +53,9 @@ def refusal_tokens(
         Path | None, typer.Option(help="JSONL file or folder; the project's own by default.")
     ] = None,
     judge: JudgeName = None,
+    endpoint: JudgeEndpoint = None,
+    endpoint_model: EndpointModel = None,
+    judge_setting: JudgeSetting = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few prompts: minutes.")] = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -68,7 +77,7 @@ def refusal_tokens(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.embedded.registry import SMALL
-    from refusal_lens.judges.registry import make_judge
+    from refusal_lens.judges.registry import DEFAULT, make_judge
     from refusal_lens.model import load_model
     from refusal_lens.prompts.files import load_prompts
     from refusal_lens.refusal_tokens.names import load_tokens
@@ -78,7 +87,6 @@ def refusal_tokens(
     from refusal_lens.tables.refusal_tokens import summary_table
 
     placement = placement_of(device, dtype, batch_size)
-    reader = make_judge(judge or "refusal")
     if model is not None and adapter is not None:
         raise InputError(
             f"found both MODEL {model!r} and --adapter {str(adapter)!r}: give a MODEL with "
@@ -86,6 +94,8 @@ def refusal_tokens(
         )
     if model is not None and tokens is None:
         raise InputError(f"{model!r} needs --tokens FILE, which names its refusal tokens")
+    given = settings_of(endpoint, endpoint_model, judge_setting)
+    reader = make_judge(judge or DEFAULT, given, placement=placement)
     if model is None:
         adapter = adapter or data_path("refusal_tokens")
         prepare_weights(SMALL, err)

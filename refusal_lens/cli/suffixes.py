@@ -1,6 +1,5 @@
 """`refusal-lens suffixes`: what texts behind the prompts of a finished run do to refusal."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +7,7 @@ from rich.console import Console
 
 from refusal_lens.cli.placement_options import BatchSize, Device, DeviceMap, Dtype, placement_of
 from refusal_lens.cli.progress import bars
-from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
+from refusal_lens.cli.run_options import BUILT_IN, DefaultRun, print_path, run_folder
 
 out = Console()
 err = Console(stderr=True)
@@ -17,12 +16,12 @@ err = Console(stderr=True)
 def suffixes(
     run: DefaultRun = None,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--suffixes",
             help="Text file with a suffix per line, or JSON, JSONL or CSV with `text`, `id`, "
-            "`family`; by default what the run last had, at first thirty harmless suffixes of the "
-            "project.",
+            "`family`; by default what the run last had, at first the thirty harmless suffixes of "
+            "the project, which 'built-in' gives again.",
         ),
     ] = None,
     device: Device = None,
@@ -51,7 +50,7 @@ def suffixes(
     from refusal_lens.tables.suffixes import families_table, predictions_table
 
     run = run_folder(run)
-    chosen = None if file is None else load_suffixes(file)
+    chosen = None if file is None else load_suffixes(None if file == BUILT_IN else file)
     placement = placement_of(device, dtype, batch_size, device_map)
     with bars(out, err) as shown:
         results = run_suffixes(run, shown, placement, suffixes=chosen)

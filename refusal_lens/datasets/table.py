@@ -26,8 +26,8 @@ def load_table(
 
     `columns` maps a field of a prompt to the column that holds it, for example
     `{"text": "question", "label": "is_harmful"}`; a field that is not in the map is looked for
-    under its own name. `category`, `label` and `split` hold for every row, instead of a column.
-    `labels` says what the file's own label values mean, for example `{"1": "refuse",
+    under its own name. `category`, `label` and `split` hold for every row, instead of a column of
+    that name. `labels` says what the file's own label values mean, for example `{"1": "refuse",
     "0": "comply"}`. Without an id column the id is the file's name and the row number; without
     anything else the split is "test" and the source the file's name.
 
@@ -39,7 +39,8 @@ def load_table(
 
     Raises:
         InputError: what `read_rows` raises, an unknown field, a missing column, an empty text,
-            an unknown label, a duplicate id; the message names file and row.
+            an unknown label, a duplicate id (the message names file and row); a field that is given
+            both for every row and by a column, or `label` with `labels`.
     """
     if unknown := sorted((columns or {}).keys() - set(_FIELDS)):
         raise InputError(f"field {unknown[0]!r} is unknown; columns may map {list(_FIELDS)}")
@@ -49,8 +50,26 @@ def load_table(
     path = Path(path)
     constants = {"category": category, "label": label, "split": split}
     given = {field: value for field, value in constants.items() if value is not None}
+    _check_once(given, columns or {}, labels)
     meanings = labels or dict(zip(LABELS, LABELS, strict=True))
     return collect(_prompts(path, columns or {}, given, meanings), path.name)
+
+
+def _check_once(
+    given: Mapping[str, str], columns: Mapping[str, str], labels: Mapping[str, str] | None
+) -> None:
+    """One of two places that a field could come from would be passed over."""
+    for field, value in given.items():
+        if field in columns:
+            raise InputError(
+                f"{field}={value!r} holds for every row, and columns={{{field!r}: "
+                f"{columns[field]!r}}} takes it from the file; give one of the two"
+            )
+    if labels and "label" in given:
+        raise InputError(
+            f"label={given['label']!r} holds for every row, and labels= says what the file's own "
+            "labels mean; give one of the two"
+        )
 
 
 def _prompts(

@@ -174,6 +174,17 @@ def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
     return {k: v for k, v in settings.items() if k not in choice.where and (k, v) not in unsaid}
 
 
+def where_it_runs(name: str, settings: Settings) -> dict[str, Setting]:
+    """The settings that say where a judge runs, an address among them, and not how it reads.
+
+    >>> where_it_runs("llm", {"endpoint": "http://127.0.0.1:8000/v1", "samples": 3})
+    {'endpoint': 'http://127.0.0.1:8000/v1'}
+    """
+    choice = JUDGES.get(name.removesuffix(_SENSE))
+    where = frozenset[str]() if choice is None else choice.where
+    return {key: value for key, value in settings.items() if key in where}
+
+
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
     """What a function takes; a class is made without arguments."""
     return [] if inspect.isclass(make) else list(inspect.signature(make).parameters.values())

@@ -1,5 +1,6 @@
 """The sparse autoencoders that come with the project, one per embedded model at most."""
 
+from pathlib import Path
 from typing import Final
 
 from refusal_lens.errors import InputError
@@ -19,11 +20,19 @@ def shipped_sae(model: str) -> SparseAutoencoder:
     Raises:
         InputError: none comes for this model.
     """
+    return load_sae(shipped_folder(model))
+
+
+def shipped_folder(model: str) -> Path:
+    """The folder of `shipped_sae`, in SAELens' format; raises like it.
+
+    >>> shipped_folder("qwen-coder-0.5b").name
+    'qwen-coder-0.5b'
+    """
     try:
-        folder = data_path(FOLDER, model, CONFIG).parent
+        return data_path(FOLDER, model, CONFIG).parent
     except InputError:
         raise InputError(
             f"no sparse autoencoder comes for {model!r}; give a folder in SAELens' format by "
             f"--sae, or train one: `refusal-lens train-sae --model {model} --layer N --out my-sae`"
         ) from None
-    return load_sae(folder)

@@ -40,12 +40,32 @@ OPENINGS: Final = (
 )
 RUNNING: Final = ("samples", "books")
 """Sources of running text, without the chat template."""
+_LEAST: Final = {  # the first token of a window is not read
+    "window": 2,
+    "samples": 0,
+    "sample_tokens": 1,
+    "answers": 0,
+    "answer_tokens": 1,
+    "prompts": 1,
+}
 
 
 @final
 @dataclass(frozen=True)
 class TextSizes:
-    """How much of each kind of text is read, and in windows of how many tokens."""
+    """How much of each kind of text is read, and in windows of how many tokens.
+
+    `prompts`, `answers` and `samples` count texts, the others tokens; no answers or samples are
+    taken where their number is 0. Books are read where some are given, `book_tokens` at most.
+
+    Raises:
+        InputError: a number below its least, or fewer `book_tokens` than a window has.
+
+    >>> TextSizes(book_tokens=100)
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: book_tokens is 100, and a window has 128 tokens: no book would \
+be read; give at least 128, or shorter windows
+    """
 
     window: int = 128
     book_tokens: int = 120_000
@@ -58,6 +78,14 @@ class TextSizes:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) < least:
+                raise InputError(f"{name} is {value}; give {least} or more")
+        if self.book_tokens < self.window:
+            raise InputError(
+                f"book_tokens is {self.book_tokens}, and a window has {self.window} tokens: no "
+                f"book would be read; give at least {self.window}, or shorter windows"
+            )
 
 
 def training_text(
@@ -67,25 +95,29 @@ def training_text(
     sizes: TextSizes = TextSizes(),
     progress: Progress = NO_PROGRESS,
 ) -> list[TrainingText]:
-    """Every kind of text in turn; progress counts answers and samples.
+    """Every kind of text in turn, without those of which there is none; progress counts answers
+    and samples.
 
     >>> sizes = TextSizes(samples=2, sample_tokens=4, answers=1, answer_tokens=4, prompts=6)
     >>> [text.source for text in training_text(model, prompts, [], sizes)]
     ['prompts', 'answers', 'samples']
 
     Raises:
-        InputError: no prompt; a book that can't be read as UTF-8 text, or is shorter than one
-            window.
+        InputError: no prompt, or none to answer; a book that can't be read as UTF-8 text, or is
+            shorter than one window.
     """
     drawn = random.Random(sizes.seed).sample(list(prompts), min(sizes.prompts, len(prompts)))
     benign = [p for p in drawn if p.label == "comply"][: sizes.answers]
     windows = book_windows(model, books, sizes)
-    return [
+    answers = _answers(model, benign, sizes, progress) if sizes.answers else ()
+    samples = _samples(model, sizes, progress) if sizes.samples else ()
+    texts = [
         TrainingText("prompts", tuple(model.ids(drawn)), _opening(model)),
-        TrainingText("answers", _answers(model, benign, sizes, progress), _opening(model)),
-        TrainingText("samples", _samples(model, sizes, progress), 1),
-        *([TrainingText("books", windows, 1)] if windows else []),
+        TrainingText("answers", answers, _opening(model)),
+        TrainingText("samples", samples, 1),
+        TrainingText("books", windows, 1),
     ]
+    return [text for text in texts if text.rows]
 
 
 def book_windows(model: LensModel, books: Sequence[Path], sizes: TextSizes) -> tuple[Ids, ...]:

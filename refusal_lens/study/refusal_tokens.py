@@ -14,7 +14,7 @@ from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
 from refusal_lens.folders import is_file
-from refusal_lens.judges import Judge
+from refusal_lens.judges import Judge, try_judge
 from refusal_lens.model import Decoding, LensModel
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.repeats import check_splits_apart
@@ -139,7 +139,8 @@ def run_refusal_tokens(
     read on "test".
 
     Raises:
-        InputError: another question's folder, or prompts without one of the splits.
+        InputError: another question's folder, prompts without one of the splits, or a judge that
+            can't be asked.
     """
     asked = asked or Asked()
     run = _Run(model, tokens, prompts, judge, Path(folder), asked)
@@ -195,6 +196,8 @@ class _Run:
     def measure(self) -> None:
         """Every part that is not there yet."""
         sizes, model = self.asked.sizes, self.model
+        if not self._there("readings", "effects", "grid"):
+            try_judge(self.judge)
         test = self._split("test", sizes.test_pairs)
         how = Answered(self.judge, Decoding(sizes.answer_tokens), sizes.strengths, sizes.seed)
         tokens = self.tokens
@@ -205,7 +208,7 @@ class _Run:
         )
         self._part("roc", Roc, lambda: measure_roc(readings))
         self._carve()
-        if not all((self.folder / f"{name}.json").is_file() for name in ("effects", "grid")):
+        if not self._there("effects", "grid"):
             self._edit(readings, test, how)
         grid = Grid.load(self.folder / "grid")
         try:
@@ -266,6 +269,9 @@ class _Run:
     def _split(self, split: str, pairs: int) -> PromptSet:
         whole = self.prompts.only(split=split)
         return PromptSet(tuple(p for pair in whole.first(pairs).pairs() for p in pair))
+
+    def _there(self, *names: str) -> bool:
+        return all((self.folder / f"{name}.json").is_file() for name in names)
 
     def _part(self, name: str, kind: type[R], make: Callable[[], R]) -> R:
         stem = self.folder / name

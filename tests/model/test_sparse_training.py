@@ -76,6 +76,15 @@ def test_text_is_read_anew_for_another_book_other_prompts_sizes_or_model(model, 
     assert trained(model, asked, tmp_path)[0].name == plain.name
 
 
+def test_a_source_of_which_none_is_wanted_is_left_out(model, asked):
+    few = replace(SIZES, samples=0, answers=0)
+    assert [text.source for text in training_text(model, asked, [], few)] == ["prompts"]
+    refused = asked.only(label="refuse")
+    assert [t.source for t in training_text(model, refused, [], few)] == ["prompts"]
+    with pytest.raises(InputError, match="no prompt"):
+        training_text(model, refused, [], replace(few, answers=1))
+
+
 def test_damaged_text_and_residuals_are_made_again(model, asked, tmp_path):
     plain, _ = trained(model, asked, tmp_path)
     for path in (tmp_path / "work").rglob("*.*"):

@@ -64,7 +64,10 @@ def test_the_same_call_goes_on_and_another_judge_reads_anew(run, tmp_path):
     run_languages(results.folder, again, judge=EveryOther())  # the sizes stay
     assert again.started_stages == []
     other = Watch()
-    run_languages(results.folder, other)
+    with pytest.raises(InputError, match="was read by 'every other"):
+        run_languages(results.folder, other)
+    assert other.started_stages == [] and results.get(ANSWERS) == run[0].get(ANSWERS)
+    run_languages(results.folder, other, judge=make_judge("opening"))
     assert other.started_stages == STAGES
     assert Results.open(results.folder).get(ANSWERS).judge_name.startswith("opening")
 

@@ -1,7 +1,7 @@
 """`refusal-lens refusal-tokens` on a random tiny model: records, page, going on, wrong input."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from refusal_lens.cli.main import app
 from refusal_lens.errors import InputError
+from refusal_lens.judges import Verdict
 from refusal_lens.judges.registry import make_judge
 from refusal_lens.model import load_model
 from refusal_lens.model.source_digest import source_digest
@@ -169,6 +170,27 @@ def test_what_a_user_gets_wrong_is_one_line(folder, tmp_path):
         model = load_model(folder / "model", placement=Placement(device="cpu"))
         tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
         run_refusal_tokens(model, tokens, one, make_judge("refusal"), tmp_path / "run")
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A judge that can't be asked."""
+
+    name: str = "silent"
+
+    def judge(self, prompt: str, answer: str) -> Verdict:
+        raise InputError("nobody answers at this address")
+
+
+def test_a_judge_that_cannot_be_asked_ends_before_anything_is_generated(
+    folder, tmp_path, monkeypatch
+):
+    model = load_model(folder / "model", placement=Placement(device="cpu"))
+    tokens = load_tokens(folder / "tokens.json", model.chat.tokenizer)
+    prompts, asked = load_prompts(folder / "prompts.jsonl"), Asked(TokenSizes(**FEW))
+    monkeypatch.setattr(token_run, "read_answers", lambda *given: pytest.fail("generates"))
+    with pytest.raises(InputError, match="nobody answers"):
+        run_refusal_tokens(model, tokens, prompts, Silent(), tmp_path / "run", asked)
 
 
 def test_a_text_that_is_fitted_on_and_tested_on_is_refused(folder, tmp_path):

@@ -6,6 +6,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
+from refusal_lens.study.follow_ups.readers import reader_by_default
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
@@ -23,15 +24,17 @@ def run_full_evaluation(
 ) -> Results:
     """Generate and judge what is missing of a run's full evaluation and return its results.
 
-    `judge` reads, by default the study's own; what another one has read is read anew. Stops at
-    any moment lose at most the stage in flight.
+    `judge` reads, by default the study's own; what another one has read is read anew only by one
+    that is given. Stops at any moment lose at most the stage in flight.
 
     Raises:
-        InputError: no run, one whose study has not finished, or a judge that can't be asked (it is
-            tried before anything is generated).
+        InputError: no run, one whose study has not finished, a judge that can't be asked (it is
+            tried before anything is generated), or none where another than the study's has read the
+            run's full evaluation.
     """
     study = study_of(folder)
-    judge = study.make_judge(placement) if judge is None else judge
+    if judge is None:
+        judge = reader_by_default(study.make_judge(placement), study.judge, folder, RATES)
     try_judge(judge)
     bench = begin(study, folder, placement)
     bench.judge = judge

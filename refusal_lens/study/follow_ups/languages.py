@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.languages import check_any_language
 from refusal_lens.placement import Placement
+from refusal_lens.study.follow_ups.readers import reader_by_default
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.question import Study
 from refusal_lens.study.results import Results
 from refusal_lens.study.run import Watcher, begin, check_finished, run_stages, study_of
 from refusal_lens.study.stages.language_answers import ANSWERS, LanguageSizes
+
+DEFAULT: Final = "opening"
+"""The judge of languages by default."""
 
 
 @one_writer
@@ -27,16 +32,18 @@ def run_languages(
 ) -> Results:
     """Measure what is missing of a run's languages and return its results.
 
-    `judge` reads the answers, by default by their openings; `sizes` are those of the stages
+    `judge` reads the answers, by default by their openings; what another one has read is read anew
+    only by one that is given. `sizes` are those of the stages
     (`languages=("en", "de")`, `language_folder=...`), and stay as the run last had them where none
     is given. Stops at any moment lose at most the stage in flight.
 
     Raises:
         InputError: no run, one whose study has not finished, prompts that can't be read, a judge
-            that reads English words alone or can't be asked, or an unknown size.
+            that reads English words alone or can't be asked, none where another than the default
+            has read the run, or an unknown size.
     """
     study = _with_prompts(study_of(folder), sizes)
-    judge = make_judge("opening") if judge is None else judge
+    judge = _default_judge(folder) if judge is None else judge
     check_any_language(judge)
     try_judge(judge)
     bench = begin(study, folder, placement)
@@ -47,6 +54,10 @@ def run_languages(
         for stage in stages:
             bench.results.drop(stage.name)
     return run_stages(bench, stages, watcher)
+
+
+def _default_judge(folder: Path | str) -> Judge:
+    return reader_by_default(make_judge(DEFAULT), DEFAULT, folder, ANSWERS)
 
 
 def _with_prompts(study: Study, sizes: dict[str, object]) -> Study:
