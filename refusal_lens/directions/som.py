@@ -21,6 +21,9 @@ nearly the mean difference, the others are single prompts minus the mean. `wins`
 has 4000 prompts for 16 neurons; pool the categories (`residuals.pooled()`) where each has few, or
 take a smaller map.
 
+Prompts are taken in the order of their ids and not as they are listed: MiniSom draws them by place,
+so that with another order the same seed would give another map.
+
 Layers: the paper reads the OUTPUT of block l, which is `resid_post[l]`, or `resid_pre[l + 1]`, the
 input of the next block: `sites.block_output(l)`. `SomDirections.block_output` is the paper's layer.
 """
@@ -82,6 +85,15 @@ class SomSettings:
         """How many there are."""
         return self.rows * self.columns
 
+    def __str__(self) -> str:
+        """Size and training, as the names of fitted directions give them.
+
+        >>> str(SomSettings())
+        '4 x 4 neurons, 10000 steps at rate 0.01, width 0.33'
+        """
+        size = f"{self.rows} x {self.columns} neurons"
+        return f"{size}, {self.steps} steps at rate {self.learning_rate:g}, width {self.sigma:g}"
+
 
 PAPER: Final = SomSettings()
 FEW_STEPS: Final = SomSettings(steps=1000, learning_rate=0.1)
@@ -130,7 +142,8 @@ def fit_som(
     Each direction's `scale` is the distance of its neuron to the comply side's mean; `high` and
     `low` are the coordinates of these two. Erase the first k by `AblateSubspace`: "sequential" is
     the paper's product of projections, "span" the projection off all of them;
-    `selection.choose_directions` finds k.
+    `selection.choose_directions` finds k. In what order the prompts are listed does not matter (the
+    map takes them by their ids); other ids are another order.
 
     >>> from refusal_lens.directions import SomSettings, fit_som
     >>> small = SomSettings(rows=1, columns=2, steps=500)
@@ -172,8 +185,9 @@ def _sides(
             f"category {category!r} is not in these residuals, which hold {list(categories)}; "
             "residuals.pooled() has the one category 'pooled'"
         )
-    x = residuals.at(site, offset).double()
-    index, label = index_axes(residuals.labelled)
+    order = _by_id(residuals)
+    x = residuals.at(site, offset)[order].double()
+    index, label = (axis[order] for axis in index_axes(residuals.labelled))
     rows = index == categories.index(category)
     refuse, comply = x[rows & (label == REFUSE)], x[rows & (label == COMPLY)]
     if not len(refuse) or not len(comply):
@@ -182,6 +196,12 @@ def _sides(
             "prompts; a map needs prompts on both sides"
         )
     return refuse, comply
+
+
+def _by_id(residuals: Residuals) -> list[int]:
+    """The rows in the order of their prompts' ids."""
+    ids = residuals.labelled.ids
+    return sorted(range(len(ids)), key=ids.__getitem__)
 
 
 def _direction(
@@ -205,11 +225,12 @@ def fit_most_won(residuals: Residuals, *, settings: SomSettings = FEW_STEPS) -> 
     """The direction of the most-won neuron by category, offset and site: the estimator "som".
 
     A 4 x 4 map as in `fit_som`; by default trained with a tenth of the steps at ten times the rate
-    (`FEW_STEPS`), so that it fits every layer in seconds: its jitter is .13 of the side's spread
-    instead of .04. Seed 0 unless `settings` has another. Undefined as for means. It is that of the
-    neuron that won most prompts, which need not lie in the largest cluster: with few prompts a
-    large cluster is split over several neurons. It jumps where one neuron overtakes another, so
-    that jackknife intervals do not hold for it and geometry refuses it.
+    (`FEW_STEPS`; `method` says which), so that it fits every layer in seconds: its jitter is .13 of
+    the side's spread instead of .04. Seed 0 unless `settings` has another. Undefined as for means.
+    It is that of the neuron that won most prompts, which need not lie in the largest cluster: with
+    few prompts a large cluster is split over several neurons. It jumps where one neuron overtakes
+    another, so that jackknife intervals do not hold for it and geometry refuses it. Prompts are
+    taken by their ids, as in `fit_som`.
 
     >>> from refusal_lens.directions import fit_most_won
     >>> fit_most_won(model.residuals(prompts)).at("advice", layer=2)
@@ -218,18 +239,20 @@ def fit_most_won(residuals: Residuals, *, settings: SomSettings = FEW_STEPS) -> 
     Raises:
         InputError: residuals of plain texts.
     """
-    category, label = index_axes(residuals.labelled)
+    order = _by_id(residuals)
+    tensor, (category, label) = residuals.tensor[order], index_axes(residuals.labelled)
+    category, label = category[order], label[order]
     stats = residuals.stats()
     differences = torch.full_like(stats.difference, torch.nan)
     for c in range(len(stats.categories)):
-        refuse = residuals.tensor[(category == c) & (label == REFUSE)].double()
+        refuse = tensor[(category == c) & (label == REFUSE)].double()
         if not len(refuse) or not int(stats.count[c, COMPLY]):
             continue
         for o, s in torch.cartesian_prod(*map(torch.arange, differences.shape[1:3])).tolist():
             neurons, winner, _ = _trained(refuse[:, o, s], settings)
             most = int(winner.bincount(minlength=len(neurons)).argmax())
             differences[c, o, s] = neurons[most] - stats.mean[c, COMPLY, o, s]
-    return sets_of(differences, stats, "som")
+    return sets_of(differences, stats, f"som, {settings}")
 
 
 def _trained(

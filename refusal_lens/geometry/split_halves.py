@@ -18,9 +18,11 @@ many halves has a closed form (`fit_geometry`); this is for estimators that have
 
 Intervals: a delete-a-group jackknife. Units are dealt into groups, each of which is left out once
 (Wolter 2007, Introduction to Variance Estimation, section 4.2); t with one degree less than groups.
+An estimator that jumps where a pair is left out (`Estimator.smooth`) has none, nor has a cosine to
+one: the jackknife does not hold for it, and its value stands alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
@@ -52,10 +54,11 @@ class Agreement(Record):
 
     `names` is "pooled", then the categories. `naive` is the cosine of the two fits on all prompts,
     None where one is undefined. `n` in the estimates counts units: pairs, and prompts without a
-    twin.
+    twin. A value without an interval is that of an estimator for which the jackknife does not hold;
+    its `method` says so.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     estimator: str
     reference: str
@@ -77,7 +80,8 @@ def fit_agreement(
 ) -> Agreement:
     """Reliability and corrected cosine to `reference`, at the residuals' only site and offset.
 
-    The estimator is fitted 2 (groups + 1) splits times; the same halves serve the reference.
+    The estimator is fitted 2 (groups + 1) splits times; the same halves serve the reference. One
+    that is not `smooth` is fitted 2 splits times, and its values have no interval.
 
     >>> site = model.residuals(prompts).select(sites=[rl.Site(2)])
     >>> agreement = fit_agreement(site, "median_difference", groups=3, seed=1)
@@ -99,13 +103,17 @@ def fit_agreement(
     prompts = residuals.labelled
     dealt = _Dealt.of(prompts, splits, groups, seed)
     names = ("pooled", *prompts.categories)
-    cosines = [_mean_cosines(residuals, a, b, dealt, left) for left in (None, *range(groups))]
+    left_out = range(groups) if a.smooth else ()
+    cosines = [_mean_cosines(residuals, a, b, dealt, left) for left in (None, *left_out)]
     whole, *without = (torch.stack(_ratios(c)) for c in cosines)
-    each = torch.stack(without)
+    jumps = (not a.smooth, not (a.smooth and b.smooth))
     naive = (_fitted(residuals, a, names) * _fitted(residuals, b, names)).sum(-1)
     counts = [len(dealt.half), *(sum(u[0] == c for u in dealt.half) for c in prompts.categories)]
     reliability, cosine = (
-        tuple(_estimate(whole[q, i], each[:, q, i], n, q) for i, n in enumerate(counts))
+        tuple(
+            _estimate(whole[q, i], None if jumps[q] else [c[q, i] for c in without], n, q)
+            for i, n in enumerate(counts)
+        )
         for q in range(2)
     )
     shown = tuple(None if x.isnan() else float(x) for x in naive)
@@ -192,17 +200,26 @@ def _ratios(cosines: Float64[Tensor, "3 name"]) -> tuple[Tensor, Tensor]:
     return 2 * aa / (1 + aa), ab / root
 
 
-def _estimate(whole: Tensor, without: Float64[Tensor, " group"], n: int, quantity: int) -> Estimate:
-    """The value with its jackknife interval; one without either where it is undefined."""
-    groups = len(without)
+def _estimate(whole: Tensor, without: Sequence[Tensor] | None, n: int, quantity: int) -> Estimate:
+    """The value with its jackknife interval; one without either where it is undefined.
+
+    None for `without`: an estimator jumps, and there is no interval.
+    """
+    interval = (
+        "no interval, as the estimator jumps where a pair is left out"
+        if without is None
+        else f"jackknife over {len(without)} groups of pairs, t interval"
+    )
     method = (
         f"{'reliability' if quantity == 0 else 'cosine corrected for attenuation'} by random "
-        f"halves, jackknife over {groups} groups of pairs, t interval; control: 0, of "
-        "unrelated directions"
+        f"halves, {interval}; control: 0, of unrelated directions"
     )
     control = 0.0
-    if n < LEAST_UNITS or bool(whole.isnan()) or bool(without.isnan().any()):
+    each = torch.stack([whole, *(without or ())])
+    if n < LEAST_UNITS or bool(each.isnan().any()):
         return Estimate(None, None, None, n, method, control)
-    half = float(t_quantile(groups - 1) * jackknife_error(without))
     value = float(whole)
+    if without is None:
+        return Estimate(value, None, None, n, method, control)
+    half = float(t_quantile(len(without) - 1) * jackknife_error(each[1:]))
     return Estimate(value, value - half, value + half, n, method, control)

@@ -39,6 +39,9 @@ EDITS_OF: Final = (
     "rate, KL and text are of the whole span, everything else is of its first direction."
 )
 """Which draw of a control, and which direction of a subspace, the columns of a table are of."""
+LEARNED: Final = {"rdo": "RDO", "cone_3": "a cone of RDO"}
+"""Whose ablation term is not the paper's, and what they are."""
+JUMPS: Final = "it jumps where a pair is left out, and the jackknife does not hold"
 TOGETHER: Final = "; those of erm are of all four invariant probes together"
 """Whose cost is that of several rows."""
 
@@ -83,17 +86,37 @@ def _directions_caption(comparison: EstimatorComparison) -> str:
         if units
         else f"Reliability is not measured: no category has {LEAST_UNITS} pairs or unpaired prompts"
     )
+    bare = (r for r in comparison.rows if without_interval(r.reliability))
+    if names := ", ".join(estimator_name(row.name) for row in bare):
+        halves += f", without an interval for {names}: {JUMPS}"
     return (
         f"{visible(comparison.provenance.model)}, layer {comparison.layer}, last token; sides: "
         f"{LABELS.get(comparison.labels, comparison.labels)}. {halves}; "
         f"AUROC within categories, on {first.separation.n} prompts that nothing was fitted on "
-        f"(control: .5). {DIRECTIONS_OF} Seconds and memory are of the machine that made "
-        f"this page, with one fit for each category left out{_together(comparison)}."
+        f"(control: .5). {DIRECTIONS_OF}{_learned(comparison)} Seconds and memory are of the "
+        "machine that made this page, with one fit for each category left out"
+        f"{_together(comparison)}."
     )
 
 
 def _together(comparison: EstimatorComparison) -> str:
     return TOGETHER if any(row.name == "erm" for row in comparison.rows) else ""
+
+
+def without_interval(e: Estimate | None) -> bool:
+    """Whether it has a value and no interval."""
+    return e is not None and e.value is not None and e.low is None
+
+
+def _learned(comparison: EstimatorComparison) -> str:
+    """What is learned with the refusal score in place of the paper's ablation term."""
+    names = {row.name for row in comparison.rows}
+    return "".join(
+        f" {estimator_name(name)} is {what} with the refusal score as its ablation term, in place "
+        "of the paper's answers to harmful prompts."
+        for name, what in LEARNED.items()
+        if name in names
+    )
 
 
 def fitted_table(comparison: EstimatorComparison) -> Table:
@@ -151,8 +174,8 @@ def _edits_caption(comparison: EstimatorComparison) -> str:
         "lengths of each direction. q: exact McNemar test against the mean difference on the same "
         f"prompts ({LEAST_COMMON} in common or more, else it could not come out), "
         "Benjamini-Hochberg over the estimators' tests, and over the controls' by themselves; "
-        f"* q ≤ .05. {EDITS_OF}{_where(comparison.matched)} Intervals: 95%, of controls for these "
-        "draws."
+        f"* q ≤ .05. {EDITS_OF}{_learned(comparison)}{_where(comparison.matched)} Intervals: 95%, "
+        "of controls for these draws."
     )
 
 

@@ -7,6 +7,7 @@ from refusal_lens.geometry.transfer import Transfer
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.text import number, value_interval, visible
 from refusal_lens.records import Estimate
+from refusal_lens.tables.estimators import JUMPS, without_interval
 from refusal_lens.tables.table import Cell, Table
 
 
@@ -31,10 +32,14 @@ def categories_table(
         )
         for name, (agreement, transfer) in fitted.items()
     )
+    bare = [
+        name for name, (a, _) in fitted.items() if a and any(map(without_interval, a.reliability))
+    ]
+    but = f" (but for {', '.join(map(estimator_name, bare))}: {JUMPS})" if bare else ""
     return Table(
         "Each category's own direction: reliability, then the cosine to the category's mean "
-        "difference, corrected for both reliabilities (control: 0), each with its 95% interval; "
-        "then the AUROC on held-out prompts of that category (chance: .5).",
+        "difference, corrected for both reliabilities (control: 0), each with its 95% interval"
+        f"{but}; then the AUROC on held-out prompts of that category (chance: .5).",
         ("estimator", *(visible(titles.get(c, c)) for c in columns)),
         rows,
     )

@@ -1,7 +1,9 @@
 """A monitor on a tiny model: reading behind edits, the loop, saving, what is refused."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,6 +63,19 @@ def test_readings_are_those_of_every_prompt_by_itself_and_of_plain_generation(ti
         seen = whole.read(whole.batch([0]), [s.hook_name for s in sites], (-1,))
         last = (seen.residuals(sites, tiny.d_model)[0, 0] * vectors).sum(-1)
         assert torch.allclose(read.projections[i, passes - 1].float(), last, atol=1e-4)
+
+
+def test_each_threshold_is_the_conformal_value_at_half_the_bound(tiny_llama, monitor, prompts):
+    """Of the largest scores over each calibrating answer, one detector at a time."""
+    calibrating = [p.text for p in prompts.only(split="val")]
+    n, alpha = len(calibrating), SETTINGS.alpha
+    assert n == monitor.counts["calibration"] == monitor.calibrated.n
+    scores = monitor.scores(monitor.read(tiny_llama, calibrating)).numpy()
+    top = np.sort(np.nanmax(scores, axis=1), axis=0)
+    rank, whole = (math.ceil((n + 1) * (1 - a) - 1e-9) for a in (alpha / 2, alpha))
+    assert monitor.thresholds == pytest.approx(top[rank - 1], rel=1e-6)
+    assert (top[rank - 1] > top[whole - 1] + 1e-3).all()
+    assert monitor.calibrated.value == pytest.approx((n + 1 - rank) / (n + 1))
 
 
 def test_the_loop_gives_the_tokens_of_generation_and_the_scores_of_batches(tiny_llama, monitor):

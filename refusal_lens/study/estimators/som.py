@@ -39,8 +39,10 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
 
     choice = choose_directions(tried, scores, train=pooled, held_out=held_out)
     tick(1)
-    method = f"{choice.k} of {len(som.directions)} neurons, wins {list(som.wins[: choice.k])}"
-    return Fitted((tried[0],), basis=tried[: choice.k], method=f"som subspace: {method}")
+    method = f"{choice.k} of {len(som.directions)} that won, wins {list(som.wins[: choice.k])}"
+    return Fitted(
+        (tried[0],), basis=tried[: choice.k], method=f"som subspace, {settings}: {method}"
+    )
 
 
 COMPARED: Final = (Compared("som_subspace", "estimator", _fit, place=120),)

@@ -76,6 +76,31 @@ def test_intervals_cover_what_repeated_samples_give():
     assert sum(e.low <= truth <= e.high for e in drawn) >= 33
 
 
+def leaping(smooth: bool) -> Estimator:
+    """The mean difference under another name, said to jump or not."""
+    plain = make_estimator("mean_difference")
+    return Estimator("leaping", plain.fit, from_sums=True, smooth=smooth)
+
+
+def test_an_estimator_that_jumps_has_values_without_intervals():
+    residuals = some(12)
+    smooth, jumps = (fit_agreement(residuals, leaping(s)) for s in (True, False))
+    for name in ("reliability", "cosine"):
+        for a, b in zip(getattr(smooth, name), getattr(jumps, name), strict=True):
+            assert a.low < a.value < a.high or a.value == pytest.approx(1.0)
+            assert b.value == a.value and b.low is None and b.high is None and b.n == a.n
+            assert "jumps where a pair is left out" in b.method and "jackknife over" in a.method
+    against = fit_agreement(residuals, "mean_difference", reference=leaping(False))
+    assert all(e.low is not None for e in against.reliability)
+    assert all(e.value is not None and e.low is None for e in against.cosine)
+
+
+def test_a_self_organising_map_has_no_intervals():
+    agreement = fit_agreement(some(8, d=4), "som", splits=1, groups=3)
+    assert all(e.value is not None for e in agreement.reliability)
+    assert all(e.low is None for e in (*agreement.reliability, *agreement.cosine))
+
+
 def test_pairs_are_never_parted_and_seeds_say_the_halves():
     """A pair's common offset cancels only if both of its prompts are in one half."""
     n = 12

@@ -1,12 +1,16 @@
 """Both detectors on projections of a known law: nothing where nothing is wrong, else found."""
 
+import math
+
 import pytest
 import torch
 from scipy.stats import beta
 
 from refusal_lens.errors import InputError
+from refusal_lens.monitor import fit
 from refusal_lens.monitor.conformal import conformal_threshold
 from refusal_lens.monitor.detectors import LEAST, fit_scoring
+from refusal_lens.monitor.reading import Readings
 from refusal_lens.monitor.scoring import DETECTORS, Features, first_alarm, highest
 
 EARLY, LATE, PASSES = 2, 3, 5
@@ -55,6 +59,32 @@ def test_a_model_that_never_suppresses_keeps_the_rate_of_false_alarms(scoring, t
     low = beta.ppf(0.005, 20, 381) - 2.6 * (0.05 * 0.95 / 2000) ** 0.5
     high = 2 * beta.ppf(0.995, 20, 381) + 2.6 * (0.1 * 0.9 / 2000) ** 0.5
     assert low < hits / 2000 < high
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.2])
+def test_over_calibration_sets_the_mean_rate_of_false_alarms_keeps_the_bound(
+    scoring, monkeypatch, bound
+):
+    """Of either detector it is (n + 1 - k)/(n + 1), and of both together no more than the bound.
+
+    400 calibrations of 59 prompts each, with thresholds as `fit_monitor` sets them; the detectors
+    stay those of the fixture. The whole of alpha for each detector would exceed the bound.
+    """
+    monkeypatch.setattr(fit, "fit_scoring", lambda *_: scoring)
+    n, sets, further = 59, 400, features(projections(4000, 8))
+    top = highest(scoring.scores(further))
+    drawn = projections(sets * n, 9).reshape(sets, n, PASSES, EARLY + LATE)
+    there, rates = torch.ones(n, PASSES, dtype=torch.bool), []
+    for read in drawn:
+        readings = Readings(read, there, ((),) * n)
+        _, limits = fit._fitted(EARLY, bound, (readings, readings, readings), [])
+        over = top > torch.tensor(limits).double()
+        rates.append([*over.double().mean(0).tolist(), float(over.any(1).double().mean())])
+    first, second, both = torch.tensor(rates).mean(0).tolist()
+    expected = (n + 1 - math.ceil((n + 1) * (1 - bound / 2) - 1e-9)) / (n + 1)
+    assert first == pytest.approx(expected, rel=0.15)  # 4000 further prompts, 400 sets
+    assert second == pytest.approx(expected, rel=0.15)
+    assert max(first, second) < both <= bound
 
 
 def test_planted_suppression_is_flagged_from_its_pass_on_and_at_its_layer(scoring, thresholds):

@@ -14,6 +14,7 @@ from refusal_lens.records import Estimate
 from refusal_lens.tables.estimators import (
     DIRECTIONS_OF,
     EDITS_OF,
+    JUMPS,
     TOGETHER,
     directions_table,
     edits_table,
@@ -125,6 +126,31 @@ def test_a_caption_speaks_of_halves_only_where_some_were_fitted():
     without = [replace(r, reliability=None, cosine=None) for r in shown.rows]
     caption = directions_table(replace(shown, rows=tuple(without))).caption
     assert "jackknife" not in caption and says(caption, "not measured", LEAST_UNITS, "pairs")
+
+
+def test_a_value_without_an_interval_is_shown_as_that_and_the_caption_says_why():
+    bare = Estimate(0.7, None, None, 40, "halves", 0.0)
+    shown = comparison()
+    jumps = replace(row("som"), reliability=bare, cosine=bare)
+    with_som = replace(shown, rows=(*shown.rows, jumps))
+    table = directions_table(with_som)
+    assert [c.text for c in table.rows[3]][2:4] == ["0.70", "0.70"]
+    assert f"without an interval for som: {JUMPS}" in table.caption
+    assert JUMPS not in directions_table(shown).caption
+    dots = plot_estimators(with_som).data[0]
+    assert dots.x[3] == 0.7 and dots.error_x.array[3] is None and dots.error_x.array[0] > 0
+    names = ("pooled", "red", "blue")
+    agreement = Agreement("som", "mean", names, (bare,) * 3, (bare,) * 3, (None,) * 3, PROVENANCE)
+    by_category = categories_table({"som": (agreement, transfer())}, {})
+    assert by_category.rows[0][1].text == "0.70; 0.70; 0.95"
+    assert f"(but for som: {JUMPS})" in by_category.caption
+
+
+def test_captions_say_what_is_learned_with_another_ablation_term():
+    words = "rdo is RDO with the refusal score as its ablation term"
+    learned = comparison((NAMES[0], "rdo", NAMES[2]))
+    for table in (directions_table, edits_table):
+        assert words in table(learned).caption and words not in table(comparison()).caption
 
 
 def test_the_cost_of_the_first_invariant_probe_is_of_all_four():
