@@ -45,7 +45,7 @@ def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
             y=rows,
             orientation="h",
             marker={"color": [REFUSE if (e.value or 0) > 0 else BENIGN for e in estimates]},
-            error_x=error_bars([*estimates], TEXT),
+            error_x=error_bars(estimates, TEXT),
             customdata=[
                 f"<b>{c.name}</b>: {value_interval(e, 3)}, {counted(e)} pairs of all categories"
                 + ("" if e.control is None else f", control {number(e.control, 3)}")
