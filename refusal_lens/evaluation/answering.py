@@ -159,8 +159,8 @@ def _per_row(name: str, edits: Edits, n: int) -> tuple[Edit | None, ...]:
 
 def _text(around: str, edits: Iterable[Edit | None]) -> str:
     """The edits of a condition in words, behind those that are on around it."""
-    text = " | ".join(dict.fromkeys("none" if edit is None else repr(edit) for edit in edits))
-    return text if around == "none" else around if text == "none" else f"{around} + {text}"
+    text = " | ".join(dict.fromkeys(UNEDITED if edit is None else repr(edit) for edit in edits))
+    return text if around == UNEDITED else around if text == UNEDITED else f"{around} + {text}"
 
 
 def _senseless(

@@ -9,7 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Condition, Edit, Part, double_actions, refuse_double
+from refusal_lens.interventions import (
+    Condition,
+    Edit,
+    Part,
+    double_actions,
+    edits_text,
+    refuse_double,
+)
 from refusal_lens.interventions.base import AlongOne
 from refusal_lens.model.backend import Backend, HookFunction, Hooks
 from refusal_lens.model.hooks import (
@@ -58,7 +65,7 @@ class ActiveEdits:
     @property
     def text(self) -> str:
         """The edits that are on, in words."""
-        return " + ".join(map(repr, self._edits)) or "none"
+        return edits_text(self._edits)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

@@ -16,10 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
-from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.memory import enough_for
-from refusal_lens.model import Batch, Feed, Ids, LensModel
+from refusal_lens.model import Batch, Feed, Ids, LensModel, check_unedited
 from refusal_lens.model.streams import KeptStreams, Sweep
 from refusal_lens.optimised.rows import TargetRow
 
@@ -112,11 +111,7 @@ def learning(model: LensModel) -> Generator[None]:
     Raises:
         InputError: an edit is on.
     """
-    if model.edits_text != "none":
-        raise InputError(
-            f"{model.edits_text} is on: directions are learned on the unedited model; call this "
-            "outside `with model.editing(...)`"
-        )
+    check_unedited(model, "directions are learned on the unedited model")
     asking = [w for w in cast(Any, model.backend).model.parameters() if w.requires_grad]
     try:
         for weight in asking:

@@ -8,7 +8,15 @@ import torch
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, Matched, Reading, match_refusal, measure_grid, whole_pairs
+from refusal_lens.evaluation import (
+    UNEDITED,
+    Grid,
+    Matched,
+    Reading,
+    match_refusal,
+    measure_grid,
+    whole_pairs,
+)
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.evaluation.grid import Kind
 from refusal_lens.judges import ScoreTrust
@@ -99,7 +107,7 @@ def compared_names(bench: Outline) -> tuple[str, ...]:
 def grid_cells(bench: Outline) -> list[tuple[str, float]]:
     """What a grid answers each prompt under: unedited, and each direction at each strength."""
     strengths = sorted(set(bench.size(ComparedSizes).strengths) - {0.0})
-    return [("none", 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
+    return [(UNEDITED, 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
 
 
 def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
