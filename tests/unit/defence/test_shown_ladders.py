@@ -9,6 +9,7 @@ from support.synthetic.ladder import before_after, ladder, raw_ladder
 from refusal_lens.defence import compare_ladders, read_ladder
 from refusal_lens.errors import InputError
 from refusal_lens.plots.ladder import PANELS, plot_before_after, plot_ladder
+from refusal_lens.report.marks import between_marks
 from refusal_lens.tables.ladder import (
     before_after_table,
     damage_table,
@@ -17,11 +18,9 @@ from refusal_lens.tables.ladder import (
     summary_table,
 )
 from refusal_lens.training.defence.page import (
-    BEGIN,
-    END,
+    MARKS,
     RECORDS,
     measured,
-    rewrite,
     shipped_defence,
 )
 
@@ -89,8 +88,8 @@ def test_what_no_rung_takes_away_is_said():
 
 def test_the_page_takes_the_tables_between_its_marks():
     tables = measured({"Both:": before_after()})
-    page = rewrite(f"# Title\n\n{BEGIN}\nBEFORE\n{END}\nafter", tables)
+    page = between_marks("# Title\n\n{}\nBEFORE\n{}\nafter".format(*MARKS), MARKS, tables)
     assert page.startswith("# Title") and page.endswith("after") and "BEFORE" not in page
     assert "| defended | 2 |" in page and "Both:" in page
     with pytest.raises(InputError, match="has no lines"):
-        rewrite("# Title", tables)
+        between_marks("# Title", MARKS, tables)
