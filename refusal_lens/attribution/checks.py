@@ -25,18 +25,18 @@ def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple
     """
     chosen = several_directions(directions)
     for d in chosen:
-        check_width(model, len(d.vector), d.category)
+        check_stream_width(model, len(d.vector), d.category)
     warn_of_transfer(chosen, model.provenance(), "if that is meant, use allow_transfer()")
     return chosen
 
 
-def check_width(model: LensModel, width: int, category: str) -> None:
+def check_stream_width(model: LensModel, width: int, category: str) -> None:
     """Reject a direction of another width than the model's stream.
 
     Raises:
         InputError: it has another width.
 
-    >>> check_width(model, model.d_model, "advice")
+    >>> check_stream_width(model, model.d_model, "advice")
     """
     if width != model.d_model:
         raise InputError(

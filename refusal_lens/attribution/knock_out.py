@@ -18,7 +18,7 @@ from refusal_lens.attribution.ablated import AblatedRuns
 from refusal_lens.attribution.base import Attribution, Target
 from refusal_lens.attribution.checks import NO_SUM
 from refusal_lens.attribution.components import WRITERS, Component
-from refusal_lens.attribution.score import Score, name_of
+from refusal_lens.attribution.score import Score, score_name
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
@@ -172,7 +172,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         random_score=torch.stack([r[1] for r in random]),
         benign_projection=float(benign[0].mean()),
         benign_score=float(benign[1].mean()),
-        scored_by=name_of(metric),
+        scored_by=score_name(metric),
         provenance=model.provenance(prompts, cuts.seed),
     )
 

@@ -16,7 +16,7 @@ from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
 from refusal_lens.defence.ladder import CONTROL, Ladder
-from refusal_lens.evaluation.grid import Grid, Kind
+from refusal_lens.evaluation.grid import DirectionKind, Grid
 from refusal_lens.evaluation.matched import match_refusal
 from refusal_lens.evaluation.monotone import over_refusal_at
 from refusal_lens.intervals import TAILS
@@ -42,7 +42,7 @@ def refusal_at_over_refusal(
     flags = torch.stack([_called(ladder.score[s, r]) for s, r in cells])
     if int((flags.amin((0, 1, 2)) >= 0).sum()) < 2:
         return {}
-    kinds: list[Kind] = [
+    kinds: list[DirectionKind] = [
         "control" if ladder.spans[s] == CONTROL and r else "direction" for s, r in cells
     ]
     exchanged = Grid(

@@ -22,15 +22,15 @@ from refusal_lens.model.backend import Backend, HookFunction, Hooks
 from refusal_lens.model.hooks import (
     AttentionInput,
     Moves,
-    Reach,
     Stack,
+    TokenMask,
     Tokens,
     by_site,
     masked,
 )
 from refusal_lens.sites import Site
 
-Variant = tuple[bool, ...]
+ConditionsMet = tuple[bool, ...]
 
 
 @final
@@ -57,7 +57,7 @@ class ActiveEdits:
         self._input = AttentionInput()
         self._tokens: Tokens | None = None
         self._holds = torch.zeros(0, 0, dtype=torch.bool)
-        self._reach: list[Reach] = []
+        self._reach: list[TokenMask] = []
         self._moves: dict[int, Moves] = {}
         self._n_hooks = self._n_over = 0
         self._over_acts = True
@@ -197,7 +197,7 @@ class ActiveEdits:
 
         return act
 
-    def _reach_of(self, number: int, part: Part) -> Reach:
+    def _reach_of(self, number: int, part: Part) -> TokenMask:
         if self._tokens is not None:
             return self._reach[number]
         if not part.everywhere:
@@ -242,7 +242,7 @@ class ActiveEdits:
 
     def variants(
         self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
-    ) -> list[Variant]:
+    ) -> list[ConditionsMet]:
         """Per row, a key of the edits that act on the shared prefix: equal keys share its cache.
 
         The key has one entry per part that is restricted to rows or by a condition and acts on

@@ -22,7 +22,7 @@ from refusal_lens.model import Batch, Feed, Ids, LensModel, check_unedited
 from refusal_lens.model.streams import KeptStreams, Sweep
 from refusal_lens.optimised.rows import TargetRow
 
-Vectors = Sequence[Float[Tensor, " d_model"]]
+LearnedVectors = Sequence[Float[Tensor, " d_model"]]
 MakeEdit = Callable[[Direction], Edit]
 _STREAM_BYTES: Final = 2**30
 
@@ -46,7 +46,7 @@ class LearningPasses:
         self._streams = KeptStreams(_STREAM_BYTES)
         model.backend.try_starts()
 
-    def edit(self, vectors: Vectors, make: MakeEdit) -> Edit:
+    def edit(self, vectors: LearnedVectors, make: MakeEdit) -> Edit:
         """The edit of each row by its vector; rows of one tensor share one edit."""
         distinct = {id(v): make(replace(self.start, vector=v)) for v in vectors}
         each = tuple(distinct[id(v)] for v in vectors)

@@ -6,7 +6,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from refusal_lens.geometry import Geometry
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.intervals import finite_or_none
 from refusal_lens.plots.effects import error_bars
@@ -17,14 +17,14 @@ from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
 
-BEYOND_CONTROL: Final[Verdict] = "refusal direction"
+BEYOND_CONTROL: Final[SeparabilityVerdict] = "refusal direction"
 _NUMBERED: Final = 6  # a matrix of as many categories has room for numbers
 _STAR: Final = 1.12
 
 
 def plot_front_directions(
     geometry: Geometry,
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, SeparabilityVerdict],
     *,
     layer: int,
     titles: Titles = None,

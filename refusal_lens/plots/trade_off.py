@@ -14,8 +14,8 @@ from refusal_lens.plots.text import escape, percent
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
-Side = Literal["refusal", "over_refusal"]
-_SIDES: Final[dict[Side, str]] = {
+RateName = Literal["refusal", "over_refusal"]
+_SIDES: Final[dict[RateName, str]] = {
     "refusal": "refuse side refused",
     "over_refusal": "benign side refused",
 }
@@ -85,7 +85,7 @@ def _against(
 
 
 def _by_strength(
-    curve: Curve, side: Side, titles: Mapping[str, str], controls: list[str], shade: float
+    curve: Curve, side: RateName, titles: Mapping[str, str], controls: list[str], shade: float
 ) -> go.Scatter:
     mark, name = mark_of(curve.name, titles, controls), _name(curve, titles)
     estimates: tuple[Estimate, ...] = getattr(curve, side)

@@ -10,7 +10,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.directions.registry import make_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Reading, measure_grid
-from refusal_lens.evaluation.grid import Kind
+from refusal_lens.evaluation.grid import DirectionKind
 from refusal_lens.interventions import UNEDITED, Ablate
 from refusal_lens.judges import Judge, ScoreTrust
 from refusal_lens.judges.first_token import Mode
@@ -123,7 +123,7 @@ def measure_trade_offs(
     `pairs` must be among the prompts of `readings`.
     """
     random = direction.random_like(how.seed)
-    cases: list[tuple[Direction, Kind]] = [
+    cases: list[tuple[Direction, DirectionKind]] = [
         (replace(direction, category=ADDED), "direction"),
         (random, "control"),
     ]

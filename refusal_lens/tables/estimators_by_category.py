@@ -10,7 +10,7 @@ from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
 
-def categories_table(
+def estimator_categories_table(
     fits: Mapping[str, tuple[Agreement | None, Transfer]], titles: Mapping[str, str]
 ) -> Table:
     """A row for each way that fits categories, a column for each category.

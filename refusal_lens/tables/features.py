@@ -124,7 +124,7 @@ def contexts_table(cards: FeatureCards) -> Table:
     return Table(caption, ("latent", "prompt", "context", "value"), rows, kind="words")
 
 
-def effects_table(effects: FeatureEffects) -> Table:
+def feature_effects_table(effects: FeatureEffects) -> Table:
     """A row per condition, its rate on the side that it is tried on."""
     conditions = list(dict.fromkeys((row.edit, row.condition) for row in effects.rows))
     rows = tuple(

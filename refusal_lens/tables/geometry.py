@@ -10,7 +10,7 @@ from typing import Any, Final, final
 from refusal_lens.errors import InputError
 from refusal_lens.files import write_atomic
 from refusal_lens.geometry import Comparison, Geometry, Separability, WithinTests, verdicts
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.intervals import finite_or_none
 from refusal_lens.plots.text import visible
@@ -148,7 +148,7 @@ class GeometryTables:
         """
         g = self.geometry
         s = g.sites.index(_site(g, layer))
-        verdict_of: dict[str, Verdict] = {}
+        verdict_of: dict[str, SeparabilityVerdict] = {}
         if self.tests is not None:
             verdict_of = verdicts(self.tests, self.comparison, self.within)
         rows: list[tuple[Cell, ...]] = []
@@ -197,7 +197,7 @@ class GeometryTables:
         return Estimate(value, low, high, min(c.n[i], c.n[j]), "model minus control")
 
 
-def directions_table(results: Results, layer: int | None) -> Table:
+def lengths_table(results: Results, layer: int | None) -> Table:
     """Length, reliability and n of each category's direction at a layer, by default the chosen one.
 
     Raises:

@@ -16,7 +16,7 @@ from refusal_lens.plots.ladder import plot_before_after
 from refusal_lens.report.markdown import markdown_table
 from refusal_lens.report.marks import between_marks
 from refusal_lens.resources import data_path
-from refusal_lens.tables.ladder import before_after_table, matched_table
+from refusal_lens.tables.ladder import before_after_table, matched_ladders_table
 
 MARKS: Final = (
     "<!-- measured: written by refusal_lens.training.defence.page -->",
@@ -38,7 +38,7 @@ def measured(records: Mapping[str, BeforeAfter]) -> str:
     """The tables of the records as Markdown, each under its heading."""
     parts: list[str] = []
     for heading, compared in records.items():
-        tables = before_after_table(compared), matched_table(compared)
+        tables = before_after_table(compared), matched_ladders_table(compared)
         parts += [heading, *map(markdown_table, tables)]
     return "\n\n".join(parts)
 
