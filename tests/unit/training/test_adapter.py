@@ -1,4 +1,4 @@
-"""The planted model's weights and adapter: what is refused, how it is merged, and what is shipped."""
+"""The planted model's weights and adapter: what is refused, what merging gives, what is shipped."""
 
 import hashlib
 import json
