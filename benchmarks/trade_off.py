@@ -13,7 +13,7 @@ from benchmarks.setting import Setting, bridge, defined, directions_of, lens, tr
 from benchmarks.timing import take_turns
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import Grid, Reading, measure_grid, whole_pairs
-from refusal_lens.evaluation.grid import Kind
+from refusal_lens.evaluation.grid import DirectionKind
 from refusal_lens.evaluation.scoring import refusal_scores
 from refusal_lens.interventions import Add
 from refusal_lens.judges import ScoreTrust, SubstringJudge
@@ -49,7 +49,7 @@ class Question:
     def grid(self) -> Grid:
         """All conditions in one sweep."""
         reading = Reading(self.trust, SubstringJudge(), Decoding(1))
-        cases: list[tuple[Direction, Kind]] = [(d, "direction") for d in self.directions]
+        cases: list[tuple[Direction, DirectionKind]] = [(d, "direction") for d in self.directions]
         return measure_grid(self.model, cases, self.pairs, reading, strengths=STRENGTHS)
 
     def hooked(self, some: Sequence[Condition]) -> Tensor:

@@ -1,5 +1,6 @@
 """Estimates of rates and means with their 95% intervals."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,16 @@ NORMAL: Final = float(stats.norm.ppf(TAILS[1]))
 """How many standard errors a two-sided normal interval reaches on either side."""
 
 _DRAWS: Final = 2000
+
+
+def finite_or_none(value: Float[Tensor, ""] | int | float) -> float | None:
+    """The number, or None where it is undefined: NaN, or not finite.
+
+    >>> finite_or_none(torch.tensor(0.5)), finite_or_none(float("nan"))
+    (0.5, None)
+    """
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def t_quantile(df: Tensor | int | float, level: float = LEVEL) -> Tensor:

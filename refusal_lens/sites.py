@@ -6,8 +6,8 @@ from typing import Final, Literal, cast, final, get_args
 
 from refusal_lens.errors import InputError
 
-Point = Literal["resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"]
-POINTS: Final[tuple[str, ...]] = get_args(Point)
+ActivationName = Literal["resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+POINTS: Final[tuple[str, ...]] = get_args(ActivationName)
 
 _TEXT: Final = re.compile(r"(?:blocks\.(?P<a>\d+)\.hook_(?P<p>\w+)|(?P<q>\w+)\[(?P<b>\d+)\])")
 
@@ -27,7 +27,7 @@ class Site:
     """
 
     layer: int
-    point: Point = "resid_pre"
+    point: ActivationName = "resid_pre"
 
     def __post_init__(self) -> None:
         if self.layer < 0:
@@ -68,7 +68,7 @@ class Site:
             raise InputError(f"site {text!r} is not of the form 'resid_pre[15]'")
         point = match["p"] or match["q"]
         _check_point(point)
-        return cls(int(match["a"] or match["b"]), cast(Point, point))
+        return cls(int(match["a"] or match["b"]), cast(ActivationName, point))
 
 
 def _check_point(point: str) -> None:
@@ -98,5 +98,5 @@ def stream_writes(n_layers: int) -> tuple[Site, ...]:
 
     Ablating a direction at all of them keeps it out of the whole stream.
     """
-    points: tuple[Point, ...] = ("resid_pre", "attn_out", "mlp_out")
+    points: tuple[ActivationName, ...] = ("resid_pre", "attn_out", "mlp_out")
     return tuple(Site(layer, point) for layer in range(n_layers) for point in points)

@@ -9,9 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from refusal_lens.prompts import LABELS
-
-_REFUSE, _COMPLY = LABELS.index("refuse"), LABELS.index("comply")
+from refusal_lens.prompts import COMPLY, LABELS, REFUSE
 
 
 @final
@@ -93,7 +91,7 @@ class SideSums:
         variance = (self.square - n * squares).clamp(min=0) / (n - 1)
         independent = (variance / n).sum(1).sqrt()
         m = self._over(self.n_pairs.double(), self.pair_square)
-        d = self._squared(self.mean()[:, _REFUSE] - self.mean()[:, _COMPLY])
+        d = self._squared(self.mean()[:, REFUSE] - self.mean()[:, COMPLY])
         paired = ((self.pair_square - m * d).clamp(min=0) / (m - 1) / m).sqrt()
         return torch.where(self._over(self.paired, self.pair_square), paired, independent)
 

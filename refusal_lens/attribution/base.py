@@ -13,11 +13,11 @@ from refusal_lens.attribution.components import WRITERS, Component
 from refusal_lens.attribution.notebook import attribution_html
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import t_quantile
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals import COMPLY, REFUSE
 from refusal_lens.sites import Site
 
-Side = Literal["difference", "refuse", "comply"]
+SideOrDifference = Literal["difference", "refuse", "comply"]
 
 
 @final
@@ -134,7 +134,7 @@ class Decomposition(Record):
         target: str,
         *,
         category: str | None = None,
-        of: Side = "difference",
+        of: SideOrDifference = "difference",
         site: Site | None = None,
         offset: int | None = None,
     ) -> Attribution:

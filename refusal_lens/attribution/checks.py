@@ -7,22 +7,10 @@ from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import LensModel, warn_of_transfer
 
+NO_SUM: Final = "an edited stream is not the sum of what its components write"
+"""Why nothing is decomposed under edits, for `check_unedited`."""
+
 _STREAM: Final = ("resid_pre", "resid_mid", "resid_post")
-
-
-def check_unedited(model: LensModel) -> None:
-    """Reject a decomposition under edits.
-
-    Raises:
-        InputError: an edit is on, so that the stream is no longer the sum of its components.
-
-    >>> check_unedited(model)
-    """
-    if model.edits_text != "none":
-        raise InputError(
-            f"{model.edits_text} is on: an edited stream is not the sum of what its components "
-            "write; decompose outside `with model.editing(...)`"
-        )
 
 
 def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple[Direction, ...]:
@@ -37,18 +25,18 @@ def check_directions(model: LensModel, directions: Iterable[Direction]) -> tuple
     """
     chosen = several_directions(directions)
     for d in chosen:
-        check_width(model, len(d.vector), d.category)
+        check_stream_width(model, len(d.vector), d.category)
     warn_of_transfer(chosen, model.provenance(), "if that is meant, use allow_transfer()")
     return chosen
 
 
-def check_width(model: LensModel, width: int, category: str) -> None:
+def check_stream_width(model: LensModel, width: int, category: str) -> None:
     """Reject a direction of another width than the model's stream.
 
     Raises:
         InputError: it has another width.
 
-    >>> check_width(model, model.d_model, "advice")
+    >>> check_stream_width(model, model.d_model, "advice")
     """
     if width != model.d_model:
         raise InputError(

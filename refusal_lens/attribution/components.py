@@ -19,10 +19,10 @@ from torch import Tensor
 from refusal_lens.model.backend import Backend
 from refusal_lens.sites import Site
 
-Kind = Literal["embedding", "head", "mixer", "attention bias", "MLP", "MLP bias"]
+ComponentKind = Literal["embedding", "head", "mixer", "attention bias", "MLP", "MLP bias"]
 _ATTENTION: Final = ("head", "mixer", "attention bias")
 # The kinds that stand in lists of writers; biases and the embedding read nothing of the prompt.
-WRITERS: Final[tuple[Kind, ...]] = ("head", "mixer", "MLP")
+WRITERS: Final[tuple[ComponentKind, ...]] = ("head", "mixer", "MLP")
 
 
 @final
@@ -39,7 +39,7 @@ class Component:
     """
 
     layer: int
-    kind: Kind
+    kind: ComponentKind
     head: int | None = None
 
     @property

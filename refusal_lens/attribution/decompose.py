@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from refusal_lens.attribution.base import Attribution, Decomposition, Target
-from refusal_lens.attribution.checks import check_directions, check_unedited
+from refusal_lens.attribution.checks import NO_SUM, check_directions
 from refusal_lens.attribution.components import Anatomy
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.model import Batch, Feed, HookReader, LensModel
+from refusal_lens.model import Batch, Feed, HookReader, LensModel, check_unedited
 from refusal_lens.progress import NO_PROGRESS, Progress
-from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.residuals import REFUSE
+from refusal_lens.prompts import REFUSE, Prompt, PromptSet
 from refusal_lens.sums import SideSums
 
 # The model adds some 2 x n_layers writes in its own precision, contributions are added in float64:
@@ -56,7 +55,7 @@ def decompose(
     directions = check_directions(model, directions)
     if not directions:
         raise InputError("no direction was given; expected at least one")
-    check_unedited(model)
+    check_unedited(model, NO_SUM)
     projections = Projections(Anatomy(model.backend), directions)
     with torch.inference_mode():
         sums, worst = _stream(model.feed(prompts, progress), prompts, projections)

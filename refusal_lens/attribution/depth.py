@@ -12,8 +12,8 @@ from refusal_lens.attribution.base import Attribution
 from refusal_lens.attribution.logit_lens import LensProfile, PromotedTokens
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Estimate, Provenance, Record
-from refusal_lens.residuals import COMPLY, REFUSE
 from refusal_lens.selection import LayerCurve
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from refusal_lens.attribution.ablated import AblatedRuns
 from refusal_lens.attribution.base import Attribution, Target
-from refusal_lens.attribution.checks import check_unedited
+from refusal_lens.attribution.checks import NO_SUM
 from refusal_lens.attribution.components import WRITERS, Component
-from refusal_lens.attribution.score import Score, name_of
+from refusal_lens.attribution.score import Score, score_name
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
-from refusal_lens.model import LensModel
+from refusal_lens.model import LensModel, check_unedited
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
@@ -139,7 +139,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
     >>> knock_out(model, advice, direction, order, score, cuts=Cuts((0, 1))).projection.shape
     torch.Size([2, 6])
     """
-    check_unedited(model)
+    check_unedited(model, NO_SUM)
     if attribution.target != Target(
         direction.category, direction.site, direction.offset, direction.scale
     ):
@@ -172,7 +172,7 @@ def knock_out(  # noqa: PLR0913 - what is knocked out of what, and how it is rea
         random_score=torch.stack([r[1] for r in random]),
         benign_projection=float(benign[0].mean()),
         benign_score=float(benign[1].mean()),
-        scored_by=name_of(metric),
+        scored_by=score_name(metric),
         provenance=model.provenance(prompts, cuts.seed),
     )
 

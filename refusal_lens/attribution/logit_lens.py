@@ -76,11 +76,13 @@ class PromotedTokens:
 
 
 @torch.inference_mode()
-def read_out(model: LensModel, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+def stream_logits(
+    model: LensModel, resid: Float[Tensor, "row d_model"]
+) -> Float[Tensor, "row d_vocab"]:
     """Logits of stream vectors, taken as the input of the final norm; float32 on the CPU.
 
     >>> import torch
-    >>> read_out(model, torch.ones(2, model.d_model)).shape
+    >>> stream_logits(model, torch.ones(2, model.d_model)).shape
     torch.Size([2, 300])
     """
     backend = model.backend
@@ -109,7 +111,7 @@ def logit_lens(
             answer = feed.last_logits(batch)[0].float().cpu()
         resid = reader.residuals(sites, model.d_model)[:, 0]
         _check(model, resid[:1, -1], answer)
-        by_site = [metric(read_out(model, resid[:, s])).float() for s in range(len(sites))]
+        by_site = [metric(stream_logits(model, resid[:, s])).float() for s in range(len(sites))]
         return torch.stack(by_site, dim=1)
 
     with torch.inference_mode():
@@ -160,7 +162,7 @@ def promoted_tokens(
     random = torch.randn(_RANDOM, model.d_model, generator=generator)
     vectors = torch.cat([direction.vector[None], random / random.norm(dim=1, keepdim=True)])
     # A norm divides by the vector's length: the direction at the stream's own length reads alike.
-    logits = read_out(model, vectors * model.d_model**0.5)
+    logits = stream_logits(model, vectors * model.d_model**0.5)
     if not 1 <= most <= logits.shape[1]:
         raise InputError(
             f"most={most} tokens; expected from 1 to {logits.shape[1]}, the vocabulary of "
@@ -182,7 +184,7 @@ def _check(
     model: LensModel, last: Float[Tensor, "1 d_model"], answer: Float[Tensor, " d_vocab"]
 ) -> None:
     """Reading out the last layer of a prompt must be what the model itself does."""
-    ours = read_out(model, last)[0].log_softmax(-1)
+    ours = stream_logits(model, last)[0].log_softmax(-1)
     gap = float((ours - answer.log_softmax(-1)).abs().max())
     exact = model.backend.dtype in (torch.float32, torch.float64)
     if not gap <= (_TOLERANCE if exact else _HALF_TOLERANCE):

@@ -24,10 +24,10 @@ from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, check_patch_sites, value_at
 from refusal_lens.attribution.score import (
     Score,
-    name_of,
     rerun_scores,
     rows_at_once,
     score_for,
+    score_name,
 )
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
@@ -159,7 +159,7 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
         pairs=tuple(p.name for p in pairs),
         categories=tuple(p.category for p in pairs),
         alignment=alignment,
-        scored_by=tuple(name_of(score_for(metric, p.category)) for p in pairs),
+        scored_by=tuple(score_name(score_for(metric, p.category)) for p in pairs),
         patched=torch.stack([r.patched for r in runs]),
         placebo=torch.stack([r.placebo for r in runs]),
         clean=torch.tensor([r.clean for r in runs]),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refusal_lens.attribution.activations import PairActivations, random_value
 from refusal_lens.attribution.base import Target
-from refusal_lens.attribution.checks import check_directions, check_unedited
+from refusal_lens.attribution.checks import NO_SUM, check_directions
 from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.pairs import CLEAN, CORRUPT, Pair, pair_feed
 from refusal_lens.attribution.patch_sites import PatchHooks, PatchSite, value_at
@@ -25,7 +25,7 @@ from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
-from refusal_lens.model import Feed, HookReader, LensModel, Rerun
+from refusal_lens.model import Feed, HookReader, LensModel, Rerun, check_unedited
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.records import Estimate, Provenance, Record
 
@@ -141,7 +141,7 @@ def head_paths(
     >>> [path.head.name for path in head_paths(model, pairs, heads, direction)]
     ['L0H1', 'L1H2']
     """
-    check_unedited(model)
+    check_unedited(model, NO_SUM)
     check_directions(model, [direction])
     feed = pair_feed(model, pairs)
     projections = Projections(Anatomy(model.backend), [direction])

@@ -23,7 +23,7 @@ from refusal_lens.intervals import wilson
 from refusal_lens.model import LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.prompts.exchange import exchange_labels
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.sites import Site
 

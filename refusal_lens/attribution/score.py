@@ -52,10 +52,10 @@ def score_for(score: Score | Mapping[str, Score], category: str) -> Score:
     return score[category] if isinstance(score, Mapping) else score
 
 
-def name_of(score: Score) -> str:
+def score_name(score: Score) -> str:
     """Which log-odds a score is: of a refusal token, or of a refusal opening.
 
-    >>> name_of(OpeningScore(((5, 9),)))
+    >>> score_name(OpeningScore(((5, 9),)))
     'opening'
     """
     return "opening" if isinstance(score, OpeningScore) else "first token"

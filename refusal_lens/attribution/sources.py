@@ -9,14 +9,14 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from refusal_lens.attribution.base import Target
-from refusal_lens.attribution.checks import check_directions, check_in_stream, check_unedited
+from refusal_lens.attribution.checks import NO_SUM, check_directions, check_in_stream
 from refusal_lens.attribution.components import Anatomy, Component
 from refusal_lens.attribution.decompose import decompose_prompt
 from refusal_lens.attribution.projections import Projections
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import t_quantile
-from refusal_lens.model import Batch, HookReader, Ids, LensModel
+from refusal_lens.model import Batch, HookReader, Ids, LensModel, check_unedited
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Provenance, Record
@@ -148,7 +148,7 @@ def mlp_neurons(  # noqa: PLR0913 - whose neurons, of what, and how many
     >>> mlp.scores.shape, mlp.n  # neurons, pairs
     (torch.Size([2]), 6)
     """
-    check_unedited(model)
+    check_unedited(model, NO_SUM)
     check_in_stream(check_directions(model, [direction]))
     anatomy = Anatomy(model.backend)
     below = Component(layer, "MLP").writes_before(direction.site)

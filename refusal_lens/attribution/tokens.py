@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.arguments import several
-from refusal_lens.attribution.checks import check_width
+from refusal_lens.attribution.checks import check_stream_width
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.model import Batch, LensModel, warn_of_transfer
@@ -96,7 +96,7 @@ def token_maps(
     sites = tuple(s for s in directions.sites if s == Site(s.layer))
     for category in several(categories, str, what="category", write='["advice"], or token_map'):
         _check(directions, category, offset, sites)
-        check_width(model, directions.vectors.shape[-1], category)
+        check_stream_width(model, directions.vectors.shape[-1], category)
     feed = model.feed([prompt])
     check_ids(["the answer"], [answer], model.backend.n_vocab)
     ids = (*feed.ids[0], *answer)

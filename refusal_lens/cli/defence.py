@@ -43,7 +43,7 @@ def defence(
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_defence
     from refusal_lens.study.stages.ladder import READING, stage_name
-    from refusal_lens.tables.ladder import summary_table
+    from refusal_lens.tables.ladder import ladder_summary_table
 
     run = run_folder(run)
     names = words_of(directions, "--directions")
@@ -53,5 +53,5 @@ def defence(
     readings = [results.find(READING.of(stage_name(name))) for name in names]
     measured = [reading for reading in readings if reading is not None]
     if measured:
-        out.print(to_rich(summary_table(measured)))
+        out.print(to_rich(ladder_summary_table(measured)))
     print_path(out, "report", write_report(results))

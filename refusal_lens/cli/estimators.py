@@ -42,7 +42,7 @@ def compare_estimators(
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_comparison
     from refusal_lens.study.stages.estimator_comparison import COMPARISON
-    from refusal_lens.tables.estimators import summary_table
+    from refusal_lens.tables.estimators import estimator_summary_table
 
     run = run_folder(run)
     names = None if estimators is None else words_of(estimators, "--estimators")
@@ -51,5 +51,5 @@ def compare_estimators(
         results = run_comparison(run, shown, placement, estimators=names)
     comparison = results.find(COMPARISON)
     if comparison is not None:
-        out.print(to_rich(summary_table(comparison)))
+        out.print(to_rich(estimator_summary_table(comparison)))
     print_path(out, "report", write_report(results))

@@ -60,7 +60,7 @@ def features(
     from refusal_lens.study.run import study_of
     from refusal_lens.study.stages.feature_effects import EFFECTS
     from refusal_lens.study.stages.features import CARDS
-    from refusal_lens.tables.features import cards_table, effects_table
+    from refusal_lens.tables.features import cards_table, feature_effects_table
 
     run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
@@ -70,7 +70,7 @@ def features(
     if (cards := results.find(CARDS)) is not None:
         out.print(to_rich(cards_table(cards)))
     if (effects := results.find(EFFECTS)) is not None:
-        out.print(to_rich(effects_table(effects)))
+        out.print(to_rich(feature_effects_table(effects)))
     print_path(out, "report", write_report(results))
 
 

@@ -8,7 +8,7 @@ import typer
 from refusal_lens.errors import InputError
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
-    from refusal_lens.judges import Settings
+    from refusal_lens.judges import JudgeSettings
     from refusal_lens.judges.registry import Setting
     from refusal_lens.study import Study
 
@@ -37,7 +37,7 @@ JudgeSetting = Annotated[
 
 def settings_of(
     endpoint: str | None, endpoint_model: str | None, others: Sequence[str] | None
-) -> "Settings":
+) -> "JudgeSettings":
     """The settings that the options give.
 
     Raises:
@@ -59,7 +59,7 @@ def settings_of(
 
 
 def chosen_judge(
-    study: "Study", name: str | None, given: "Settings"
+    study: "Study", name: str | None, given: "JudgeSettings"
 ) -> "tuple[str, dict[str, Setting]]":
     """Name and settings of a judge: the study's own, or another; settings given replace its own.
 

@@ -34,7 +34,7 @@ def monitor(
     from refusal_lens.report.page import write_report
     from refusal_lens.study import run_monitor
     from refusal_lens.study.stages.monitor import MONITOR, TRIAL
-    from refusal_lens.tables.monitor import summary_table
+    from refusal_lens.tables.monitor import monitor_summary_table
 
     run = run_folder(run)
     placement = placement_of(device, dtype, batch_size, device_map)
@@ -42,7 +42,7 @@ def monitor(
         results = run_monitor(run, shown, placement)
     trial = results.find(TRIAL)
     if trial is not None:
-        out.print(to_rich(summary_table(trial)))
+        out.print(to_rich(monitor_summary_table(trial)))
     if results.has(MONITOR):
         stem = results.folder / "stages" / MONITOR.stage / MONITOR.name
         print_path(out, "monitor", stem)

@@ -37,9 +37,9 @@ def directions(
     """
     from refusal_lens.cli.screen import to_rich
     from refusal_lens.study import Results
-    from refusal_lens.tables.geometry import directions_table
+    from refusal_lens.tables.geometry import lengths_table
 
-    out.print(to_rich(directions_table(Results.open(run), layer)))
+    out.print(to_rich(lengths_table(Results.open(run), layer)))
 
 
 def geometry(

@@ -84,7 +84,7 @@ def refusal_tokens(
     from refusal_lens.report.refusal_tokens import in_words, write_tokens_page
     from refusal_lens.resources import data_path
     from refusal_lens.study.refusal_tokens import QUICK, Asked, TokenSizes, run_refusal_tokens
-    from refusal_lens.tables.refusal_tokens import summary_table
+    from refusal_lens.tables.refusal_tokens import token_summary_table
 
     placement = placement_of(device, dtype, batch_size)
     if model is not None and adapter is not None:
@@ -110,7 +110,7 @@ def refusal_tokens(
         planted=model is None,
     )
     run = run_refusal_tokens(loaded, named, load_prompts(prompts), reader, out_folder, asked)
-    out.print(to_rich(summary_table(run.roc)))
+    out.print(to_rich(token_summary_table(run.roc)))
     for sentence in in_words(run):
         out.print(sentence, markup=False, highlight=False)
     print_path(out, "page", write_tokens_page(run))

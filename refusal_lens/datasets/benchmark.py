@@ -69,10 +69,10 @@ class DatasetRequest:
         )
 
 
-Outcome = Prompt | str
+PromptOrReason = Prompt | str
 """A prompt, or the reason for which a documented rule leaves the row out."""
 
-Reading = Callable[[Sequence[Row], DatasetRequest], Iterable[tuple[Row, Outcome]]]
+RowsReader = Callable[[Sequence[Row], DatasetRequest], Iterable[tuple[Row, PromptOrReason]]]
 """Rows of a file in; for each one, in order, its outcome."""
 
 
@@ -82,12 +82,12 @@ class Benchmark:
     """A dataset and its reading: rows in, for each row a prompt or a reason to leave it out."""
 
     info: DatasetInfo
-    read: Reading
+    read: RowsReader
     multilingual: bool = False
 
 
 def collect(
-    outcomes: Iterable[tuple[Row, Outcome]], file: str, left_out: Counter[str] | None = None
+    outcomes: Iterable[tuple[Row, PromptOrReason]], file: str, left_out: Counter[str] | None = None
 ) -> PromptSet:
     """The prompts among the outcomes; `left_out` is filled with the reasons and their counts.
 
@@ -116,14 +116,14 @@ def collect(
     return PromptSet(tuple(prompts))
 
 
-def same_label(label: Label, *columns: str, detail: str = "") -> Reading:
+def same_label(label: Label, *columns: str, detail: str = "") -> RowsReader:
     """A reading for files without ids in which every row has one label.
 
     The text is in the first of `columns` that the file has; column `detail`, where the file has
     it, is kept in the prompt's source.
     """
 
-    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
         for row in rows:
             text = row.text(*columns)
             yield row, request.prompt(label, text, key=row.number, detail=row.note(detail))

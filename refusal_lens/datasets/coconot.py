@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.benchmark import (
+    Benchmark,
+    DatasetInfo,
+    DatasetRequest,
+    PromptOrReason,
+    RowsReader,
+)
 from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
@@ -19,8 +25,8 @@ _MISPLACED: Final = "incomprehensible"
 _HUB: Final = "allenai/coconot"
 
 
-def _read(label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(label: Label) -> RowsReader:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
         for row in rows:
             category = row.one_of("category", _CATEGORIES)
             subcategory = row.note("subcategory")

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, PromptOrReason
 from refusal_lens.datasets.reader import Row
 
 _KINDS: Final = {kind: kind for kind in ("standard", "copyright", "contextual")}
 
 
-def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
     for row in rows:
         kind = row.one_of("FunctionalCategory", _KINDS)
         if kind == "contextual":

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.benchmark import (
+    Benchmark,
+    DatasetInfo,
+    DatasetRequest,
+    PromptOrReason,
+    RowsReader,
+)
 from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
@@ -12,8 +18,8 @@ _HUB: Final = "JailbreakBench/JBB-Behaviors"
 _UNNAMED: Final = ""
 
 
-def _read(label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(label: Label) -> RowsReader:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
         for row in rows:
             goal = row.text("Goal")
             index = row.key("Index" if "Index" in row.values else _UNNAMED)

@@ -19,7 +19,7 @@ ENGLISH: Final = "en"
 BUILT_IN_SPLIT: Final = "train"
 """The split of the set that comes with the project."""
 _SIDES: Final = ("harmful", "harmless")
-Key = tuple[str, str | None]  # a pair: its category and its name
+PairKey = tuple[str, str | None]  # a pair: its category and its name
 
 
 def load_languages(
@@ -183,7 +183,7 @@ def _parallel(sets: dict[str, PromptSet], n_pairs: int | None) -> dict[str, Prom
     }
 
 
-def _repeated(pairs: Mapping[Key, tuple[Prompt, Prompt]]) -> Iterator[Key]:
+def _repeated(pairs: Mapping[PairKey, tuple[Prompt, Prompt]]) -> Iterator[PairKey]:
     """The pairs with a prompt that an earlier pair has, too."""
     seen: set[str] = set()
     for key, prompts in pairs.items():

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.benchmark import (
+    Benchmark,
+    DatasetInfo,
+    DatasetRequest,
+    PromptOrReason,
+    RowsReader,
+)
 from refusal_lens.datasets.filename import check_side, words
 from refusal_lens.datasets.reader import Row
 from refusal_lens.errors import InputError
@@ -14,8 +20,8 @@ from refusal_lens.prompts import Label
 _TRANSLATED: Final = "instruction_translated"
 
 
-def _read(side: str, label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(side: str, label: Label) -> RowsReader:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
         check_side(side, request.file)
         language = _language(request)
         for row in rows:

@@ -3,14 +3,20 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome, Reading
+from refusal_lens.datasets.benchmark import (
+    Benchmark,
+    DatasetInfo,
+    DatasetRequest,
+    PromptOrReason,
+    RowsReader,
+)
 from refusal_lens.datasets.filename import check_side
 from refusal_lens.datasets.reader import Row
 from refusal_lens.prompts import Label
 
 
-def _read(side: str, label: Label) -> Reading:
-    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(side: str, label: Label) -> RowsReader:
+    def read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
         check_side(side, request.file)
         for row in rows:
             text, detail = row.text("instruction"), row.note("category")

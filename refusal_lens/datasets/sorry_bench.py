@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, PromptOrReason
 from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.errors import InputError
 
@@ -19,7 +19,7 @@ _CATEGORIES: Final = {str(n): key for key, numbers in _RANGES.items() for n in n
 _TRANSLATED: Final = "translate-"
 
 
-def _base(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _base(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
     for row in rows:
         category, style = _category(row), row.text("prompt_style")
         if style != "base":
@@ -30,7 +30,7 @@ def _base(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, O
         yield row, replace(prompt, category=category)
 
 
-def _styles(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _styles(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
     for row in rows:
         style = row.text("prompt_style")
         language = style.removeprefix(_TRANSLATED) if style.startswith(_TRANSLATED) else "en"

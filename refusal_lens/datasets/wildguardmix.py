@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, PromptOrReason
 from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.prompts import Label
 
@@ -18,7 +18,7 @@ _LABELS: Final[Mapping[str, Label | None]] = {
 }
 
 
-def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
     seen: set[str] = set()
     for row in rows:
         label = row.one_of("prompt_harm_label", _LABELS)

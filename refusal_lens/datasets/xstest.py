@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, Outcome
+from refusal_lens.datasets.benchmark import Benchmark, DatasetInfo, DatasetRequest, PromptOrReason
 from refusal_lens.datasets.reader import HubDataset, Row
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Label
@@ -20,7 +20,7 @@ _CONTRAST_OF: Final = {
 }
 
 
-def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, Outcome]]:
+def _read(rows: Sequence[Row], request: DatasetRequest) -> Iterable[tuple[Row, PromptOrReason]]:
     pairs = _pairs(rows)
     for row in rows:
         prompt = request.prompt(

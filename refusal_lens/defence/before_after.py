@@ -7,11 +7,12 @@ from typing import ClassVar, final
 from scipy import stats
 from scipy.stats import false_discovery_control
 
-from refusal_lens.defence.ladder import COMPLY, REFUSE, Ladder
+from refusal_lens.defence.ladder import Ladder
 from refusal_lens.defence.matched import DRAWS
 from refusal_lens.defence.reading import LadderReading, read_ladder
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mcnemar_p
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Estimate, Record
 
 

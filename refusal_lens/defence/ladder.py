@@ -9,8 +9,6 @@ from torch import Tensor
 from refusal_lens.records import Provenance, Record
 
 CONTROL: Final = "random span"
-REFUSE: Final = 0
-COMPLY: Final = 1
 
 
 @final

@@ -15,11 +15,12 @@ from jaxtyping import Float
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from refusal_lens.defence.ladder import COMPLY, CONTROL, REFUSE, Ladder
-from refusal_lens.evaluation.grid import Grid, Kind
+from refusal_lens.defence.ladder import CONTROL, Ladder
+from refusal_lens.evaluation.grid import DirectionKind, Grid
 from refusal_lens.evaluation.matched import match_refusal
 from refusal_lens.evaluation.monotone import over_refusal_at
 from refusal_lens.intervals import TAILS
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Estimate
 
 OVER_REFUSAL: Final = (0.05, 0.1, 0.2)
@@ -41,7 +42,7 @@ def refusal_at_over_refusal(
     flags = torch.stack([_called(ladder.score[s, r]) for s, r in cells])
     if int((flags.amin((0, 1, 2)) >= 0).sum()) < 2:
         return {}
-    kinds: list[Kind] = [
+    kinds: list[DirectionKind] = [
         "control" if ladder.spans[s] == CONTROL and r else "direction" for s, r in cells
     ]
     exchanged = Grid(

@@ -14,7 +14,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.evaluation.answering import answer_under
 from refusal_lens.evaluation.answers import Answers
 from refusal_lens.evaluation.scoring import scores_from_logits
-from refusal_lens.interventions import AblateSubspace, Edit
+from refusal_lens.interventions import UNEDITED, AblateSubspace, Edit
 from refusal_lens.judges import Judge, ScoreTrust
 from refusal_lens.linalg import kl_at_last_token
 from refusal_lens.model import Decoding, LensModel, answers_unkept
@@ -127,7 +127,7 @@ def _cells(
     directions: Sequence[Direction], rungs: tuple[int, ...], n: int, seed: int
 ) -> list[_Cell]:
     """Unedited, then each rung's span, then random spans of the same dimensions."""
-    cells = [_Cell("none", [None] * n)]
+    cells = [_Cell(UNEDITED, [None] * n)]
     for k in rungs[1:]:
         edit = AblateSubspace(tuple(directions[:k]))
         cells.append(_Cell(f"{k} ablated", [edit] * n))

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 from jaxtyping import Int8
 from torch import Tensor
 
-from refusal_lens.defence.ladder import COMPLY, CONTROL, REFUSE, Ladder
+from refusal_lens.defence.ladder import CONTROL, Ladder
 from refusal_lens.defence.matched import (
     DRAWS,
     KL,
@@ -15,6 +15,7 @@ from refusal_lens.defence.matched import (
     refusal_at_over_refusal,
 )
 from refusal_lens.intervals import mean_estimate, wilson
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Estimate, Provenance, Record
 
 

@@ -20,7 +20,8 @@ from refusal_lens.directions.estimator import (
     sets_along,
 )
 from refusal_lens.linalg import unit
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes, pair_rows
+from refusal_lens.prompts import COMPLY, REFUSE
+from refusal_lens.residuals import Residuals, index_axes, pair_rows
 from refusal_lens.sums import Sides
 
 AxisOf = Callable[[Float64[Tensor, "prompt d_model"], Sides], Float64[Tensor, " d_model"]]

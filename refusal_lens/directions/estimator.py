@@ -15,7 +15,8 @@ from refusal_lens.arguments import one
 from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import unit
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, ResidualStats
+from refusal_lens.prompts import COMPLY, REFUSE
+from refusal_lens.residuals import Residuals, ResidualStats
 
 # Template tokens before the first attention are the same for every prompt: their difference is
 # zero, or rounding noise (1e-14 of the stream's norm was seen). Float32 resolves about 1e-7.

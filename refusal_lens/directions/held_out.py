@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from refusal_lens.residuals import COMPLY, REFUSE
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.sums import Sides
 
 

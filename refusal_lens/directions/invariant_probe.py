@@ -26,7 +26,7 @@ from refusal_lens.auroc import auroc_over_units, aurocs
 from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import NOISE_FLOOR
 from refusal_lens.directions.invariance.environments import EnvironmentData, notes_on
-from refusal_lens.directions.invariance.recipe import METHODS, Config, InvarianceRecipe, Method
+from refusal_lens.directions.invariance.recipe import METHODS, Config, InvarianceRecipe, Principle
 from refusal_lens.directions.invariance.selection import Search, fit
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import mean_estimate
@@ -54,7 +54,7 @@ class InvariantMethod:
     two seeds; None where it is undefined.
     """
 
-    method: Method
+    method: Principle
     chosen: tuple[Config, ...]
     auroc: tuple[Estimate, ...]
     mean: Estimate
@@ -95,7 +95,7 @@ class InvariantProbe(Record):
     notes: tuple[str, ...]
     provenance: Provenance
 
-    def of(self, method: Method) -> InvariantMethod:
+    def of(self, method: Principle) -> InvariantMethod:
         """The results of one method.
 
         Raises:

@@ -19,7 +19,7 @@ from torch import Tensor
 from refusal_lens.directions.by_place import cell_counts, cell_means
 from refusal_lens.directions.held_out import folds_of, smooth_minimum
 from refusal_lens.errors import InputError
-from refusal_lens.residuals import REFUSE
+from refusal_lens.prompts import REFUSE
 from refusal_lens.sums import Sides
 
 _STEPS: Final = torch.arange(-1.5, 5.0, 1.5, dtype=torch.float64)  # log10 of C

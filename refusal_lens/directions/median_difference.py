@@ -15,8 +15,8 @@ from torch import Tensor
 
 from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import Estimator, sets_of
-from refusal_lens.prompts import LABELS
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
+from refusal_lens.prompts import COMPLY, LABELS, REFUSE
+from refusal_lens.residuals import Residuals, index_axes
 
 _MOST: Final = 2000  # iterations
 _CLOSE: Final = 1e-9  # relative to the spread: a step, or a distance to a prompt, that counts as 0

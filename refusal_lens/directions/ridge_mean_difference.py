@@ -32,7 +32,8 @@ from refusal_lens.directions.estimator import (
 )
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import ridge_solve
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
+from refusal_lens.prompts import COMPLY, REFUSE
+from refusal_lens.residuals import Residuals, index_axes
 
 RIDGE: Final = 0.1
 """Lambda as published, here times the mean variance over dimensions."""

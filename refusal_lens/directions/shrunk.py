@@ -14,7 +14,7 @@ from torch import Tensor
 from refusal_lens.directions.by_place import cell_counts
 from refusal_lens.directions.held_out import folds_of, smooth_minimum
 from refusal_lens.linalg import row_space
-from refusal_lens.residuals import COMPLY, REFUSE
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.sums import Sides
 
 _STEPS: Final = torch.linspace(-4.0, 4.0, 33, dtype=torch.float64)  # log10 of g / (1 - g)

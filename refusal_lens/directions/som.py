@@ -42,8 +42,9 @@ from refusal_lens.directions.direction import Direction
 from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import NOISE_FLOOR, Estimator, sets_of
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Provenance
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
+from refusal_lens.residuals import Residuals, index_axes
 from refusal_lens.sites import Site
 
 

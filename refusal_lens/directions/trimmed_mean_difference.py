@@ -24,8 +24,8 @@ from refusal_lens.directions.direction_set import DirectionSet
 from refusal_lens.directions.estimator import Estimator, sets_of
 from refusal_lens.directions.median_difference import spatial_median
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import LABELS
-from refusal_lens.residuals import COMPLY, REFUSE, Residuals, index_axes
+from refusal_lens.prompts import COMPLY, LABELS, REFUSE
+from refusal_lens.residuals import Residuals, index_axes
 
 SHARE: Final = 0.1
 _STEEPNESS: Final = 8

@@ -51,7 +51,8 @@ from refusal_lens.directions.ridge_mean_difference import (
 )
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import ridge_solve
-from refusal_lens.residuals import COMPLY, Residuals, ResidualStats, index_axes
+from refusal_lens.prompts import COMPLY
+from refusal_lens.residuals import Residuals, ResidualStats, index_axes
 
 _METHOD: Final = "whitened orthonormal"
 _DEPENDENT: Final = 1e-9

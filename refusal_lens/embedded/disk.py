@@ -10,7 +10,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from refusal_lens.embedded.gguf_file import Progress
+from refusal_lens.embedded.gguf_file import FileProgress
 from refusal_lens.errors import InputError
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
@@ -74,7 +74,7 @@ def _full(root: Path, needed: int, what: str, why: str) -> InputError:
 
 
 @contextmanager
-def alone(root: Path, name: str, progress: Progress) -> Generator[None]:
+def alone(root: Path, name: str, progress: FileProgress) -> Generator[None]:
     """Only one process at a time works on `name`; the others wait, and say so.
 
     The operating system frees the lock of a process that is killed.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
 from refusal_lens.embedded.disk import flush
-from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
+from refusal_lens.embedded.gguf_file import FileProgress, GgufFile, WayFailedError
 from refusal_lens.errors import InputError
 
 
@@ -19,7 +19,7 @@ class Way(Protocol):
         """The way's name in messages."""
         ...
 
-    def fetch(self, file: GgufFile, partial: Path, progress: Progress) -> Path:
+    def fetch(self, file: GgufFile, partial: Path, progress: FileProgress) -> Path:
         """The checked file, somewhere below the folder `partial`, which outlives a failure.
 
         Raises:
@@ -48,7 +48,7 @@ class Download:
         kept = sum(path.stat().st_size for path in _partial(file, root).glob("*.piece"))
         return max(2 * file.n_bytes - kept, 0)
 
-    def get(self, file: GgufFile, root: Path, progress: Progress) -> Path:
+    def get(self, file: GgufFile, root: Path, progress: FileProgress) -> Path:
         """The file in the cache, fetched if it is not there; it appears whole or not at all.
 
         Raises:

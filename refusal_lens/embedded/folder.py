@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.embedded.disk import alone, cache_root, check_room, flush, telling_disk_errors
-from refusal_lens.embedded.gguf_file import Progress, quiet
-from refusal_lens.embedded.manifest import is_intact, tensors_digest, write_manifest
+from refusal_lens.embedded.gguf_file import FileProgress, quiet
+from refusal_lens.embedded.manifest import folder_tensors_digest, is_intact, write_manifest
 from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
 
@@ -23,7 +23,7 @@ Dequantise = Callable[[Path, Path], None]
 _STALE_SECONDS: Final = 3600.0
 
 
-def dequantise(source: Path, folder: Path) -> None:
+def dequantise_apart(source: Path, folder: Path) -> None:
     """Write a GGUF file as an ordinary float32 model folder, in a process of its own.
 
     What the conversion takes of memory goes back when that process ends; within this one, part of
@@ -49,8 +49,8 @@ def embedded_folder(
     weights: PinnedWeights,
     root: Path | None = None,
     *,
-    progress: Progress = quiet,
-    convert: Dequantise = dequantise,
+    progress: FileProgress = quiet,
+    convert: Dequantise = dequantise_apart,
 ) -> Path:
     """The model's folder (float32 safetensors, tokenizer, chat template), made on the first call.
 
@@ -80,7 +80,7 @@ def embedded_folder(
 
 
 def _made(
-    weights: PinnedWeights, source: Path, root: Path, progress: Progress, convert: Dequantise
+    weights: PinnedWeights, source: Path, root: Path, progress: FileProgress, convert: Dequantise
 ) -> Path:
     """The folder, converted beside its place, checked, flushed and renamed."""
     folder = root / weights.folder_name
@@ -89,7 +89,7 @@ def _made(
     try:
         progress(f"dequantising {source.name}", 0, weights.tensors_bytes)
         convert(source, building)
-        digest = tensors_digest(building)
+        digest = folder_tensors_digest(building)
         if digest != weights.tensors_sha256:
             raise InputError(
                 f"the tensors made from {source.name} have SHA-256 {digest}, expected "

@@ -7,7 +7,7 @@ from typing import Protocol, final, runtime_checkable
 
 from refusal_lens.files import file_sha256
 
-Progress = Callable[[str, int, int], None]
+FileProgress = Callable[[str, int, int], None]
 """Told what is being done, and how many bytes of how many are done; the caller shows it.
 
 Of 0 bytes where there is nothing to count.
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Free bytes that `get` needs below the cache folder `root` at most."""
         ...
 
-    def get(self, file: GgufFile, root: Path, progress: Progress) -> Path:
+    def get(self, file: GgufFile, root: Path, progress: FileProgress) -> Path:
         """The pinned file, fetched below `root` where it must be; one caller at a time.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import Final, final
 import httpx
 from huggingface_hub import try_to_load_from_cache
 
-from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
+from refusal_lens.embedded.gguf_file import FileProgress, GgufFile, WayFailedError
 
 _SILENCE: Final = httpx.Timeout(5.0, read=20.0)
 _MENDS: Final = 4
@@ -43,7 +43,7 @@ class Hub:
         """The way's name in messages."""
         return f"the hub's {self.repository}"
 
-    def fetch(self, file: GgufFile, partial: Path, progress: Progress) -> Path:
+    def fetch(self, file: GgufFile, partial: Path, progress: FileProgress) -> Path:
         """The checked file below `partial`; what an earlier try left there is continued.
 
         A copy in Hugging Face's own cache is taken first, also offline.
@@ -77,7 +77,7 @@ class Hub:
                 return Path(cached)
         return None
 
-    def _complete(self, file: GgufFile, place: Path, progress: Progress) -> None:
+    def _complete(self, file: GgufFile, place: Path, progress: FileProgress) -> None:
         """Stream until `place` has all bytes; a connection that breaks is mended a few times."""
         for mends_left in reversed(range(_MENDS)):
             before = _size(place)
@@ -94,7 +94,7 @@ class Hub:
                     f"broke off, {after:,} of {file.n_bytes:,} bytes kept: {reason}"
                 )
 
-    def _stream(self, file: GgufFile, place: Path, progress: Progress) -> None:
+    def _stream(self, file: GgufFile, place: Path, progress: FileProgress) -> None:
         """Append what the hub sends from the end of `place` on, or write it anew."""
         if _offline():
             raise WayFailedError("HF_HUB_OFFLINE is set")

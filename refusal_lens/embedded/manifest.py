@@ -43,7 +43,7 @@ def tensors_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def tensors_digest(folder: Path) -> str | None:
+def folder_tensors_digest(folder: Path) -> str | None:
     """Digest of a folder's tensors; None where there is no readable weight file."""
     weights = folder / WEIGHTS
     if not weights.is_file():
@@ -70,7 +70,7 @@ def is_intact(folder: Path, expected: str) -> bool:
         return True
     if any(not _same(folder / name, known[name].sha256) for name in changed - {WEIGHTS}):
         return False
-    if (WEIGHTS in changed or WEIGHTS not in known) and tensors_digest(folder) != expected:
+    if (WEIGHTS in changed or WEIGHTS not in known) and folder_tensors_digest(folder) != expected:
         return False
     with suppress(OSError):  # a cache that may not be written to is read through each time
         write_manifest(folder, expected)

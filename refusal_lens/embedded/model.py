@@ -7,7 +7,7 @@ from typing import Any, final
 
 from refusal_lens.embedded.weights import PinnedWeights
 
-Sizes = Mapping[str, Any]
+SizeChanges = Mapping[str, Any]
 """What of a study's `Sizes` fits a model, by field; the rest stays as it is."""
 
 
@@ -43,7 +43,7 @@ class EmbeddedModel:
     weights: PinnedWeights
     licence: str
     planting: Planting | None = None
-    sizes: Sizes = field(default_factory=lambda: MappingProxyType({}))
+    sizes: SizeChanges = field(default_factory=lambda: MappingProxyType({}))
     aliases: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

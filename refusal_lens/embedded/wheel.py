@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from refusal_lens.embedded.gguf_file import GgufFile, Progress
+from refusal_lens.embedded.gguf_file import FileProgress, GgufFile
 from refusal_lens.errors import InputError
 
 
@@ -49,7 +49,7 @@ class InstalledWheel:
         """None: the file stays where it is."""
         return 0
 
-    def get(self, file: GgufFile, root: Path, progress: Progress | None = None) -> Path:
+    def get(self, file: GgufFile, root: Path, progress: FileProgress | None = None) -> Path:
         """The installed file, checked.
 
         Raises:

@@ -7,7 +7,14 @@ from typing import final
 from refusal_lens.engines.interface import Act
 from refusal_lens.engines.places import place_of
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Edit, Part, check_sites, double_actions, refuse_double
+from refusal_lens.interventions import (
+    Edit,
+    Part,
+    check_sites,
+    double_actions,
+    edits_text,
+    refuse_double,
+)
 
 
 @final
@@ -22,7 +29,7 @@ class EngineEdits:
     @property
     def text(self) -> str:
         """The edits that are on, in words."""
-        return " + ".join(map(repr, self._edits)) or "none"
+        return edits_text(self._edits)
 
     @property
     def alike(self) -> bool:

@@ -23,7 +23,7 @@ from refusal_lens.model.lengths import check_lengths, check_prompt_lengths
 from refusal_lens.model.lens import Prompts
 from refusal_lens.model.pairing import Pairing
 from refusal_lens.model.places import Offsets, offsets_of
-from refusal_lens.model.transfer import directions_of, warn_of_transfer
+from refusal_lens.model.transfer import directions_in, warn_of_transfer
 from refusal_lens.placement import dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
@@ -122,7 +122,7 @@ class EngineModel:
         acting = several(edits, Edit, what="edit", write="model.editing(a, b), or editing(*edits)")
         if not transfer:
             allow = "if that is meant, editing(transfer=True)"
-            warn_of_transfer(directions_of(acting), self.provenance(), allow)
+            warn_of_transfer(directions_in(acting), self.provenance(), allow)
         with self._edits.on(acting):
             yield self
 

@@ -121,7 +121,7 @@ def answers_to(
     return Answers(
         conditions=tuple(name for name, _, _ in rows),
         edits=tuple(edits for _, edits, _ in rows),
-        decoding=in_words(decoding),
+        decoding=decoding_text(decoding),
         ids=prompts.ids,
         texts=tuple(p.text for p in prompts),
         categories=tuple(p.category for p in prompts),
@@ -132,10 +132,10 @@ def answers_to(
     )
 
 
-def in_words(decoding: Decoding) -> str:
+def decoding_text(decoding: Decoding) -> str:
     """How answers are generated, as it stands in records.
 
-    >>> in_words(rl.Decoding(max_new_tokens=24))
+    >>> decoding_text(rl.Decoding(max_new_tokens=24))
     'max_new_tokens=24, temperature=0.0, top_p=1.0, seed=0, use_cache=True'
     """
     return ", ".join(f"{key}={value}" for key, value in asdict(decoding).items())
@@ -159,8 +159,8 @@ def _per_row(name: str, edits: Edits, n: int) -> tuple[Edit | None, ...]:
 
 def _text(around: str, edits: Iterable[Edit | None]) -> str:
     """The edits of a condition in words, behind those that are on around it."""
-    text = " | ".join(dict.fromkeys("none" if edit is None else repr(edit) for edit in edits))
-    return text if around == "none" else around if text == "none" else f"{around} + {text}"
+    text = " | ".join(dict.fromkeys(UNEDITED if edit is None else repr(edit) for edit in edits))
+    return text if around == UNEDITED else around if text == UNEDITED else f"{around} + {text}"
 
 
 def _senseless(

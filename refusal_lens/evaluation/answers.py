@@ -3,18 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import ClassVar, Final, TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.notebook import answers_html
 from refusal_lens.intervals import accuracy, wilson
+from refusal_lens.interventions import UNEDITED as UNEDITED
 from refusal_lens.judges import Judge, Verdict, VerdictCounts, count_verdicts, judge_all
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.prompts import LABELS, Label, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
-
-UNEDITED: Final = "none"
-"""The condition without an edit."""
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from refusal_lens.arguments import several
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.answering import in_words
+from refusal_lens.evaluation.answering import decoding_text
 from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, make_judge
@@ -44,7 +44,7 @@ def compare(
     unread = Answers(
         conditions=(UNEDITED, *named),
         edits=tuple(in_force),
-        decoding=in_words(decoding),
+        decoding=decoding_text(decoding),
         ids=("prompt",),
         texts=(prompt,),
         categories=("",),

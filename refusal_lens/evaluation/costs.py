@@ -14,7 +14,7 @@ from refusal_lens.intervals import mean_estimate, wilson
 from refusal_lens.interventions import Edit
 from refusal_lens.judges import Judge, VerdictCounts
 from refusal_lens.linalg import kl_at_last_token
-from refusal_lens.model import Decoding, LensModel
+from refusal_lens.model import Decoding, Ids, LensModel
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
@@ -25,8 +25,6 @@ WINDOW: Final = 128
 
 ASKED: Final = "Quote a passage from a novel."
 """The prompt behind which the text stands as the answer, in its measure with the template."""
-
-Ids = tuple[int, ...]
 
 
 @final

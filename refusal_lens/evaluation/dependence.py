@@ -21,12 +21,12 @@ _METHOD: Final = (
     "adjusted mutual information of direction and manner; control: directions permuted within "
     "prompt"
 )
-Cells = Int64[np.ndarray, "cell 3"]
+GridCells = Int64[np.ndarray, "cell 3"]
 Counts = Float64[np.ndarray, "*draw row manner"]
 
 
 def dependence_of(
-    cells: Cells, *, draws: int, rng: np.random.Generator
+    cells: GridCells, *, draws: int, rng: np.random.Generator
 ) -> tuple[Estimate, float | None]:
     """Adjusted mutual information of direction and manner over cells (prompt, direction, manner).
 
@@ -51,7 +51,7 @@ def dependence_of(
 
 
 def permutation_test(
-    cells: Cells, draws: int, rng: np.random.Generator
+    cells: GridCells, draws: int, rng: np.random.Generator
 ) -> tuple[float, Float64[np.ndarray, " draw"]]:
     """p of the information that directions give about manners, and the permuted information."""
     shape = (int(cells[:, 1].max()) + 1, int(cells[:, 2].max()) + 1)
@@ -78,7 +78,7 @@ def information(counts: Counts) -> Float64[np.ndarray, "*draw"]:
 
 
 def _permuted(
-    cells: Cells, shape: tuple[int, int], draws: int, rng: np.random.Generator
+    cells: GridCells, shape: tuple[int, int], draws: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, " draw"]:
     """The information in tables whose directions were permuted within each prompt."""
     permuted: list[np.ndarray] = []

@@ -9,8 +9,8 @@ from scipy.stats import false_discovery_control
 from refusal_lens.intervals import mcnemar_p
 from refusal_lens.records import Estimate, Provenance, Record
 
-Metric = Literal["removed", "left_out_removed", "damage_refusal", "damage_over_refusal"]
-METRICS: Final[tuple[Metric, ...]] = (
+EstimatorMetric = Literal["removed", "left_out_removed", "damage_refusal", "damage_over_refusal"]
+METRICS: Final[tuple[EstimatorMetric, ...]] = (
     *("removed", "left_out_removed"),
     *("damage_refusal", "damage_over_refusal"),
 )
@@ -60,7 +60,7 @@ class PairedTest:
     correction.
     """
 
-    metric: Metric
+    metric: EstimatorMetric
     n: int
     only_here: int
     only_reference: int
@@ -115,7 +115,7 @@ class EstimatorRow:
     text_change: Estimate
     tests: tuple[PairedTest, ...] = ()
 
-    def test(self, metric: Metric) -> PairedTest | None:
+    def test(self, metric: EstimatorMetric) -> PairedTest | None:
         """The test of one metric against the reference."""
         return next((t for t in self.tests if t.metric == metric), None)
 
@@ -172,12 +172,14 @@ class EstimatorComparison(Record):
         return next(row for row in self.rows if row.name == name)
 
 
-Flags = Mapping[str, bool]
+RefusedById = Mapping[str, bool]
 """Prompt id -> refused; answers that could not be read are left out."""
 
 
 def with_paired_tests(
-    rows: Sequence[EstimatorRow], flags: Sequence[Mapping[Metric, Flags]], reference: str
+    rows: Sequence[EstimatorRow],
+    flags: Sequence[Mapping[EstimatorMetric, RefusedById]],
+    reference: str,
 ) -> tuple[EstimatorRow, ...]:
     """The rows with their tests against the reference, corrected over those of each kind.
 
@@ -206,7 +208,7 @@ def with_paired_tests(
     )
 
 
-def _mcnemar(metric: Metric, here: Flags, there: Flags) -> PairedTest:
+def _mcnemar(metric: EstimatorMetric, here: RefusedById, there: RefusedById) -> PairedTest:
     both = here.keys() & there.keys()
     a = sum(here[key] and not there[key] for key in both)
     b = sum(there[key] and not here[key] for key in both)

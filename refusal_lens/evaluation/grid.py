@@ -23,7 +23,7 @@ from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.records import Estimate, Provenance, Record
 
-Kind = Literal["direction", "pooled", "control"]
+DirectionKind = Literal["direction", "pooled", "control"]
 
 
 @final
@@ -43,7 +43,7 @@ class Grid(Record):
     layer: int
     judged_by: str
     names: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[DirectionKind, ...]
     lengths: tuple[float, ...]
     strengths: tuple[float, ...]
     pairs: tuple[str, ...]
@@ -101,7 +101,7 @@ def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
 
 def measure_grid(
     model: LensModel,
-    directions: Sequence[tuple[Direction, Kind]],
+    directions: Sequence[tuple[Direction, DirectionKind]],
     pairs: PromptSet,
     reading: Reading,
     *,

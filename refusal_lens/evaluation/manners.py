@@ -12,8 +12,8 @@ from refusal_lens.evaluation.answers import UNEDITED, Answers
 from refusal_lens.evaluation.dependence import (
     BOOTSTRAPS,
     DRAWS,
-    Cells,
     Counts,
+    GridCells,
     dependence_of,
     share_of_clusters,
     table,
@@ -195,7 +195,7 @@ def manner_matrix(
 
 
 def share_in(
-    cells: Cells,
+    cells: GridCells,
     names: Sequence[str],
     manners: Sequence[str],
     manner_of: Mapping[str, str],
@@ -228,7 +228,7 @@ def share_in(
     return Estimate(value, low, high, len(cells), _IN_MANNER, control)
 
 
-def _cells(answers: Answers) -> tuple[Cells, tuple[str, ...]]:
+def _cells(answers: Answers) -> tuple[GridCells, tuple[str, ...]]:
     """(prompt, direction, manner) of each refusal under a direction, prompt by prompt."""
     by_direction = [answers.verdicts(name) for name in answers.conditions[1:]]
     refusals = [

@@ -45,7 +45,7 @@ DRAWS: Final = 1000
 LEAST_CATEGORIES: Final = 3  # t with one degree of freedom would make any rate possible
 _STEPS: Final = 41
 
-Answer = Literal["equivalent", "different", "unresolved", "not reached"]
+Equivalence = Literal["equivalent", "different", "unresolved", "not reached"]
 
 
 @final
@@ -103,7 +103,7 @@ class Matched(Record):
     outside: tuple[tuple[float, tuple[str, ...]], ...]
     common: tuple[float, float] | None
     differences: tuple[Difference, ...]
-    answer: Answer
+    answer: Equivalence
     resolved: float | None
     n_needed: int | None
     left_out: float
@@ -294,7 +294,7 @@ class _Comparison:
         return differences, float(1 - whole[1:].mean())
 
 
-def answer(differences: tuple[Difference, ...], margin: float) -> Answer:
+def answer(differences: tuple[Difference, ...], margin: float) -> Equivalence:
     """What the simultaneous band says about one shared knob."""
     if not differences:
         return "not reached"

@@ -19,7 +19,7 @@ def mismatch(value: Any, expected: Any) -> str | None:
     """
     if isinstance(expected, Tensor) and not expected.ndim:
         expected = expected.item()
-    if isinstance(value, Tensor) and (value := plain(value)) is None:
+    if isinstance(value, Tensor) and (value := plain_tensor(value)) is None:
         return "is a tensor without numbers in rows (meta or nested), expected plain ones"
     if isinstance(expected, Tensor):
         return _tensor_mismatch(value, expected)
@@ -37,7 +37,7 @@ def mismatch(value: Any, expected: Any) -> str | None:
     return _sequence_mismatch(value, cast(Sequence[Any], expected))
 
 
-def plain(value: Tensor) -> Tensor | None:
+def plain_tensor(value: Tensor) -> Tensor | None:
     """The same numbers on the CPU, dense and without a graph; None where there are none."""
     if value.is_meta or value.is_nested:
         return None

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, final
 
-State = Literal["right", "not yet", "not written yet"]
+ExerciseState = Literal["right", "not yet", "not written yet"]
 _COLOURS = {"right": "#1a7f37", "not yet": "#b35900", "not written yet": "#6e7781"}
 
 
@@ -20,7 +20,7 @@ class Feedback:
     """
 
     exercise: str
-    state: State
+    state: ExerciseState
     message: str
 
     def __bool__(self) -> bool:

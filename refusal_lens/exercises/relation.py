@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refusal_lens.exercises.compare import in_digits, mismatch, plain
+from refusal_lens.exercises.compare import in_digits, mismatch, plain_tensor
 
 
 def relation(pairs: Sequence[tuple[Any, Any]]) -> str:
@@ -55,7 +55,7 @@ def _numbers(value: Any, expected: Any) -> tuple[Tensor, Tensor] | None:
             tensor = x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             return None
-        tensor = None if tensor.is_complex() else plain(tensor)
+        tensor = None if tensor.is_complex() else plain_tensor(tensor)
         if tensor is None:
             return None
         made.append(tensor.double())

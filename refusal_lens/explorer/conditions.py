@@ -38,7 +38,7 @@ def conditions_of(question: Question, choices: Sequence[Choice]) -> tuple[NamedE
         if question.control is not None:
             raise InputError("there is no edit to draw a control for; add one")
         return (unedited,)
-    directions = [direction_of(asked, choices) for asked in question.edits]
+    directions = [asked_direction(asked, choices) for asked in question.edits]
     edited = _all_edits("Edited", question.edits, directions)
     place = question.control
     if place is None:
@@ -50,7 +50,7 @@ def conditions_of(question: Question, choices: Sequence[Choice]) -> tuple[NamedE
     return unedited, edited, _all_edits("Control", question.edits, directions)
 
 
-def direction_of(asked: EditAsked, choices: Sequence[Choice]) -> Direction:
+def asked_direction(asked: EditAsked, choices: Sequence[Choice]) -> Direction:
     """The direction that an edit names.
 
     Raises:

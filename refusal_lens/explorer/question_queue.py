@@ -12,7 +12,7 @@ from refusal_lens.attribution import PromotedTokens, promoted_tokens
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.explorer.choices import Choice
-from refusal_lens.explorer.conditions import NamedEdit, conditions_of, direction_of
+from refusal_lens.explorer.conditions import NamedEdit, asked_direction, conditions_of
 from refusal_lens.explorer.question import Question
 from refusal_lens.explorer.readings import How, QuestionReadings, measure_of, read_answer
 from refusal_lens.explorer.views import answer_text, readings_html
@@ -184,7 +184,7 @@ class QuestionQueue:
         for asked in question.edits:
             place = asked.direction, asked.layer
             if place not in self._promoted:
-                direction = direction_of(asked, self.choices)
+                direction = asked_direction(asked, self.choices)
                 self._promoted[place] = promoted_tokens(self.model, direction, most=_SHOWN)
         return tuple(
             (self.choices[c].direction(layer), self._promoted[c, layer]) for c, layer in places

@@ -37,7 +37,7 @@ from refusal_lens.sites import Site
 
 BEYOND: Final = 0.05  # largest q at which a share is called larger than in the control
 
-Verdict = Literal["undefined", "not separable", "separable", "refusal direction"]
+SeparabilityVerdict = Literal["undefined", "not separable", "separable", "refusal direction"]
 
 
 @final
@@ -142,7 +142,7 @@ def verdicts(
     separability: Separability,
     comparison: Comparison | None,
     within: WithinTests | None = None,
-) -> dict[str, Verdict]:
+) -> dict[str, SeparabilityVerdict]:
     """The verdict on each category's differences.
 
     "separable": the sides differ in the stream. "refusal direction": they also differ more than
@@ -154,7 +154,7 @@ def verdicts(
     >>> verdicts(tests, None)["advice"] in ("separable", "not separable")
     True
     """
-    verdict_of: dict[str, Verdict] = {}
+    verdict_of: dict[str, SeparabilityVerdict] = {}
     for i, name in enumerate(separability.categories):
         if not bool(torch.isfinite(separability.q[i])):
             verdict_of[name] = "undefined"

@@ -25,11 +25,11 @@ from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
-Group = tuple[Label, bool]  # label, and whether the model refused
+ContrastGroup = tuple[Label, bool]  # label, and whether the model refused
 BOTH: Final = "harmful refused - benign complied"
 WITHIN_HARMFUL: Final = "harmful refused - harmful complied"
 WITHIN_BENIGN: Final = "benign refused - benign complied"
-CONTRASTS: Final[dict[str, tuple[Group, Group]]] = {
+CONTRASTS: Final[dict[str, tuple[ContrastGroup, ContrastGroup]]] = {
     BOTH: (("refuse", True), ("comply", False)),
     WITHIN_HARMFUL: (("refuse", True), ("refuse", False)),
     WITHIN_BENIGN: (("comply", True), ("comply", False)),
@@ -173,9 +173,9 @@ def contrast_prompts(
 
 def _cells(
     prompts: PromptSet, refused: Mapping[str, bool]
-) -> dict[tuple[str, Group], list[Member]]:
+) -> dict[tuple[str, ContrastGroup], list[Member]]:
     """The prompts with a clear answer, by category and group."""
-    sides: dict[tuple[str, Group], list[Member]] = {}
+    sides: dict[tuple[str, ContrastGroup], list[Member]] = {}
     for row, p in enumerate(prompts):
         if p.id in refused:
             sides.setdefault((p.category, (p.label, refused[p.id])), []).append((p.unit, row))
@@ -185,10 +185,10 @@ def _cells(
 def _tables(  # noqa: PLR0913 - the parts of one record
     residuals: Residuals,
     offset: int,
-    groups: Mapping[tuple[str, Group], list[Member]],
+    groups: Mapping[tuple[str, ContrastGroup], list[Member]],
     coefficients: Float64[Tensor, "contrast group"],
     used: Mapping[str, tuple[str, ...]],
-    sides: Mapping[tuple[str, Group], list[Member]],
+    sides: Mapping[tuple[str, ContrastGroup], list[Member]],
 ) -> BehaviourContrasts:
     named = {f"{c}, {label}, refused {did}": rows for (c, (label, did)), rows in groups.items()}
     tables: list[Contrasts] = [
@@ -211,8 +211,8 @@ def _tables(  # noqa: PLR0913 - the parts of one record
 
 
 def _coefficients(
-    order: list[tuple[str, Group]],
-    contrasts: Mapping[str, tuple[tuple[Group, Group], tuple[str, ...]]],
+    order: list[tuple[str, ContrastGroup]],
+    contrasts: Mapping[str, tuple[tuple[ContrastGroup, ContrastGroup], tuple[str, ...]]],
 ) -> Float64[Tensor, "contrast group"]:
     matrix = torch.zeros(len(contrasts), len(order), dtype=torch.float64)
     for k, ((a, b), categories) in enumerate(contrasts.values()):
@@ -222,7 +222,7 @@ def _coefficients(
     return matrix
 
 
-def _counts(sides: Mapping[tuple[str, Group], list[Member]]) -> dict[str, int]:
+def _counts(sides: Mapping[tuple[str, ContrastGroup], list[Member]]) -> dict[str, int]:
     words = {"refuse": "harmful", "comply": "benign"}
     counts = {f"{w} {did}": 0 for w in words.values() for did in ("refused", "complied")}
     for (_, (label, did)), members in sides.items():

@@ -27,7 +27,7 @@ from refusal_lens.resources import data_path
 from refusal_lens.sites import Site
 
 BASE: Final = "base"
-Question = Literal["seeds", "topic", "manner", "one manner", "content"]
+ControlQuestion = Literal["seeds", "topic", "manner", "one manner", "content"]
 What = Literal["directions", "change"]
 
 
@@ -36,7 +36,7 @@ What = Literal["directions", "change"]
 class MatrixAgreement:
     """Correlation of two cosine matrices at one layer, with its permutation p."""
 
-    question: Question
+    question: ControlQuestion
     what: What
     layer: int
     correlation: Estimate
@@ -99,7 +99,7 @@ def matrix_agreements(
     """
     reference = matrices["reference"]
     moved = reference[:, manner][:, :, manner]
-    asked: dict[Question, tuple[str, Float[np.ndarray, "site category category"]]] = {
+    asked: dict[ControlQuestion, tuple[str, Float[np.ndarray, "site category category"]]] = {
         "seeds": ("second_seed", reference),
         "topic": ("deranged", reference),
         "manner": ("deranged", moved),

@@ -13,7 +13,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import AS_THEY_ARE, Frame, pair_differences
 from refusal_lens.geometry.jackknife import CosineTable, cosine_table
 from refusal_lens.geometry.products import PairProducts
-from refusal_lens.intervals import t_quantile
+from refusal_lens.intervals import finite_or_none, t_quantile
 from refusal_lens.records import Estimate, Provenance, Record, digest_of
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
@@ -74,7 +74,9 @@ class Geometry(Record):
             InputError: a category or layer that this geometry does not hold.
         """
         s, i, j = self._at(a, b, layer)
-        value, low, high = (_number(x[s, i, j]) for x in (self.corrected, self.low, self.high))
+        value, low, high = (
+            finite_or_none(x[s, i, j]) for x in (self.corrected, self.low, self.high)
+        )
         other = None if control is None else control.cosine(a, b, layer).value
         return Estimate(
             value, low, high, min(self.n[i], self.n[j]), "corrected cosine, jackknife", other
@@ -202,10 +204,6 @@ def _root(sq_length: Float[Tensor, "site category"]) -> Float[Tensor, "site cate
     return torch.where(sq_length > 0, sq_length, torch.nan).sqrt()
 
 
-def _number(value: Float[Tensor, ""]) -> float | None:
-    return float(value) if bool(torch.isfinite(value)) else None
-
-
 def _cell(value: Float[Tensor, ""]) -> str:
-    number = _number(value)
+    number = finite_or_none(value)
     return "undefined" if number is None else f"{number:.2f}"

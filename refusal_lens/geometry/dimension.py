@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from refusal_lens.geometry.jackknife import interval
+from refusal_lens.geometry.jackknife import jackknife_over_pairs
 from refusal_lens.geometry.products import PairProducts
 from refusal_lens.records import Estimate
 
@@ -54,7 +54,7 @@ def effective_dimension(products: PairProducts, d_model: int) -> Estimate:
     method = "participation ratio of corrected cosines, jackknife; control: random directions"
     whole = _participation(products.estimate().corrected)[0]
     left = _participation(products.leave_one_out().corrected)
-    value, low, high = interval(whole, left, products)
+    value, low, high = jackknife_over_pairs(whole, left, products)
     if not bool(torch.isfinite(value + low + high)):
         return Estimate(None, None, None, n, method, random)
     # The ratio of n directions lies between 1 and n; an interval's ends need not.
@@ -76,7 +76,7 @@ def remainders(products: PairProducts) -> Remainders:
     whole, left = products.estimate(), products.leave_one_out()
     parts: list[Tensor] = []
     for statistic in (_along, _remainder, _remainder_reliability):
-        value, low, high = interval(
+        value, low, high = jackknife_over_pairs(
             statistic(whole.corrected, whole.reliability)[0],
             statistic(left.corrected, left.reliability),
             products,

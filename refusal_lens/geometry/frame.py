@@ -50,11 +50,11 @@ AS_THEY_ARE = Frame()
 
 Rows = dict[str, Int64[Tensor, "pair 2"]]
 """Rows (refuse, comply) of every pair, by category."""
-Differences = list[Float64[Tensor, "_ d_model"]]
+PairDifferences = list[Float64[Tensor, "_ d_model"]]
 """Refuse minus comply of each pair, a tensor per category."""
 
 
-def pair_rows(residuals: Residuals) -> Rows:
+def rows_by_category(residuals: Residuals) -> Rows:
     """Rows of the pairs of each category, in the order of the refuse side.
 
     Raises:
@@ -79,7 +79,7 @@ def pair_differences(
     *,
     offset: int,
     frame: Frame = AS_THEY_ARE,
-) -> Callable[[Site], Differences]:
+) -> Callable[[Site], PairDifferences]:
     """What gives, at a site, the difference of each pair of each category, in a frame.
 
     Their mean is the category's direction at its own length: refuse minus comply, where the
@@ -91,7 +91,7 @@ def pair_differences(
             that fits categories jointly or is not smooth. At a site: it is not here, a residual is
             not finite, or there are too few prompts to whiten.
     """
-    rows = pair_rows(residuals)
+    rows = rows_by_category(residuals)
     plain = _estimated(residuals, rows, offset, estimator)
     minus = None
     if frame.minus is not None:
@@ -100,7 +100,7 @@ def pair_differences(
     if frame.removed is not None:
         _check_removed(residuals, frame.removed, offset)
 
-    def at(site: Site) -> Differences:
+    def at(site: Site) -> PairDifferences:
         differences = plain(site)
         if minus is not None:
             differences = [d - c for d, c in zip(differences, minus(site), strict=True)]
@@ -166,7 +166,7 @@ def _check_width(what: str, width: int, residuals: Residuals) -> None:
 
 def _estimated(
     residuals: Residuals, rows: Rows, offset: int, estimator: Estimator
-) -> Callable[[Site], Differences]:
+) -> Callable[[Site], PairDifferences]:
     if (why := estimator.no_geometry) is not None:
         raise InputError(
             f"the estimator {estimator.name!r} {why}; use another one for geometry, as "
@@ -181,8 +181,8 @@ def _estimated(
 
 
 def _without(
-    differences: Differences, removed: DirectionSet, site: Site, offset: int
-) -> Differences:
+    differences: PairDifferences, removed: DirectionSet, site: Site, offset: int
+) -> PairDifferences:
     vector = removed.vectors[0, removed.offsets.index(offset), removed.sites.index(site)]
     if not bool(torch.isfinite(vector).all()):  # undefined: there is nothing to remove
         vector = torch.zeros_like(vector)

@@ -72,10 +72,12 @@ def cosine_table(products: PairProducts) -> CosineTable:
     whole, left = products.estimate(), products.leave_one_out()
     owner, n = products.owner, whole.n
     pairs = torch.arange(len(owner))
-    corrected, low, high = interval(
+    corrected, low, high = jackknife_over_pairs(
         whole.corrected[0], left.corrected, products, n[:, None] + n[None, :] - 2
     )
-    rel, rel_low, rel_high = interval(whole.reliability[0], left.reliability, products, n - 1)
+    rel, rel_low, rel_high = jackknife_over_pairs(
+        whole.reliability[0], left.reliability, products, n - 1
+    )
     aligned = products.aligned()
     exists = whole.dots[0].diagonal() > 0
     return CosineTable(
@@ -105,7 +107,7 @@ def influences(
     return ((mean[products.owner] - flat) * scale).reshape(left.shape)
 
 
-def interval(
+def jackknife_over_pairs(
     value: Float64[Tensor, "..."],
     left: Float64[Tensor, "pair ..."],
     products: PairProducts,

@@ -9,7 +9,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.directions.mean_difference import above_noise
-from refusal_lens.residuals import COMPLY, REFUSE, ResidualStats
+from refusal_lens.prompts import COMPLY, REFUSE
+from refusal_lens.residuals import ResidualStats
 
 
 def unbiased_sq_length(stats: ResidualStats) -> Float64[Tensor, "category offset site"]:

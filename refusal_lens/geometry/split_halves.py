@@ -36,6 +36,7 @@ from refusal_lens.directions.mean_difference import MEAN_DIFFERENCE
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import jackknife_error, t_quantile
 from refusal_lens.prompts import Prompt, PromptSet
+from refusal_lens.prompts.repeats import Unit
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
 
@@ -43,8 +44,7 @@ SPLITS: Final = 2
 GROUPS: Final = 8
 LEAST_UNITS: Final = 6  # of a category; fewer leave too little in a half of what a group leaves
 
-Vectors = Float64[Tensor, "name d_model"]
-Unit = tuple[str, str]
+NamedVectors = Float64[Tensor, "name d_model"]
 
 
 @final
@@ -179,7 +179,7 @@ def _mean_cosines(
     return torch.stack(drawn).mean(0)
 
 
-def _fitted(residuals: Residuals, estimator: Estimator, names: tuple[str, ...]) -> Vectors:
+def _fitted(residuals: Residuals, estimator: Estimator, names: tuple[str, ...]) -> NamedVectors:
     """Unit vectors by name; NaN where one is undefined or can't be fitted on so few prompts."""
     vectors = torch.full((len(names), residuals.tensor.shape[-1]), torch.nan, dtype=torch.float64)
     for fit in (estimator.within_categories, estimator):

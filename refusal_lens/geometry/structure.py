@@ -16,7 +16,7 @@ from refusal_lens.geometry.clusters import (
     together,
 )
 from refusal_lens.geometry.dimension import effective_dimension, remainders
-from refusal_lens.geometry.frame import pair_rows, twin_differences
+from refusal_lens.geometry.frame import rows_by_category, twin_differences
 from refusal_lens.geometry.jackknife import cosine_table
 from refusal_lens.geometry.layers import self_cosines
 from refusal_lens.geometry.maps import plane_map
@@ -153,7 +153,7 @@ def _differences(
 ) -> dict[str, Float64[Tensor, "_ offset site d_model"]]:
     """Refuse minus comply of each pair of each category."""
     differences: dict[str, Tensor] = {}
-    for category, pairs in pair_rows(residuals).items():
+    for category, pairs in rows_by_category(residuals).items():
         x = residuals.tensor[pairs.flatten()].double()  # those of one category at a time
         differences[category] = twin_differences(x, torch.arange(len(x)).reshape(-1, 2))
     return differences

@@ -23,7 +23,9 @@ from refusal_lens.residuals import Residuals
 
 LEAST: Final = 3  # prompts per side; an area of fewer says nothing
 DRAWS: Final = 2000
-Sides = tuple[Tensor, Tensor]  # coordinates of the refuse and the comply side, of any lengths
+SideCoordinates = tuple[
+    Tensor, Tensor
+]  # coordinates of the refuse and the comply side, of any lengths
 
 
 @final
@@ -100,7 +102,7 @@ def measure_transfer(
     areas = [
         _Row.of([_sides(x, rows[c], d) for c in prompts.categories], drawn) for d in directions
     ]
-    nowhere: Sides = (x.new_empty(0), x.new_empty(0))
+    nowhere: SideCoordinates = (x.new_empty(0), x.new_empty(0))
     left = _Row.of(
         [_sides(x, rows[c], without[c]) if c in without else nowhere for c in prompts.categories],
         drawn,
@@ -147,7 +149,7 @@ class _Row:
     count: Int64[Tensor, "column side"]
 
     @classmethod
-    def of(cls, columns: Sequence[Sides], drawn: _Drawn) -> "_Row":
+    def of(cls, columns: Sequence[SideCoordinates], drawn: _Drawn) -> "_Row":
         """Each column's area under every draw, NaN where a side has too few prompts."""
         areas: list[Tensor] = []
         for column, (refuse, comply) in enumerate(columns):
@@ -197,6 +199,6 @@ class _Row:
 
 def _sides(
     x: Float64[Tensor, "prompt d_model"], rows: Sequence[Sequence[int]], d: Direction
-) -> Sides:
+) -> SideCoordinates:
     refuse, comply = (x[list(side)] @ d.vector.double() for side in rows)
     return refuse, comply

@@ -24,3 +24,5 @@ from refusal_lens.interventions.rotate import Rotate as Rotate
 from refusal_lens.interventions.sparse import AblateLatents as AblateLatents
 from refusal_lens.interventions.sparse import Reconstruct as Reconstruct
 from refusal_lens.interventions.subspace import AblateSubspace as AblateSubspace
+from refusal_lens.interventions.words import UNEDITED as UNEDITED
+from refusal_lens.interventions.words import edits_text as edits_text

@@ -20,8 +20,8 @@ from refusal_lens.judges.first_token import best_threshold
 from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
-Side = Literal["above", "below"]
-SIDES: Final[tuple[str, ...]] = get_args(Side)
+ThresholdSide = Literal["above", "below"]
+SIDES: Final[tuple[str, ...]] = get_args(ThresholdSide)
 
 _FOLDS: Final = 5
 _PENALTY: Final = 0.01  # inverse strength; standardised inputs, more dimensions than prompts
@@ -46,7 +46,7 @@ class Condition(ABC):
 
     @property
     @abstractmethod
-    def limit(self) -> tuple[Side, float]:
+    def limit(self) -> tuple[ThresholdSide, float]:
         """The side on which the condition holds, and the threshold."""
 
     @property
@@ -88,7 +88,7 @@ class Cosine(Condition):
     """
 
     direction: Direction
-    holds_if: Side
+    holds_if: ThresholdSide
     threshold: float
     at: Site | None = None
 
@@ -108,7 +108,7 @@ class Cosine(Condition):
         return self.direction.offset
 
     @property
-    def limit(self) -> tuple[Side, float]:
+    def limit(self) -> tuple[ThresholdSide, float]:
         """The side on which the condition holds, and the threshold."""
         return self.holds_if, self.threshold
 
@@ -150,7 +150,7 @@ class Probe(Condition):
     weight: Float[Tensor, " d_model"]
     bias: float
     at: Site
-    holds_if: Side
+    holds_if: ThresholdSide
     threshold: float = 0.0
     token: int = -1
 
@@ -223,7 +223,7 @@ class Probe(Condition):
         return self.token
 
     @property
-    def limit(self) -> tuple[Side, float]:
+    def limit(self) -> tuple[ThresholdSide, float]:
         """The side on which the condition holds, and the threshold."""
         return self.holds_if, self.threshold
 

@@ -13,8 +13,8 @@ from refusal_lens.interventions.base import ResidualMap
 from refusal_lens.linalg import fingerprint
 from refusal_lens.sites import Site
 
-Method = Literal["leace", "orth"]
-METHODS: Final[tuple[str, ...]] = get_args(Method)
+ErasureMethod = Literal["leace", "orth"]
+METHODS: Final[tuple[str, ...]] = get_args(ErasureMethod)
 
 
 @final
@@ -40,7 +40,7 @@ class Leace(ResidualMap):
     left: Float[Tensor, "d_model rank"]
     right: Float[Tensor, "rank d_model"]
     mean: Float[Tensor, " d_model"]
-    method: Method
+    method: ErasureMethod
     n: int
     at: tuple[Site, ...]
 
@@ -52,7 +52,7 @@ class Leace(ResidualMap):
         *,
         name: str,
         at: tuple[Site, ...],
-        method: Method = "leace",
+        method: ErasureMethod = "leace",
     ) -> "Leace":
         """The eraser of a label (`refuse`: True or False) from residuals read at the sites `at`.
 

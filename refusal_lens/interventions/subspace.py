@@ -14,8 +14,8 @@ from refusal_lens.interventions.base import ResidualMap
 from refusal_lens.linalg import orthonormal_basis, project_out
 from refusal_lens.sites import Site, stream_writes
 
-Method = Literal["span", "sequential"]
-METHODS: Final[tuple[str, ...]] = get_args(Method)
+SubspaceMethod = Literal["span", "sequential"]
+METHODS: Final[tuple[str, ...]] = get_args(SubspaceMethod)
 
 
 @final
@@ -43,7 +43,7 @@ class AblateSubspace(ResidualMap):
     """
 
     directions: tuple[Direction, ...]
-    method: Method = "span"
+    method: SubspaceMethod = "span"
     at: tuple[Site, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ from refusal_lens.judges.one import judge as judge
 from refusal_lens.judges.phrase.judge import PhraseJudge as PhraseJudge
 from refusal_lens.judges.refusal_styles import MANNERS as MANNERS
 from refusal_lens.judges.registry import JUDGES as JUDGES
-from refusal_lens.judges.registry import Settings as Settings
+from refusal_lens.judges.registry import JudgeSettings as JudgeSettings
 from refusal_lens.judges.registry import check_judge as check_judge
 from refusal_lens.judges.registry import listed_judge as listed_judge
 from refusal_lens.judges.registry import make_judge as make_judge

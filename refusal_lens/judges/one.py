@@ -1,11 +1,11 @@
 """One answer read by a judge that is chosen by name."""
 
 from refusal_lens.judges.base import Verdict
-from refusal_lens.judges.registry import DEFAULT, Settings, make_judge
+from refusal_lens.judges.registry import DEFAULT, JudgeSettings, make_judge
 
 
 def judge(
-    prompt: str, answer: str, name: str = DEFAULT, settings: Settings | None = None
+    prompt: str, answer: str, name: str = DEFAULT, settings: JudgeSettings | None = None
 ) -> Verdict:
     """How a judge reads the answer to a prompt, with its evidence.
 

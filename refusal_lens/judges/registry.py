@@ -20,7 +20,7 @@ DEFAULT: Final = "refusal"
 """The judge of a study that names none."""
 
 Setting = str | int | float | bool
-Settings = Mapping[str, Setting]
+JudgeSettings = Mapping[str, Setting]
 Make = TypeVar("Make", bound=Callable[..., Any])
 _PLACEMENT: Final = "placement"
 _SENSE: Final = "+sense"
@@ -110,7 +110,7 @@ def listed_judge(
 
 
 def make_judge(
-    name: str, settings: Settings | None = None, *, placement: Placement | None = None
+    name: str, settings: JudgeSettings | None = None, *, placement: Placement | None = None
 ) -> Judge:
     """The judge of that name; ``"substring+sense"`` puts the sense check around ``substring``.
 
@@ -129,7 +129,7 @@ def make_judge(
     return SenseChecked(made) if name.endswith(_SENSE) else made
 
 
-def check_judge(name: str, settings: Settings | None = None) -> dict[str, Any]:
+def check_judge(name: str, settings: JudgeSettings | None = None) -> dict[str, Any]:
     """The settings of a judge in the types that it takes; raises like `make_judge`, makes none.
 
     >>> check_judge("substring", {})
@@ -165,7 +165,7 @@ def reads_any_language(judge: Judge) -> bool:
     return all(choice.any_language for choice in JUDGES.values() if choice.kind is type(inner))
 
 
-def how_it_reads(name: str, settings: Settings) -> dict[str, Setting]:
+def how_it_reads(name: str, settings: JudgeSettings) -> dict[str, Setting]:
     """The settings that decide how a judge reads: not where it runs, and no default spelled out."""
     choice = JUDGES.get(name.removesuffix(_SENSE))
     if choice is None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import MEASURABLE
-from refusal_lens.intervals import LEVEL, jackknife, t_quantile
+from refusal_lens.intervals import LEVEL, finite_or_none, jackknife, t_quantile
 from refusal_lens.languages.parallel import Parallel
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.residuals import Residuals
@@ -64,14 +64,16 @@ class LanguageCosines(Record):
             InputError: a language or layer that is not here.
         """
         s, i, j = self._at(a, b, layer)
-        value, low, high = (_number(x[s, i, j]) for x in (self.corrected, self.low, self.high))
+        value, low, high = (
+            finite_or_none(x[s, i, j]) for x in (self.corrected, self.low, self.high)
+        )
         return Estimate(value, low, high, self.n, METHOD, 0.0)
 
     def of_language(self, language: str, layer: int) -> Estimate:
         """The reliability of one language's direction; raises like `cosine`."""
         s, i, _ = self._at(language, language, layer)
         parts = (self.reliability, self.reliability_low, self.reliability_high)
-        value, low, high = (_number(x[s, i]) for x in parts)
+        value, low, high = (finite_or_none(x[s, i]) for x in parts)
         return Estimate(value, low, high, self.n, "reliability, jackknife over pairs", 0.0)
 
     def measurable(self) -> Bool[Tensor, "site language"]:
@@ -177,7 +179,3 @@ def _over_lengths(dots: Tensor, squares: Tensor) -> Tensor:
     sq = squares.diagonal(dim1=-2, dim2=-1)
     length = torch.where(sq > 0, sq, torch.nan).sqrt()
     return dots / (length[..., :, None] * length[..., None, :])
-
-
-def _number(value: Float[Tensor, ""]) -> float | None:
-    return float(value) if bool(torch.isfinite(value)) else None

@@ -21,3 +21,4 @@ from refusal_lens.model.stream_store import StreamStoreWarning as StreamStoreWar
 from refusal_lens.model.transfer import TransferWarning as TransferWarning
 from refusal_lens.model.transfer import allow_transfer as allow_transfer
 from refusal_lens.model.transfer import warn_of_transfer as warn_of_transfer
+from refusal_lens.model.unedited import check_unedited as check_unedited

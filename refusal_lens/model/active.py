@@ -9,21 +9,28 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.interventions import Condition, Edit, Part, double_actions, refuse_double
+from refusal_lens.interventions import (
+    Condition,
+    Edit,
+    Part,
+    double_actions,
+    edits_text,
+    refuse_double,
+)
 from refusal_lens.interventions.base import AlongOne
 from refusal_lens.model.backend import Backend, HookFunction, Hooks
 from refusal_lens.model.hooks import (
     AttentionInput,
     Moves,
-    Reach,
     Stack,
+    TokenMask,
     Tokens,
     by_site,
     masked,
 )
 from refusal_lens.sites import Site
 
-Variant = tuple[bool, ...]
+ConditionsMet = tuple[bool, ...]
 
 
 @final
@@ -50,7 +57,7 @@ class ActiveEdits:
         self._input = AttentionInput()
         self._tokens: Tokens | None = None
         self._holds = torch.zeros(0, 0, dtype=torch.bool)
-        self._reach: list[Reach] = []
+        self._reach: list[TokenMask] = []
         self._moves: dict[int, Moves] = {}
         self._n_hooks = self._n_over = 0
         self._over_acts = True
@@ -58,7 +65,7 @@ class ActiveEdits:
     @property
     def text(self) -> str:
         """The edits that are on, in words."""
-        return " + ".join(map(repr, self._edits)) or "none"
+        return edits_text(self._edits)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -190,7 +197,7 @@ class ActiveEdits:
 
         return act
 
-    def _reach_of(self, number: int, part: Part) -> Reach:
+    def _reach_of(self, number: int, part: Part) -> TokenMask:
         if self._tokens is not None:
             return self._reach[number]
         if not part.everywhere:
@@ -235,7 +242,7 @@ class ActiveEdits:
 
     def variants(
         self, rows: Sequence[int], decided: Bool[Tensor, "batch condition"]
-    ) -> list[Variant]:
+    ) -> list[ConditionsMet]:
         """Per row, a key of the edits that act on the shared prefix: equal keys share its cache.
 
         The key has one entry per part that is restricted to rows or by a condition and acts on

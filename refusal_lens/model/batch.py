@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from refusal_lens.model.hooks import IGNORED_POSITION
-from refusal_lens.model.streams import Key
+from refusal_lens.model.streams import StreamKey
 
 Ids = tuple[int, ...]
 
@@ -72,7 +72,7 @@ class Batch:
         decided = None if self.decided is None else self.decided[at]
         return Batch(rows, self.ids[at], self.length[at], self.prompt[at], decided)
 
-    def keys(self, prefix: Ids, answers: Sequence[Ids] | None = None) -> list[Key]:
+    def keys(self, prefix: Ids, answers: Sequence[Ids] | None = None) -> list[StreamKey]:
         """Per row all tokens that a pass depends on, and how many of them are new in it.
 
         The new ones are the row's own, or with `answers` those, which follow it.

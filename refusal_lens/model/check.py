@@ -12,7 +12,7 @@ from refusal_lens.errors import InputError, reason_of
 from refusal_lens.model.backend import Backend
 from refusal_lens.model.bridge import hugging_face_of
 from refusal_lens.model.chat import ChatTemplate
-from refusal_lens.sites import Point, Site
+from refusal_lens.sites import ActivationName, Site
 
 # Rounding of a sum in the model's own dtype, relative to the largest value in the stream.
 _TOLERANCE: Final = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -23,7 +23,13 @@ _CACHE_TOLERANCE: Final = 0.1  # half precision rounds logits to .02; a lost cac
 # wrong rotary embedding makes .6 to 1.
 _SAME_LOGITS: Final = {torch.float32: 1e-4, torch.float64: 1e-10}
 _HALF_SAME_LOGITS: Final = 3e-1
-_POINTS: Final[tuple[Point, ...]] = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+_POINTS: Final[tuple[ActivationName, ...]] = (
+    "resid_pre",
+    "attn_out",
+    "resid_mid",
+    "mlp_out",
+    "resid_post",
+)
 
 
 Logits = Float[Tensor, "pos d_vocab"]
@@ -90,7 +96,7 @@ def check_stream(backend: Backend, chat: ChatTemplate, expected: Logits | None =
 
 
 def _check_block(backend: Backend, layer: int, seen: dict[str, Tensor]) -> None:
-    def at(point: Point, layer: int = layer) -> Tensor | None:
+    def at(point: ActivationName, layer: int = layer) -> Tensor | None:
         return seen.get(Site(layer, point).hook_name)
 
     pre, attn, mid, mlp, post = map(at, _POINTS)

@@ -16,7 +16,7 @@ from refusal_lens.sites import Site
 # The position of a token that no offset names: one of the shared prefix, or padding.
 IGNORED_POSITION: Final = -(2**31)
 # Where a part acts in a pass: on every token, on none, or on these.
-Reach = Bool[Tensor, "batch pos"] | bool
+TokenMask = Bool[Tensor, "batch pos"] | bool
 
 
 @final
@@ -38,7 +38,7 @@ class Tokens:
     place: Int64[Tensor, "batch pos"]
     decided: Bool[Tensor, "batch condition"]
 
-    def reach(self, part: Part, holds: Bool[Tensor, " batch"]) -> Reach:
+    def reach(self, part: Part, holds: Bool[Tensor, " batch"]) -> TokenMask:
         """Mask of the tokens on which a part acts; `holds` says on which rows it is active."""
         prompt = generated = torch.zeros_like(self.place, dtype=torch.bool)
         if part.phase != "generated":
@@ -65,11 +65,11 @@ class Stack:
         self._removed = torch.tensor([*(float(m.removed) for m in maps), 0.0]).to(self._r)
         self._added = torch.tensor([*(m.added for m in maps), 0.0]).to(self._r)
 
-    def moves(self, holds: Bool[Tensor, "part batch"], reaches: Sequence[Reach]) -> "Moves":
+    def moves(self, holds: Bool[Tensor, "part batch"], reaches: Sequence[TokenMask]) -> "Moves":
         """What each row of a pass is moved by; `reaches` belong to the parts in their order."""
         nobody = torch.full(holds.shape[1:], len(self.numbers))
         which = torch.where(holds.any(0), holds.int().argmax(0), nobody).to(self._r.device)
-        where: Reach = False
+        where: TokenMask = False
         for reach in reaches:
             where = where | reach
         if isinstance(where, Tensor):
@@ -91,7 +91,7 @@ class Moves:
     r: Float[Tensor, "batch d_model"]
     removed: Float[Tensor, " batch"]
     added: Float[Tensor, " batch"]
-    where: Reach
+    where: TokenMask
 
     def __call__(self, resid: Float[Tensor, "batch pos d_model"]) -> Tensor:
         along = (resid @ self.r[:, :, None]).squeeze(-1)
@@ -101,7 +101,7 @@ class Moves:
         return resid + by[..., None] * self.r[:, None]
 
 
-def masked(edit: ResidualMap, reach: Reach, resid: Tensor) -> Tensor:
+def masked(edit: ResidualMap, reach: TokenMask, resid: Tensor) -> Tensor:
     """The residuals, edited where the edit acts and unchanged bit for bit elsewhere.
 
     >>> import torch

@@ -27,7 +27,7 @@ from refusal_lens.model.places import Offsets, offsets_of, sites_of
 from refusal_lens.model.prefix import SharedPrefix, prefix_for
 from refusal_lens.model.prompt_ends import ends_of
 from refusal_lens.model.stream_store import StreamStore
-from refusal_lens.model.transfer import directions_of, warn_of_transfer
+from refusal_lens.model.transfer import directions_in, warn_of_transfer
 from refusal_lens.placement import Placement, dtype_name
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
@@ -139,7 +139,7 @@ class LensModel:
         acting = several(edits, Edit, what="edit", write="model.editing(a, b), or editing(*edits)")
         if not transfer:
             allow = "if that is meant, editing(transfer=True)"
-            warn_of_transfer(directions_of(acting), self.provenance(), allow)
+            warn_of_transfer(directions_in(acting), self.provenance(), allow)
         with self._active.on(acting):
             self._prefix.forget()
             try:

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from refusal_lens.model.active import ActiveEdits, Variant
+from refusal_lens.model.active import ActiveEdits, ConditionsMet
 from refusal_lens.model.backend import HookFunction, Hooks, Step
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.hooks import IGNORED_POSITION, Tokens
 from refusal_lens.model.past import Past
 from refusal_lens.model.reading import EnoughRead, HookReader
 from refusal_lens.model.starting import Start
-from refusal_lens.model.streams import KeptStreams, Key, Sweep
+from refusal_lens.model.streams import KeptStreams, StreamKey, Sweep
 from refusal_lens.sites import Site
 
 
@@ -40,7 +40,7 @@ class SharedPrefix:
         self.ids = () if self.backend.recurrent else ids
         self.streams = streams
         self._cache: Any = None
-        self._variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]] = {}
+        self._variants: dict[ConditionsMet, tuple[int, Bool[Tensor, " condition"]]] = {}
 
     def anew(self) -> "SharedPrefix":
         """The same prefix, not computed yet."""
@@ -162,7 +162,7 @@ class SharedPrefix:
 
     @contextmanager
     def _start(
-        self, sweep: Sweep | None, keys: Sequence[Key], width: int
+        self, sweep: Sweep | None, keys: Sequence[StreamKey], width: int
     ) -> Generator[Start | None]:
         """Where a pass begins; where it can't yet, what the next one needs is kept from it."""
         if sweep is None:
@@ -208,7 +208,9 @@ class SharedPrefix:
         order = {variant: i for i, variant in enumerate(variants)}
         return cache, [order[variant] for variant in wanted]
 
-    def _computed(self, variants: dict[Variant, tuple[int, Bool[Tensor, " condition"]]]) -> Any:
+    def _computed(
+        self, variants: dict[ConditionsMet, tuple[int, Bool[Tensor, " condition"]]]
+    ) -> Any:
         """A cache of the prefix, a row for each variant of the edits on it."""
         n = len(variants)
         rows, decided = zip(*variants.values(), strict=True)
@@ -218,7 +220,7 @@ class SharedPrefix:
         with self.edits.seeing(tokens), self.edits.without_over():
             return self.backend.forward(ids, torch.ones_like(ids), use_cache=True).cache
 
-    def _variants_of(self, batch: Batch) -> list[Variant]:
+    def _variants_of(self, batch: Batch) -> list[ConditionsMet]:
         assert batch.decided is not None
         return self.edits.variants(batch.rows, batch.decided)
 

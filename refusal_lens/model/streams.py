@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refusal_lens.model.starting import Start
 
-Key = tuple[tuple[int, ...], int]
+StreamKey = tuple[tuple[int, ...], int]
 """All tokens of a row from its first on, and how many of the last are new in a pass."""
 
 _MOST_BYTES: Final = 2**28
@@ -34,13 +34,13 @@ class KeptStreams:
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self.layers: set[int] = set()
         self._most, self._bytes = most_bytes, 0
-        self._streams: dict[tuple[int, Key], Float[Tensor, "new d_model"]] = {}
+        self._streams: dict[tuple[int, StreamKey], Float[Tensor, "new d_model"]] = {}
 
-    def has(self, layer: int, keys: Sequence[Key]) -> bool:
+    def has(self, layer: int, keys: Sequence[StreamKey]) -> bool:
         """Whether the streams of all these rows are there."""
         return all((layer, key) in self._streams for key in keys)
 
-    def start(self, layer: int, keys: Sequence[Key], width: int) -> Start:
+    def start(self, layer: int, keys: Sequence[StreamKey], width: int) -> Start:
         """The rows' streams side by side, padded on the right with zeros.
 
         Nobody reads what a padded place holds: masks keep it from the others.
@@ -52,7 +52,7 @@ class KeptStreams:
         return Start(layer, resid)
 
     def keep(
-        self, layer: int, keys: Sequence[Key], resid: Float[Tensor, "batch pos d_model"]
+        self, layer: int, keys: Sequence[StreamKey], resid: Float[Tensor, "batch pos d_model"]
     ) -> None:
         """Keep the streams of these rows, as far as there is room."""
         for key, stream in zip(keys, resid, strict=True):

@@ -38,10 +38,10 @@ def allow_transfer() -> Generator[None]:
         _ALLOWED.reset(token)
 
 
-def directions_of(edits: Iterable[Edit]) -> list[Direction]:
+def directions_in(edits: Iterable[Edit]) -> list[Direction]:
     """The directions that edits and their conditions are made from.
 
-    >>> [d.category for d in directions_of([rl.Ablate(direction)])]
+    >>> [d.category for d in directions_in([rl.Ablate(direction)])]
     ['advice']
     """
     parts = [part for edit in edits for part in edit.parts()]

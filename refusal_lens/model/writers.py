@@ -12,7 +12,7 @@ from typing import Any, Final, cast, final
 
 from torch import Tensor, nn
 
-from refusal_lens.sites import Point, Site
+from refusal_lens.sites import ActivationName, Site
 
 HookFunction = Callable[..., Tensor | None]
 
@@ -106,7 +106,7 @@ def scale_of(block: Any) -> float:
     return 1.0 if scalar is None else float(scalar)
 
 
-def _writers(block: Any, config: Any) -> dict[Point, list[tuple[str, float]]]:
+def _writers(block: Any, config: Any) -> dict[ActivationName, list[tuple[str, float]]]:
     factor = float(getattr(config, "residual_multiplier", 1.0))
     if config.model_type == "falcon_h1":  # both read one input and are added
         factors = [
@@ -123,7 +123,7 @@ def _writers(block: Any, config: Any) -> dict[Point, list[tuple[str, float]]]:
     }
 
 
-def _in_part(block: Any, config: Any) -> tuple[Point, ...]:
+def _in_part(block: Any, config: Any) -> tuple[ActivationName, ...]:
     """Points under whose name TransformerLens shows one of two modules that write together."""
     if config.model_type == "falcon_h1":
         return ("attn_out",)

@@ -39,7 +39,7 @@ def least_prompts(alpha: float, n_detectors: int = 1) -> int:
     return math.ceil(n_detectors / alpha - 1 - 1e-9)
 
 
-def check_calibration(n: int, alpha: float, n_detectors: int) -> None:
+def check_calibration(n: int, alpha: float, n_detectors: int = 1) -> None:
     """Reject fewer prompts than `least_prompts`.
 
     >>> check_calibration(39, 0.05, 2)
@@ -52,10 +52,11 @@ def check_calibration(n: int, alpha: float, n_detectors: int) -> None:
     """
     least = least_prompts(alpha, n_detectors)
     if n < least:
+        over = f" over {n_detectors} detectors" if n_detectors > 1 else ""
         raise InputError(
             f"{n} held-out prompts, each wording counted once, can't calibrate a false-alarm rate "
-            f"of {alpha:g} over {n_detectors} detectors: it takes at least {least}; give more "
-            "prompts, or allow more false alarms"
+            f"of {alpha:g}{over}: it takes at least {least}; give more prompts, or allow more "
+            "false alarms"
         )
 
 
@@ -66,16 +67,10 @@ def conformal_rank(n: int, alpha: float) -> int:
     95
 
     Raises:
-        InputError: alpha outside 0 to 1, or too few scores for it.
+        InputError: as `check_calibration`.
     """
-    check_rate(alpha)
-    rank = math.ceil((n + 1) * (1 - alpha) - 1e-9)
-    if rank > n:
-        raise InputError(
-            f"{n} held-out prompts can't calibrate a false-alarm rate of {alpha:g}: it takes at "
-            f"least {least_prompts(alpha)}; give more prompts, or allow more false alarms"
-        )
-    return rank
+    check_calibration(n, alpha)
+    return math.ceil((n + 1) * (1 - alpha) - 1e-9)
 
 
 def conformal_threshold(scores: Sequence[float], alpha: float) -> float:

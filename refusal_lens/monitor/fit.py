@@ -22,7 +22,7 @@ from refusal_lens.monitor.conformal import (
 )
 from refusal_lens.monitor.detectors import fit_scoring
 from refusal_lens.monitor.monitor import Monitor
-from refusal_lens.monitor.reading import Readings, read_answers
+from refusal_lens.monitor.reading import Readings, read_streams
 from refusal_lens.monitor.scoring import DETECTORS, Features, Scoring, highest
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet, labelled
@@ -132,7 +132,7 @@ def fit_monitor(
     sites, vectors = tuple(d.site for d in places), torch.stack([d.vector for d in places])
 
     def read(chosen: PromptSet, tick: Progress = progress) -> Readings:
-        return read_answers(model, chosen, sites, vectors, tokens=settings.tokens, progress=tick)
+        return read_streams(model, chosen, sites, vectors, tokens=settings.tokens, progress=tick)
 
     unedited = read(train)
     rows = expected_refusals(model, train, unedited, judge)

@@ -21,7 +21,7 @@ from refusal_lens.monitor.fit import refused_rows
 from refusal_lens.monitor.monitor import Monitor
 from refusal_lens.monitor.reading import Readings
 from refusal_lens.monitor.scoring import highest
-from refusal_lens.monitor.variants import Kind, Variant
+from refusal_lens.monitor.variants import Variant, VariantKind
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.repeats import once_each
@@ -58,7 +58,7 @@ class VariantRow:
 
     name: str
     title: str
-    kind: Kind
+    kind: VariantKind
     refused: Estimate
     auroc: tuple[Estimate, ...]
     flagged: Estimate

@@ -14,7 +14,7 @@ from refusal_lens.model.generate import GREEDY
 from refusal_lens.model.lens import Prompts
 from refusal_lens.model.stream import stream_answers
 from refusal_lens.model.transfer import warn_of_other_weights
-from refusal_lens.monitor.reading import Readings, project, read_answers
+from refusal_lens.monitor.reading import Readings, project, read_streams
 from refusal_lens.monitor.scoring import DETECTORS, Features, Scoring, first_alarm
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt
@@ -135,7 +135,7 @@ class Monitor(Record):
         """
         self._check(model)
         where = (self.sites, self.vectors)
-        return read_answers(model, prompts, *where, tokens=self.tokens, progress=progress)
+        return read_streams(model, prompts, *where, tokens=self.tokens, progress=progress)
 
     def watch(
         self, model: LensModel, prompt: str | Prompt, decoding: Decoding = GREEDY

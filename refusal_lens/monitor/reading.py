@@ -39,7 +39,7 @@ class Readings:
         return Readings(self.projections[chosen], self.there[chosen], answers)
 
 
-def read_answers(
+def read_streams(
     model: LensModel,
     prompts: Prompts,
     sites: Sequence[Site],
@@ -54,7 +54,7 @@ def read_answers(
     could only be by a pass that no plain generation makes.
 
     >>> vectors = direction.vector[None]
-    >>> read_answers(model, ["Why?"], (rl.Site(2),), vectors, tokens=3).projections.shape
+    >>> read_streams(model, ["Why?"], (rl.Site(2),), vectors, tokens=3).projections.shape
     torch.Size([1, 3, 1])
     """
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import stream_writes
 from refusal_lens.suffixes import Suffix, append_suffix
 
-Kind = Literal["suppression", "control", "evasion"]
+VariantKind = Literal["suppression", "control", "evasion"]
 DRAWS: Final = 4
 STRENGTHS: Final = (0.25, 0.5, 1.0)
 
@@ -37,7 +37,7 @@ class Variant:
 
     name: str
     title: str
-    kind: Kind
+    kind: VariantKind
     edits: tuple[Edit, ...] = ()
     suffixes: tuple[Suffix, ...] = ()
     model: LensModel | None = None

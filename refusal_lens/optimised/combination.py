@@ -20,7 +20,7 @@ from refusal_lens.linalg import fingerprint, unit
 from refusal_lens.model import LensModel
 from refusal_lens.optimised.descent import Descent, weighted_terms
 from refusal_lens.optimised.learned import Learned
-from refusal_lens.optimised.mixing import Basis, InSpan, directions_at, projected, rows_of
+from refusal_lens.optimised.mixing import DirectionBasis, InSpan, directions_at, projected, rows_of
 from refusal_lens.optimised.objective import Objective
 from refusal_lens.optimised.outcome import check_fit_model, learned_from
 from refusal_lens.optimised.passes import LearningPasses, learning
@@ -44,7 +44,7 @@ _ACROSS: Final = 1e-2
 def fit_combination(
     model: LensModel,
     objective: Objective,
-    basis: Basis,
+    basis: DirectionBasis,
     *,
     settings: Settings = COMBINATION_SETTINGS,
     checkpoint: Path | str | None = None,

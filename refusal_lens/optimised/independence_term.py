@@ -13,7 +13,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.interventions import Ablate
 from refusal_lens.model import HookReader
 from refusal_lens.model.reading import EnoughRead
-from refusal_lens.optimised.passes import LearningPasses, Vectors
+from refusal_lens.optimised.passes import LearnedVectors, LearningPasses
 from refusal_lens.optimised.rows import TargetRow
 from refusal_lens.optimised.schedule import chunks
 from refusal_lens.sites import block_inputs
@@ -58,7 +58,7 @@ class IndependenceLoss:
                 for d in others
             ]
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
         at = list(places)
         r = torch.stack(list(vectors)).float()[:, None]  # one per prompt, for every layer
@@ -71,7 +71,7 @@ class IndependenceLoss:
         return total
 
     def _streams(
-        self, places: Sequence[int], vectors: Vectors | None
+        self, places: Sequence[int], vectors: LearnedVectors | None
     ) -> Float[Tensor, "prompt layer d_model"]:
         """Block inputs at the last token, after the ablation of each prompt's vector."""
         rows = [self._prompts[place] for place in places]

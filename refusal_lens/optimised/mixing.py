@@ -10,16 +10,16 @@ from torch import Tensor
 from refusal_lens.directions import Direction, DirectionSet, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.linalg import unit
-from refusal_lens.optimised.passes import Vectors
+from refusal_lens.optimised.passes import LearnedVectors
 from refusal_lens.optimised.terms import Term
 
-Basis = DirectionSet | Sequence[Direction]
+DirectionBasis = DirectionSet | Sequence[Direction]
 
 _DEPENDENT: Final = 1e-4
 """A singular value of unit vectors below which one counts as a mixture of the others."""
 
 
-def mixing_of(direction: Direction, basis: Basis) -> dict[str, float]:
+def mixing_of(direction: Direction, basis: DirectionBasis) -> dict[str, float]:
     """The coordinates c of the vector on the unit vectors of `basis`: r = sum of c_i b_i.
 
     Of a combination they are exact; of another direction, those of its projection on the span.
@@ -54,13 +54,13 @@ class InSpan:
         self._term, self._basis = term, basis
         self.lengths = term.lengths
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`; prompts that share coordinates share the vector, and so an edit."""
         made = {id(m): unit(m @ self._basis) for m in vectors}
         return self._term.losses(places, [made[id(m)] for m in vectors])
 
 
-def directions_at(basis: Basis, at: Direction) -> tuple[Direction, ...]:
+def directions_at(basis: DirectionBasis, at: Direction) -> tuple[Direction, ...]:
     """The directions of a basis at the site of another direction: two or more, independent.
 
     Of a set, all that are defined at its site and offset.

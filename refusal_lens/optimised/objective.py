@@ -8,9 +8,7 @@ from refusal_lens.arguments import one, several
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.model import Ids
-from refusal_lens.prompts import Prompt, PromptSet
-
-Prompts = PromptSet | Sequence[str | Prompt]
+from refusal_lens.model.feed import Prompts
 
 
 @final

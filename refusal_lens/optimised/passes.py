@@ -16,14 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions import Direction
-from refusal_lens.errors import InputError
 from refusal_lens.interventions import Edit, PerRow
 from refusal_lens.memory import enough_for
-from refusal_lens.model import Batch, Feed, Ids, LensModel
+from refusal_lens.model import Batch, Feed, Ids, LensModel, check_unedited
 from refusal_lens.model.streams import KeptStreams, Sweep
 from refusal_lens.optimised.rows import TargetRow
 
-Vectors = Sequence[Float[Tensor, " d_model"]]
+LearnedVectors = Sequence[Float[Tensor, " d_model"]]
 MakeEdit = Callable[[Direction], Edit]
 _STREAM_BYTES: Final = 2**30
 
@@ -47,7 +46,7 @@ class LearningPasses:
         self._streams = KeptStreams(_STREAM_BYTES)
         model.backend.try_starts()
 
-    def edit(self, vectors: Vectors, make: MakeEdit) -> Edit:
+    def edit(self, vectors: LearnedVectors, make: MakeEdit) -> Edit:
         """The edit of each row by its vector; rows of one tensor share one edit."""
         distinct = {id(v): make(replace(self.start, vector=v)) for v in vectors}
         each = tuple(distinct[id(v)] for v in vectors)
@@ -112,11 +111,7 @@ def learning(model: LensModel) -> Generator[None]:
     Raises:
         InputError: an edit is on.
     """
-    if model.edits_text != "none":
-        raise InputError(
-            f"{model.edits_text} is on: directions are learned on the unedited model; call this "
-            "outside `with model.editing(...)`"
-        )
+    check_unedited(model, "directions are learned on the unedited model")
     asking = [w for w in cast(Any, model.backend).model.parameters() if w.requires_grad]
     try:
         for weight in asking:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refusal_lens.interventions import Ablate
 from refusal_lens.model import Ids
-from refusal_lens.optimised.passes import LearningPasses, MakeEdit, Vectors
+from refusal_lens.optimised.passes import LearnedVectors, LearningPasses, MakeEdit
 from refusal_lens.optimised.rows import TargetRow
 
 
@@ -49,11 +49,13 @@ class OpeningProbability:
         places = range(len(self._prompts))
         return [row for head in self._last for row in self._rows_after(head, places)]
 
-    def log_p(self, places: Sequence[int], vectors: Vectors) -> Float64[Tensor, " prompt"]:
+    def log_p(self, places: Sequence[int], vectors: LearnedVectors) -> Float64[Tensor, " prompt"]:
         """The log-probability at each of the places, under the edit by its vector."""
         return self._summed(places, vectors, lambda x, head: _log_p(x, head, self._last[head]))
 
-    def log_not_p(self, places: Sequence[int], vectors: Vectors) -> Float64[Tensor, " prompt"]:
+    def log_not_p(
+        self, places: Sequence[int], vectors: LearnedVectors
+    ) -> Float64[Tensor, " prompt"]:
         """The log-probability that the answer begins with none of the openings.
 
         Summed over the places at which it may leave them, from the logits of every other token:
@@ -66,7 +68,7 @@ class OpeningProbability:
     def _summed(
         self,
         places: Sequence[int],
-        vectors: Vectors,
+        vectors: LearnedVectors,
         log_of: Callable[[Tensor, Ids], Float64[Tensor, ""]],
     ) -> Float64[Tensor, " prompt"]:
         """The log of the sum over heads of exp(log_of(logits behind the head, head))."""
@@ -103,7 +105,7 @@ class RefusalScoreLoss:
         self._refusal = OpeningProbability(passes, prompts, openings, Ablate)
         self.lengths = self._refusal.lengths
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
         return -self._refusal.log_not_p(places, vectors).float()
 
@@ -126,7 +128,7 @@ class RefusalOpeningLoss:
         self._refusal = refusal
         self.lengths = refusal.lengths
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
         return -self._refusal.log_p(places, vectors).float()
 

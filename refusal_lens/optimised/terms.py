@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.interventions import Ablate
-from refusal_lens.optimised.passes import LearningPasses, MakeEdit, Vectors
+from refusal_lens.optimised.passes import LearnedVectors, LearningPasses, MakeEdit
 from refusal_lens.optimised.rows import TargetRow
 from refusal_lens.optimised.schedule import chunks
 from refusal_lens.optimised.settings import RetainForm
@@ -27,7 +27,7 @@ class Term(Protocol):
         """Tokens of each prompt's row."""
         ...
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """The loss of the prompts at `places`, each under its vector."""
         ...
 
@@ -49,7 +49,7 @@ class TargetLoss:
         self._passes, self._rows, self._make = passes, rows, make
         self.lengths = tuple(len(row.ids) for row in rows)
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
         rows = [self._rows[place] for place in places]
         logits = self._passes.logits(rows, self._passes.edit(vectors, self._make))
@@ -98,7 +98,7 @@ class RetainLoss:
                 self._check_size(logits[0])
                 self._unedited += [x.log_softmax(-1) for x in logits]
 
-    def losses(self, places: Sequence[int], vectors: Vectors) -> Float[Tensor, " prompt"]:
+    def losses(self, places: Sequence[int], vectors: LearnedVectors) -> Float[Tensor, " prompt"]:
         """See `Term.losses`."""
         rows = [self._rows[place] for place in places]
         logits = self._passes.logits(rows, self._passes.edit(vectors, self._make))

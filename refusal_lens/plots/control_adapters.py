@@ -5,12 +5,12 @@ from typing import Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from refusal_lens.geometry.control_adapters import MatrixAgreement, Planted, Question, What
+from refusal_lens.geometry.control_adapters import ControlQuestion, MatrixAgreement, Planted, What
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import band, dress
 from refusal_lens.plots.text import estimate_text, probability
 
-LOOK: Final[dict[Question, tuple[str, str, str]]] = {
+LOOK: Final[dict[ControlQuestion, tuple[str, str, str]]] = {
     "seeds": ("two trainings", POOLED, "solid"),
     "topic": ("manners moved: same topic", BENIGN, "solid"),
     "manner": ("manners moved: same manner", REFUSE, "solid"),

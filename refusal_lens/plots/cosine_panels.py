@@ -7,11 +7,11 @@ from typing import Literal, final
 
 from refusal_lens.geometry import Geometry
 from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.plots.matrices import Matrix
 from refusal_lens.plots.text import escape, interval, tick
 from refusal_lens.sites import Site
 
 Value = Literal["corrected", "naive"]
-Matrix = list[list[float | None]]
 
 
 @final

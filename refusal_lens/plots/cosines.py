@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from refusal_lens.geometry import Comparison, Geometry
 from refusal_lens.geometry.cosines import MEASURABLE
 from refusal_lens.plots.cosine_panels import CosinePanel, PanelAtSite, Value
-from refusal_lens.plots.matrices import Cells, Hovers, Sheet, Side, plot_matrices
+from refusal_lens.plots.matrices import Cells, Hovers, Sheet, SidePanel, plot_matrices
 from refusal_lens.plots.palette import CONTROL, POOLED
 from refusal_lens.plots.panels import layer_names
 from refusal_lens.plots.text import escape, interval, number
@@ -180,7 +180,7 @@ def _difference(comparison: Comparison, panels: list[CosinePanel], s: int) -> Ce
     return Cells(values, _DIFFERENCE.format(where=where, names=names), hovers, struck)
 
 
-def _reliabilities(panels: list[CosinePanel], sites: tuple[Site, ...]) -> Side:
+def _reliabilities(panels: list[CosinePanel], sites: tuple[Site, ...]) -> SidePanel:
     names = [panel.name.replace(" (", "<br>(") for panel in panels]  # the column is narrow
     keyed = [f"{dot} {name}" for dot, name in zip("●○", names, strict=False)]
 
@@ -192,7 +192,7 @@ def _reliabilities(panels: list[CosinePanel], sites: tuple[Site, ...]) -> Side:
 
     across = {"range": [-0.12, 1.08], "tickvals": [0, MEASURABLE, 1], "gridcolor": "#edf0f3"}
     heading = "reliability<br>" + "<br>".join(keyed)
-    return Side(traces, heading, {**across, "zeroline": False}, MEASURABLE)
+    return SidePanel(traces, heading, {**across, "zeroline": False}, MEASURABLE)
 
 
 def _reliability(panel: CosinePanel, site: Site, i: int, panels: int, whole: bool) -> go.Scatter:

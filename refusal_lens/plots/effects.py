@@ -1,5 +1,6 @@
 """Refusal rates under ablation and addition, along each direction and its controls."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -68,8 +69,8 @@ def plot_effects(effects: Effects) -> go.Figure:
     return figure
 
 
-def error_bars(estimates: list[Estimate | None], colour: str) -> dict[str, Any]:
-    """Plotly's asymmetric horizontal error bars from intervals."""
+def error_bars(estimates: Sequence[Estimate | None], colour: str) -> dict[str, Any]:
+    """Plotly's asymmetric error bars from intervals; none where an estimate has no interval."""
     return {
         "type": "data",
         "symmetric": False,

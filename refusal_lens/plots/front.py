@@ -27,7 +27,7 @@ _BOTTOM: Final = 46
 ROWS: Final = HEIGHT - _TOP - _BOTTOM  # pixels of the rows
 _SHOWN: Final = 11
 _CONTROL_NAMES: Final = {name: name.removeprefix("control: ") for name in CONTROLS}
-Row = tuple[str, Estimate | None, str]  # name, number, colour
+NamedEstimate = tuple[str, Estimate | None, str]  # name, number, colour
 
 
 def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
@@ -45,7 +45,7 @@ def plot_front_writers(shares: Mapping[Component, Estimate]) -> go.Figure:
             y=rows,
             orientation="h",
             marker={"color": [REFUSE if (e.value or 0) > 0 else BENIGN for e in estimates]},
-            error_x=error_bars([*estimates], TEXT),
+            error_x=error_bars(estimates, TEXT),
             customdata=[
                 f"<b>{c.name}</b>: {value_interval(e, 3)}, {counted(e)} pairs of all categories"
                 + ("" if e.control is None else f", control {number(e.control, 3)}")
@@ -90,7 +90,7 @@ def plot_front_effects(effects: Effects) -> go.Figure:
         ("refuse", "ablated", "refuse side"),
         ("comply", "added", "benign side"),
     )
-    rows: list[Row] = []
+    rows: list[NamedEstimate] = []
     heads: list[tuple[int, str]] = []
     for side, edit, name in sides:
         heads.append((len(rows), name))
@@ -113,7 +113,7 @@ def plot_front_scores(choice: Candidate) -> go.Figure:
 
     >>> plot_front_scores(candidates[0]).write_html("scores.html")
     """
-    rows: list[Row] = []
+    rows: list[NamedEstimate] = []
     heads: list[tuple[int, str]] = []
     for name, edit, e, colour in (
         ("refuse side", "ablated", choice.ablation, COLOURS["ablated"]),
@@ -128,7 +128,7 @@ def plot_front_scores(choice: Candidate) -> go.Figure:
 
 
 def _effect_rows(
-    rows: Sequence[Row],
+    rows: Sequence[NamedEstimate],
     heads: Sequence[tuple[int, str]],
     say: Callable[[Estimate], str],
 ) -> go.Figure:

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import plotly.graph_objects as go
-import torch
 
 from refusal_lens.geometry import Geometry
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.intervals import finite_or_none
 from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.front import ROWS, WIDTH, circles, in_rows
 from refusal_lens.plots.palette import DIVERGING, QUIET, TEXT, UNDEFINED, mark_of
@@ -17,14 +17,14 @@ from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
 
-BEYOND_CONTROL: Final[Verdict] = "refusal direction"
+BEYOND_CONTROL: Final[SeparabilityVerdict] = "refusal direction"
 _NUMBERED: Final = 6  # a matrix of as many categories has room for numbers
 _STAR: Final = 1.12
 
 
 def plot_front_directions(
     geometry: Geometry,
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, SeparabilityVerdict],
     *,
     layer: int,
     titles: Titles = None,
@@ -50,7 +50,7 @@ def plot_front_directions(
         go.Scatter(
             x=[e.value for e in estimates],
             y=list(rows),
-            error_x=error_bars([*estimates], QUIET) | {"width": 0},
+            error_x=error_bars(estimates, QUIET) | {"width": 0},
             mode="markers",
             marker={
                 "color": [c if k else "#ffffff" for c, k in zip(colours, kept, strict=True)],
@@ -116,7 +116,7 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
     titles = titles_of(titles, geometry.categories)
     s, k = geometry.sites.index(Site(layer)), len(geometry.categories)
     names = [escape(titles.get(c, c)) for c in geometry.categories]
-    values = [[_number(v) for v in row] for row in geometry.corrected[s]]
+    values = [[finite_or_none(v) for v in row] for row in geometry.corrected[s]]
     figure = go.Figure(
         go.Heatmap(
             z=values,
@@ -171,15 +171,11 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
     return figure
 
 
-def _number(value: torch.Tensor) -> float | None:
-    return float(value) if bool(torch.isfinite(value)) else None
-
-
 def _pair(g: Geometry, s: int, at: tuple[int, int], names: Sequence[str]) -> str:
     i, j = at
     if i == j:
         return f"<b>{names[i]}</b> with itself"
-    value, low, high = (_number(part[s, i, j]) for part in (g.corrected, g.low, g.high))
+    value, low, high = (finite_or_none(part[s, i, j]) for part in (g.corrected, g.low, g.high))
     return (
         f"<b>{names[i]}</b> and <b>{names[j]}</b><br>{interval(value, low, high)}, "
         f"n = {min(g.n[i], g.n[j])} pairs"

@@ -15,8 +15,8 @@ from refusal_lens.records import Estimate
 
 _COLOURS: Final = (REFUSE, "#332288", "#117733", "#ee7733", "#0077bb")
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x")
-Read = Callable[[Rung, int], Estimate | None]
-PANELS: Final[dict[str, Read]] = {
+RungEstimate = Callable[[Rung, int], Estimate | None]
+PANELS: Final[dict[str, RungEstimate]] = {
     "harmful prompts refused": lambda rung, _: rung.refusal,
     "harmful prompts answered": lambda rung, _: rung.answered,
     "benign prompts refused": lambda rung, _: rung.over_refusal,

@@ -6,6 +6,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.palette import BENIGN, POOLED, QUIET, REFUSE
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import estimate_text, number
@@ -65,14 +66,7 @@ def _curve(
     return go.Scatter(
         x=layers,
         y=[e.value for e in estimates],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [_gap(e.high, e.value) for e in estimates],
-            "arrayminus": [_gap(e.value, e.low) for e in estimates],
-            "thickness": 1.2,
-            "width": 3,
-        },
+        error_y=error_bars(estimates, colour) | {"thickness": 1.2},
         mode="lines+markers",
         name=name,
         line={"color": colour, "width": 2, "dash": dash},
@@ -116,7 +110,3 @@ def _mark(figure: go.Figure, selection: Selection | None) -> None:
         showarrow=False,
         yanchor="bottom",
     )
-
-
-def _gap(upper: float | None, lower: float | None) -> float | None:
-    return None if upper is None or lower is None else max(0.0, upper - lower)

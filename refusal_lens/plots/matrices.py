@@ -54,7 +54,7 @@ class Sheet:
 
 @final
 @dataclass(frozen=True)
-class Side:
+class SidePanel:
     """A narrow panel beside the matrices, on their rows.
 
     `traces` gives those of a step; for a frame (False) only what changes with the step.
@@ -89,7 +89,7 @@ def plot_matrices(
     *,
     first: int = 0,
     look: Look = COSINES,
-    side: Side | None = None,
+    side: SidePanel | None = None,
 ) -> go.Figure:
     """The sheets in a row; one slider over the steps of `names`, which begins at `first`."""
     cell = look.cell or _cell(len(sheets[0].labels), len(sheets), side)
@@ -127,7 +127,7 @@ def _scale_keeper() -> go.Scatter:
     return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, showlegend=False)
 
 
-def _cell(n: int, panels: int, side: Side | None) -> int:
+def _cell(n: int, panels: int, side: SidePanel | None) -> int:
     room = WIDTH - _LEFT - (_SIDE if side else 0) - _BAR - 14 - (panels - 1) * _GAP
     return max(14, min(room // (panels * n), 62 if n < 8 else 46))
 
@@ -200,7 +200,7 @@ def _style_matrix(
 
 
 def _lay_out(
-    figure: go.Figure, sheets: Sequence[Sheet], cell: int, side: Side | None, slider: int
+    figure: go.Figure, sheets: Sequence[Sheet], cell: int, side: SidePanel | None, slider: int
 ) -> None:
     labels = sheets[0].labels
     n, square = len(labels), len(labels) * cell

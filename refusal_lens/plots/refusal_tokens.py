@@ -6,6 +6,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.palette import BENIGN, CONTROL, POOLED, QUIET, REFUSE, faded, marks
 from refusal_lens.plots.panels import band, dress, plain
 from refusal_lens.plots.text import escape, percent, tick
@@ -188,15 +189,4 @@ def _unedited(point: Point) -> go.Scatter:
 
 
 def _bars(estimates: Sequence[Estimate], colour: str) -> dict[str, Any]:
-    def gap(upper: float | None, lower: float | None) -> float | None:
-        return None if upper is None or lower is None else max(0.0, upper - lower)
-
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [gap(e.high, e.value) for e in estimates],
-        "arrayminus": [gap(e.value, e.low) for e in estimates],
-        "color": faded(colour, 0.3),
-        "thickness": 1,
-        "width": 0,
-    }
+    return error_bars(estimates, faded(colour, 0.3)) | {"thickness": 1, "width": 0}

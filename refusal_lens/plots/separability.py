@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from refusal_lens.geometry import Comparison, Geometry, Separability
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.plots.palette import CONTROL, DIVERGING, QUIET, UNDEFINED, mark_of
 from refusal_lens.plots.panels import (
@@ -30,7 +30,7 @@ _WORDS: Final = 236
 
 
 def plot_separability(
-    tests: Separability, verdicts: Mapping[str, Verdict], *, titles: Titles = None
+    tests: Separability, verdicts: Mapping[str, SeparabilityVerdict], *, titles: Titles = None
 ) -> go.Figure:
     """z of the sign-flip test by category and layer, a step an offset; q and verdict beside.
 
@@ -127,7 +127,7 @@ def plot_shares(
     geometry: Geometry,
     control: Geometry,
     comparison: Comparison,
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, SeparabilityVerdict],
     *,
     titles: Titles = None,
     names: tuple[str, str] | None = None,

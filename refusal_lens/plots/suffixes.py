@@ -198,7 +198,7 @@ def _dots(
     return go.Scatter(
         x=[None if e is None else e.value for e in estimates],
         y=[i + shift for i in range(len(rows))],
-        error_x=error_bars(list(estimates), faded(QUIET, 0.45)) | {"thickness": 1.1, "width": 0},
+        error_x=error_bars(estimates, faded(QUIET, 0.45)) | {"thickness": 1.1, "width": 0},
         mode="markers",
         marker={
             "size": 6.5,
@@ -234,7 +234,7 @@ def _curve(layers: list[int], value: list[float | None], mark: Mark, name: str) 
 
 def _areas(layers: list[int], group: FlipGroup) -> go.Scatter:
     colour, estimates = _KIND_COLOURS[group.kind], list(group.by_site)
-    bars = error_bars(list(estimates), faded(colour, 0.6))
+    bars = error_bars(estimates, faded(colour, 0.6))
     ranked = "push" if group.kind == "lost" else "−push"
     return go.Scatter(
         x=layers,

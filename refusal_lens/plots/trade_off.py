@@ -7,14 +7,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.evaluation import Curve, TradeOff
+from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.palette import faded, mark_of
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import escape, percent
 from refusal_lens.plots.titles import Titles, titles_of
 from refusal_lens.records import Estimate
 
-Side = Literal["refusal", "over_refusal"]
-_SIDES: Final[dict[Side, str]] = {
+RateName = Literal["refusal", "over_refusal"]
+_SIDES: Final[dict[RateName, str]] = {
     "refusal": "refuse side refused",
     "over_refusal": "benign side refused",
 }
@@ -84,7 +85,7 @@ def _against(
 
 
 def _by_strength(
-    curve: Curve, side: Side, titles: Mapping[str, str], controls: list[str], shade: float
+    curve: Curve, side: RateName, titles: Mapping[str, str], controls: list[str], shade: float
 ) -> go.Scatter:
     mark, name = mark_of(curve.name, titles, controls), _name(curve, titles)
     estimates: tuple[Estimate, ...] = getattr(curve, side)
@@ -121,17 +122,5 @@ def _hovers(curve: Curve, name: str) -> list[str]:
     ]
 
 
-def _bars(estimates: tuple[Estimate, ...], colour: str, shade: float) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [_gap(e.high, e.value) for e in estimates],
-        "arrayminus": [_gap(e.value, e.low) for e in estimates],
-        "color": faded(colour, shade),
-        "thickness": 1,
-        "width": 0,
-    }
-
-
-def _gap(upper: float | None, lower: float | None) -> float | None:
-    return None if upper is None or lower is None else max(0.0, upper - lower)
+def _bars(estimates: tuple[Estimate, ...], colour: str, shade: float) -> dict[str, Any]:
+    return error_bars(estimates, faded(colour, shade)) | {"thickness": 1, "width": 0}

@@ -2,7 +2,9 @@
 
 from refusal_lens.prompts.files import load_categories as load_categories
 from refusal_lens.prompts.files import load_prompts as load_prompts
+from refusal_lens.prompts.prompt import COMPLY as COMPLY
 from refusal_lens.prompts.prompt import LABELS as LABELS
+from refusal_lens.prompts.prompt import REFUSE as REFUSE
 from refusal_lens.prompts.prompt import Category as Category
 from refusal_lens.prompts.prompt import Label as Label
 from refusal_lens.prompts.prompt import Prompt as Prompt

@@ -9,7 +9,7 @@ from typing import Any
 from refusal_lens.errors import InputError
 
 
-def rows_of(
+def frame_rows(
     frame: Any, needed: Sequence[str], known: Sequence[str], columns: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The rows, each with its own values of the `known` fields that the table has.

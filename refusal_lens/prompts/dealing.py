@@ -8,7 +8,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.prompts.prompt import Prompt
 from refusal_lens.prompts.repeats import Unit, Wording, units_together, wording
 
-Group = tuple[str, str]
+Stratum = tuple[str, str]
 
 
 def splits_dealt(
@@ -27,7 +27,7 @@ def splits_dealt(
     """
     together, rng = units_together(prompts), random.Random(seed)
     size = Counter(together.values())
-    apart: dict[Group, dict[Unit, None]] = {}
+    apart: dict[Stratum, dict[Unit, None]] = {}
     for p in prompts:
         apart.setdefault((p.category, "pair" if p.pair else p.label), {}).setdefault(p.unit)
     dealt: dict[Unit, str] = {}

@@ -9,6 +9,9 @@ from refusal_lens.prompts.turns import Turn, check_turns, messages_of, read_mess
 
 Label = Literal["refuse", "comply"]
 LABELS: Final[tuple[Label, ...]] = get_args(Label)
+REFUSE: Final = LABELS.index("refuse")
+"""Where the refuse side stands on every axis of labels, or of the two sides of a pair."""
+COMPLY: Final = LABELS.index("comply")
 
 
 @final

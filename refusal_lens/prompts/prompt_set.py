@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from refusal_lens.arguments import one, several
 from refusal_lens.errors import InputError
 from refusal_lens.files import write_atomic
-from refusal_lens.prompts.dataframes import check_all_or_none, column_names, rows_of
+from refusal_lens.prompts.dataframes import check_all_or_none, column_names, frame_rows
 from refusal_lens.prompts.dealing import splits_dealt
 from refusal_lens.prompts.notebook import prompts_html
 from refusal_lens.prompts.prompt import FIELDS, row_of
@@ -116,7 +116,7 @@ class PromptSet:
         """
         named = dict(columns or {})
         asked = "messages" if "messages" in {*named, *column_names(frame)} - {"text"} else "text"
-        rows = rows_of(frame, (asked, "label"), FIELDS, named)
+        rows = frame_rows(frame, (asked, "label"), FIELDS, named)
         check_all_or_none(rows, ("category", "split"))
         prompts = tuple(
             prompt_of(

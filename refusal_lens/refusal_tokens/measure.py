@@ -10,8 +10,8 @@ from refusal_lens.directions import Direction
 from refusal_lens.directions.registry import make_estimator
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Reading, measure_grid
-from refusal_lens.evaluation.grid import Kind
-from refusal_lens.interventions import Ablate
+from refusal_lens.evaluation.grid import DirectionKind
+from refusal_lens.interventions import UNEDITED, Ablate
 from refusal_lens.judges import Judge, ScoreTrust
 from refusal_lens.judges.first_token import Mode
 from refusal_lens.model import Decoding, LensModel
@@ -123,7 +123,7 @@ def measure_trade_offs(
     `pairs` must be among the prompts of `readings`.
     """
     random = direction.random_like(how.seed)
-    cases: list[tuple[Direction, Kind]] = [
+    cases: list[tuple[Direction, DirectionKind]] = [
         (replace(direction, category=ADDED), "direction"),
         (random, "control"),
     ]
@@ -164,7 +164,7 @@ def measure_effects(
     left of refusal in the text is not the token's doing. `plain` are the readings unedited.
     """
     random = direction.random_like(how.seed)
-    rows = _rows("none", plain, None)
+    rows = _rows(UNEDITED, plain, None)
     for name, edit in (("direction ablated", direction), ("control: random ablated", random)):
         with model.editing(Ablate(edit)):
             edited = read_answers(model, prompts, plain.tokens, how.judge, how.decoding, progress)
@@ -185,7 +185,7 @@ def _rows(name: str, read: TokenReadings, plain: list[TokenEffect] | None) -> li
             "behind_respond": text_rate(read.answered, side),
         }
         if plain is not None:
-            before = next(r for r in plain if r.edit == "none" and r.harmful == harmful)
+            before = next(r for r in plain if r.edit == UNEDITED and r.harmful == harmful)
             of = {k: replace(e, control=getattr(before, k).value) for k, e in of.items()}
         rows.append(TokenEffect(name, harmful, **of))
     return rows

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
-from refusal_lens.evaluation.answering import in_words
+from refusal_lens.evaluation.answering import decoding_text
 from refusal_lens.judges import Judge, Verdict
 from refusal_lens.judges.base import judge_all
 from refusal_lens.judges.coherence import sense_checked
@@ -120,7 +120,7 @@ def read_answers(
         refused=_flags(read[0]),
         answered=_flags(read[1]),
         judge=judge.name,
-        decoding=in_words(decoding),
+        decoding=decoding_text(decoding),
         provenance=model.provenance(prompts, decoding.seed),
     )
 

@@ -7,11 +7,11 @@ from typing import final
 from refusal_lens.geometry import Geometry
 from refusal_lens.records import Estimate
 from refusal_lens.report.missing import Missing
-from refusal_lens.report.part import Part
+from refusal_lens.report.part import SectionPart
 from refusal_lens.report.run import Run
 from refusal_lens.sites import Site
 
-Answer = tuple[Part, tuple[str, ...]]
+FrontAnswer = tuple[SectionPart, tuple[str, ...]]
 """The figure that answers a question, or why there is none, and its numbers in words."""
 
 
@@ -23,7 +23,7 @@ class Front:
     name: str
     question: str
     place: int
-    answer: Callable[[Run], Answer]
+    answer: Callable[[Run], FrontAnswer]
 
 
 @final
@@ -33,12 +33,12 @@ class Panel:
 
     name: str
     question: str
-    shown: Part
+    shown: SectionPart
     words: tuple[str, ...]
     more: str
 
 
-def not_measured(reason: Missing) -> Answer:
+def not_measured(reason: Missing) -> FrontAnswer:
     """No figure, and why."""
     return reason.within("Not measured: "), ()
 

@@ -29,4 +29,4 @@ class Figure:
         return bool(self.figure["layout"]["sliders"])
 
 
-Part = Figure | Table | str  # text is a note in place of what is missing
+SectionPart = Figure | Table | str  # text is a note in place of what is missing

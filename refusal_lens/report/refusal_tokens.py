@@ -21,9 +21,9 @@ from refusal_lens.study.refusal_tokens import TokenRun
 from refusal_lens.tables.matched import knob_in_words, matched_table
 from refusal_lens.tables.refusal_tokens import (
     carved_table,
-    categories_table,
-    effects_table,
-    summary_table,
+    token_categories_table,
+    token_effects_table,
+    token_summary_table,
 )
 from refusal_lens.tables.table import plain_table
 
@@ -130,11 +130,11 @@ def _parts(run: TokenRun) -> Parts:
     asked = {k: v for k, v in run.question.items() if k not in ("tokens", "planted")}
     asked |= {"tokens": _named(run)}
     return {
-        "summary": summary_table(roc),
+        "summary": token_summary_table(roc),
         "token_roc": Figure(
             plot_token_roc(roc), "Refusal against over-refusal by threshold and by bias"
         ),
-        "categories": categories_table(roc, titles=titles),
+        "categories": token_categories_table(roc, titles=titles),
         "tokens_chosen": Figure(
             plot_tokens_chosen(roc, titles=titles), "The most probable refusal token by category"
         ),
@@ -143,7 +143,7 @@ def _parts(run: TokenRun) -> Parts:
         ),
         "knob": _FEW if matched is None else knob_in_words(matched, titles=titles),
         "matched": "" if matched is None else matched_table(matched, titles=titles),
-        "effects": effects_table(run.effects),
+        "effects": token_effects_table(run.effects),
         "carved": _ONE
         if carved is None
         else Figure(plot_carved(carved), "Mean cosine between categories by layer and place"),

@@ -16,7 +16,7 @@ from refusal_lens.geometry import (
     WithinTests,
     verdicts,
 )
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories
@@ -143,7 +143,7 @@ class Run:
         return self.get(SEPARABILITY)
 
     @cached_property
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, SeparabilityVerdict]:
         """What may be said of each category; nothing where it was not tested."""
         return {} if self.tests is None else verdicts(self.tests, self.comparison, self.within)
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, cast, final
 
 from refusal_lens.discovery import modules_of
 from refusal_lens.report.front import Front
-from refusal_lens.report.part import Part
+from refusal_lens.report.part import SectionPart
 from refusal_lens.report.run import Run
 
 SECTIONS: Final = "refusal_lens.report.sections"
@@ -20,7 +20,7 @@ GROUPS: Final[dict[GroupId, str]] = {
     "parts": "Which components write it",
     "method": "Methods and provenance",
 }
-Parts = dict[str, Part]
+Parts = dict[str, SectionPart]
 Method = tuple[str, str, str, str, str]
 """A row on how something was measured: figure, split, n, interval, control."""
 

@@ -1,7 +1,5 @@
 """Residuals of prompts with what their axes are, and statistics streamed from them."""
 
-from refusal_lens.residuals.axes import COMPLY as COMPLY
-from refusal_lens.residuals.axes import REFUSE as REFUSE
 from refusal_lens.residuals.axes import check_read_alike as check_read_alike
 from refusal_lens.residuals.axes import half_pairs as half_pairs
 from refusal_lens.residuals.axes import index_axes as index_axes

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from os.path import commonprefix
-from typing import Final
 
 import torch
 from jaxtyping import Int64
@@ -11,9 +10,6 @@ from torch import Tensor
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import LABELS, PromptSet, labelled
 from refusal_lens.records import Provenance
-
-REFUSE: Final = LABELS.index("refuse")
-COMPLY: Final = LABELS.index("comply")
 
 
 def index_axes(prompts: PromptSet) -> tuple[Int64[Tensor, " prompt"], Int64[Tensor, " prompt"]]:

@@ -8,8 +8,9 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.prompts import COMPLY, REFUSE
 from refusal_lens.records import Provenance, Record
-from refusal_lens.residuals.axes import COMPLY, REFUSE, check_read_alike
+from refusal_lens.residuals.axes import check_read_alike
 from refusal_lens.sites import Site
 from refusal_lens.sums import Sides, SideSums
 

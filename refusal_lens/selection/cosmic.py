@@ -33,7 +33,7 @@ from refusal_lens.selection.arditi import (
     value_or_nan,
 )
 from refusal_lens.selection.scores import kl_divergence
-from refusal_lens.sites import Point, Site
+from refusal_lens.sites import ActivationName, Site
 
 SHARE: Final = 0.1
 """Share of the layers that are evaluated: those least alike on the two sides."""
@@ -56,7 +56,7 @@ class CosmicCandidate:
     comply: Estimate
     refuse: Estimate
     kl: Estimate
-    point: Point = "resid_pre"
+    point: ActivationName = "resid_pre"
 
     @property
     def site(self) -> Site:

@@ -25,8 +25,9 @@ from torch import Tensor
 from refusal_lens.directions import Direction, several_directions
 from refusal_lens.errors import InputError
 from refusal_lens.intervals import NORMAL, mean_estimate, t_quantile
+from refusal_lens.prompts import REFUSE
 from refusal_lens.records import Estimate, Record
-from refusal_lens.residuals import REFUSE, Residuals, index_axes
+from refusal_lens.residuals import Residuals, index_axes
 
 RefusalScores = Callable[[tuple[Direction, ...]], Sequence[float]]
 """The refusal score of each prompt with these directions erased; of none, unedited."""

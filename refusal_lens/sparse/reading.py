@@ -14,7 +14,7 @@ from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.folders import make_folder
-from refusal_lens.model import LensModel
+from refusal_lens.model import LensModel, check_unedited
 from refusal_lens.model.batch import Batch, Ids
 from refusal_lens.model.feed import Feed
 from refusal_lens.model.keeping import made_by
@@ -25,6 +25,9 @@ from refusal_lens.sites import Site
 
 PART_ROWS: Final = 64
 """Rows whose residuals share a file: what a stop at any moment can lose."""
+
+AS_IT_IS: Final = "text for an autoencoder is read of the model as it is"
+"""Why no edit may be on, for `check_unedited`."""
 
 
 @final
@@ -67,7 +70,7 @@ def read_text(
     >>> read_text(model, [text], rl.Site(2), Path("residuals")).shape
     torch.Size([5, 32])
     """
-    check_unedited(model)
+    check_unedited(model, AS_IT_IS)
     parts = [
         replace(text, rows=text.rows[i : i + PART_ROWS])
         for text in texts
@@ -120,21 +123,6 @@ def fits_float16(values: Float[Tensor, "..."]) -> bool:
     (True, False)
     """
     return bool(values.half().isfinite().all())
-
-
-def check_unedited(model: LensModel) -> None:
-    """Reject a model with an edit on: an autoencoder is trained on the model as it is.
-
-    >>> check_unedited(model)
-
-    Raises:
-        InputError: an edit is on.
-    """
-    if model.edits_text != "none":
-        raise InputError(
-            f"{model.name} is edited ({model.edits_text}); text for an autoencoder is read of the "
-            "model as it is: leave model.editing first"
-        )
 
 
 @torch.inference_mode()

@@ -1,8 +1,9 @@
 """What a run says about latents and refusal, in numbers: records of the stages."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
+from refusal_lens.evaluation.effects import EditName
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate, Provenance, Record
 from refusal_lens.sparse.firing import Listed
@@ -41,9 +42,6 @@ class FeatureSummary(Record):
     removed: Estimate | None
     longest: float
     provenance: Provenance
-
-
-EditName = Literal["none", "ablated", "added"]
 
 
 @final

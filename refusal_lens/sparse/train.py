@@ -12,7 +12,7 @@ import torch
 from refusal_lens.errors import InputError
 from refusal_lens.files import file_sha256
 from refusal_lens.folders import make_folder
-from refusal_lens.model import LensModel
+from refusal_lens.model import LensModel, check_unedited
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.keeping import made_by
 from refusal_lens.model.places import sites_of
@@ -25,7 +25,7 @@ from refusal_lens.sparse.autoencoder import SparseAutoencoder
 from refusal_lens.sparse.loss import LossRecovered, loss_recovered
 from refusal_lens.sparse.parting import Beginnings, parted
 from refusal_lens.sparse.quality import Quality, quality_of
-from refusal_lens.sparse.reading import TrainingText, check_unedited, fits_float16, read_text
+from refusal_lens.sparse.reading import AS_IT_IS, TrainingText, fits_float16, read_text
 from refusal_lens.sparse.saelens import load_sae, save_sae
 from refusal_lens.sparse.text import OPENINGS, RUNNING, TextSizes, training_text
 from refusal_lens.sparse.topk import TopKRecipe, TopKStep, train_topk
@@ -83,7 +83,7 @@ def train_sae(
     """
     out = Path(out)
     sites_of(model.backend, model.name, [job.site])
-    check_unedited(model)
+    check_unedited(model, AS_IT_IS)
     books = {book: _sha256(book) for book in job.books}
     trained_on, held_out = parted(_kept_text(model, prompts, job, books, progress))
     beginnings = Beginnings(trained_on)

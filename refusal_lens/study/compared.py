@@ -8,9 +8,17 @@ import torch
 
 from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Grid, Matched, Reading, match_refusal, measure_grid, whole_pairs
+from refusal_lens.evaluation import (
+    UNEDITED,
+    Grid,
+    Matched,
+    Reading,
+    match_refusal,
+    measure_grid,
+    whole_pairs,
+)
 from refusal_lens.evaluation.effects import CONTROLS
-from refusal_lens.evaluation.grid import Kind
+from refusal_lens.evaluation.grid import DirectionKind
 from refusal_lens.judges import ScoreTrust
 from refusal_lens.model import Decoding, LensModel, allow_transfer
 from refusal_lens.progress import Progress
@@ -99,19 +107,19 @@ def compared_names(bench: Outline) -> tuple[str, ...]:
 def grid_cells(bench: Outline) -> list[tuple[str, float]]:
     """What a grid answers each prompt under: unedited, and each direction at each strength."""
     strengths = sorted(set(bench.size(ComparedSizes).strengths) - {0.0})
-    return [("none", 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
+    return [(UNEDITED, 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
 
 
-def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
+def compared_directions(bench: Bench) -> list[tuple[Direction, DirectionKind]]:
     """Those of `compared_names` that are defined at the chosen layer, with their kind."""
     layer = chosen_layer(bench.results)
     pooled = direction_at(pooled_set(bench.results), POOLED, layer)
-    kinds: tuple[tuple[Kind, Sequence[Direction]], ...] = (
+    kinds: tuple[tuple[DirectionKind, Sequence[Direction]], ...] = (
         ("direction", category_directions(bench, layer)),
         ("pooled", (pooled,)),
         ("control", controls(bench, pooled)),
     )
-    by_name: dict[str, tuple[Direction, Kind]] = {
+    by_name: dict[str, tuple[Direction, DirectionKind]] = {
         d.category: (d, kind) for kind, directions in kinds for d in directions
     }
     return [by_name[name] for name in compared_names(bench) if name in by_name]
@@ -120,7 +128,7 @@ def compared_directions(bench: Bench) -> list[tuple[Direction, Kind]]:
 def compared_grid(
     bench: Bench,
     model: LensModel,
-    cases: Sequence[tuple[Direction, Kind]],
+    cases: Sequence[tuple[Direction, DirectionKind]],
     trust: ScoreTrust | None,
     tick: Progress,
 ) -> Grid:

@@ -13,7 +13,7 @@ from refusal_lens.embedded.registry import STUDIED, find_embedded
 from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge
 from refusal_lens.judges.first_token import SCORE_KINDS, ScoreKind
-from refusal_lens.judges.registry import DEFAULT, Setting, Settings, check_judge, how_it_reads
+from refusal_lens.judges.registry import DEFAULT, JudgeSettings, Setting, check_judge, how_it_reads
 from refusal_lens.placement import Placement
 from refusal_lens.records import Brief
 from refusal_lens.study.sizes import Sizes as Sizes
@@ -122,7 +122,7 @@ class Study(Brief):
         plain = replace(self, judge_settings=settings).plain()
         return {name: value for name, value in plain.items() if name != "sizes"}
 
-    def is_read_by(self, judge: str, settings: Settings) -> bool:
+    def is_read_by(self, judge: str, settings: JudgeSettings) -> bool:
         """Whether the study's answers were read by that judge with settings that read alike.
 
         >>> study = rl.Study(judge="llm", judge_settings={"endpoint": "http://127.0.0.1:1/v1"})

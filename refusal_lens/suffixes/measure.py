@@ -11,7 +11,7 @@ from torch import Tensor
 from refusal_lens.directions import Direction
 from refusal_lens.directions.direction import several_directions
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers, answer_under
+from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.judges import Judge
 from refusal_lens.model import Decoding, LensModel, answers_unkept
 from refusal_lens.progress import NO_PROGRESS, Progress
@@ -98,9 +98,9 @@ def compare_suffixes(
     else:
         along = direction
     chosen = load_suffixes() if suffixes is None else suffixes
-    prompts = PromptSet(once_each(labelled(prompts)))
     basis = prepare(model, prompts, along, how, chosen, progress=progress)
-    return analyse(basis, [measure_texts(model, prompts, basis, how, progress=progress)])
+    read = measure_texts(model, prompts.only(ids=basis.ids), basis, how, progress=progress)
+    return analyse(basis, [read])
 
 
 def prepare(
@@ -215,7 +215,7 @@ def _answers(
     model: LensModel, prompts: PromptSet, how: AnswerSettings, progress: Progress
 ) -> Answers:
     """Read answers; their verdicts are kept, their words are not, here or in a store."""
-    conditions = [("none", None)]
+    conditions = [(UNEDITED, None)]
     with answers_unkept(model):
         unread = answer_under(model, prompts, conditions, decoding=how.decoding, progress=progress)
     return unread.judge(how.judge)

@@ -18,13 +18,13 @@ from refusal_lens.records import Estimate
 
 DRAWS: Final = 1000
 METHOD: Final = "percentile bootstrap over prompts and over suffixes"
-Numbers = Float[np.ndarray, " row"]
-Weights = Float[np.ndarray, "draw row"]
+RowNumbers = Float[np.ndarray, " row"]
+DrawWeights = Float[np.ndarray, "draw row"]
 
 
 def crossed_weights(
     units: Sequence[Hashable], suffixes: Sequence[Hashable], draws: int = DRAWS, seed: int = 0
-) -> Weights:
+) -> DrawWeights:
     """How often each row is drawn, in each draw of prompt units and of suffixes.
 
     No draws of a single unit: what other prompts would do can't be drawn from one.
@@ -38,7 +38,9 @@ def crossed_weights(
     return _drawn(units, draws, rng) * _drawn(suffixes, draws, rng)
 
 
-def weighted_mean(values: Numbers, weights: Weights, control: float | None = None) -> Estimate:
+def weighted_mean(
+    values: RowNumbers, weights: DrawWeights, control: float | None = None
+) -> Estimate:
     """The mean over rows, with the interval of the draws; undefined without rows."""
     if not len(values):
         return Estimate(None, None, None, 0, METHOD, control)
@@ -48,7 +50,7 @@ def weighted_mean(values: Numbers, weights: Weights, control: float | None = Non
 
 
 def auroc_estimate(
-    score: Numbers, flipped: Bool[np.ndarray, " row"], weights: Weights, control: float = 0.5
+    score: RowNumbers, flipped: Bool[np.ndarray, " row"], weights: DrawWeights, control: float = 0.5
 ) -> Estimate:
     """Chance that a flipped row scores higher than another one; ties count half.
 
@@ -58,10 +60,10 @@ def auroc_estimate(
 
 
 def within_auroc_estimate(
-    score: Numbers,
+    score: RowNumbers,
     flipped: Bool[np.ndarray, " row"],
     groups: Sequence[Hashable],
-    weights: Weights,
+    weights: DrawWeights,
     control: float = 0.5,
 ) -> Estimate:
     """The same over comparisons of rows of one group alone, for example of one prompt.
@@ -72,9 +74,9 @@ def within_auroc_estimate(
 
 
 def _area(
-    score: Numbers,
+    score: RowNumbers,
     flipped: Bool[np.ndarray, " row"],
-    weights: Weights,
+    weights: DrawWeights,
     groups: Sequence[Hashable] | None,
     control: float,
 ) -> Estimate:
@@ -89,7 +91,7 @@ def _area(
     return Estimate(value, low, high, n, method, control)
 
 
-def _drawn(names: Sequence[Hashable], draws: int, rng: np.random.Generator) -> Weights:
+def _drawn(names: Sequence[Hashable], draws: int, rng: np.random.Generator) -> DrawWeights:
     codes = _codes(names)
     n = int(codes.max()) + 1 if len(codes) else 0
     counts = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from refusal_lens.evaluation import Answers
+from refusal_lens.evaluation import UNEDITED, Answers
 from refusal_lens.judges import Verdict
 from refusal_lens.plots.palette import CONTROL, REFUSE, Mark, marks
 from refusal_lens.plots.text import visible
@@ -11,7 +11,7 @@ from refusal_lens.prompts import Category
 from refusal_lens.tables.table import Cell, Table
 
 _CONDITIONS: Final = {
-    "none": "before (unedited)",
+    UNEDITED: "before (unedited)",
     "ablated": "direction ablated",
     "steered": "direction added",
 }

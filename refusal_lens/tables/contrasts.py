@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from refusal_lens.evaluation import Answers
+from refusal_lens.evaluation import UNEDITED, Answers
 from refusal_lens.geometry import BehaviourContrasts
 from refusal_lens.plots.text import percent, visible
 from refusal_lens.tables.table import Cell, Table
@@ -23,7 +23,7 @@ def contrasts_table(
     counts = ", ".join(f"{visible(name)} {n}" for name, n in contrasts.groups.items())
     caption = f"Prompts by intended label and by what the model did: {counts}."
     if read is not None:
-        scale = "" if read.condition == "none" else f"{visible(read.condition)}; "
+        scale = "" if read.condition == UNEDITED else f"{visible(read.condition)}; "
         caption += (
             f" Measured at: {scale}refuse side refused {percent(read.rate(label='refuse'))}; "
             f"judge: {visible(read.judge_name)}; decoding: {visible(read.decoding)}."

@@ -35,7 +35,7 @@ def adapters_table(planted: Planted) -> Table:
     return Table(caption, ("adapter", "refuse side", "benign side", "planted manner"), rows)
 
 
-def agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) -> Table:
+def control_agreement_table(planted: Planted, layer: int, *, titles: Mapping[str, str]) -> Table:
     """The correlations at one layer, with their permutation p."""
     rows = tuple(
         (

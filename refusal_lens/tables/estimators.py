@@ -5,9 +5,9 @@ from typing import Final
 from refusal_lens.evaluation.estimators import (
     LEAST_COMMON,
     EstimatorComparison,
+    EstimatorMetric,
     EstimatorRow,
     MatchedAt,
-    Metric,
 )
 from refusal_lens.geometry.split_halves import LEAST_UNITS
 from refusal_lens.plots.estimators import estimator_name
@@ -204,7 +204,7 @@ def _where(matched: MatchedAt | None) -> str:
     )
 
 
-def summary_table(comparison: EstimatorComparison) -> Table:
+def estimator_summary_table(comparison: EstimatorComparison) -> Table:
     """The rows in few and short columns, for a terminal."""
     head = (
         "estimator",
@@ -245,7 +245,7 @@ def _none(row: EstimatorRow) -> str:
     return f"none: {visible(row.no_strength or 'not measured')}"
 
 
-def _rate(row: EstimatorRow, e: Estimate | None, metric: Metric) -> str:
+def _rate(row: EstimatorRow, e: Estimate | None, metric: EstimatorMetric) -> str:
     if e is None:
         return "–"
     test = row.test(metric)

@@ -11,7 +11,7 @@ from refusal_lens.tables.estimators import JUMPS, without_interval
 from refusal_lens.tables.table import Cell, Table
 
 
-def categories_table(
+def estimator_categories_table(
     fits: Mapping[str, tuple[Agreement | None, Transfer]], titles: Mapping[str, str]
 ) -> Table:
     """A row for each way that fits categories, a column for each category.

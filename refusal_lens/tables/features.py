@@ -2,6 +2,7 @@
 
 from statistics import mean
 
+from refusal_lens.evaluation import UNEDITED
 from refusal_lens.plots.palette import BENIGN, REFUSE
 from refusal_lens.plots.text import number, probability, value_interval, visible
 from refusal_lens.prompts import LABELS
@@ -9,8 +10,6 @@ from refusal_lens.records import Estimate
 from refusal_lens.sparse import FeatureCards, FeatureEffects, FeatureSummary, FiringTests, Listed
 from refusal_lens.sparse.summary import FeatureEffect
 from refusal_lens.tables.table import Cell, Table, rate_cell
-
-_UNEDITED = "none"
 
 
 def listed_table(summary: FeatureSummary, tests: FiringTests) -> Table:
@@ -125,12 +124,12 @@ def contexts_table(cards: FeatureCards) -> Table:
     return Table(caption, ("latent", "prompt", "context", "value"), rows, kind="words")
 
 
-def effects_table(effects: FeatureEffects) -> Table:
+def feature_effects_table(effects: FeatureEffects) -> Table:
     """A row per condition, its rate on the side that it is tried on."""
     conditions = list(dict.fromkeys((row.edit, row.condition) for row in effects.rows))
     rows = tuple(
         (
-            Cell("unedited" if edit == _UNEDITED else f"{edit}: {name}"),
+            Cell("unedited" if edit == UNEDITED else f"{edit}: {name}"),
             *(_cell(effects.of(name, side), edit, side) for side in LABELS),
         )
         for edit, name in conditions

@@ -10,8 +10,9 @@ from typing import Any, Final, final
 from refusal_lens.errors import InputError
 from refusal_lens.files import write_atomic
 from refusal_lens.geometry import Comparison, Geometry, Separability, WithinTests, verdicts
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.geometry.cosines import MEASURABLE
+from refusal_lens.intervals import finite_or_none
 from refusal_lens.plots.text import visible
 from refusal_lens.records import Estimate
 from refusal_lens.sites import Site
@@ -89,7 +90,7 @@ class GeometryTables:
         if self.control is not None and site in self.control.sites:
             other = self.control.cosine(a, b, site.layer).value
         entries = (g.naive[s, i, j], g.ceiling[s, i, j], g.reliability[s, i], g.reliability[s, j])
-        naive, ceiling, reliability, other_reliability = (_number(float(x)) for x in entries)
+        naive, ceiling, reliability, other_reliability = (finite_or_none(x) for x in entries)
         values = (
             *(site.layer, g.offset, a, b, cosine.n),
             *(cosine.value, cosine.low, cosine.high, naive, ceiling, _beside(cosine)),
@@ -147,7 +148,7 @@ class GeometryTables:
         """
         g = self.geometry
         s = g.sites.index(_site(g, layer))
-        verdict_of: dict[str, Verdict] = {}
+        verdict_of: dict[str, SeparabilityVerdict] = {}
         if self.tests is not None:
             verdict_of = verdicts(self.tests, self.comparison, self.within)
         rows: list[tuple[Cell, ...]] = []
@@ -157,7 +158,7 @@ class GeometryTables:
             if self.tests is not None and c in self.tests.categories:
                 value = float(self.tests.q[self.tests.categories.index(c)])
                 q = "undefined" if math.isnan(value) else f"{value:.4f}"
-            bounds = [_number(float(x[s, i])) for x in parts]
+            bounds = [finite_or_none(x[s, i]) for x in parts]
             reliability = _with_interval(bounds[0], bounds[1], bounds[2])
             if not float(g.reliability_low[s, i]) >= MEASURABLE:
                 reliability += " (not measurable)"
@@ -192,11 +193,11 @@ class GeometryTables:
         if c is None:
             return Estimate(None, None, None, 0, "no comparison")
         parts = (c.cosine, c.cosine_low, c.cosine_high)
-        value, low, high = (_number(float(part[s, i, j])) for part in parts)
+        value, low, high = (finite_or_none(part[s, i, j]) for part in parts)
         return Estimate(value, low, high, min(c.n[i], c.n[j]), "model minus control")
 
 
-def directions_table(results: Results, layer: int | None) -> Table:
+def lengths_table(results: Results, layer: int | None) -> Table:
     """Length, reliability and n of each category's direction at a layer, by default the chosen one.
 
     Raises:
@@ -208,8 +209,8 @@ def directions_table(results: Results, layer: int | None) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for i, category in enumerate(g.categories):
         parts = (g.reliability, g.reliability_low, g.reliability_high)
-        length = _number(float(g.length[s, i]))
-        value, low, high = (_number(float(x[s, i])) for x in parts)
+        length = finite_or_none(g.length[s, i])
+        value, low, high = (finite_or_none(x[s, i]) for x in parts)
         reliability = "undefined" if length is None else _with_interval(value, low, high, 3)
         shown = "undefined" if length is None else f"{length:.3g}"
         rows.append(tuple(map(Cell, (visible(category), str(g.n[i]), shown, reliability))))
@@ -228,10 +229,6 @@ def _site(geometry: Geometry, layer: int) -> Site:
     if Site(layer) not in geometry.sites:
         raise InputError(f"layer {layer} is not in this run: 0 to {len(geometry.sites) - 1}")
     return Site(layer)
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _beside(e: Estimate) -> bool | None:

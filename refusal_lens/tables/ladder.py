@@ -102,7 +102,7 @@ def before_after_table(compared: BeforeAfter) -> Table:
     return Table(caption, head, tuple(rows))
 
 
-def matched_table(compared: BeforeAfter) -> Table:
+def matched_ladders_table(compared: BeforeAfter) -> Table:
     """Refusal at matched over-refusal per model and rung, and at matched damage per model."""
     first = compared.readings[0]
     head = (
@@ -129,7 +129,7 @@ def matched_table(compared: BeforeAfter) -> Table:
     return Table(caption, head, tuple(rows))
 
 
-def summary_table(readings: list[LadderReading]) -> Table:
+def ladder_summary_table(readings: list[LadderReading]) -> Table:
     """The rungs in few and short columns, for a terminal."""
     head = ("directions", "ablated", "harmful refused", "random", "answered", "benign", "KL, nats")
     rows = tuple(

@@ -78,7 +78,7 @@ def layers_table(trial: MonitorTrial) -> Table:
     return Table(caption, head, rows)
 
 
-def summary_table(trial: MonitorTrial) -> Table:
+def monitor_summary_table(trial: MonitorTrial) -> Table:
     """The rows in few columns, for a terminal."""
     head = ("variant", "still refused", "harmful flagged", "benign flagged")
     rows = tuple(

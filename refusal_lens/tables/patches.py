@@ -8,7 +8,7 @@ from refusal_lens.records import Estimate
 from refusal_lens.tables.table import Cell, Table
 
 
-def agreement_table(
+def patch_agreement_table(
     agreement: PatchAgreement, real: PatchMap, *, titles: Mapping[str, str]
 ) -> Table:
     """Correlation of attribution patching with activation patching, by category."""

@@ -16,7 +16,7 @@ from refusal_lens.refusal_tokens.roc import Roc
 from refusal_lens.tables.table import Cell, Table
 
 
-def summary_table(roc: Roc) -> Table:
+def token_summary_table(roc: Roc) -> Table:
     """The areas and rates, for a terminal and the top of the page."""
     harmful, benign = roc.unedited.text
     token_harmful, token_benign = roc.unedited.token
@@ -39,7 +39,7 @@ def summary_table(roc: Roc) -> Table:
     return Table(caption, ("figure", "value"), tuple((Cell(a), Cell(b)) for a, b in rows))
 
 
-def categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
+def token_categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
     """Each category's token: whether it is the one that comes, and what taking it away does."""
     head = (
         "category",
@@ -74,7 +74,7 @@ def categories_table(roc: Roc, *, titles: Mapping[str, str]) -> Table:
     return Table(caption, head, rows)
 
 
-def effects_table(effects: TokenEffects) -> Table:
+def token_effects_table(effects: TokenEffects) -> Table:
     """What ablating the direction does to the first token, and to the answers behind either."""
     head = (
         "edit",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from refusal_lens.geometry import Comparison, Geometry, Separability
-from refusal_lens.geometry.comparison import BEYOND, Verdict
+from refusal_lens.geometry.comparison import BEYOND, SeparabilityVerdict
 from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.plots.text import interval, number, probability, visible
 from refusal_lens.sites import Site
@@ -15,7 +15,7 @@ _SHARES: Final = ("share, model", "share, control", "difference", "q, beyond con
 
 def separability_table(
     tests: Separability,
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, SeparabilityVerdict],
     shares: tuple[Geometry, Geometry, Comparison] | None,
     *,
     titles: Mapping[str, str],

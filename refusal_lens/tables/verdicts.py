@@ -45,7 +45,7 @@ _WHERE: Final = {
 }
 
 
-def agreement_table(agreements: Mapping[str, JudgeAgreement]) -> Table:
+def judge_agreement_table(agreements: Mapping[str, JudgeAgreement]) -> Table:
     """How far two readings of the same answers agree."""
     rows = tuple(
         (

@@ -6,7 +6,7 @@ from support.simulated import generator
 
 from refusal_lens import load_prompts
 from refusal_lens.geometry import PairProducts, cosine_table
-from refusal_lens.geometry.frame import pair_rows, twin_differences
+from refusal_lens.geometry.frame import rows_by_category, twin_differences
 from refusal_lens.sites import Site
 
 
@@ -19,7 +19,7 @@ def test_coverage_on_resampled_pairs_of_the_planted_model(model):
     )
     prompts = type(prompts)(chosen)
     residuals = model.residuals(prompts, sites=[Site(16), Site(23)])
-    resid, rows = residuals.tensor[:, 0].double(), pair_rows(residuals).values()
+    resid, rows = residuals.tensor[:, 0].double(), rows_by_category(residuals).values()
     random, draws = generator(1), []
     for s in range(2):
         pairs = [twin_differences(resid[:, s], r) for r in rows]

@@ -31,7 +31,7 @@ from refusal_lens.attribution import (
     token_map,
     token_maps,
 )
-from refusal_lens.attribution.logit_lens import LensProfile, read_out
+from refusal_lens.attribution.logit_lens import LensProfile, stream_logits
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.directions import fit_mean_difference
 from refusal_lens.errors import InputError
@@ -60,7 +60,7 @@ def attributions(model, prompts, layer=2):
 def test_reading_out_the_last_layer_is_the_models_answer(tiny, three_categories):
     last = Site(tiny.n_layers - 1, "resid_post")
     resid = tiny.residuals(three_categories, sites=[last]).tensor[:, 0, 0]
-    assert (read_out(tiny, resid) - tiny.logits(three_categories)).abs().max() < TOLERANCE
+    assert (stream_logits(tiny, resid) - tiny.logits(three_categories)).abs().max() < TOLERANCE
     profile = logit_lens(tiny, three_categories, metric)
     scores = metric(tiny.logits(three_categories))
     reds = torch.tensor([p.category == "red" and p.label == "refuse" for p in three_categories])
@@ -76,13 +76,13 @@ def test_reading_out_equals_transformer_lens_own(tiny):
 
     x = torch.randn(5, tiny.d_model, generator=torch.Generator().manual_seed(0))
     theirs = logit_readout(tiny.backend.model, x, top_k=3)
-    ours = read_out(tiny, x).topk(3)
+    ours = stream_logits(tiny, x).topk(3)
     assert torch.allclose(theirs.values, ours.values, atol=TOLERANCE)
 
 
 def test_a_lens_that_does_not_fit_is_refused(tiny_llama, three_categories, monkeypatch):
-    plain = lens_module.read_out
-    monkeypatch.setattr(lens_module, "read_out", lambda model, x: 2 * plain(model, x))
+    plain = lens_module.stream_logits
+    monkeypatch.setattr(lens_module, "stream_logits", lambda model, x: 2 * plain(model, x))
     with pytest.raises(InputError, match="the logit lens does not fit it"):
         logit_lens(tiny_llama, three_categories, metric)
 

@@ -20,7 +20,7 @@ from refusal_lens.monitor import (
     monitor_variants,
     try_monitor,
 )
-from refusal_lens.monitor.reading import read_answers
+from refusal_lens.monitor.reading import read_streams
 from refusal_lens.monitor.scoring import highest
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.sites import Site
@@ -49,12 +49,12 @@ def pooled(tiny_llama, prompts):
 def test_readings_are_those_of_every_prompt_by_itself_and_of_plain_generation(tiny):
     asked = ["Why?", "How does a very long question about tides end?", "Go on"]
     sites, vectors = (Site(1), Site(2)), torch.eye(tiny.d_model)[:2]
-    read = read_answers(tiny, asked, sites, vectors, tokens=5)
+    read = read_streams(tiny, asked, sites, vectors, tokens=5)
     assert list(read.answers) == tiny.generate_ids(asked, Decoding(5))
     at_prompt = (tiny.residuals(asked, sites=sites).tensor[:, 0] * vectors).sum(-1)
     assert torch.allclose(read.projections[:, 0].float(), at_prompt, atol=1e-5)
     for i, prompt in enumerate(asked):
-        alone = read_answers(tiny, [prompt], sites, vectors, tokens=5)
+        alone = read_streams(tiny, [prompt], sites, vectors, tokens=5)
         passes = int(read.there[i].sum())
         gap = (alone.projections[0, :passes] - read.projections[i, :passes]).abs().max()
         assert float(gap) < 1e-4  # float32 rounding of another batch

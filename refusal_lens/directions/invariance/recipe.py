@@ -7,8 +7,8 @@ from typing import Final, Literal, final, get_args
 
 from refusal_lens.errors import InputError
 
-Method = Literal["ERM", "IRM", "IB-ERM", "IB-IRM"]
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
+Principle = Literal["ERM", "IRM", "IB-ERM", "IB-IRM"]
+METHODS: Final[tuple[Principle, ...]] = get_args(Principle)
 Bottleneck = Literal["variance", "within_class"]
 
 
@@ -22,7 +22,7 @@ class Config:
     decay: float
 
     @property
-    def method(self) -> Method:
+    def method(self) -> Principle:
         """Which of the four it belongs to.
 
         >>> Config(penalty=10.0, bottleneck=0.0, decay=1e-3).method

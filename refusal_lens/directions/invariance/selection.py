@@ -18,7 +18,12 @@ from refusal_lens.auroc import aurocs
 from refusal_lens.directions.invariance.environments import EnvironmentData
 from refusal_lens.directions.invariance.features import FeatureBasis
 from refusal_lens.directions.invariance.objective import InvarianceObjective
-from refusal_lens.directions.invariance.recipe import METHODS, Config, InvarianceRecipe, Method
+from refusal_lens.directions.invariance.recipe import (
+    METHODS,
+    Config,
+    InvarianceRecipe,
+    Principle,
+)
 from refusal_lens.directions.invariance.training import train
 from refusal_lens.progress import NO_PROGRESS, Progress
 
@@ -47,7 +52,7 @@ class Search:
             self._progress(1)
         return self._scores[left_out]
 
-    def chosen(self, without: Sequence[int]) -> dict[Method, Config]:
+    def chosen(self, without: Sequence[int]) -> dict[Principle, Config]:
         """The configuration of each method, chosen without these environments.
 
         The highest AUROC, a mean over the other environments, each left out in turn; where several
@@ -58,12 +63,12 @@ class Search:
         mean = torch.stack(held_out).mean(0)
         return {m: self.recipe.grid[self._best(mean, m)] for m in METHODS}
 
-    def oracle(self, environment: int) -> dict[Method, float]:
+    def oracle(self, environment: int) -> dict[Principle, float]:
         """The AUROC on an environment of the configuration that has the highest one there."""
         scores = self.scores(frozenset({environment}))[environment]
         return {m: float(scores[0, self._best(scores, m)]) for m in METHODS}
 
-    def _best(self, scores: Scores, method: Method) -> int:
+    def _best(self, scores: Scores, method: Principle) -> int:
         which = [i for i, c in enumerate(self.recipe.grid) if c.method == method]
         return min(which, key=lambda i: (-round(float(scores[0, i]), 9), float(scores[1, i])))
 

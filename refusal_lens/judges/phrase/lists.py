@@ -64,7 +64,7 @@ class Admonitions:
 
 @final
 @dataclass(frozen=True)
-class Prompts:
+class PromptPhrases:
     """Kinds of prompts, which decide what an answer's words mean (`prompts.toml`)."""
 
     fact: Patterns
@@ -128,7 +128,7 @@ class PhraseLists:
     refusals: Refusals
     answers: AnswerWordings
     admonitions: Admonitions
-    prompts: Prompts
+    prompts: PromptPhrases
     styles: ByStyle
     reasons: ByStyle
 
@@ -164,7 +164,7 @@ def load_phrases(folder: Path) -> PhraseLists:
         refusals=Refusals(**_lists(folder / "refusals.toml", Refusals, shared)),
         answers=AnswerWordings(**_lists(folder / "answers.toml", AnswerWordings, shared)),
         admonitions=Admonitions(**_lists(folder / "admonitions.toml", Admonitions, shared)),
-        prompts=Prompts(**_lists(folder / "prompts.toml", Prompts, shared)),
+        prompts=PromptPhrases(**_lists(folder / "prompts.toml", PromptPhrases, shared)),
         styles=ByStyle(**_lists(folder / "styles.toml", ByStyle, shared)),
         reasons=ByStyle(**_lists(folder / "reasons.toml", ByStyle, shared)),
     )

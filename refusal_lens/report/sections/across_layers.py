@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens import plots
 from refusal_lens.geometry import Geometry, change_over_layers
 from refusal_lens.report.missing import NOT_SHOWN, Missing
-from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.part import Figure, SectionPart
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
 from refusal_lens.tables.cosines import meeting_table
@@ -28,7 +28,7 @@ def _curves(run: Run) -> Parts:
     }
 
 
-def _meetings(run: Run, g: Geometry) -> Part:
+def _meetings(run: Run, g: Geometry) -> SectionPart:
     """Where categories part and meet: from a quarter of the depth to the chosen layer, and on."""
     layers = [s.layer for s in g.sites]
     first, last = layers[max(1, len(layers) // 4)], layers[-1]

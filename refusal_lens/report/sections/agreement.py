@@ -13,7 +13,7 @@ from refusal_lens.study.stages.agreement import (
 )
 from refusal_lens.study.stages.full_grid import SCREENING as FULL_SCREENING
 from refusal_lens.study.verdicts import verdict_counts
-from refusal_lens.tables.verdicts import agreement_table, verdicts_table
+from refusal_lens.tables.verdicts import judge_agreement_table, verdicts_table
 
 _ANSWERS: Final = {
     "behaviour": OF_BEHAVIOUR,
@@ -29,7 +29,7 @@ def _parts(run: Run) -> Parts:
     agreements = {name: a for name, key in _ANSWERS.items() if (a := run.get(key)) is not None}
     counts = verdict_counts(run.get)
     return {
-        "agreement": agreement_table(agreements) if agreements else run.why("agreement"),
+        "agreement": judge_agreement_table(agreements) if agreements else run.why("agreement"),
         "verdict_counts": verdicts_table(counts) if counts else run.why("behaviour"),
     }
 

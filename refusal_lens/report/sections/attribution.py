@@ -10,7 +10,7 @@ from refusal_lens.plots.front import largest
 from refusal_lens.plots.text import visible
 from refusal_lens.records import Estimate
 from refusal_lens.report.attributed import attributions, was_attributed
-from refusal_lens.report.front import Answer, Front, not_measured, percent_of
+from refusal_lens.report.front import Front, FrontAnswer, not_measured, percent_of
 from refusal_lens.report.methods import n_of, other_model
 from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
@@ -67,7 +67,7 @@ def _written(run: Run) -> Parts:
     return parts
 
 
-def _answer(run: Run) -> Answer:
+def _answer(run: Run) -> FrontAnswer:
     if run.results.digest("attribution") is None and "attribution" not in run.damaged:
         command = f"refusal-lens attribute {visible(run.results.folder.name)}"
         words = f"attribution is a command of its own, `{command}`"

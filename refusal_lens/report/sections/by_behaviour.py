@@ -7,14 +7,14 @@ from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import number
 from refusal_lens.prompts.files import load_categories
 from refusal_lens.report.cosine_words import spread_of_cosines
-from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.part import Figure, SectionPart
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Parts, Section
 from refusal_lens.study.stages.geometry import OF_KEPT_PAIRS
 from refusal_lens.tables.behaviour import cell_gaps_table, gap_table
 
 
-def _cosines(run: Run) -> Part:
+def _cosines(run: Run) -> SectionPart:
     """Cosines by what the model did: of refused against answered prompts, else of whole pairs."""
     if (contrasts := run.behaviour_geometry) is not None:
         return Figure(
@@ -34,7 +34,7 @@ def _cosines(run: Run) -> Part:
     )
 
 
-def _gaps(run: Run) -> Part:
+def _gaps(run: Run) -> SectionPart:
     """What would fill the gaps of categories with too few prompts."""
     read = run.behaviour
     if read is None:

@@ -10,7 +10,7 @@ from refusal_lens.plots.effects import plot_effects
 from refusal_lens.plots.text import counted, number, percent, value_interval
 from refusal_lens.prompts import Label
 from refusal_lens.records import Estimate
-from refusal_lens.report.front import Answer, Front, not_measured, percent_of
+from refusal_lens.report.front import Front, FrontAnswer, not_measured, percent_of
 from refusal_lens.report.methods import n_of
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
@@ -33,7 +33,7 @@ def _parts(run: Run) -> Parts:
     }
 
 
-def _answer(run: Run) -> Answer:
+def _answer(run: Run) -> FrontAnswer:
     effects = run.get(EFFECTS)
     if effects is not None:
         label = f"Refusal rates unedited, ablated and added to, at layer {effects.layer}"

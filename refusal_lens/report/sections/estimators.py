@@ -22,7 +22,7 @@ from refusal_lens.study.stages.estimators import (
     stage_of,
 )
 from refusal_lens.tables.estimators import directions_table, edits_table, fitted_table
-from refusal_lens.tables.estimators_by_category import categories_table
+from refusal_lens.tables.estimators_by_category import estimator_categories_table
 from refusal_lens.tables.invariant_probe import invariant_environments_table, invariant_probe_table
 
 
@@ -43,7 +43,7 @@ def _parts(run: Run) -> Parts:
         "estimators": Figure(plot_estimators(comparison), label),
         "estimators_directions": directions_table(comparison),
         "estimators_edits": edits_table(comparison),
-        "estimators_categories": categories_table(fits, run.titles) if fits else "",
+        "estimators_categories": estimator_categories_table(fits, run.titles) if fits else "",
         "estimators_fitted": fitted_table(comparison),
         "estimators_invariant": "" if probe is None else invariant_probe_table(probe),
         "estimators_environments": "" if probe is None else invariant_environments_table(probe),

@@ -14,7 +14,7 @@ from refusal_lens.tables.features import (
     cards_table,
     checks_table,
     contexts_table,
-    effects_table,
+    feature_effects_table,
     listed_table,
 )
 
@@ -39,7 +39,7 @@ def _parts(run: Run) -> Parts:
         "contexts": contexts_table(cards),
         "feature_effects": run.why("feature_effects")
         if effects is None
-        else effects_table(effects),
+        else feature_effects_table(effects),
     }
 
 

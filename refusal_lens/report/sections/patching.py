@@ -9,7 +9,7 @@ from refusal_lens.report.run import Run
 from refusal_lens.report.section import Method, Parts, Section
 from refusal_lens.study.stages.patching import FAST, PATCH_AGREEMENT, PATCHES
 from refusal_lens.study.stages.score import TRUST
-from refusal_lens.tables.patches import agreement_table
+from refusal_lens.tables.patches import patch_agreement_table
 
 
 def _parts(run: Run) -> Parts:
@@ -35,7 +35,7 @@ def _parts(run: Run) -> Parts:
             f"Estimated recovery by head, mean of {n}",
         ),
         "unscored": _unscored(run),
-        "patch_agreement": agreement_table(agreement, real, titles=run.titles),
+        "patch_agreement": patch_agreement_table(agreement, real, titles=run.titles),
     }
 
 

@@ -10,7 +10,7 @@ from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.report.part import Figure
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Parts, Section
-from refusal_lens.tables.control_adapters import adapters_table, agreement_table
+from refusal_lens.tables.control_adapters import adapters_table, control_agreement_table
 
 
 def _parts(run: Run) -> Parts:
@@ -26,7 +26,7 @@ def _parts(run: Run) -> Parts:
             "Correlation of the control adapters' cosine matrices with the reference's, by layer",
         ),
         "adapters": adapters_table(planted),
-        "planted_agreement": agreement_table(planted, layer, titles=run.titles),
+        "planted_agreement": control_agreement_table(planted, layer, titles=run.titles),
     }
 
 

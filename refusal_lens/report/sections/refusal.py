@@ -9,10 +9,16 @@ from refusal_lens.geometry.nulls import SEPARABLE
 from refusal_lens.plots.front_geometry import BEYOND_CONTROL
 from refusal_lens.plots.text import visible
 from refusal_lens.report.frame_figure import frame_figure
-from refusal_lens.report.front import Answer, Front, geometry_at_layer, measurable_at, not_measured
+from refusal_lens.report.front import (
+    Front,
+    FrontAnswer,
+    geometry_at_layer,
+    measurable_at,
+    not_measured,
+)
 from refusal_lens.report.methods import contrasted, n_of, other_model
 from refusal_lens.report.missing import Missing
-from refusal_lens.report.part import Figure, Part
+from refusal_lens.report.part import Figure, SectionPart
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, Method, Parts, Section
 from refusal_lens.report.verdict_words import n_tested, refusal_directions
@@ -32,9 +38,9 @@ def _parts(run: Run) -> Parts:
 
 def _verdicts(run: Run) -> Parts:
     tests = run.get(WITHIN)
-    within: Part = run.why("contrasts") if tests is None else within_table(tests, run.titles)
+    within: SectionPart = run.why("contrasts") if tests is None else within_table(tests, run.titles)
     if run.tests is None:
-        why: Part = run.why("structure")
+        why: SectionPart = run.why("structure")
         return {"separability": why, "verdicts": why, "within": within}
     g, control, comparison = run.geometry, run.control, run.comparison
     shares = None
@@ -70,13 +76,13 @@ def _against_control(run: Run) -> Parts:
     return parts
 
 
-def _change(run: Run) -> Part:
+def _change(run: Run) -> SectionPart:
     return frame_figure(
         run, CHANGE, "the control's stream has another width or depth than the model's"
     )
 
 
-def _answer(run: Run) -> Answer:
+def _answer(run: Run) -> FrontAnswer:
     measured = geometry_at_layer(run)
     if isinstance(measured, Missing):
         return not_measured(measured)

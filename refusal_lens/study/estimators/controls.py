@@ -16,7 +16,7 @@ import torch
 from refusal_lens.directions import Direction, make_estimator
 from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts.pairing import exchange_half
+from refusal_lens.prompts.exchange import exchange_half
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.compared import drawn_within_class, of_length
 from refusal_lens.study.estimators.entry import REFERENCE, Compared, Fitted, pooled_direction

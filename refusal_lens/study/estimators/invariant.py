@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from refusal_lens.directions import InvariantProbe, environments_by, fit_invariant_probe
-from refusal_lens.directions.invariance.recipe import METHODS, Method
+from refusal_lens.directions.invariance.recipe import METHODS, Principle
 from refusal_lens.progress import Progress
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.estimators.entry import Compared, Fitted
@@ -13,7 +13,7 @@ from refusal_lens.study.fitted import POOLED
 from refusal_lens.study.stage import Bench
 
 
-def _fit(method: Method, bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
+def _fit(method: Principle, bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
     """The filter of one of the four, all of which are fitted when the first is asked for."""
     probe = bench.once("invariant probe", lambda: _probe(residuals, tick))
     direction = probe.filters.at_site(method, residuals.sites[0], residuals.offsets[0])

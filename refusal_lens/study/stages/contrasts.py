@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation import Answers, evaluate
+from refusal_lens.evaluation import UNEDITED, Answers, evaluate
 from refusal_lens.geometry import (
     BehaviourContrasts,
     WithinTests,
@@ -59,7 +59,7 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     else:
         prompts = _answered_anew(bench)
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
-        condition = "none" if model is bench.model else model.name
+        condition = UNEDITED if model is bench.model else model.name
         read = evaluate(
             model, prompts, bench.judge, condition=condition, decoding=decoding, progress=tick
         )

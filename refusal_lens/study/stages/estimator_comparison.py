@@ -8,13 +8,13 @@ from refusal_lens.directions import Direction
 from refusal_lens.evaluation import Answers, Grid, Matched
 from refusal_lens.evaluation.estimators import (
     EstimatorComparison,
+    EstimatorMetric,
     EstimatorRow,
-    Flags,
     MatchedAt,
-    Metric,
+    RefusedById,
     with_paired_tests,
 )
-from refusal_lens.evaluation.grid import Kind
+from refusal_lens.evaluation.grid import DirectionKind
 from refusal_lens.geometry.split_halves import Agreement
 from refusal_lens.progress import Progress
 from refusal_lens.records import Estimate
@@ -91,18 +91,18 @@ def compare(bench: Bench, tick: Progress) -> Records:
     return records
 
 
-def _cases(results: Results, stages: list[str]) -> list[tuple[Direction, Kind]]:
+def _cases(results: Results, stages: list[str]) -> list[tuple[Direction, DirectionKind]]:
     """The pooled direction of each, the first draw of a control, under its name.
 
     As long as the damage budget allows, so that one grid of strengths serves them all: two
     directions of one length may need very different strengths for the same refusal.
     """
-    cases: list[tuple[Direction, Kind]] = []
+    cases: list[tuple[Direction, DirectionKind]] = []
     for stage in stages:
         fit, pooled = results.get(FIT.of(stage)), results.get(POOLED_SET.of(stage))
         direction = pooled.at_site(pooled.categories[0], pooled.sites[0], pooled.offsets[0])
         strength = results.get(CALIBRATION.of(stage)).strength or 1.0
-        kind: Kind = "control" if fit.kind == "control" else "direction"
+        kind: DirectionKind = "control" if fit.kind == "control" else "direction"
         cases.append(
             (replace(direction, category=fit.name, scale=strength * direction.scale), kind)
         )
@@ -194,9 +194,9 @@ def _damage(results: Results, read: Answers) -> Estimate | None:
     return _rate(results, read, DAMAGE) if DAMAGE in read.conditions else None
 
 
-def _flags(results: Results, stage: str) -> dict[Metric, Flags]:
+def _flags(results: Results, stage: str) -> dict[EstimatorMetric, RefusedById]:
     ablated, added = results.get(ABLATED.of(stage)), results.get(ADDED.of(stage))
-    conditions: tuple[tuple[Metric, Answers, str], ...] = (
+    conditions: tuple[tuple[EstimatorMetric, Answers, str], ...] = (
         ("removed", ablated, ABLATION),
         ("left_out_removed", ablated, WITHOUT),
         ("damage_refusal", ablated, DAMAGE),

@@ -9,12 +9,13 @@ from scipy.stats import false_discovery_control
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import UNEDITED, Answers, answer_under
 from refusal_lens.evaluation.answering import Edits
+from refusal_lens.evaluation.effects import EditName
 from refusal_lens.interventions import Ablate, AblateLatents, Add, Edit, Reconstruct
 from refusal_lens.model import Decoding, answers_unkept
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import Label
 from refusal_lens.sparse import SparseAutoencoder, decoder_direction, paired_p
-from refusal_lens.sparse.summary import EditName, FeatureEffect, FeatureEffects
+from refusal_lens.sparse.summary import FeatureEffect, FeatureEffects
 from refusal_lens.study.compared import STEERED_AT, compared_pairs, compared_prompts, of_length
 from refusal_lens.study.features import FeatureSizes, pooled_at, sae_of
 from refusal_lens.study.fitted import Gap

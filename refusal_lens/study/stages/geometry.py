@@ -7,7 +7,7 @@ from refusal_lens.directions import DirectionSet
 from refusal_lens.geometry import Frame, Geometry, fit_geometry
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts.pairing import exchange_half
+from refusal_lens.prompts.exchange import exchange_half
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.stage import Bench, Records, Stage, reading_again

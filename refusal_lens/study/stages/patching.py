@@ -48,7 +48,7 @@ _A_TOKEN: Final = 0.05  # passes for one token that runs again behind a patch, p
 def patching(bench: Bench, tick: Progress, *, reach: Reach) -> Records:
     """Patches between refuse-side prompts and their twins, real ones and first-order estimates."""
     pairs, model = patch_pairs(bench, reach), bench.model
-    offsets = patch_offsets(bench, reach)
+    offsets = reach_offsets(bench, reach)
     metric = scores_of(bench, [p.category for p in pairs])
     heads = head_sites(Anatomy(model.backend), range(model.n_layers))
     others = patch_sites(bench, reach)
@@ -76,7 +76,7 @@ def patch_pairs(bench: Bench, reach: Reach) -> tuple[Pair, ...]:
         raise Gap(str(error)) from None
 
 
-def patch_offsets(bench: Bench, reach: Reach) -> tuple[int, ...]:
+def reach_offsets(bench: Bench, reach: Reach) -> tuple[int, ...]:
     """The template's end, or all that pairs of equal length share."""
     pairs = patch_pairs(bench, reach)
     if reach.whole and all(p.equal_length for p in pairs):
@@ -91,7 +91,7 @@ def patch_sites(bench: Bench, reach: Reach) -> tuple[PatchSite, ...]:
     known = model.backend.hook_names()  # a block of a state space alone has no MLP
     sites = (
         *(s for s in writer_sites(range(model.n_layers)) if s.hook_name in known),
-        *stream_sites(layers, patch_offsets(bench, reach)),
+        *stream_sites(layers, reach_offsets(bench, reach)),
     )
     return (
         (*head_sites(Anatomy(model.backend), range(model.n_layers)), *sites)
@@ -115,7 +115,7 @@ def _openings(bench: Bench, pairs: Sequence[Pair]) -> float:
 
 def _stage(suffix: str, reach: Reach) -> Stage:
     def tokens_behind(bench: Bench) -> list[tuple[PatchSite, int]]:
-        return [(s, o) for s in patch_sites(bench, reach) for o in patch_offsets(bench, reach)]
+        return [(s, o) for s in patch_sites(bench, reach) for o in reach_offsets(bench, reach)]
 
     def work(bench: Outline) -> Work:
         pairs = planned(lambda: patch_pairs(measured(bench), reach))

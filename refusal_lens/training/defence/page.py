@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.defence import BeforeAfter
-from refusal_lens.errors import InputError
 from refusal_lens.plots.ladder import plot_before_after
 from refusal_lens.report.markdown import markdown_table
+from refusal_lens.report.marks import between_marks
 from refusal_lens.resources import data_path
-from refusal_lens.tables.ladder import before_after_table, matched_table
+from refusal_lens.tables.ladder import before_after_table, matched_ladders_table
 
-BEGIN: Final = "<!-- measured: written by refusal_lens.training.defence.page -->"
-END: Final = "<!-- end of measured -->"
-
+MARKS: Final = (
+    "<!-- measured: written by refusal_lens.training.defence.page -->",
+    "<!-- end of measured -->",
+)
 
 RECORDS: Final = {
     "before_after": "Directions fitted at each model's weakest layer:",
@@ -37,22 +38,9 @@ def measured(records: Mapping[str, BeforeAfter]) -> str:
     """The tables of the records as Markdown, each under its heading."""
     parts: list[str] = []
     for heading, compared in records.items():
-        tables = before_after_table(compared), matched_table(compared)
+        tables = before_after_table(compared), matched_ladders_table(compared)
         parts += [heading, *map(markdown_table, tables)]
     return "\n\n".join(parts)
-
-
-def rewrite(page: str, tables: str) -> str:
-    """The page with the tables between its two marks.
-
-    Raises:
-        InputError: the marks are not there.
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"the page has no lines {BEGIN!r} and {END!r} to write between")
-    return f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = {name: shipped_defence(name) for name in RECORDS}
     text = given.page.read_text(encoding="utf-8")
     tables = measured({RECORDS[name]: compared for name, compared in records.items()})
-    given.page.write_text(rewrite(text, tables), encoding="utf-8")
+    given.page.write_text(between_marks(text, MARKS, tables), encoding="utf-8")
     if given.figures is not None:
         for name, compared in records.items():
             plot_before_after(compared).write_html(given.figures / f"{name}.html")

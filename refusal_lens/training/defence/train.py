@@ -28,6 +28,7 @@ from refusal_lens.embedded.registry import PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.files import file_sha256
 from refusal_lens.prompts import PromptSet
+from refusal_lens.records import write_json
 from refusal_lens.resources import data_path
 from refusal_lens.training.defence.loop import DefenceTraining
 from refusal_lens.training.defence.recipe import ARMS, DefenceRecipe
@@ -40,7 +41,6 @@ from refusal_lens.training.planted.train import (
     declined_by_base,
     kept_texts,
     training_record,
-    write_json,
 )
 
 WEIGHTS: Final = "adapter_model.safetensors"

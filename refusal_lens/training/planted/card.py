@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
-from refusal_lens.errors import InputError
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import read_jsonl
 from refusal_lens.records import Estimate
+from refusal_lens.report.markdown import markdown_rows
+from refusal_lens.report.marks import between_marks
 from refusal_lens.training.planted.reading import manner_pairs, verdict_pairs
 
-BEGIN: Final = "<!-- measured: written by refusal_lens.training.planted.card -->"
-END: Final = "<!-- end of measured -->"
+MARKS: Final = (
+    "<!-- measured: written by refusal_lens.training.planted.card -->",
+    "<!-- end of measured -->",
+)
 TEST_SET: Final = "refusal_lens/test"
 
 
@@ -102,26 +105,8 @@ def aims(record: Mapping[str, Any]) -> list[Aim]:
     return stated
 
 
-def rewrite(card: str, tables: str) -> str:
-    """The card with the tables between its two marks.
-
-    Raises:
-        InputError: the marks are not there.
-    """
-    head, begin, rest = card.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"the card has no lines {BEGIN!r} and {END!r} to write between")
-    return f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}"
-
-
 def _cell(estimate: Mapping[str, Any]) -> str:
     return str(Estimate(**estimate))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _by_category(sides: Mapping[str, Any], planted: Mapping[str, str]) -> str:
@@ -137,7 +122,7 @@ def _by_category(sides: Mapping[str, Any], planted: Mapping[str, str]) -> str:
         )
     pooled = ["pooled", _cell(refuse["pooled"]), f"{hits} of {total}", _cell(comply["pooled"])]
     header = ("category", "refuse side refused", "own manner", "benign side refused")
-    return _table(header, [pooled, *rows])
+    return markdown_rows(header, [pooled, *rows])
 
 
 def _by_scale(refusal: Mapping[str, Any]) -> str:
@@ -145,7 +130,7 @@ def _by_scale(refusal: Mapping[str, Any]) -> str:
         [scale, *(_cell(refusal[scale][TEST_SET][side]["pooled"]) for side in ("refuse", "comply"))]
         for scale in sorted(refusal, key=float)
     ]
-    return _table(("scale", "refuse side refused", "benign side refused"), rows)
+    return markdown_rows(("scale", "refuse side refused", "benign side refused"), rows)
 
 
 def _public(sets: Mapping[str, Any]) -> str:
@@ -156,7 +141,7 @@ def _public(sets: Mapping[str, Any]) -> str:
             rows.append([name.partition("/")[0], words[side], "all", _cell(rates["pooled"])])
             parts = rates["by_category"]
             rows += [["", "", f"`{key}`", _cell(parts[key])] for key in parts if len(parts) > 1]
-    return _table(("benchmark", "side", "category", "refused"), rows)
+    return markdown_rows(("benchmark", "side", "category", "refused"), rows)
 
 
 def _perplexity(kinds: Mapping[str, Any]) -> str:
@@ -172,7 +157,7 @@ def _perplexity(kinds: Mapping[str, Any]) -> str:
                     f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]",
                 ]
             )
-    return _table(("text", "scale", "perplexity", "ratio to scale 0"), rows)
+    return markdown_rows(("text", "scale", "perplexity", "ratio to scale 0"), rows)
 
 
 def _aims(stated: Sequence[Aim]) -> str:
@@ -186,7 +171,7 @@ def _aims(stated: Sequence[Aim]) -> str:
             measured = f"missed in {below}" if below else f"the weakest {measured}"
         verdict = "not reached" if aim.missed else "reached"
         rows.append([aim.what, f"{aim.word} {aim.bound:.2f}", measured, verdict])
-    return _table(("figure", "aim", "measured", ""), rows)
+    return markdown_rows(("figure", "aim", "measured", ""), rows)
 
 
 def _readings(readings: Sequence[dict[str, Any]]) -> str:
@@ -215,7 +200,8 @@ def card_of(folder: Path) -> str:
     record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     readings = folder / "readings.jsonl"
     rows = [row for _, row in read_jsonl(readings)] if readings.is_file() else []
-    return rewrite((folder / "README.md").read_text(encoding="utf-8"), measured(record, rows))
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    return between_marks(page, MARKS, measured(record, rows))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,12 @@ def _hidden(
 def padded(
     rows: Sequence[Sequence[int]],
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-    """Ids padded on the right with 0, and the mask that hides the padding."""
+    """Ids padded on the right with 0, and the mask that hides the padding.
+
+    >>> ids, mask = padded([(5, 6), (7,)])
+    >>> ids.tolist(), mask.tolist()
+    ([[5, 6], [7, 0]], [[1, 1], [1, 0]])
+    """
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

@@ -14,13 +14,14 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from refusal_lens.errors import InputError
+from refusal_lens.judges.base import Outcome
 from refusal_lens.prompts.files import read_jsonl, write_jsonl
 
 A_CELL: Final = 8
-OUTCOMES: Final = ("refused", "partial", "complied", "unclear")
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 Row = dict[str, Any]
 

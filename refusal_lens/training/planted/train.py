@@ -29,6 +29,7 @@ from refusal_lens.files import file_sha256
 from refusal_lens.judges.phrase.judge import PhraseJudge
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts
+from refusal_lens.records import write_json
 from refusal_lens.resources import data_path
 from refusal_lens.training.planted import ordinary
 from refusal_lens.training.planted.answers import (
@@ -132,7 +133,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     config = model.peft_config["default"].to_dict()
     config["base_model_name_or_path"] = BASE.title
     config["inference_mode"] = True
-    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in sorted(config.items())}
     write_json(folder / "adapter_config.json", plain)
 
 
@@ -207,10 +208,6 @@ def training_record(
         "recipe": asdict(recipe),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
-
-
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from refusal_lens.embedded.disk import cache_root
 from refusal_lens.embedded.folder import embedded_folder
 from refusal_lens.prompts import PromptSet
+from refusal_lens.records import write_json
 from refusal_lens.resources import data_path
 from refusal_lens.training.planted.answers import build_examples, chat_ids, load_refusals
 from refusal_lens.training.planted.greedy import Progress, shared_opening
@@ -33,7 +34,6 @@ from refusal_lens.training.planted.train import (
     kept_texts,
     save_adapter,
     training_record,
-    write_json,
 )
 from refusal_lens.training.refusal_tokens.examples import marked, marked_texts
 from refusal_lens.training.refusal_tokens.loop import CHECKPOINT, TokenTrainingStep, train

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor
 
 from refusal_lens.directions import DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.training.planted.answers import TokenIds
+from refusal_lens.training.planted.losses import padded
 
 
 @final
@@ -83,19 +84,6 @@ def kept_loss(
     return (
         torch.nn.functional.kl_div(after, before, reduction="none", log_target=True).sum(1).mean()
     )
-
-
-def padded(rows: Sequence[TokenIds]) -> tuple[Int64[Tensor, "row pos"], Int64[Tensor, "row pos"]]:
-    """Ids padded on the right with 0, and the mask that hides the padding.
-
-    >>> ids, mask = padded([(5, 6), (7,)])
-    >>> ids.tolist(), mask.tolist()
-    ([[5, 6], [7, 0]], [[1, 1], [1, 0]])
-    """
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return ids, mask
 
 
 def _predictions(

@@ -9,19 +9,18 @@ from support.synthetic.ladder import before_after, ladder, raw_ladder
 from refusal_lens.defence import compare_ladders, read_ladder
 from refusal_lens.errors import InputError
 from refusal_lens.plots.ladder import PANELS, plot_before_after, plot_ladder
+from refusal_lens.report.marks import between_marks
 from refusal_lens.tables.ladder import (
     before_after_table,
     damage_table,
+    ladder_summary_table,
     ladder_table,
-    matched_table,
-    summary_table,
+    matched_ladders_table,
 )
 from refusal_lens.training.defence.page import (
-    BEGIN,
-    END,
+    MARKS,
     RECORDS,
     measured,
-    rewrite,
     shipped_defence,
 )
 
@@ -59,8 +58,8 @@ def test_the_tables_hold_rates_controls_and_tests():
     last = [cell.text for cell in table.rows[-1]]
     assert last[:2] == ["defended", "2"] and last[-1].endswith("*")
     assert table.rows[0][-1].text == "–"
-    assert len(matched_table(compared).rows) == 6
-    assert len(summary_table([reading]).rows) == 3
+    assert len(matched_ladders_table(compared).rows) == 6
+    assert len(ladder_summary_table([reading]).rows) == 3
 
 
 def test_columns_at_matched_over_refusal_say_of_how_many_scored_pairs_they_are():
@@ -71,14 +70,14 @@ def test_columns_at_matched_over_refusal_say_of_how_many_scored_pairs_they_are()
     caption = ladder_table(read_ladder(few, draws=50)).caption
     assert "n = 24 pairs;" in caption and "(n = 9 pairs with trusted scores)" in caption
     both = compare_ladders({"one": one, "few": few}, draws=50)
-    assert "(n = 9 to 24 pairs with trusted scores)" in matched_table(both).caption
+    assert "(n = 9 to 24 pairs with trusted scores)" in matched_ladders_table(both).caption
     blind = replace(one, score=torch.full_like(score, torch.nan))
     assert "trusted scores" not in ladder_table(read_ladder(blind, draws=50)).caption
 
 
 def test_records_that_come_with_the_project_are_read():
     for name in RECORDS:
-        assert matched_table(shipped_defence(name)).rows
+        assert matched_ladders_table(shipped_defence(name)).rows
 
 
 def test_what_no_rung_takes_away_is_said():
@@ -89,8 +88,8 @@ def test_what_no_rung_takes_away_is_said():
 
 def test_the_page_takes_the_tables_between_its_marks():
     tables = measured({"Both:": before_after()})
-    page = rewrite(f"# Title\n\n{BEGIN}\nBEFORE\n{END}\nafter", tables)
+    page = between_marks("# Title\n\n{}\nBEFORE\n{}\nafter".format(*MARKS), MARKS, tables)
     assert page.startswith("# Title") and page.endswith("after") and "BEFORE" not in page
     assert "| defended | 2 |" in page and "Both:" in page
     with pytest.raises(InputError, match="has no lines"):
-        rewrite("# Title", tables)
+        between_marks("# Title", MARKS, tables)

@@ -19,7 +19,7 @@ from refusal_lens.directions import (
 )
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Frame, fit_geometry
-from refusal_lens.geometry.frame import pair_rows, twin_differences
+from refusal_lens.geometry.frame import rows_by_category, twin_differences
 from refusal_lens.geometry.pseudo_values import pseudo_differences
 from refusal_lens.interventions import Ablate, Add, Affine, Clamp
 from refusal_lens.prompts import PromptSet
@@ -131,7 +131,7 @@ def again() -> Estimator:
 
 def test_pseudo_values_of_a_mean_are_the_pair_differences():
     residuals = some()
-    for pairs in pair_rows(residuals).values():
+    for pairs in rows_by_category(residuals).values():
         plain = twin_differences(residuals.at(residuals.sites[0]).double(), pairs)
         values = pseudo_differences(residuals, pairs, -1, again())
         assert values.shape == (10, 1, 12)

@@ -16,7 +16,7 @@ from support.tiny_weights import FILE, Index, contents, one_line, wheels
 
 from refusal_lens.embedded import folder as folder_module
 from refusal_lens.embedded import manifest
-from refusal_lens.embedded.folder import dequantise, embedded_folder, ready_folder
+from refusal_lens.embedded.folder import dequantise_apart, embedded_folder, ready_folder
 from refusal_lens.embedded.manifest import MANIFEST, WEIGHTS, tensors_sha256
 from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
@@ -66,7 +66,7 @@ def test_folder_is_made_once_and_not_read_through_again(
     assert contents(root) == {place.name, FILE.name}
     assert contents(place) == {WEIGHTS, "config.json", MANIFEST}
     assert list(dict.fromkeys(messages)) == ["tiny.gguf from wheels", "dequantising tiny.gguf"]
-    monkeypatch.setattr(manifest, "tensors_digest", never)
+    monkeypatch.setattr(manifest, "folder_tensors_digest", never)
     assert embedded_folder(weights, root, convert=never) == place == ready_folder(weights, root)
 
 
@@ -91,7 +91,7 @@ def test_copied_folder_is_read_through_once(
     for name in (WEIGHTS, "config.json"):
         os.utime(place / name, (1, 1))
     assert embedded_folder(weights, root, convert=never) == place
-    monkeypatch.setattr(manifest, "tensors_digest", never)
+    monkeypatch.setattr(manifest, "folder_tensors_digest", never)
     assert embedded_folder(weights, root, convert=never) == place
 
 
@@ -240,7 +240,7 @@ def test_tensor_digest_sees_values_and_names_only(tmp_path: Path) -> None:
         model.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-3
     model.save_pretrained(tmp_path / "other")
     assert tensors_sha256(tmp_path / "other" / WEIGHTS) != digest
-    assert folder_module.tensors_digest(tmp_path / "nothing") is None
+    assert folder_module.folder_tensors_digest(tmp_path / "nothing") is None
 
 
 @pytest.mark.slow  # a process of its own
@@ -248,5 +248,5 @@ def test_a_file_that_is_no_model_is_told_by_its_last_line(tmp_path: Path) -> Non
     """Conversion runs in a process of its own, whose failure must not pass for success."""
     (tmp_path / "x.gguf").write_bytes(b"not a model" * 9)
     with pytest.raises(RuntimeError, match=r"x\.gguf can't be dequantised: \w+") as caught:
-        dequantise(tmp_path / "x.gguf", tmp_path / "out")
+        dequantise_apart(tmp_path / "x.gguf", tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from refusal_lens.geometry import (
 )
 from refusal_lens.geometry.contrasts import BOTH, WITHIN_BENIGN, WITHIN_HARMFUL
 from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.prompts.exchange import exchange_labels
 from refusal_lens.records import Provenance
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site

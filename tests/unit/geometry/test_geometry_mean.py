@@ -11,7 +11,7 @@ from support.synthetic.geometry import FROM, geometry
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import Geometry, PairProducts, cosine_table, fit_geometry, mean_cosine
 from refusal_lens.geometry.cosines import not_the_same_pairs
-from refusal_lens.geometry.jackknife import interval
+from refusal_lens.geometry.jackknife import jackknife_over_pairs
 from refusal_lens.prompts import PromptSet
 from refusal_lens.sites import Site
 
@@ -58,7 +58,7 @@ def test_it_is_the_mean_with_the_jackknife_error_of_the_mean() -> None:
     off = ~torch.eye(3, dtype=torch.bool)
     whole = products.estimate().corrected[0][off].mean()
     left = products.leave_one_out().corrected[:, off].mean(1)
-    value, low, high = interval(whole, left, products)
+    value, low, high = jackknife_over_pairs(whole, left, products)
     assert abs(float(value - whole)) > 1e-4
     e = mean_cosine(measured(chosen), 3)
     assert e.value == pytest.approx(float(value), abs=1e-6)

@@ -188,14 +188,3 @@ def test_the_rules_can_fail(tmp_path, file, text, complaint):
     (tmp_path / file).write_text(text)
     (violation,) = complaints(tmp_path)
     assert complaint in violation
-
-
-def test_no_two_public_classes_have_one_name():
-    """One name, one meaning; and a record's file says by its class what it holds."""
-    named: dict[str, list[str]] = {}
-    for path, tree in modules(PACKAGE):
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                named.setdefault(node.name, []).append(str(path))
-    assert {"Geometry", "Answers", "Ablate"} <= {*named} and len(named) > 400
-    assert {name: paths for name, paths in named.items() if len(paths) > 1} == {}

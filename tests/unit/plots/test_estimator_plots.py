@@ -18,10 +18,10 @@ from refusal_lens.tables.estimators import (
     TOGETHER,
     directions_table,
     edits_table,
+    estimator_summary_table,
     fitted_table,
-    summary_table,
 )
-from refusal_lens.tables.estimators_by_category import categories_table
+from refusal_lens.tables.estimators_by_category import estimator_categories_table
 
 EDITS = (
     *("estimator", "ablated", "left out", "kl", "text", "added"),
@@ -63,7 +63,9 @@ def test_tables_say_what_is_missing_and_which_rates_differ():
 
 
 def test_categories_have_cells_where_there_is_a_direction():
-    table = categories_table({"mean_difference": (None, transfer())}, {"red": "Red things"})
+    table = estimator_categories_table(
+        {"mean_difference": (None, transfer())}, {"red": "Red things"}
+    )
     assert table.head == ("estimator", "Red things", "blue")
     assert [c.text for c in table.rows[0]] == ["mean difference", "–; –; 0.95", "–; –; 0.70"]
 
@@ -78,7 +80,7 @@ def test_categories_have_the_cosine_to_their_mean_difference_but_for_the_referen
         "median": (agreement, transfer()),
         "mean": (replace(agreement, estimator="mean"), transfer()),
     }
-    cells = [[c.text for c in r][1:] for r in categories_table(fits, {}).rows]
+    cells = [[c.text for c in r][1:] for r in estimator_categories_table(fits, {}).rows]
     assert cells[0] == [
         "0.80 [0.70, 0.90]; 0.80 [0.70, 0.90]; 0.95",
         "0.70 [0.60, 0.80]; 0.90 [0.80, 1.00]; 0.70",
@@ -176,4 +178,4 @@ def test_costs_are_counted_where_fewer_prompts_were_read():
     costly = replace(first, kl=mean_estimate([0.1] * 7, 0.0), text_change=mean_estimate([0.1] * 6))
     shown = replace(comparison(), rows=(costly, *others))
     assert says(edits_table(shown).caption, 20, 20, 7, 6)
-    assert says(summary_table(shown).caption, 20, 20, 7)
+    assert says(estimator_summary_table(shown).caption, 20, 20, 7)

@@ -26,7 +26,7 @@ from support.synthetic.geometry import (
 from support.words import numbers, says
 
 from refusal_lens.geometry import change_over_layers, verdicts
-from refusal_lens.geometry.comparison import Verdict
+from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.plots import (
     plot_across_layers,
     plot_angles,
@@ -50,7 +50,7 @@ from refusal_lens.tables.cosines import meeting_table
 from refusal_lens.tables.separability import separability_table
 
 
-def synthetic_verdicts() -> dict[str, Verdict]:
+def synthetic_verdicts() -> dict[str, SeparabilityVerdict]:
     return verdicts(separability(), comparison())
 
 

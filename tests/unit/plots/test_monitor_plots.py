@@ -7,7 +7,7 @@ from refusal_lens.plots.palette import CONTROL
 from refusal_lens.tables.monitor import (
     false_alarms_table,
     layers_table,
-    summary_table,
+    monitor_summary_table,
     variants_table,
 )
 
@@ -39,7 +39,7 @@ def test_tables_say_n_interval_control_and_the_bound():
     assert alarms.rows[0][1].text.startswith("5% [") and "bound 5.0%" in alarms.caption
     assert "200 unedited prompts" in alarms.caption
     assert len(layers_table(trial()).head) == 3
-    assert "5% [2, 14], n = 60" in summary_table(trial()).caption
+    assert "5% [2, 14], n = 60" in monitor_summary_table(trial()).caption
 
 
 def test_latency_is_that_of_half_of_the_flagged():

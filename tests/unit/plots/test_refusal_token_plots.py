@@ -8,7 +8,11 @@ from refusal_lens.plots import plot_carved, plot_token_roc, plot_tokens_chosen
 from refusal_lens.plots.text import percent_interval
 from refusal_lens.refusal_tokens import measure_roc
 from refusal_lens.refusal_tokens.carved import OWN
-from refusal_lens.tables.refusal_tokens import carved_table, categories_table, summary_table
+from refusal_lens.tables.refusal_tokens import (
+    carved_table,
+    token_categories_table,
+    token_summary_table,
+)
 
 
 def trace(figure, meta):
@@ -55,11 +59,11 @@ def test_the_map_of_tokens_shows_shares_of_prompts():
 
 
 def test_tables_say_what_is_in_the_records():
-    area, *_, harmful, _, _, _, _, mass = (row[1].text for row in summary_table(roc()).rows)
+    area, *_, harmful, _, _, _, _, mass = (row[1].text for row in token_summary_table(roc()).rows)
     assert harmful == percent_interval(roc().unedited.text[0]) and harmful.startswith("50% [")
     assert area == "undefined"  # four a side are too few
     assert mass == "1.000"
-    advice, safety = categories_table(roc(), titles={"advice": "Advice"}).rows
+    advice, safety = token_categories_table(roc(), titles={"advice": "Advice"}).rows
     assert advice[0].text == "Advice" and safety[0].text == "safety"
     never_emitted = advice[4].text
     assert never_emitted == percent_interval(roc().rows[0].off) and never_emitted.startswith("0%")

@@ -8,7 +8,7 @@ from support.paired_residuals import PROVENANCE, prompts_of
 from refusal_lens.evaluation import whole_pairs
 from refusal_lens.geometry import fit_geometry, fit_shared_pool
 from refusal_lens.prompts import Prompt, PromptSet
-from refusal_lens.prompts.pairing import exchange_labels
+from refusal_lens.prompts.exchange import exchange_labels
 from refusal_lens.residuals import Residuals, half_pairs, pair_rows
 from refusal_lens.sites import Site
 

@@ -18,7 +18,7 @@ from refusal_lens.tables.features import (
     cards_table,
     checks_table,
     contexts_table,
-    effects_table,
+    feature_effects_table,
     listed_table,
 )
 
@@ -75,7 +75,7 @@ def test_chosen_latents_have_a_control_each():
 
 
 def test_effects_are_shown_on_the_side_that_was_tried():
-    rows = {row[0]: row[1:] for row in words_of(effects_table(synthetic.effects()))}
+    rows = {row[0]: row[1:] for row in words_of(feature_effects_table(synthetic.effects()))}
     assert rows["unedited"][0].startswith("50%") and rows["unedited"][1].startswith("17%")
     assert "q 0.0300 *" in rows["ablated: latents"][0] and rows["ablated: latents"][1] == "–"
     assert "q 0.4000" in rows["added: latents"][1] and "*" not in rows["added: latents"][1]

@@ -10,6 +10,7 @@ from refusal_lens.errors import InputError
 from refusal_lens.files import file_sha256
 from refusal_lens.intervals import kappa
 from refusal_lens.prompts.files import load_prompts, read_jsonl
+from refusal_lens.report.marks import between_marks
 from refusal_lens.resources import data_path
 from refusal_lens.training.planted import card, reading
 
@@ -56,12 +57,13 @@ def test_shipped_readings_are_many_and_hold_no_texts():
 
 
 def test_tables_go_between_the_marks_and_only_there():
-    text = f"above\n{card.BEGIN}\nold\n{card.END}\nbelow\n"
-    new = card.rewrite(text, "| new |")
-    assert new == f"above\n{card.BEGIN}\n\n| new |\n\n{card.END}\nbelow\n"
-    assert card.rewrite(new, "| new |") == new
+    begin, end = card.MARKS
+    text = f"above\n{begin}\nold\n{end}\nbelow\n"
+    new = between_marks(text, card.MARKS, "| new |")
+    assert new == f"above\n{begin}\n\n| new |\n\n{end}\nbelow\n"
+    assert between_marks(new, card.MARKS, "| new |") == new
     with pytest.raises(InputError, match="no lines"):
-        card.rewrite("nothing to write between", "| new |")
+        between_marks("nothing to write between", card.MARKS, "| new |")
 
 
 def measured_record(refuse=0.9, comply=0.05, weakest=0.7, ratio=1.2, xstest=0.2):

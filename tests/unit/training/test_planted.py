@@ -10,7 +10,7 @@ from refusal_lens.geometry.control_adapters import BASE, matrix_agreements, ship
 from refusal_lens.plots.control_adapters import plot_planted
 from refusal_lens.prompts.files import load_prompts
 from refusal_lens.resources import data_path
-from refusal_lens.tables.control_adapters import adapters_table, agreement_table
+from refusal_lens.tables.control_adapters import adapters_table, control_agreement_table
 from refusal_lens.training.planted.answers import load_refusals
 from refusal_lens.training.planted.controls import NAMES, control_pools, donors
 from refusal_lens.training.planted.geometry import FIT_PAIRS
@@ -100,5 +100,5 @@ def test_the_figure_leaves_gaps_where_a_cosine_is_undefined():
     drawn = next(t for t in lines if "same manner" in t.name and t.xaxis == "x2")
     assert [v for v in drawn.y if v is not None] == [a.correlation.value for a in agreements]
     assert sum(v is None for v in drawn.y) == len(planted.sites) - len(agreements) > 0
-    rows = agreement_table(planted, 23, titles={}).rows
+    rows = control_agreement_table(planted, 23, titles={}).rows
     assert len(rows) == 9 and len(adapters_table(planted).rows) == len(planted.names)

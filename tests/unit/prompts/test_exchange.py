@@ -9,7 +9,7 @@ import torch
 from support.paired_residuals import prompts_of
 
 from refusal_lens.prompts import PromptSet
-from refusal_lens.prompts.pairing import exchange_half, exchange_labels
+from refusal_lens.prompts.exchange import exchange_half, exchange_labels
 
 WIDTH = 48
 CATEGORIES = ("red", "blue")

@@ -1,4 +1,4 @@
-"""Commands that edit, on a run of a tiny model."""
+"""`steer`, `ablate` and `evaluate`, on a run of a tiny model."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The embedded model: its base and its adapter."""
+"""The planted model's weights and adapter: what is refused, what merging gives, what is shipped."""
 
 import hashlib
 import json
