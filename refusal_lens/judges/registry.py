@@ -174,7 +174,7 @@ def how_it_reads(name: str, settings: JudgeSettings) -> dict[str, Setting]:
     return {k: v for k, v in settings.items() if k not in choice.where and (k, v) not in unsaid}
 
 
-def where_it_runs(name: str, settings: Settings) -> dict[str, Setting]:
+def where_it_runs(name: str, settings: JudgeSettings) -> dict[str, Setting]:
     """The settings that say where a judge runs, an address among them, and not how it reads.
 
     >>> where_it_runs("llm", {"endpoint": "http://127.0.0.1:8000/v1", "samples": 3})

@@ -143,7 +143,7 @@ def test_a_value_without_an_interval_is_shown_as_that_and_the_caption_says_why()
     assert dots.x[3] == 0.7 and dots.error_x.array[3] is None and dots.error_x.array[0] > 0
     names = ("pooled", "red", "blue")
     agreement = Agreement("som", "mean", names, (bare,) * 3, (bare,) * 3, (None,) * 3, PROVENANCE)
-    by_category = categories_table({"som": (agreement, transfer())}, {})
+    by_category = estimator_categories_table({"som": (agreement, transfer())}, {})
     assert by_category.rows[0][1].text == "0.70; 0.70; 0.95"
     assert f"(but for som: {JUMPS})" in by_category.caption
 
