@@ -22,12 +22,17 @@ from support.tiny_architectures import SIZES
 from support.tiny_models import byte_tokenizer
 
 A, B, MARK, RADIUS, SPARE = 20, 21, 1, 22, 25
+OTHER_MARK = 12
 REFUSAL, ANSWER = 40, 41
 ALPHA = 2.0
 
 
-def planted_plane(folder: Path) -> LensModel:
-    """The model. Nothing writes or reads coordinate SPARE."""
+def planted_plane(folder: Path, *, apart: bool = False) -> LensModel:
+    """The model. Nothing writes or reads coordinate SPARE.
+
+    With `apart` there are two marks: "!" writes to A alone and "#" to B alone, each by itself
+    enough for refusal, and so is half of either on both.
+    """
     config = LlamaConfig(**SIZES | {"rms_norm_eps": 1e8}, tie_word_embeddings=False)
     model = Auto.from_config(config, dtype=torch.float32)
     byte_tokenizer(folder)
@@ -46,6 +51,12 @@ def planted_plane(folder: Path) -> LensModel:
         attention.v_proj.weight.zero_()
         attention.v_proj.weight[8, MARK] = 10.0
         attention.o_proj.weight[[A, B], 16] = 1.0
+        if apart:
+            (other,) = tokenizer("#", add_special_tokens=False)["input_ids"]
+            embedding[other, OTHER_MARK] = 4.0
+            attention.v_proj.weight[9, OTHER_MARK] = 10.0
+            attention.o_proj.weight[[A, B], 16] = torch.tensor([3.0, 0.0])
+            attention.o_proj.weight[B, 17] = 3.0
         mlp = model.model.layers[2].mlp
         mlp.gate_proj.weight.zero_()
         mlp.up_proj.weight.zero_()

@@ -1,7 +1,8 @@
 """Objective, training and selection of invariant probes: autograd, and examples of known truth.
 
 What is expected of the synthetic examples is known from arXiv 2106.06607: with label noise IRM
-leaves the spurious coordinate, without it IRM may fail, which is no error of this code.
+drops the spurious coordinate, without it IRM may fail, which is no error of this code. The gain
+that IB-IRM should then have is not seen at these weights, and the tests say so.
 """
 
 from dataclasses import replace
@@ -158,27 +159,46 @@ def accuracy(basis, w, data):
 
 
 TWO = InvarianceRecipe(components=2)
+FOUR = tuple(
+    Config(penalty, bottleneck, 1e-3) for penalty in (0.0, 1000.0) for bottleneck in (0.0, 1.0)
+)
+ERM, IB_ERM, IRM, IB_IRM = range(4)
+
+
+def out_of_environment(data):
+    """Accuracy of all four in and out of the training environments; the spurious one's share."""
+    basis, w = fit(data.without([2]), FOUR, (0,), TWO)
+    raw = basis.back(w.mean(1))
+    before, after = (accuracy(basis, w, x) for x in (data.without([2]), data.one(2)))
+    return before, after, (raw[:, 1] / raw[:, 0]).abs().tolist()
 
 
 @pytest.mark.parametrize("example", [two_bits, linear])
-def test_with_label_noise_erm_falls_on_the_spurious_coordinate_and_irm_does_not(example):
+def test_with_label_noise_the_penalty_drops_the_spurious_coordinate(example):
     """Trained where it agrees with the label .9 and .8 of the time, tested where it does .1."""
-    data = example(400, 0.25)
-    configs = [Config(0.0, 0.0, 1e-3), Config(1000.0, 0.0, 1e-3), Config(1000.0, 1.0, 1e-3)]
-    basis, w = fit(data.without([2]), configs, (0,), TWO)
-    before, after = (accuracy(basis, w, x) for x in (data.without([2]), data.one(2)))
-    assert before[0] > 0.8 and after[0] < 0.3
-    assert min(after[1:]) > after[0] + 0.2  # loosely
-    raw = basis.back(w.mean(1))
-    share = (raw[:, 1] / raw[:, 0]).abs()
-    assert float(share[0]) > 0.9 and float(share[1:].max()) < 0.6
+    before, after, share = out_of_environment(example(400, 0.25))
+    for one in (ERM, IB_ERM):
+        assert before[one] > 0.8 and after[one] < 0.3 and share[one] > 0.9
+    for one in (IRM, IB_IRM):
+        assert after[one] > after[ERM] + 0.2 and share[one] < 0.6  # loosely
 
 
-def test_without_label_noise_and_margin_erm_falls_too():
-    """The invariant coordinate determines the label; there IRM has no gain to promise."""
-    data = linear(400, 0.0)
-    basis, w = fit(data.without([2]), [Config(0.0, 0.0, 1e-3)], (0,), TWO)
-    assert accuracy(basis, w, data.one(2))[0] < accuracy(basis, w, data.without([2]))[0] - 0.05
+def test_without_label_noise_and_with_a_margin_the_bottleneck_drops_the_spurious_coordinate():
+    """The invariant bit determines the label. The penalty fails there, as the paper says of IRM.
+
+    With the bottleneck beside it (IB-IRM), which should mend that, nothing is gained here.
+    """
+    _, after, share = out_of_environment(two_bits(400, 0.0))
+    assert min(after[ERM], after[IB_ERM]) > 0.95 and share[IB_ERM] < 0.5 * share[ERM] < 0.2
+    assert share[IRM] > share[ERM] and after[IRM] <= after[ERM]
+    assert share[IB_IRM] > share[ERM] and after[IB_IRM] <= after[ERM]
+
+
+def test_without_label_noise_and_margin_all_four_fall_and_none_gains():
+    """The invariant coordinate's sign determines the label; its size costs the bottleneck."""
+    before, after, share = out_of_environment(linear(400, 0.0))
+    assert all(b > 0.9 and a < b - 0.05 for b, a in zip(before, after, strict=True))
+    assert max(after) == after[ERM] and min(share) == share[ERM]
 
 
 LIGHT = InvarianceRecipe(
