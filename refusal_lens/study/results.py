@@ -27,13 +27,14 @@ from typing import Any, Final, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_file
 from refusal_lens.folders import is_file, is_folder
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
 from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
-from refusal_lens.study.question import Study
+from refusal_lens.study.question import Study, check_keys
 
 SCHEMA_VERSION: Final = 1
 _LATE_S: Final = 90.0  # how late a network file system may show what another machine wrote
@@ -69,12 +70,15 @@ class Results(Brief):
                 "make one with `refusal-lens study --out FOLDER`"
             )
         try:
-            manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+            manifest: Any = json.loads(read_file(path).decode())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged ({error}); run the study again") from None
         version = manifest.get("schema_version") if isinstance(manifest, dict) else None
         if version != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema version {version}; expected {SCHEMA_VERSION}")
+            raise InputError(
+                f"{path} has schema version {version}; expected {SCHEMA_VERSION}: open it with the "
+                "version of refusal_lens that made it, or run the study again in another folder"
+            )
         return cls(folder, cast(dict[str, Any], manifest))
 
     @classmethod
@@ -93,6 +97,7 @@ class Results(Brief):
     def _begun(cls, folder: Path, question: dict[str, Any]) -> "Results":
         if is_file(folder / "manifest.json"):
             results = cls.open(folder)
+            check_keys(results.manifest.get("question"))
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
@@ -184,14 +189,14 @@ class Results(Brief):
             content: Any = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:  # no JSON, or no text
+        except (OSError, ValueError):  # unreadable, no JSON, or no text
             return {}
         return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
     def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""
         key.check_declared()
-        return (self.folder / "stages" / key.stage / f"{key.name}.json").is_file()
+        return is_file(self.folder / "stages" / key.stage / f"{key.name}.json")
 
     def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""
