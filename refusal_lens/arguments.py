@@ -93,3 +93,27 @@ def _names(kinds: tuple[type, ...]) -> str:
 def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_whole(text: str, name: str) -> None:
+    """Reject a text with half of a character: a surrogate without its other half.
+
+    JSON can hold one (`"\\ud83d"`), and an argument that is not UTF-8 becomes some; no file, digest
+    or tokenizer takes it.
+
+    Raises:
+        InputError: there is one; the line begins with `name`.
+
+    >>> check_whole("caf\\udce9", "prompt 'a': text")
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: prompt 'a': text holds '\\udce9' behind 'caf', which is half \
+of a character or a byte that is not UTF-8; correct it
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        behind = text[max(0, error.start - 20) : error.start]
+        raise InputError(
+            f"{name} holds {text[error.start]!r} behind {behind!r}, which is half of a character "
+            "or a byte that is not UTF-8; correct it"
+        ) from None

@@ -20,8 +20,9 @@ import safetensors.torch
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from torch import Tensor
 
-from refusal_lens.errors import InputError
-from refusal_lens.files import write_atomic
+from refusal_lens.arguments import check_whole
+from refusal_lens.errors import InputError, reason_of
+from refusal_lens.files import read_file, write_atomic
 
 # Each takes part in numbers: passes, token ids, tests and fits, maps and erasers, judged languages.
 _VERSIONED: Final = (
@@ -178,6 +179,25 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, _json_bytes(value))
 
 
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file straight from memory: for tensors of which a copy would be too much.
+
+    Raises:
+        InputError: it can't be written.
+
+    >>> write_tensors(Path("x.safetensors"), {"a": torch.ones(2)})
+    >>> Path("x.safetensors").is_file()
+    True
+    """
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(
+            f"{str(path)!r} can't be written ({reason_of(error)}); make room there, or give "
+            "another place"
+        ) from None
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-able value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -240,12 +260,13 @@ def load_record(cls: type[R], stem: Path | str) -> R:
 
 def _json_bytes(value: Any) -> bytes:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    check_whole(text, "what is to be written")
     return (text + "\n").encode()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_file(path).decode())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected a saved record") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -257,7 +278,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing beside its .json; make the record again") from None
     if hashlib.sha256(content).hexdigest() != sha256:

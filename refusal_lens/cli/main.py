@@ -1,9 +1,6 @@
 """The command line: argument handling only."""
 
-import logging
-import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -37,6 +34,11 @@ from refusal_lens.cli.refusal_tokens import refusal_tokens
 from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.suffixes import suffixes
+from refusal_lens.cli.surroundings import (
+    escape_what_terminals_lack,
+    quiet_libraries,
+    refused_by_the_system,
+)
 from refusal_lens.cli.vectors import export_vectors, import_vectors
 from refusal_lens.errors import InputError
 
@@ -270,11 +272,12 @@ def _print_attribution(results: "Results", category: str | None) -> None:
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 wrong arguments or input, 130 stopped, 1 a fault, also of
-    another process of the run."""
-    _quiet_libraries()
+    """Entry point: exit code 0 done, 2 wrong arguments or input, or no room on a disk, 130 stopped,
+    1 a fault, also of another process of the run."""
+    quiet_libraries()
+    escape_what_terminals_lack()
     try:
-        with one_of_several():
+        with refused_by_the_system(), one_of_several():
             app()
     except InputError as error:
         err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -298,19 +301,3 @@ def _layers(text: str) -> tuple[int, ...]:
             raise InputError(f"--layers {text!r}: {word!r} runs backwards; write {last}-{first}")
         layers.extend(named)
     return tuple(sorted(set(layers)))
-
-
-def _quiet_libraries() -> None:
-    """Keep other packages' notices off the screen; errors still come through."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(?!refusal_lens)")
-    warnings.formatwarning = _one_line
-
-
-def _one_line(message: Warning | str, *where: object, **more: object) -> str:
-    """A warning as people at a terminal read it, without the line of code that gave it."""
-    del where, more
-    return f"refusal-lens: {message}\n"

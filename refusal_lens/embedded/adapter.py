@@ -3,11 +3,12 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -18,10 +19,13 @@ from transformers import (
 from refusal_lens.embedded.folder import embedded_folder
 from refusal_lens.embedded.model import EmbeddedModel
 from refusal_lens.embedded.weights import PinnedWeights
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, reason_of
+from refusal_lens.files import read_utf8
+from refusal_lens.folders import is_file
 from refusal_lens.resources import data_path
 
 TRAINING_SCHEMA: Final = 1
+_FILES: Final = (("adapter_config.json",), ("adapter_model.safetensors", "adapter_model.bin"))
 
 
 def load_embedded_model(
@@ -74,13 +78,38 @@ def scale_nearest_half(entry: EmbeddedModel) -> float:
     return min((s for s in rates if s > 0), key=lambda s: abs(rates[s] - 0.5))
 
 
-def merge_adapter(model: PreTrainedModel, folder: Path, adapter_scale: float) -> PreTrainedModel:
-    """The model with an adapter folder's LoRA merged into its weights at a scale."""
-    adapted = PeftModel.from_pretrained(model, str(folder))
-    for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            module.scaling["default"] *= adapter_scale
-    merged = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+def merge_adapter(
+    model: PreTrainedModel, folder: Path, adapter_scale: float | int = 1.0, base: str = "the model"
+) -> PreTrainedModel:
+    """The model with an adapter folder's LoRA merged into its weights at a scale.
+
+    Errors call the model `base`.
+
+    Raises:
+        InputError: the folder holds no whole adapter, or one that doesn't fit the model.
+
+    >>> merge_adapter(model, Path("nowhere"))
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: the adapter folder 'nowhere' has no adapter_config.json; save \
+the adapter again, or give another folder
+    """
+    for names in _FILES:  # PEFT would look for what is missing on the hub, as if it were an id
+        if not any(is_file(folder / name) for name in names):
+            raise InputError(
+                f"the adapter folder {str(folder)!r} has no {' or '.join(names)}; save the adapter "
+                "again, or give another folder"
+            )
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        for module in adapted.modules():
+            if isinstance(module, LoraLayer):
+                module.scaling["default"] *= adapter_scale
+        merged = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        raise InputError(
+            f"the adapter in {str(folder)!r} is damaged or does not fit its base {base} "
+            f"({reason_of(error)}); save it again, or give another"
+        ) from None
     assert isinstance(merged, PreTrainedModel)
     return merged
 
@@ -89,7 +118,7 @@ def check_training_record(folder: Path, weights: PinnedWeights) -> dict[str, Any
     """The adapter's ``training.json``, checked to name the pinned base.
 
     Raises:
-        InputError: no such file, another schema version, or another base.
+        InputError: no such file, one that is damaged, another schema version, or another base.
     """
     path = folder / "training.json"
     if not path.is_file():
@@ -97,17 +126,33 @@ def check_training_record(folder: Path, weights: PinnedWeights) -> dict[str, Any
             f"adapter folder {folder.name!r} has no training.json; make one with "
             "`python -m refusal_lens.training.planted.train --out DIR`"
         )
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record = _record(path)
     if record.get("schema_version") != TRAINING_SCHEMA:
         raise InputError(
             f"training.json of adapter {folder.name!r} has schema version "
             f"{record.get('schema_version')!r}, expected {TRAINING_SCHEMA}: train it again"
         )
     pinned = {"gguf_sha256": weights.gguf.sha256, "tensors_sha256": weights.tensors_sha256}
+    base = record.get("base")
+    if not isinstance(base, dict):
+        raise InputError(f"{str(path)!r} names no base that it was trained on: train it again")
     for key, expected in pinned.items():
-        if (trained_on := record["base"].get(key)) != expected:
+        if (trained_on := cast(dict[str, Any], base).get(key)) != expected:
             raise InputError(
                 f"adapter {folder.name!r} was trained on a base with {key} {trained_on!r}, but the "
                 f"embedded base has {expected!r}: use the shipped adapter or train it again"
             )
     return record
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        content: Any = json.loads(read_utf8(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{str(path)!r} is damaged ({error}): train the adapter again") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{str(path)!r} holds {type(content).__name__}, expected an object: train the adapter "
+            "again"
+        )
+    return cast(dict[str, Any], content)

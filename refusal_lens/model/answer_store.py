@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
-from refusal_lens.files import append_flushed, write_atomic
+from refusal_lens.files import append_flushed, read_file, write_atomic
 from refusal_lens.interventions.content import part_digest
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.feed import Feed
@@ -103,7 +103,7 @@ class AnswerStore:
             self._lines[key] = line
 
     def _read(self) -> None:
-        head, *lines = self._path.read_bytes().splitlines(keepends=True) or [b""]
+        head, *lines = read_file(self._path).splitlines(keepends=True) or [b""]
         if _parsed(head) != _HEAD:
             self._say("is damaged or of another version")
             self._path.unlink()

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from refusal_lens.arguments import several
+from refusal_lens.arguments import check_whole, several
 from refusal_lens.errors import InputError
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.clock import VALUES, stopped, time_by_format_code
@@ -58,6 +58,7 @@ class ChatTemplate:
                 f"{self.tokenizer.name_or_path!r} has no chat template: refusal is studied in "
                 "chat models; load the instruction-tuned model, or set tokenizer.chat_template"
             )
+        check_whole(self.system or "", "the system prompt")
         self._check_generation_prompt()
         if self.thinking is not None and _SWITCH not in str(self.tokenizer.get_chat_template()):
             raise InputError(
@@ -84,13 +85,15 @@ class ChatTemplate:
         """Token ids of the templated prompt, as they are fed to the model.
 
         Raises:
-            InputError: a special token inside the prompt's text, or an end of the templated
-                prompt that is not the template's (so that offsets would not mean the same).
+            InputError: a special token or half of a character inside the prompt's text, or an end
+                of the templated prompt that is not the template's (so that offsets would not mean
+                the same).
         """
         plain = isinstance(prompt, str)
         text, name = (prompt, prompt) if plain else (prompt.text, prompt.id)
         before = () if plain else prompt.before
         self._check_system(before, name)
+        check_whole(text, f"prompt {name[:60]!r}")
         texts = [text, *(content for _, content in before)]
         special = [token for token in self.special_tokens if any(token in part for part in texts)]
         if special:

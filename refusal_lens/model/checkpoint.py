@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gguf import GGUFReader
-from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from refusal_lens.embedded.adapter import merge_adapter
 from refusal_lens.embedded.configuration import LORA, adapter_base
 from refusal_lens.embedded.dequantise import forget_quantisation, plain_weights
 from refusal_lens.embedded.registry import EMBEDDED_MODELS, find_embedded
@@ -85,7 +86,7 @@ def _loaded(
             "access to and a connection, a local folder, a .gguf file, or one of "
             f"{[m.key for m in EMBEDDED_MODELS]}"
         ) from None
-    except (ValueError, KeyError, ImportError) as error:
+    except (ValueError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(_why(source, error)) from None
     if "gguf_file" in where:
         forget_quantisation(model)
@@ -126,7 +127,7 @@ def _check_gguf(path: Path) -> None:
     """Tell a control vector from a model; whatever else is wrong shows when it is loaded."""
     try:
         field = GGUFReader(path).get_field("general.architecture")
-    except ValueError as error:
+    except (ValueError, IndexError, OSError) as error:  # the last two: it is cut, or unreadable
         raise InputError(f"{str(path)!r} is no GGUF file ({_first_line(error)})") from None
     if field is not None and field.contents() == "controlvector":
         raise InputError(
@@ -146,13 +147,7 @@ def _merged(folder: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
     model, tokenizer = load_checkpoint(base, revision, placement)
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    try:
-        merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise InputError(
-            f"the adapter in {str(folder)!r} does not fit its base {base!r} ({_first_line(error)})"
-        ) from None
-    return merged, tokenizer
+    return merge_adapter(model, folder, base=repr(base)), tokenizer
 
 
 def _why(source: str, error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Prompts from files: JSONL, one prompt a line; plain lists, one request a line.
 
-UTF-8. Keys of a JSONL line: `id`, `text`, `category`, `label` ("refuse" or "comply"), `split`,
-`source`; optional `pair` (a refuse-side prompt and its benign twin share it) and `language`
-(default "en"). In place of `text`, `messages` are the turns of a conversation.
+UTF-8, with or without a byte order mark. Keys of a JSONL line: `id`, `text`, `category`, `label`
+("refuse" or "comply"), `split`, `source`; optional `pair` (a refuse-side prompt and its benign twin
+share it) and `language` (default "en"). In place of `text`, `messages` are the turns of a
+conversation.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_utf8, write_atomic
 from refusal_lens.folders import is_file, is_folder, is_there
 from refusal_lens.prompts.prompt import Category, Prompt, prompt_of
 from refusal_lens.prompts.prompt_set import PromptSet
@@ -71,7 +73,7 @@ def load_categories() -> dict[str, Category]:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over."""
-    text = _utf8(path)
+    text = read_utf8(path)
     empty = True
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -94,7 +96,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a line for each row, which `read_jsonl` reads again."""
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
 def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> PromptSet:
@@ -124,24 +126,15 @@ def text_lines(path: Path, what: str = "request") -> list[str]:
     `what` each line holds, for errors.
     """
     # Not `splitlines`, which also ends a line at U+2028, U+0085 and others inside a text.
-    lines = [line.strip() for line in _utf8(path).removeprefix("\ufeff").split("\n")]
+    lines = [line.strip() for line in read_utf8(path).split("\n")]
     if not any(lines):
         raise InputError(f"{path.name} is empty; expected one {what} a line")
     return [line for line in lines if line]
 
 
-def _utf8(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from None
-
-
 def json_rows(path: Path, what: str = "request") -> Iterator[tuple[str, Any]]:
     """Where each row of a JSON list or a JSONL file is, and the row; errors call it `what`."""
-    text = _utf8(path)
+    text = read_utf8(path)
     lines = [(f", line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows: list[tuple[str, Any]] = []
     for where, part in [("", text)] if path.suffix == ".json" else lines:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, final, get_args
 
+from refusal_lens.arguments import check_whole
 from refusal_lens.errors import InputError
 from refusal_lens.prompts.turns import Turn, check_turns, messages_of, read_messages
 
@@ -53,6 +54,8 @@ class Prompt:
         check_fields(vars(self))
         if self.before:
             check_turns([*(role for role, _ in self.before), "user"], f"prompt {self.id!r}")
+            for i, (_, content) in enumerate(self.before, 1):
+                check_whole(content, f"prompt {self.id!r}, message {i}")
 
     @property
     def unit(self) -> tuple[str, str]:
@@ -74,9 +77,11 @@ def check_fields(row: Mapping[str, object]) -> None:
         value = row.get(key, "en")
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{name}: {key} must be text, found {value!r}")
+        check_whole(value, f"{name}: {key}")
     pair = row.get("pair")
     if pair is not None and (not isinstance(pair, str) or not pair.strip()):
         raise InputError(f"{name}: pair must be text or absent, found {pair!r}")
+    check_whole(pair or "", f"{name}: pair")
     if row["label"] not in LABELS:
         raise InputError(f"{name}: label {row['label']!r} must be one of {list(LABELS)}")
 

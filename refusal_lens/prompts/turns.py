@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from refusal_lens.arguments import check_whole
 from refusal_lens.errors import InputError
 
 Turn = tuple[str, str]
@@ -68,4 +69,5 @@ def _turn(message: Any, where: str) -> Turn:
         content = "".join(texts) if all(isinstance(t, str) for t in texts) else None
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"{where} has no text; images, tools and empty turns are no prompt here")
+    check_whole(content, where)
     return str(message["role"]), content

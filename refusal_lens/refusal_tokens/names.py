@@ -94,7 +94,7 @@ def load_tokens(path: Path | str, tokenizer: PreTrainedTokenizerBase) -> Refusal
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         read: Any = (
             tomllib.loads(text)
             if path.suffix == ".toml"

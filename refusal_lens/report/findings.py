@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.files import write_atomic
+from refusal_lens.files import read_file, write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
 from refusal_lens.report.markdown import markdown_rows, markdown_table
@@ -54,15 +54,24 @@ def write_findings(runs: Sequence[Run], page: Path, *, short: bool = False) -> N
     """Replace what stands between the two marks of a page.
 
     Raises:
-        InputError: the page is not there, or has no marks.
+        InputError: the page is not there, can't be read as UTF-8, or has no marks.
     """
     if not page.is_file():
         raise InputError(f"{str(page)!r} does not exist; make it with the lines {BEGIN} and {END}")
-    head, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    try:
+        text = read_file(page).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{str(page)!r}: byte {error.start} is not UTF-8; save the page as UTF-8"
+        ) from None
+    head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise InputError(f"{str(page)!r} has no lines {BEGIN} and {END} to write between")
-    write_atomic(page, f"{head}{BEGIN}\n\n{findings(runs, short=short)}\n\n{END}{tail}".encode())
+    between = f"\n\n{findings(runs, short=short)}\n\n"
+    if "\r\n" in text:  # an editor's ends of lines stay, on the whole page alike
+        between = between.replace("\n", "\r\n")
+    write_atomic(page, f"{head}{BEGIN}{between}{END}{tail}".encode())
 
 
 def _claims() -> list[Finding]:

@@ -10,13 +10,12 @@ from typing import ClassVar, Final, final
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.folders import make_folder
 from refusal_lens.prompts import PromptSet
-from refusal_lens.records import Provenance, Record, load_record, save_record
+from refusal_lens.records import Provenance, Record, load_record, save_record, write_tensors
 from refusal_lens.sites import Site
 
 _NAME: Final = "residuals"
@@ -46,7 +45,7 @@ def write_folder(
     make_folder(folder)
     (folder / f"{_NAME}.json").unlink(missing_ok=True)
     temporary = folder / f".{_NAME}.tmp"
-    save_file({_NAME: tensor.permute(_TO_DISK).contiguous()}, temporary)
+    write_tensors(temporary, {_NAME: tensor.permute(_TO_DISK).contiguous()})
     temporary.replace(folder / f"{_NAME}.safetensors")
     save_record(axes, folder / _NAME)
 
@@ -65,7 +64,7 @@ def open_folder(
     try:
         with safe_open(path, framework="pt") as file:
             return file.get_tensor(_NAME).permute(_FROM_DISK), axes
-    except (FileNotFoundError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} can't be read ({error}); read the residuals again and save them"
         ) from None

@@ -9,7 +9,7 @@ from typing import Final, final
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
@@ -20,7 +20,7 @@ from refusal_lens.model.feed import Feed
 from refusal_lens.model.keeping import made_by
 from refusal_lens.model.reading import EnoughRead, HookReader
 from refusal_lens.progress import NO_PROGRESS, Progress
-from refusal_lens.records import digest_of
+from refusal_lens.records import digest_of, write_tensors
 from refusal_lens.sites import Site
 
 PART_ROWS: Final = 64
@@ -92,7 +92,7 @@ def _part(
     if resid is None:
         resid = _small(_read(model, part, site), f"{site} of {model.name}")
         partial = path.with_suffix(".partial")
-        save_file({"resid": resid}, partial)
+        write_tensors(partial, {"resid": resid})
         partial.rename(path)
     progress(len(part.rows))
     return resid
@@ -102,7 +102,7 @@ def _kept(path: Path) -> Float[Tensor, "token d_model"] | None:
     """What a file holds; None where it is not there, or damaged."""
     try:
         return load_file(path)["resid"] if path.is_file() else None
-    except (SafetensorError, KeyError):
+    except (SafetensorError, KeyError, OSError):
         return None
 
 

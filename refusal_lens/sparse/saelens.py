@@ -9,18 +9,20 @@ a fine-tuning scale of the latents, and a scale of the input that `activation_sc
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_utf8
 from refusal_lens.folders import is_file, is_folder, make_folder
-from refusal_lens.records import write_json
+from refusal_lens.records import write_json, write_tensors
 from refusal_lens.sparse.activations import Activation, Gated, JumpReLU, Standard, TopK
 from refusal_lens.sparse.autoencoder import Normalisation, SparseAutoencoder
 from refusal_lens.sparse.saelens_config import SaeConfig, config_of
@@ -96,7 +98,7 @@ def save_sae(
         case _:
             tensors |= {"b_enc": cast(Standard, activation).bias}
     small = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
-    save_file(small, folder / WEIGHTS)
+    write_tensors(folder / WEIGHTS, small)
     metadata = {"model_name": sae.model_name, "hook_name": sae.site.hook_name}
     write_json(
         folder / CONFIG,
@@ -229,7 +231,7 @@ def _input_scale(folder: Path, config: SaeConfig) -> float:
         return 1.0
     path = folder / SCALER
     try:
-        value: Any = json.loads(path.read_text(encoding="utf-8"))["scaling_factor"]
+        value: Any = json.loads(read_utf8(path))["scaling_factor"]
         scale = float(value)
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
@@ -237,6 +239,6 @@ def _input_scale(folder: Path, config: SaeConfig) -> float:
             f"is in no file here; save the SAE with the scale folded in "
             f"(fold_activation_norm_scaling_factor), or put it into {SCALER} as scaling_factor"
         ) from None
-    if not scale > 0:
-        raise InputError(f"{path}: scaling_factor is {scale:g}; expected a number above 0")
+    if not 0 < scale < math.inf:
+        raise InputError(f"{path}: scaling_factor is {scale:g}; expected a finite number above 0")
     return scale

@@ -1,12 +1,14 @@
 """What SAELens' `cfg.json` says, of version 6 and of the versions before."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_utf8
 from refusal_lens.sites import Site
 from refusal_lens.sparse.autoencoder import NORMALISATIONS
 
@@ -88,8 +90,8 @@ def config_of(path: Path) -> SaeConfig:
 
 def _plain(path: Path) -> dict[str, Any]:
     try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        plain: Any = json.loads(read_utf8(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"{path} is no JSON: {error}") from None
     if not isinstance(plain, dict):
         raise InputError(f"{path} holds {type(plain).__name__}; expected an object")
@@ -111,11 +113,11 @@ def _architecture(values: dict[str, Any], path: Path) -> str:
     if "topk" in (function, architecture):
         architecture = "topk"
         values.setdefault("k", _given(values.get("activation_fn_kwargs")).get("k"))
-    if architecture not in VECTORS:
+    if not isinstance(architecture, str) or architecture not in VECTORS:
         raise InputError(
             f"{path}: architecture {architecture!r} is not read; these are: {', '.join(VECTORS)}"
         )
-    return str(architecture)
+    return architecture
 
 
 def _site(values: dict[str, Any], path: Path) -> Site:
@@ -178,7 +180,7 @@ def _normalisation(values: dict[str, Any], path: Path) -> str:
 
 def _positive(values: dict[str, Any], name: str, path: Path) -> int:
     value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
         raise InputError(f"{path}: {name} is {value!r}; expected a whole number above 0")
     if value != int(value):
         raise InputError(f"{path}: {name} is {value!r}; expected a whole number above 0")

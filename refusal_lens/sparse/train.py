@@ -127,7 +127,7 @@ def _kept_text(
     path = job.work / f"text-{key[:16]}.json"
     try:
         rows: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError:
+    except (OSError, ValueError):
         rows = None
     if rows is not None:
         return [TrainingText(s, tuple(tuple(r) for r in ids), n) for s, ids, n in rows]

@@ -1,7 +1,7 @@
 """The frozen question of a study: which model, which prompts, how much of each."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal, cast, final
 
 from pydantic import TypeAdapter, ValidationError
@@ -152,13 +152,14 @@ class Study(Brief):
         """The question that a manifest holds.
 
         Raises:
-            InputError: it is not whole.
+            InputError: it is not whole, or asks what this version does not know.
         """
         if not isinstance(plain, dict):
             raise InputError(
                 f"the run's manifest holds no whole question (it is {type(plain).__name__}); run "
                 "the study again"
             )
+        check_keys(plain)
         values: dict[str, Any] = dict(cast(dict[str, Any], plain))
         sizes = Sizes.of_plain(values.pop("sizes", {}))
         try:
@@ -213,6 +214,27 @@ class Study(Brief):
             return (sorted(asked)[len(asked) // 2],)
         step = (len(asked) - 1) / (most - 1)
         return tuple(sorted({asked[round(i * step)] for i in range(most)}))
+
+
+def check_keys(plain: Any) -> None:
+    """Reject a manifest's question that asks what this version does not know.
+
+    Without those keys it would pass for another question, which its stages do not answer.
+
+    Raises:
+        InputError: it has such keys; the line names them.
+
+    >>> check_keys({"source": "smollm2-planted", "mood": "calm"})
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: the run's question has ['mood'], which this version of \
+refusal_lens does not know; use the version that made the run, or give another folder
+    """
+    keys = set(cast(dict[str, Any], plain)) if isinstance(plain, dict) else set[str]()
+    if later := sorted(keys - {f.name for f in fields(Study)}):
+        raise InputError(
+            f"the run's question has {later}, which this version of refusal_lens does not know; "
+            "use the version that made the run, or give another folder"
+        )
 
 
 def refusals_planted(source: str, adapter_scale: float | int) -> bool:

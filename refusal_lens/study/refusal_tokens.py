@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast, final
 from refusal_lens.arguments import check_seed
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Grid, Matched, match_refusal, whole_pairs
+from refusal_lens.files import read_file
 from refusal_lens.folders import is_file
 from refusal_lens.judges import Judge, try_judge
 from refusal_lens.model import Decoding, LensModel
@@ -304,6 +305,11 @@ def _question(folder: Path) -> dict[str, Any] | None:
     if not is_file(path):
         return None
     try:
-        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
+        content: Any = json.loads(read_file(path).decode())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}); remove the folder") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds {type(content).__name__}; expected an object: remove the folder"
+        )
+    return cast(dict[str, Any], content)

@@ -27,6 +27,7 @@ from typing import Any, Final, cast, final
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_file
 from refusal_lens.folders import is_file, is_folder
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
@@ -34,7 +35,7 @@ from refusal_lens.processes import this_process
 from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.one_writer import LOCK
-from refusal_lens.study.question import Study
+from refusal_lens.study.question import Study, check_keys
 
 SCHEMA_VERSION: Final = 1
 _LATE_S: Final = 90.0  # how late a network file system may show what another machine wrote
@@ -70,12 +71,15 @@ class Results(Brief):
                 "make one with `refusal-lens study --out FOLDER`"
             )
         try:
-            manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+            manifest: Any = json.loads(read_file(path).decode())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged ({error}); run the study again") from None
         version = manifest.get("schema_version") if isinstance(manifest, dict) else None
         if version != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema version {version}; expected {SCHEMA_VERSION}")
+            raise InputError(
+                f"{path} has schema version {version}; expected {SCHEMA_VERSION}: open it with the "
+                "version of refusal_lens that made it, or run the study again in another folder"
+            )
         return cls(folder, cast(dict[str, Any], manifest))
 
     @classmethod
@@ -94,6 +98,7 @@ class Results(Brief):
     def _begun(cls, folder: Path, question: dict[str, Any]) -> "Results":
         if is_file(folder / "manifest.json"):
             results = cls.open(folder)
+            check_keys(results.manifest.get("question"))
             if not _same(results.manifest.get("question"), question):
                 raise InputError(
                     f"{str(folder)!r} holds the run of another question (model, prompts, "
@@ -178,7 +183,7 @@ class Results(Brief):
             return None
         names: Any = content.get("records")
         whole = isinstance(names, list) and all(
-            self._record(stage, str(name)).is_file() for name in cast(list[Any], names)
+            is_file(self._record(stage, str(name))) for name in cast(list[Any], names)
         )
         return str(content.get("digest", "")) if whole else ""
 
@@ -198,14 +203,14 @@ class Results(Brief):
             content: Any = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:  # no JSON, or no text
+        except (OSError, ValueError):  # unreadable, no JSON, or no text
             return {}
         return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
     def has(self, key: Key[Any]) -> bool:
         """Whether a record is there."""
         key.check_declared()
-        return self._record(key.stage, key.name).is_file()
+        return is_file(self._record(key.stage, key.name))
 
     def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged."""

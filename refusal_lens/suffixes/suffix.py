@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Final, final
 
-from refusal_lens.arguments import several
+from refusal_lens.arguments import check_whole, several
 from refusal_lens.errors import InputError
 from refusal_lens.prompts import Prompt, PromptSet, labelled
 from refusal_lens.records import digest_of
@@ -39,6 +39,7 @@ class Suffix:
             value: object = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"suffix {self.id!r}: {name} must be text, found {value!r}")
+            check_whole(value, f"suffix {self.id!r}: {name}")
 
 
 def append_suffix(prompts: PromptSet, suffix: Suffix | str) -> PromptSet:

@@ -131,3 +131,13 @@ def test_a_thought_that_the_template_opens_is_no_answer(tokenizer: Any, special:
 def test_templates_that_cue_the_answer_load(tokenizer: Any, template: str) -> None:
     tokenizer.chat_template = template
     assert ChatTemplate(tokenizer).n_post > 0
+
+
+def test_half_of_a_character_reaches_no_tokenizer(tokenizer: Any) -> None:
+    """An argument that is not UTF-8 becomes such halves."""
+    chat = ChatTemplate(tokenizer, now=MORNING)
+    with pytest.raises(InputError, match="holds '.udce9' behind 'caf', which is half of a char"):
+        chat.ids("caf\udce9?")
+    with pytest.raises(InputError, match="the system prompt holds '.ud83d' behind 'x '"):
+        ChatTemplate(tokenizer, system="x \ud83d")
+    assert chat.ids("caf\u00e9? \U0001f600")

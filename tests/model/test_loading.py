@@ -169,6 +169,13 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     assert "is a file" in one_line(tmp_path / "model.bin")
 
 
+def test_weights_that_are_cut(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "model"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    assert "can't be loaded (Error while deserializing header" in one_line(folder)
+
+
 def test_a_cache_that_is_lost_without_a_word_is_refused(tiny_folders, monkeypatch):
     """As transformers 5.24.0 lost it under TransformerLens 4.3.0: the keyword had another name."""
     from refusal_lens.model.bridge import BridgeBackend

@@ -136,12 +136,12 @@ def test_a_warning_of_ours_is_one_line(monkeypatch):
     """The command line's own words, without the place in the code that a library would show."""
     import warnings
 
-    from refusal_lens.cli import main as cli
+    from refusal_lens.cli.surroundings import quiet_libraries
     from refusal_lens.memory import BatchSize, MemoryWarning
 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with warnings.catch_warnings():
-        cli._quiet_libraries()
+        quiet_libraries()
         with pytest.warns(MemoryWarning) as caught:
             BatchSize(64).halve(64)
         given = caught[0]

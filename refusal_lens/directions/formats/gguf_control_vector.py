@@ -6,6 +6,7 @@ llama.cpp takes no layer 0.
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import torch
@@ -14,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.directions.formats.base import Format, Vectors, block_outputs
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, reason_of
+from refusal_lens.files import write_atomic
 from refusal_lens.sites import Site
 
 _ARCHITECTURE: Final = "controlvector"
@@ -26,8 +28,8 @@ def read(path: Path) -> Vectors:
     """Raises InputError for a file that is no GGUF file or holds something else."""
     try:
         reader = GGUFReader(path)
-    except ValueError as error:
-        raise InputError(f"{path.name} is no GGUF file ({error})") from None
+    except (ValueError, IndexError, OSError) as error:  # the last two: it is cut, or unreadable
+        raise InputError(f"{path.name} is no GGUF file ({reason_of(error)})") from None
     architecture = _text(reader, "general.architecture")
     if architecture != _ARCHITECTURE:
         raise InputError(
@@ -53,10 +55,17 @@ def write(vectors: Mapping[Site, Float[Tensor, " d_model"]], path: Path, fitted_
     kept = {layer: v for layer, v in block_outputs(vectors).items() if layer >= 1}
     if not kept:
         raise InputError("only the output of block 0 is there, which llama.cpp does not take")
+    with TemporaryDirectory() as folder:
+        written = Path(folder, "vectors.gguf")
+        _write(kept, written, fitted_on)
+        write_atomic(path, written.read_bytes())
+
+
+def _write(vectors: Mapping[int, Float[Tensor, " d_model"]], path: Path, fitted_on: str) -> None:
     writer = GGUFWriter(path, _ARCHITECTURE)
     writer.add_string(_HINT, fitted_on)
-    writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(kept))
-    for layer, vector in sorted(kept.items()):
+    writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(vectors))
+    for layer, vector in sorted(vectors.items()):
         writer.add_tensor(f"{_PREFIX}{layer}", vector.float().contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -9,11 +9,12 @@ from typing import Final
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from refusal_lens.directions.formats.base import Format, Vectors, block_outputs
 from refusal_lens.errors import InputError
+from refusal_lens.files import write_atomic
 from refusal_lens.sites import Site
 
 
@@ -23,7 +24,7 @@ def read(path: Path) -> Vectors:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             fitted_on = (file.metadata() or {}).get("fitted_on", "")
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{path.name} is no safetensors file ({error})") from None
     if wrong := [name for name in tensors if not name.isdecimal()]:
         raise InputError(
@@ -37,11 +38,9 @@ def read(path: Path) -> Vectors:
 def write(vectors: Mapping[Site, Float[Tensor, " d_model"]], path: Path, fitted_on: str) -> None:
     """One tensor a block, under the block's number."""
     outputs = block_outputs(vectors)
-    save_file(
-        {str(layer): v.float().contiguous() for layer, v in sorted(outputs.items())},
-        path,
-        metadata={"fitted_on": fitted_on, "layer_type": "decoder_block"},
-    )
+    tensors = {str(layer): v.float().contiguous() for layer, v in sorted(outputs.items())}
+    metadata = {"fitted_on": fitted_on, "layer_type": "decoder_block"}
+    write_atomic(path, save(tensors, metadata=metadata))
 
 
 FORMAT: Final = Format(

@@ -41,7 +41,13 @@ def sae_directions(folder: Path | str, features: Sequence[int]) -> DirectionSet:
             f"{str(folder)!r} holds no SAE of SAELens ({str(error).splitlines()[0]}); expected "
             f"cfg.json and {_WEIGHTS} with W_dec"
         ) from None
-    metadata = config.get("metadata") or config  # newer versions keep where it was trained apart
+    # Newer versions keep where it was trained apart.
+    metadata = (config.get("metadata") or config) if isinstance(config, dict) else None
+    if not isinstance(metadata, dict) or decoder.dim() != 2:
+        raise InputError(
+            f"{str(folder)!r}: cfg.json or W_dec is not of SAELens' form; expected an object, and "
+            f"a matrix [feature, d_model] (it has shape {list(decoder.shape)})"
+        )
     site = Site.parse(str(metadata.get("hook_name", config.get("hook_name"))))
     if wrong := [i for i in rows if not 0 <= i < len(decoder)]:
         raise InputError(f"feature {wrong[0]} is not in this SAE; it has 0 to {len(decoder) - 1}")

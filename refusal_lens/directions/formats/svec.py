@@ -15,13 +15,14 @@ from torch import Tensor
 
 from refusal_lens.directions.formats.base import Format, Vectors, block_outputs
 from refusal_lens.errors import InputError
+from refusal_lens.files import read_utf8, write_atomic
 from refusal_lens.sites import Site
 
 
 def read(path: Path) -> Vectors:
     """Raises InputError for a file that is no such JSON."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_utf8(path))
         vectors = {int(k): torch.tensor(v) for k, v in content["directions"].items()}
         model = str(content["model_type"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -40,7 +41,7 @@ def write(vectors: Mapping[Site, Float[Tensor, " d_model"]], path: Path, fitted_
         "directions": {str(layer): v.tolist() for layer, v in sorted(outputs.items())},
         "explained_variances": {},
     }
-    path.write_text(json.dumps(content), encoding="utf-8")
+    write_atomic(path, json.dumps(content).encode())
 
 
 FORMAT: Final = Format(

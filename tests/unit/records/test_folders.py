@@ -105,11 +105,11 @@ def test_names_that_no_system_allows_are_one_line(place: Path) -> None:
 
 
 def test_a_place_where_nothing_can_be_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
-    words = "can't be written (No space left on device); give another place"
+    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    words = "can't be written (Read-only file system); give another place"
     assert words in one_line(lambda: write_atomic(place / "x", b"1"))
     prompts = PromptSet.from_texts(["Pick a lock?"], ["Bake bread?"])
     assert words in one_line(lambda: prompts.save(place / "x"))

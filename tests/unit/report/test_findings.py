@@ -45,3 +45,15 @@ def test_a_page_is_written_between_its_marks_and_nowhere_else(report_run, tmp_pa
         write_findings([report_run], page)
     with pytest.raises(InputError, match="does not exist"):
         write_findings([report_run], tmp_path / "nowhere.md")
+
+
+def test_ends_of_lines_of_a_page_stay_and_other_encodings_are_named(report_run, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_bytes(f"caf\u00e9\r\n{BEGIN}\r\nold\r\n{END}\r\nafter\r\n".encode())
+    write_findings([report_run], page)
+    content = page.read_bytes()
+    assert content.startswith("caf\u00e9\r\n".encode()) and content.endswith(b"after\r\n")
+    assert content.count(b"\r\n") == content.count(b"\n") > 10
+    page.write_bytes(f"caf\u00e9 {BEGIN} {END}".encode("latin-1"))
+    with pytest.raises(InputError, match=r"page\.md': byte 3 is not UTF-8; save the page as UTF-8"):
+        write_findings([report_run], page)
