@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import make_folder_of
+from refusal_lens.folders import flush_folder, make_folder_of
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -33,11 +33,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)
 
 
 def append_flushed(path: Path, lines: bytes) -> None:
