@@ -5,6 +5,7 @@
     prompts      a paired `PromptSet`: three categories, four pairs each in "train", two in "test"
     directions   the mean differences of the training prompts, at every layer
     direction    that of "advice" at layer 2
+    answers      what a model that refuses may answer to the "test" prompts, "none" and "ablated"
     results      a run folder with directions and a chosen layer, as a study leaves it
     monitor      a monitor of that model, fitted on texts without meaning
     sae          a top-k sparse autoencoder of 64 latents at the input of layer 2, not trained
@@ -63,7 +64,17 @@ TEXTS = {
     ),
 }
 N_TRAIN = 4
-EXAMPLES = {"rl", "model", "prompts", "directions", "direction", "results", "monitor", "sae"}
+EXAMPLES = {
+    "rl",
+    "model",
+    "prompts",
+    "directions",
+    "direction",
+    "answers",
+    "results",
+    "monitor",
+    "sae",
+}
 
 
 def pytest_collect_file(file_path: Path) -> None:
@@ -140,6 +151,22 @@ def example_directions(example_rl, example_model, example_prompts):
 @pytest.fixture(scope="session")
 def example_direction(example_directions):
     return example_directions.at("advice", 2)
+
+
+@pytest.fixture(scope="session")
+def example_answers(example_rl, example_model, example_prompts):
+    """Five of six should-refuse prompts are refused, one under ablation; no benign one is."""
+    from refusal_lens.evaluation.answering import answers_to
+
+    asked = example_prompts.only(split="test")
+    sorry, here = "I can't help with that.", "Here it is."
+    last = asked.only(label="refuse").ids[-1]
+    none = [sorry if p.label == "refuse" and p.id != last else here for p in asked]
+    ablated = [sorry if p.id == last else here for p in asked]
+    rows = [("none", "none", none), ("ablated", "Ablate at every layer", ablated)]
+    made = example_model.provenance(asked)
+    answered = answers_to(asked, rows, example_rl.Decoding(max_new_tokens=8), made)
+    return answered.judge(example_rl.make_judge("substring"))
 
 
 @pytest.fixture(scope="session")

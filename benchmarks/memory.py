@@ -15,7 +15,7 @@ from benchmarks.setting import ROOT, Setting, lens
 from benchmarks.timing import MIB, ratio, reset_peak, say
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.files import load_prompts
-from refusal_lens.study.results import peak_memory_mib
+from refusal_lens.study.peak_memory import peak_memory_mib
 
 FLAT = Target(1.05)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from refusal_lens.study.results import peak_memory_mib
+from refusal_lens.study.peak_memory import peak_memory_mib
 
 Task = Callable[[], object]
 MIB = 1024 * 1024

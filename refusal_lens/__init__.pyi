@@ -28,7 +28,9 @@ from . import study as study
 from . import suffixes as suffixes
 from . import tables as tables
 from .attribution import decompose as decompose
+from .attribution import pairs_of as pairs_of
 from .attribution import patch as patch
+from .attribution import stream_sites as stream_sites
 from .attribution import token_map as token_map
 from .datasets import load_dataset as load_dataset
 from .datasets import load_languages as load_languages
@@ -39,6 +41,7 @@ from .errors import InputError as InputError
 from .evaluation import Answers as Answers
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
+from .evaluation import whole_pairs as whole_pairs
 from .explorer import explore as explore
 from .geometry import fit_geometry as fit_geometry
 from .interventions import Ablate as Ablate
@@ -86,6 +89,7 @@ from .prompts import load_prompts as load_prompts
 from .refusal_tokens import load_tokens as load_tokens
 from .report import write_report as write_report
 from .residuals import Residuals as Residuals
+from .resources import data_path as data_path
 from .sites import Site as Site
 from .sparse import load_sae as load_sae
 from .study import Results as Results

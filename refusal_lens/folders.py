@@ -1,6 +1,7 @@
 """Folders that files are written into: made, or refused in one clear line. What stands at a path
 that somebody gave, whatever it is."""
 
+import os
 from pathlib import Path
 
 from refusal_lens.errors import InputError
@@ -60,3 +61,15 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there, asked as in `is_there`."""
     return is_there(path) and path.is_dir()
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder, so that a file moved there outlasts a power cut.
+
+    >>> flush_folder(Path("."))
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -54,6 +54,9 @@ class Placement:
     def torch_device(self) -> torch.device:
         """The device named, or the default.
 
+        >>> rl.Placement(device="cpu").torch_device()
+        device(type='cpu')
+
         Raises:
             InputError: this machine does not have it; or a device map in one of several processes.
         """
@@ -71,14 +74,23 @@ class Placement:
         return device
 
     def torch_dtype(self, config: Any) -> torch.dtype:
-        """The dtype named, or the checkpoint's own."""
+        """The dtype named, or the checkpoint's own.
+
+        >>> rl.Placement(dtype="bfloat16").torch_dtype(None)
+        torch.bfloat16
+        """
         native: Any = getattr(config, "dtype", None)
         if self.dtype == AUTO:
             return native if isinstance(native, torch.dtype) else torch.float32
         return DTYPES[self.dtype]
 
     def resolved(self, device: torch.device, dtype: torch.dtype, batch_size: int) -> "Placement":
-        """What was asked for, with what a loaded model really has in its place."""
+        """What was asked for, with what a loaded model really has in its place.
+
+        >>> import torch
+        >>> rl.Placement().resolved(torch.device("cpu"), torch.float32, 8)
+        Placement(dtype='float32', device='cpu', device_map=None, batch_size=8, packed=True)
+        """
         name = dtype_name(dtype)
         return Placement(
             name if name in DTYPES else self.dtype,

@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 def data_path(*parts: str) -> Path:
     """Path of a shipped file or folder.
 
-    >>> rl.resources.data_path("prompts").name
+    >>> rl.data_path("prompts").name
     'prompts'
 
     Raises:

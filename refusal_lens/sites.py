@@ -62,7 +62,14 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> "Site":
-        """Read `resid_pre[15]` or `blocks.15.hook_resid_pre`."""
+        """Read `resid_pre[15]` or `blocks.15.hook_resid_pre`.
+
+        >>> rl.Site.parse("blocks.15.hook_resid_pre")
+        Site(layer=15, point='resid_pre')
+
+        Raises:
+            InputError: another form, or a point that is not one of `POINTS`.
+        """
         match = _TEXT.fullmatch(text.strip())
         if match is None:
             raise InputError(f"site {text!r} is not of the form 'resid_pre[15]'")

@@ -72,7 +72,7 @@ def pairs_of(
     Raises:
         InputError: there is none (of equal length, where that is asked for).
 
-    >>> [pair.category for pair in pairs_of(model, prompts, equal_length=False, most=1)]
+    >>> [pair.category for pair in rl.pairs_of(model, prompts, equal_length=False, most=1)]
     ['advice', 'humanizing', 'unsupported']
     """
     ids = dict(zip(prompts.ids, model.ids(prompts), strict=True))

@@ -46,7 +46,7 @@ class PatchSite:
 def stream_sites(layers: Sequence[int], offsets: Sequence[int]) -> tuple[PatchSite, ...]:
     """The stream entering each layer at each offset.
 
-    >>> [str(site) for site in stream_sites([1], [-2, -1])]
+    >>> [str(site) for site in rl.stream_sites([1], [-2, -1])]
     ['L1 resid_pre, offset -2', 'L1 resid_pre, offset -1']
     """
     return tuple(PatchSite("resid_pre", n, o) for n in layers for o in offsets)

@@ -137,9 +137,8 @@ def patch(  # noqa: PLR0913 - what is patched, where, how it is scored and contr
             before the template's end in a pair of unequal length; a `PerRow` for another number
             of prompts; `attn_out` of a layer whose `resid_mid` is edited.
 
-    >>> from refusal_lens.attribution import pairs_of, stream_sites
-    >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
-    >>> patches = patch(model, pairs, stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
+    >>> pairs = rl.pairs_of(model, prompts, equal_length=False, most=1)
+    >>> patches = patch(model, pairs, rl.stream_sites([1, 2], [-1]), lambda logits: logits[:, 7])
     >>> patches.recovery.shape == (3, 2)
     True
     """

@@ -88,10 +88,10 @@ def study(
         float, typer.Option(help="Strength of a planted model's adapter; 0 is its base.")
     ] = 1.0,
     refuse: Annotated[
-        Path | None, typer.Option(help="Text file of requests to refuse, one a line; no pairs.")
+        Path | None, typer.Option(help="Text file of requests to refuse, one per line; no pairs.")
     ] = None,
     comply: Annotated[
-        Path | None, typer.Option(help="Text file of requests to answer, one a line.")
+        Path | None, typer.Option(help="Text file of requests to answer, one per line.")
     ] = None,
     system: Annotated[
         str | None, typer.Option(help="System prompt; the template's own by default.")

@@ -106,7 +106,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         )
     rows = tuple(reader(path))
     if not rows:
-        raise InputError(f"{path.name} holds no rows; expected one prompt a row")
+        raise InputError(f"{path.name} holds no rows; expected one prompt per row")
     return rows
 
 
@@ -167,7 +167,7 @@ def _separated(path: Path, delimiter: str) -> Iterator[Row]:
         data_rows += 1
         yield Row(where, data_rows, dict(zip(header, cells, strict=True)), place)
     if not data_rows:
-        raise InputError(f"{path.name} holds a header but no rows; expected one prompt a row")
+        raise InputError(f"{path.name} holds a header but no rows; expected one prompt per row")
 
 
 def _records(reader: Any, name: str) -> Iterator[tuple[str, list[str]]]:
@@ -272,7 +272,7 @@ def _decoded(path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path.name}, line {line}: holds a zero byte; expected UTF-8 text")
     if not text.strip():
-        raise InputError(f"{path.name} is empty; expected one prompt a row")
+        raise InputError(f"{path.name} is empty; expected one prompt per row")
     return text
 
 

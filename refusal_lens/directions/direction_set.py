@@ -99,7 +99,11 @@ class DirectionSet(Record):
         return self.at_site(category, Site(layer), offset)
 
     def at_site(self, category: str, site: Site, offset: int = -1) -> Direction:
-        """The direction of a category at a site; raises like `at`."""
+        """The direction of a category at a site; raises like `at`.
+
+        >>> directions.at_site("advice", rl.Site(2), offset=-2).offset
+        -2
+        """
         c = _index(self.categories, category, "category")
         o = _index(self.offsets, offset, "offset")
         s = _index(self.sites, site, "site")
@@ -156,7 +160,11 @@ class DirectionSet(Record):
         return (vectors @ vectors.T).float()
 
     def defined(self) -> Float[Tensor, "category offset site"]:
-        """1 where there is a direction, 0 where it is undefined."""
+        """1 where there is a direction, 0 where it is undefined.
+
+        >>> directions.defined()[0, -1]  # at layer 0 the last token is the same for all prompts
+        tensor([0., 1., 1.])
+        """
         return torch.isfinite(self.vectors).all(-1).float()
 
     def push_to_hub(
@@ -180,6 +188,8 @@ class DirectionSet(Record):
         cls, repo_id: str, *, revision: str | None = None, token: str | None = None
     ) -> "DirectionSet":
         """Read a set that `push_to_hub` put on the hub; safetensors and JSON, nothing else.
+
+        >>> rl.DirectionSet.from_hub("me/refusal-of-qwen")  # doctest: +SKIP
 
         Raises:
             InputError: no such repository or revision, no set in it, or no connection.

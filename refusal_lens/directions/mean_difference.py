@@ -33,6 +33,12 @@ def fit_mean_difference(data: Data) -> DirectionSet:
     >>> stats = model.residual_stats(prompts.only(split="train"))
     >>> rl.fit_mean_difference(stats).at("advice", layer=2)
     Direction('advice', resid_pre[2], offset -1, scale ..., d_model 32)
+
+    Mean of the refuse side minus mean of the comply side: positive is towards refusal. Vectors have
+    length 1; `scale` is the length of the difference, in residual-stream units.
+
+    Raises:
+        InputError: residuals of plain texts.
     """
     return ESTIMATOR(data)
 

@@ -101,6 +101,9 @@ def evaluate(
     ...     answers = rl.evaluate(model, few, rl.make_judge("substring"), decoding=rl.Decoding(4))
     >>> answers.rate(label="refuse").n
     6
+
+    Raises:
+        InputError: as `LensModel.generate`; no `PromptSet`; or a judge that can't be asked.
     """
     answers = model.generate(labelled(prompts), decoding, progress=progress)
     around = model.provenance(prompts, decoding.seed)

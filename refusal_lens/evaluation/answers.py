@@ -6,8 +6,9 @@ from itertools import compress
 from typing import ClassVar, TypeVar, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.evaluation.answer_rows import matching, not_judged, row_of, share_as_intended
 from refusal_lens.evaluation.notebook import answers_html
-from refusal_lens.intervals import accuracy, wilson
+from refusal_lens.intervals import wilson
 from refusal_lens.interventions import UNEDITED as UNEDITED
 from refusal_lens.judges import Judge, Verdict, VerdictCounts, count_verdicts, judge_all
 from refusal_lens.judges.coherence import sense_checked
@@ -80,7 +81,7 @@ class Answers(Record):
     @property
     def condition(self) -> str:
         """The only condition; raises InputError where there are several."""
-        return self.conditions[self._row(None)]
+        return self.conditions[row_of(None, self.conditions)]
 
     @property
     def judge_name(self) -> str:
@@ -90,16 +91,19 @@ class Answers(Record):
             InputError: nobody yet.
         """
         if self.judged_by is None:
-            raise _not_judged()
+            raise not_judged()
         return self.judged_by
 
     def verdicts(self, condition: str | None = None) -> tuple[Verdict, ...]:
         """The verdicts on the answers under a condition, in the order of the prompts.
 
+        >>> [v.outcome for v in answers.verdicts("none")[:2]]
+        ['refused', 'complied']
+
         Raises:
             InputError: not judged, an unknown condition, or none given where there are several.
         """
-        return self._readings[self._row(condition)]
+        return self._readings[row_of(condition, self.conditions)]
 
     def judge(self, judge: Judge) -> "Answers":
         """The same answers, read by a judge.
@@ -107,6 +111,9 @@ class Answers(Record):
         Answers known to make no sense are unclear, and the judge isn't asked. All conditions are
         read in one go: a judge behind an endpoint asks many at a time, and gives up only where
         nothing at all is answered, so that a single lost condition becomes counted gaps.
+
+        >>> answers.judge(rl.make_judge("phrase")).judge_name
+        'phrase'
         """
         reasons = self.senseless or ((None,) * len(self.ids),) * len(self.conditions)
         asked = [
@@ -126,6 +133,9 @@ class Answers(Record):
     def without_words(self) -> "Answers":
         """The verdicts alone, without answers or spans of them: to be counted and not stored.
 
+        >>> answers.without_words().answers[0][:2]
+        ('', '')
+
         Raises:
             InputError: not judged, so that nothing would be left.
         """
@@ -142,12 +152,15 @@ class Answers(Record):
     ) -> "Answers":
         """The answers that match every criterion given, conditions and prompts in the same order.
 
+        >>> answers.only(condition="none", category="advice", label="refuse").ids
+        ('advice-5-refuse', 'advice-6-refuse')
+
         Raises:
             InputError: a condition, category or id that these answers do not have.
         """
-        rows = _matching(self.conditions, condition, "condition")
-        by_category = _matching(self.categories, category, "category")
-        by_id = _matching(self.ids, ids, "id")
+        rows = matching(self.conditions, condition, "condition")
+        by_category = matching(self.categories, category, "category")
+        by_id = matching(self.ids, ids, "id")
         parts = zip(by_category, by_id, self.labels, strict=True)
         columns = [a and b and label in (None, side) for a, b, side in parts]
 
@@ -168,7 +181,11 @@ class Answers(Record):
         )
 
     def each(self) -> "tuple[Answers, ...]":
-        """The answers under each condition by itself, in their order."""
+        """The answers under each condition by itself, in their order.
+
+        >>> [one.condition for one in answers.each()]
+        ['none', 'ablated']
+        """
         return tuple(self.only(condition=name) for name in self.conditions)
 
     def counts(
@@ -180,17 +197,14 @@ class Answers(Record):
     ) -> VerdictCounts:
         """What the verdicts came to, by default all of them; nothing is dropped.
 
+        >>> answers.counts("none", label="refuse").outcomes["refused"]
+        5
+
         Raises:
             InputError: not judged, or an unknown condition or category.
         """
-        of_category = _matching(self.categories, category, "category")
         rows = self._readings if condition is None else (self.verdicts(condition),)
-        chosen = [
-            verdict
-            for row in rows
-            for verdict, side, asked in zip(row, self.labels, of_category, strict=True)
-            if asked and label in (None, side)
-        ]
+        chosen = [verdict for row in rows for verdict in self._among(row, label, category)]
         return count_verdicts(self.judge_name, chosen)
 
     def rate(
@@ -206,18 +220,14 @@ class Answers(Record):
         Unclear answers, gibberish among them, are left out and counted as missing. `control` names
         another condition, whose rate on the same prompts becomes the estimate's control.
 
+        >>> print(answers.rate("ablated", label="refuse", control="none"))
+        0.167 [0.030, 0.564] (n=6)
+
         Raises:
             InputError: not judged, an unknown condition or category, or no condition given where
                 there are several.
         """
-        of_category = _matching(self.categories, category, "category")
-        outcomes = [
-            v.outcome
-            for v, asked, side in zip(
-                self.verdicts(condition), of_category, self.labels, strict=True
-            )
-            if asked and label in (None, side)
-        ]
+        outcomes = [v.outcome for v in self._among(self.verdicts(condition), label, category)]
         clear = [outcome for outcome in outcomes if outcome != "unclear"]
         plain = None
         if control is not None:
@@ -230,6 +240,9 @@ class Answers(Record):
         With as many clear answers on either side it equals `accuracy` of the two rates, which is
         checked; otherwise the larger side weighs more, and the method says so.
 
+        >>> answers.accuracy("none").value  # 11 of 12
+        0.917
+
         Raises:
             InputError: as `rate`, or a prompt without a label.
         """
@@ -239,18 +252,17 @@ class Answers(Record):
                 "intended of them is not known; give prompts with a label"
             )
         outcomes = [v.outcome for v in self.verdicts(condition)]
-        rows = [(o, s) for o, s in zip(outcomes, self.labels, strict=True) if o != "unclear"]
-        right = sum((o == "refused") == (side == "refuse") for o, side in rows)
-        share = wilson(right, len(rows), 0.5, len(outcomes) - len(rows))
         sides = [self.rate(condition, label=label) for label in LABELS]
-        if sides[0].n != sides[1].n:
-            return replace(share, method=f"{share.method}; unequal sides")
-        if sides[0].value is not None and sides[1].value is not None and share.value is not None:
-            assert abs(share.value - accuracy(sides[0].value, sides[1].value)) < 1e-9
-        return share
+        return share_as_intended(outcomes, self.labels, sides)
 
     def refused(self, condition: str | None = None) -> dict[str, bool]:
-        """Prompt id -> whether this model's answer refused it; unclear answers are left out."""
+        """Prompt id -> whether this model's answer refused it; unclear answers are left out.
+
+        Raises like `verdicts`.
+
+        >>> answers.refused("none")["advice-5-refuse"]
+        True
+        """
         pairs = zip(self.ids, self.verdicts(condition), strict=True)
         return {key: v.outcome == "refused" for key, v in pairs if v.outcome != "unclear"}
 
@@ -258,7 +270,10 @@ class Answers(Record):
         """The pairs for which the model's behaviour matches both labels.
 
         This is the behaviour source of labels: what the model did, never mixed with what was
-        intended of it.
+        intended of it. Raises like `verdicts`.
+
+        >>> len(answers.as_intended(prompts, "none").pairs())
+        5
         """
         refused = self.refused(condition)
         kept = {
@@ -269,18 +284,18 @@ class Answers(Record):
         }
         return prompts.only(ids=kept)
 
-    def _row(self, condition: str | None) -> int:
-        if condition is None and len(self.conditions) == 1:
-            return 0
-        if condition not in self.conditions:
-            which = "no condition was given" if condition is None else f"{condition!r} is unknown"
-            raise InputError(f"{which}; these answers have {list(self.conditions)}: name one")
-        return self.conditions.index(condition)
+    def _among(
+        self, row: Sequence[Verdict], label: Label | None, category: str | None
+    ) -> list[Verdict]:
+        """The verdicts of one row on the prompts of a side and a category."""
+        of_category = matching(self.categories, category, "category")
+        wanted = zip(of_category, self.labels, strict=True)
+        return list(compress(row, [asked and label in (None, side) for asked, side in wanted]))
 
     @property
     def _readings(self) -> tuple[tuple[Verdict, ...], ...]:
         if self.readings is None:
-            raise _not_judged()
+            raise not_judged()
         return self.readings
 
     def __repr__(self) -> str:
@@ -297,22 +312,3 @@ class Answers(Record):
 
     def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]  # Jupyter calls it
         return answers_html(self)
-
-
-def _matching(
-    available: Sequence[str], wanted: str | Collection[str] | None, what: str
-) -> list[bool]:
-    """Which of the available names are wanted, all of them by default."""
-    if wanted is None:
-        return [True] * len(available)
-    names = {wanted} if isinstance(wanted, str) else set(wanted)
-    if unknown := sorted(names - set(available)):
-        known = list(dict.fromkeys(available))
-        raise InputError(f"{what} {unknown[0]!r} is not in these answers; they have {known}")
-    return [name in names for name in available]
-
-
-def _not_judged() -> InputError:
-    return InputError(
-        "these answers were not judged; call answers.judge(make_judge('refusal')) first"
-    )

@@ -89,7 +89,7 @@ class Reading:
 def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
     """At most `most` whole pairs, refuse side before twin, taken in turn from each category.
 
-    >>> [(p.category, p.label) for p in rl.evaluation.whole_pairs(prompts, 1)]
+    >>> [(p.category, p.label) for p in rl.whole_pairs(prompts, 1)]
     [('advice', 'refuse'), ('advice', 'comply')]
     """
     by_category: dict[str, list[tuple[Prompt, Prompt]]] = {}
@@ -113,7 +113,7 @@ def measure_grid(
     `pairs` is what `whole_pairs` gives, harmful and matched benign prompt in turn; all directions
     are of one site. Strengths are in lengths of each direction.
 
-    >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 2)
+    >>> pairs = rl.whole_pairs(prompts.only(split="test"), 2)
     >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))
     >>> cases = [(direction, "direction")]
     >>> grid = rl.evaluation.measure_grid(model, cases, pairs, reading, strengths=(0.0, 1.0))

@@ -146,7 +146,7 @@ def match_refusal(
     one side has no verdict under some direction are left out of every curve. At each rate those
     that reach it are compared; nothing is extrapolated for the others.
 
-    >>> pairs = rl.evaluation.whole_pairs(prompts.only(split="test"), 3)
+    >>> pairs = rl.whole_pairs(prompts.only(split="test"), 3)
     >>> reading = rl.evaluation.Reading(None, rl.make_judge("substring"), rl.Decoding(4))
     >>> cases = [(direction, "direction"), (direction.random_like(0, name="random"), "control")]
     >>> grid = rl.evaluation.measure_grid(model, cases, pairs, reading, strengths=(0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Refusal, or just content: the same pairs in a control model, with differences and intervals.
+"""The same pairs in a control model, to tell refusal from content: differences with intervals.
 
 A category's directions in two models are compared by its *share*: the mean cosine between the
 differences of two different pairs. It has no unit, does not depend on the number of pairs, and each

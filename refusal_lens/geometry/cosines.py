@@ -38,6 +38,10 @@ class Geometry(Record):
     influences (geometry/jackknife.py) say what each does, so that any two numbers can be compared
     with an interval; `asked` is a digest of what both sides of each of them ask. `frame` says what
     was done to the differences first, `estimator` what was fitted.
+
+    >>> geometry = rl.fit_geometry(model.residuals(prompts, sites=[rl.Site(2)]))
+    >>> geometry.categories, geometry.corrected.shape
+    (('advice', 'humanizing', 'unsupported'), torch.Size([1, 3, 3]))
     """
 
     SCHEMA_VERSION: ClassVar[int] = 4
@@ -70,6 +74,10 @@ class Geometry(Record):
         An interval without 0 says that the two are not orthogonal. `control` is the geometry of a
         control model (for example adapter scale 0).
 
+        >>> geometry = rl.fit_geometry(model.residuals(prompts, sites=[rl.Site(2)]))
+        >>> geometry.cosine("advice", "humanizing", layer=2).n  # pairs of the category with fewer
+        6
+
         Raises:
             InputError: a category or layer that this geometry does not hold.
         """
@@ -87,6 +95,10 @@ class Geometry(Record):
 
         `low` above 0 rejects at the 5% level that the two are one direction (c = 1); otherwise no
         difference has been shown, which is not evidence of equality. Raises like `cosine`.
+
+        >>> geometry = rl.fit_geometry(model.residuals(prompts, sites=[rl.Site(2)]))
+        >>> geometry.apart("advice", "humanizing", layer=2).method
+        '1 - corrected cosine, one-sided bounds'
         """
         _, i, j = self._at(a, b, layer)
         e = self.cosine(a, b, layer)
@@ -101,7 +113,12 @@ class Geometry(Record):
         )
 
     def measurable(self) -> Float[Tensor, "site category"]:
-        """1 where the lower 95% bound of reliability is at least .5, 0 where it is below."""
+        """1 where the lower 95% bound of reliability is at least .5, 0 where it is below.
+
+        >>> geometry = rl.fit_geometry(model.residuals(prompts, sites=[rl.Site(2)]))
+        >>> geometry.measurable().shape
+        torch.Size([1, 3])
+        """
         return (self.reliability_low >= MEASURABLE).float()
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ from refusal_lens.interventions.affine import Affine as Affine
 from refusal_lens.interventions.base import AlongOne as AlongOne
 from refusal_lens.interventions.base import Composite as Composite
 from refusal_lens.interventions.base import Edit as Edit
-from refusal_lens.interventions.base import Only as Only
 from refusal_lens.interventions.base import Part as Part
 from refusal_lens.interventions.base import ResidualMap as ResidualMap
 from refusal_lens.interventions.base import check_sites as check_sites
@@ -19,6 +18,7 @@ from refusal_lens.interventions.conditions import Cosine as Cosine
 from refusal_lens.interventions.conditions import Probe as Probe
 from refusal_lens.interventions.constant import Constant as Constant
 from refusal_lens.interventions.leace import Leace as Leace
+from refusal_lens.interventions.only import Only as Only
 from refusal_lens.interventions.per_row import PerRow as PerRow
 from refusal_lens.interventions.rotate import Rotate as Rotate
 from refusal_lens.interventions.sparse import AblateLatents as AblateLatents

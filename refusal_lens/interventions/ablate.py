@@ -47,7 +47,11 @@ class Ablate(AlongOne):
         return 0.0
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`, or the three of every block."""
+        """The sites named in `at`, or the three of every block.
+
+        >>> len(rl.Ablate(direction).sites(n_layers=3))
+        9
+        """
         return stream_writes(n_layers) if self.at is None else self.at
 
     def __repr__(self) -> str:

@@ -68,7 +68,11 @@ class Add(AlongOne):
         return self.strength * self.direction.scale
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The one site of the addition."""
+        """The one site of the addition.
+
+        >>> rl.Add(direction, strength=1.0).sites(n_layers=3)
+        (Site(layer=2, point='resid_pre'),)
+        """
         del n_layers
         return (self.direction.site if self.at is None else self.at,)
 

@@ -76,7 +76,11 @@ class Affine(AlongOne):
         return base + self.strength * (gap if math.isfinite(gap) else r.scale)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`, or the direction's own."""
+        """The sites named in `at`, or the direction's own.
+
+        >>> rl.Affine(direction, strength=0.0).sites(n_layers=3)
+        (Site(layer=2, point='resid_pre'),)
+        """
         del n_layers
         return (self.direction.site,) if self.at is None else self.at
 

@@ -59,7 +59,11 @@ class ResidualMap(Edit):
         """The edited residuals; the input is left as it is."""
 
     def parts(self) -> tuple["Part", ...]:
-        """The map itself, at every position of every row."""
+        """The map itself, at every position of every row.
+
+        >>> [part.everywhere for part in rl.Ablate(direction).parts()]
+        [True]
+        """
         return (Part(self),)
 
 
@@ -138,6 +142,10 @@ class Part:
     def within(self, phase: Phase, offsets: tuple[int, ...] | None) -> "Part":
         """The same part restricted further.
 
+        >>> (part,) = rl.Ablate(direction).parts()
+        >>> part.within("prompt", (-1,)).offsets
+        (-1,)
+
         Raises:
             InputError: nothing is left on which it acts.
         """
@@ -160,7 +168,12 @@ class Part:
         return replace(self, phase=narrow, offsets=joint)
 
     def may_meet(self, other: "Part") -> bool:
-        """Whether both could act on one token of one row, conditions left aside."""
+        """Whether both could act on one token of one row, conditions left aside.
+
+        >>> (part,) = rl.Ablate(direction).parts()
+        >>> part.within("prompt", None).may_meet(part.within("generated", None))
+        False
+        """
         if self.rows is not None and other.rows is not None and not self.rows & other.rows:
             return False
         if "generated" in (self.phase, other.phase):
@@ -188,54 +201,15 @@ class Composite(Edit):
             raise InputError("a Composite of no edits does nothing; give at least one")
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts of each edit in turn."""
+        """The parts of each edit in turn.
+
+        >>> len((rl.Ablate(direction) + rl.Add(direction, strength=1.0)).parts())
+        2
+        """
         return tuple(part for edit in self.edits for part in edit.parts())
 
     def __repr__(self) -> str:
         return " + ".join(map(repr, self.edits))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Only(Edit):
-    """An edit restricted to a phase of the sequence, and to some tokens of the prompt.
-
-    `phase` is "prompt" (the templated prompt's tokens), "generated" (the answer's tokens as they
-    are read back; the first of them is chosen by the prompt's last token and so isn't affected)
-    or "all". `offsets` count from the end of the prompt, -1 being its last token, and leave out
-    every other prompt token; with phase "all", generated tokens are edited too.
-
-    >>> with model.editing(rl.Only(rl.Ablate(direction), "generated")):
-    ...     answers = model.generate(["Should I sell?"], rl.Decoding(max_new_tokens=4))
-
-    Raises:
-        InputError: an unknown phase, an offset that is not negative, or nothing left to act on.
-    """
-
-    edit: Edit
-    phase: Phase
-    offsets: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.phase not in PHASES:
-            raise InputError(f"phase {self.phase!r} is unknown; use one of {list(PHASES)}")
-        several(self.offsets or (), int, what="offset", write="offsets=(-2, -1)")
-        wrong = [o for o in self.offsets or () if o >= 0]
-        if wrong:
-            raise InputError(
-                f"offset {wrong[0]} must be negative: -1 is the prompt's last token; generated "
-                "tokens are reached by phase='generated'"
-            )
-        one(self.edit, Edit, what="the edit of Only", write="Only(Ablate(direction), 'prompt')")
-        self.parts()
-
-    def parts(self) -> tuple[Part, ...]:
-        """The parts of the edit, each restricted."""
-        return tuple(part.within(self.phase, self.offsets) for part in self.edit.parts())
-
-    def __repr__(self) -> str:
-        offsets = "" if self.offsets is None else f" at offsets {list(self.offsets)}"
-        return f"Only({self.edit!r}, in phase {self.phase!r}{offsets})"
 
 
 def check_sites(edit: ResidualMap, n_layers: int) -> tuple[Site, ...]:

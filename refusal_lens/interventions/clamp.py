@@ -65,7 +65,11 @@ class Clamp(AlongOne):
         return float(self.to)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`, or the direction's own."""
+        """The sites named in `at`, or the direction's own.
+
+        >>> rl.Clamp(direction, to=0.0).sites(n_layers=3)
+        (Site(layer=2, point='resid_pre'),)
+        """
         del n_layers
         return (self.direction.site,) if self.at is None else self.at
 

@@ -32,7 +32,12 @@ class When(Edit):
         one(self.edit, Edit, what="the edit of When", write=write)
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts of the edit, each under the condition."""
+        """The parts of the edit, each under the condition.
+
+        >>> edit = rl.When(rl.Cosine(direction, "above", 0.0), rl.Ablate(direction))
+        >>> [len(part.conditions) for part in edit.parts()]
+        [1]
+        """
         return tuple(
             replace(part, conditions=(*part.conditions, self.condition))
             for part in self.edit.parts()

@@ -64,7 +64,11 @@ class Condition(ABC):
         """The number that is compared with the threshold."""
 
     def holds(self, resid: Float[Tensor, "prompt d_model"]) -> Bool[Tensor, " prompt"]:
-        """Whether the condition holds for each prompt."""
+        """Whether the condition holds for each prompt.
+
+        >>> rl.Cosine(direction, "above", 0.5).holds(direction.vector[None])
+        tensor([True])
+        """
         side, threshold = self.limit
         values = self.values(resid.float())
         return values > threshold if side == "above" else values < threshold
@@ -123,7 +127,11 @@ class Cosine(Condition):
         return (self.direction,)
 
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
-        """x . r / |x|; NaN for a vector of length zero."""
+        """x . r / |x|; NaN for a vector of length zero.
+
+        >>> float(rl.Cosine(direction, "above", 0.5).values(-2.0 * direction.vector[None]))
+        -1.00
+        """
         return resid @ self.direction.vector.to(resid) / resid.norm(dim=-1)
 
     def __repr__(self) -> str:
@@ -233,7 +241,12 @@ class Probe(Condition):
         return len(self.weight)
 
     def values(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
-        """x . weight + bias."""
+        """x . weight + bias.
+
+        >>> probe = rl.Probe("mine", direction.vector, bias=-1.0, at=rl.Site(2), holds_if="above")
+        >>> probe.values(3.0 * direction.vector[None])
+        tensor([2.00])
+        """
         return resid @ self.weight.to(resid) + self.bias
 
     def __repr__(self) -> str:

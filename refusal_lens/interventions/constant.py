@@ -34,7 +34,12 @@ class Constant(ResidualMap):
         return len(self.vector)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The one site."""
+        """The one site.
+
+        >>> import torch
+        >>> Constant(torch.ones(2), rl.Site(1)).sites(n_layers=3)
+        (Site(layer=1, point='resid_pre'),)
+        """
         del n_layers
         return (self.site,)
 

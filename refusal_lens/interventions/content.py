@@ -14,7 +14,7 @@ from refusal_lens.sites import Site
 
 _PLAIN: Final = (str, int, float, bool, type(None))
 _OF_DIRECTION: Final = ("site", "offset", "vector", "scale", "low", "high")  # what can act
-_OWN: Final = "refusal_lens."
+_PACKAGE: Final = "refusal_lens."
 
 
 def part_digest(part: Part, n_layers: int) -> str | None:
@@ -67,7 +67,7 @@ def _content(value: Any) -> Any:
     kind = type(value)
     if not (isinstance(value, ResidualMap | Condition | Direction | Site) and is_dataclass(value)):
         raise _UnknownError
-    if not kind.__module__.startswith(_OWN):
+    if not kind.__module__.startswith(_PACKAGE):
         raise _UnknownError
     names = _OF_DIRECTION if kind is Direction else [field.name for field in fields(value)]
     return [kind.__name__, *(_content(getattr(value, name)) for name in names)]

@@ -59,6 +59,13 @@ class Leace(ResidualMap):
         The covariance is shrunk (the package's default); after erasure the two class means of
         `resid` are equal.
 
+        >>> import torch
+        >>> refuse = torch.arange(20) < 10
+        >>> resid = torch.randn(20, 4) + 2.0 * refuse[:, None]
+        >>> eraser = rl.Leace.fit(resid, refuse, name="mine", at=(rl.Site(2),))
+        >>> eraser.n, eraser.width
+        (20, 4)
+
         Raises:
             InputError: an unknown method, residuals that are not finite, a side with fewer than
                 two prompts, or classes with so little between them that nothing would be erased.
@@ -94,7 +101,15 @@ class Leace(ResidualMap):
         return len(self.mean)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`."""
+        """The sites named in `at`.
+
+        >>> import torch
+        >>> refuse = torch.arange(20) < 10
+        >>> resid = torch.randn(20, 4) + 2.0 * refuse[:, None]
+        >>> eraser = rl.Leace.fit(resid, refuse, name="mine", at=(rl.Site(2),))
+        >>> eraser.sites(n_layers=3)
+        (Site(layer=2, point='resid_pre'),)
+        """
         del n_layers
         return self.at
 

@@ -36,7 +36,14 @@ class PerRow(Edit):
         return rows
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts of each distinct edit, with the rows on which they act."""
+        """The parts of each distinct edit, with the rows on which they act.
+
+        >>> [sorted(part.rows) for part in rl.PerRow((rl.Ablate(direction), None)).parts()]
+        [[0]]
+
+        Raises:
+            InputError: a `PerRow` inside a `PerRow`.
+        """
         parts: list[Part] = []
         for edit, rows in self._rows().items():
             for part in edit.parts():

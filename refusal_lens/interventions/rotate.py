@@ -88,7 +88,12 @@ class Rotate(ResidualMap):
         return (self.direction,)
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`, or the direction's own."""
+        """The sites named in `at`, or the direction's own.
+
+        >>> second = directions["humanizing", 2].vector
+        >>> rl.Rotate(direction, second, degrees=90.0).sites(n_layers=3)
+        (Site(layer=2, point='resid_pre'),)
+        """
         del n_layers
         return (self.direction.site,) if self.at is None else self.at
 

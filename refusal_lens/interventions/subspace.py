@@ -81,7 +81,12 @@ class AblateSubspace(ResidualMap):
         return self.directions
 
     def sites(self, n_layers: int) -> tuple[Site, ...]:
-        """The sites named in `at`, or the default ones of the method."""
+        """The sites named in `at`, or the default ones of the method.
+
+        >>> both = directions["advice", 2], directions["humanizing", 2]
+        >>> len(rl.AblateSubspace(both, "sequential").sites(n_layers=3))
+        7
+        """
         if self.at is not None:
             return self.at
         writes = stream_writes(n_layers)

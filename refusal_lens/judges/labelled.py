@@ -37,7 +37,11 @@ class Labelled:
 
 
 def read_xstest(folder: Path) -> list[Labelled]:
-    """XSTest's answers, a source for each model."""
+    """XSTest's answers, a source for each model.
+
+    Raises:
+        InputError: the folder holds no xstest_v2_completions_MODEL.csv.
+    """
     answers: list[Labelled] = []
     for path in sorted(folder.glob("xstest_v2_completions_*.csv")):
         source = "XSTest, " + path.stem.removeprefix("xstest_v2_completions_")
@@ -51,7 +55,11 @@ def read_xstest(folder: Path) -> list[Labelled]:
 
 
 def read_completions(folder: Path) -> list[Labelled]:
-    """Published completions whose label is beyond doubt (`training/long_answers.py` says which)."""
+    """Published completions whose label is beyond doubt (`training/long_answers.py` says which).
+
+    Raises:
+        InputError: no MODEL/completions/*_completions.json, or none with such a completion.
+    """
     answers: list[Labelled] = []
     for path in sorted(folder.glob("*/completions/*_completions.json")):
         answered = "harmless_baseline" in path.name or "ablation" in path.name

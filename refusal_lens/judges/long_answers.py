@@ -225,6 +225,9 @@ class RefusalJudge:
             The verdict. Of a long answer `score` is P(refused) - P(complied), and the evidence is
             the sentence that speaks most for the outcome; `manner` is given only where the
             phrase lists read a refusal too.
+
+        >>> rl.make_judge("refusal").judge("Bake bread?", "Mix flour and water.").outcome
+        'complied'
         """
         exchange = Exchange.of(prompt, answer)
         verdict = self.rules.read(exchange)

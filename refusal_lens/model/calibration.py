@@ -85,8 +85,8 @@ def calibrate(
     The unedited logits of all prompts are kept (float32), the edited ones of 64 prompts at a time;
     passes begin at the direction's layer (`LensModel.sweeping`).
 
-    >>> found = model.calibrate(direction, prompts.only(label="comply"), kl=0.01)
-    >>> found.kl.value, found.strength > 0
+    >>> calibration = model.calibrate(direction, prompts.only(label="comply"), kl=0.01)
+    >>> calibration.kl.value, calibration.strength > 0
     (0.01, True)
     >>> model.calibrate(direction, ["Why?", "Who?"], kl=99.0).strength is None
     True

@@ -84,6 +84,9 @@ class ChatTemplate:
     def ids(self, prompt: Prompt | str) -> tuple[int, ...]:
         """Token ids of the templated prompt, as they are fed to the model.
 
+        >>> len(model.chat.ids("Why?"))
+        23
+
         Raises:
             InputError: a special token or half of a character inside the prompt's text, or an end
                 of the templated prompt that is not the template's (so that offsets would not mean
@@ -123,7 +126,11 @@ class ChatTemplate:
 
     @cached_property
     def post_ids(self) -> tuple[int, ...]:
-        """The post-instruction tokens: those that every templated prompt ends with."""
+        """The post-instruction tokens: those that every templated prompt ends with.
+
+        Raises:
+            InputError: the template ends with the prompt itself.
+        """
         backwards = _common_prefix([self._ids(text)[::-1] for text in _PROBES])
         if not backwards:
             raise InputError("the chat template ends without tokens of its own after the prompt")
@@ -173,7 +180,11 @@ class ChatTemplate:
         return len({self._render("probe", moment) for moment in moments}) > 1
 
     def strings(self, ids: Sequence[int]) -> list[str]:
-        """The text of each token, for people to read."""
+        """The text of each token, for people to read.
+
+        >>> model.chat.strings(model.chat.ids("Why?"))[0]
+        '<|im_start|>'
+        """
         return [str(self.tokenizer.decode([i])) for i in ids]
 
     def answer(self, ids: Sequence[int]) -> str:
@@ -181,12 +192,19 @@ class ChatTemplate:
 
         Where the template itself opens a thought (DeepSeek-R1's does), its mark begins the text, so
         that readers can tell a thought from an answer.
+
+        >>> model.chat.answer(model.chat.answer_ids("Because."))
+        'Because.'
         """
         shown = [i for i in ids if i not in self._left_out]
         return self.opened_thought + str(self.tokenizer.decode(shown, skip_special_tokens=False))
 
     def answer_ids(self, answer: str) -> tuple[int, ...]:
-        """Token ids of an answer's text as the model would generate it behind the prompt."""
+        """Token ids of an answer's text as the model would generate it behind the prompt.
+
+        >>> model.chat.answer(model.chat.answer_ids("Because."))
+        'Because.'
+        """
         text = answer.removeprefix(self.opened_thought)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from refusal_lens.arguments import several
 from refusal_lens.interventions import Edit
 from refusal_lens.memory import BatchSize
-from refusal_lens.model import calibration, notebook
+from refusal_lens.model import calibration, made_by, notebook, unembedding
 from refusal_lens.model.active import ActiveEdits
 from refusal_lens.model.answer_store import AnswerStore, generate_kept
 from refusal_lens.model.backend import Backend
@@ -28,10 +28,9 @@ from refusal_lens.model.prefix import SharedPrefix, prefix_for
 from refusal_lens.model.prompt_ends import ends_of
 from refusal_lens.model.stream_store import StreamStore
 from refusal_lens.model.transfer import directions_in, warn_of_transfer
-from refusal_lens.placement import Placement, dtype_name
+from refusal_lens.placement import Placement
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import Prompt, PromptSet, labelled
-from refusal_lens.records import Provenance
 from refusal_lens.residuals import Residuals, ResidualStats
 from refusal_lens.sites import Site
 
@@ -95,17 +94,6 @@ class LensModel:
     def edits_text(self) -> str:
         """The edits that are on, in words."""
         return self._active.text
-
-    def provenance(self, prompts: PromptSet | None = None, seed: int | None = None) -> Provenance:
-        """What is needed to make a number of this model again, edits included.
-
-        >>> model.provenance(prompts).edits
-        'none'
-        """
-        digest, chat = "none" if prompts is None else prompts.digest, self.chat
-        made = (self.name, self.digest, chat.digest, chat.prefix_text, digest)
-        dtype, device = dtype_name(self.backend.dtype), str(self.backend.device)
-        return Provenance(*made, dtype, device, seed, self.edits_text)
 
     def ids(self, prompts: PromptSet | Sequence[Prompt | str]) -> list[Ids]:
         """Token ids of each templated prompt, as they are fed to the model.
@@ -207,6 +195,9 @@ class LensModel:
 
         >>> model.residual_stats(prompts, offsets=[-1]).total.shape  # float64 sums
         torch.Size([3, 2, 1, 3, 32])
+
+        Raises:
+            InputError: as `feed`; no `PromptSet`; no site or offset, or one that is not there.
         """
         return residual_stats(
             self.feed(labelled(prompts), progress),
@@ -225,7 +216,16 @@ class LensModel:
         offsets: Offsets = (-1,),
         progress: Progress = NO_PROGRESS,
     ) -> Residuals:
-        """Residuals of each prompt, float32 on the CPU; by default of every block's input."""
+        """Residuals of each prompt, [prompt, offset, site, d_model], float32 on the CPU.
+
+        By default of every block's input, at the last token.
+
+        >>> model.residuals(prompts, sites=[rl.Site(2)], offsets=[-2, -1]).tensor.shape
+        torch.Size([36, 2, 1, 32])
+
+        Raises:
+            InputError: as `feed`; no site or offset, or one that is not there.
+        """
         sites, offsets = sites_of(self.backend, self.name, sites), offsets_of(self.chat, offsets)
         tensor = residuals(self.feed(prompts, progress), sites=sites, offsets=offsets)
         made = self.provenance()
@@ -239,6 +239,8 @@ class LensModel:
 
         >>> model.logits(["Why?", "Who?"]).shape
         torch.Size([2, 300])
+
+        Raises like `feed`.
         """
         return last_logits(self.feed(prompts, progress))
 
@@ -250,6 +252,10 @@ class LensModel:
 
         >>> model.answer_log_probs(["Why?", "Who?"], [(5, 6), (7,)]).shape
         torch.Size([2])
+
+        Raises:
+            InputError: as `feed`; other than one answer for each prompt; an answer that is too
+                long, or holds a token id that the model does not have.
         """
         return continuation_log_probs(self.feed(prompts, progress), answers)
 
@@ -261,6 +267,9 @@ class LensModel:
         first, given those before it.
 
         To an edit the first token is the prompt and what follows is its answer.
+
+        >>> model.text_log_probs([(5, 6, 7), (8, 9)]).shape
+        torch.Size([2])
 
         Raises:
             InputError: no row; one of fewer than two tokens or of more than the model takes.
@@ -304,17 +313,8 @@ class LensModel:
             return generate(feed, self.stops, decoding, watch)
         return generate_kept(feed, self.stops, decoding, self.answer_store, self.digest)
 
-    @torch.inference_mode()
-    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The residual stream after the norm before the unembedding, float32 on the CPU.
-
-        >>> import torch
-        >>> model.final_norm(torch.ones(2, model.d_model)).shape
-        torch.Size([2, 32])
-        """
-        moved = resid.to(self.backend.device, self.backend.dtype)
-        return self.backend.final_norm(moved).float().cpu()
-
     calibrate = calibration.calibrate
+    final_norm = unembedding.final_norm
+    provenance = made_by.provenance
     tokens = notebook.tokens
     _repr_html_ = notebook.model_html

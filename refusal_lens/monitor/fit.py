@@ -68,7 +68,14 @@ class MonitorSettings:
         check_rate(self.alpha)
 
     def places(self, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The early and the late layers in a model of so many blocks."""
+        """The early and the late layers in a model of so many blocks.
+
+        >>> rl.MonitorSettings(early=(4, 8)).places(24)
+        ((4, 8), (15, 18, 21, 23))
+
+        Raises:
+            InputError: no early or no late layer, or layers out of order.
+        """
         early, late = (
             tuple(sorted({min(n_layers - 1, max(1, round(s * n_layers))) for s in shares}))
             for shares in (EARLY, LATE)
@@ -84,7 +91,11 @@ class MonitorSettings:
         return early, late
 
     def edited_layer(self, n_layers: int) -> int:
-        """The layer whose direction is ablated to show what suppression looks like."""
+        """The layer whose direction is ablated to show what suppression looks like.
+
+        >>> rl.MonitorSettings().edited_layer(24)
+        18
+        """
         late = self.places(n_layers)[1]
         return late[min(1, len(late) - 1)] if self.layer is None else self.layer
 

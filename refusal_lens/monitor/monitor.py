@@ -108,15 +108,30 @@ class Monitor(Record):
         return Scoring(**{name: getattr(self, name) for name in names})
 
     def features(self, readings: Readings) -> Features:
-        """What the detectors see of readings."""
+        """What the detectors see of readings.
+
+        >>> readings = monitor.read(model, ["Should I sell my shares?", "Why?"])
+        >>> monitor.features(readings).y.shape
+        torch.Size([2, 2, 1])
+        """
         return Features.of(readings.projections, readings.there, self.n_early)
 
     def scores(self, readings: Readings) -> Float[Tensor, "prompt pass detector"]:
-        """Each detector's score by pass, in the order of `DETECTORS`; NaN past an answer's end."""
+        """Each detector's score by pass, in the order of `DETECTORS`; NaN past an answer's end.
+
+        >>> readings = monitor.read(model, ["Should I sell my shares?", "Why?"])
+        >>> monitor.scores(readings).shape
+        torch.Size([2, 2, 2])
+        """
         return self.scoring.scores(self.features(readings))
 
     def alarms(self, readings: Readings) -> list[int | None]:
-        """Answer tokens that were out when the alarm was raised; None where it never was."""
+        """Answer tokens that were out when the alarm was raised; None where it never was.
+
+        >>> readings = monitor.read(model, ["Should I sell my shares?", "Why?"])
+        >>> len(monitor.alarms(readings))
+        2
+        """
         return first_alarm(self.scores(readings), _limits(self))
 
     def read(

@@ -66,6 +66,7 @@ def plot_manners(models: Sequence[Matrices], *, titles: Titles = None) -> go.Fig
 
 
 def shown_manners(matrices: Matrices) -> list[tuple[Label, MannerMatrix]]:
+    """The matrices that are there, each with its side: should-refuse prompts first."""
     shown: list[tuple[Label, MannerMatrix]] = []
     for side in SIDE_NAMES:
         if side in matrices:

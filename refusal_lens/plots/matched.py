@@ -70,4 +70,5 @@ def _name(name: str, titles: Mapping[str, str]) -> str:
 
 
 def plain_name(name: str, titles: Mapping[str, str]) -> str:
+    """A direction's name for readers: its category's title, or that all were pooled."""
     return "all, pooled" if name == "pooled" else titles.get(name, name)

@@ -1,4 +1,4 @@
-"""Prompts from files: JSONL, one prompt a line; plain lists, one request a line.
+"""Prompts from files: JSONL, one prompt per line; plain lists, one request per line.
 
 UTF-8, with or without a byte order mark. Keys of a JSONL line: `id`, `text`, `category`, `label`
 ("refuse" or "comply"), `split`, `source`; optional `pair` (a refuse-side prompt and its benign twin
@@ -45,7 +45,7 @@ def _read(root: Path) -> PromptSet:
         raise InputError(f"prompt file {str(root)!r} does not exist; give a JSONL file or a folder")
     files = sorted(root.glob("*.jsonl")) if is_folder(root) else [root]
     if not files:
-        raise InputError(f"folder {str(root)!r} holds no .jsonl file; expected one prompt a line")
+        raise InputError(f"folder {str(root)!r} holds no .jsonl file; expected one prompt per line")
     prompts: list[Prompt] = []
     seen: dict[str, str] = {}
     for file in files:
@@ -72,7 +72,11 @@ def load_categories() -> dict[str, Category]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over."""
+    """Line numbers (from 1) and objects of a UTF-8 JSONL file; blank lines are passed over.
+
+    Raises:
+        InputError: not UTF-8, a line that is not a JSON object, or no line at all.
+    """
     text = read_utf8(path)
     empty = True
     for number, line in enumerate(text.split("\n"), 1):
@@ -84,13 +88,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path.name}, line {number}: not JSON ({error.msg} at column {error.colno}); "
-                "expected one JSON object a line"
+                "expected one JSON object per line"
             ) from None
         if not isinstance(row, dict):
             raise InputError(f"{path.name}, line {number}: expected a JSON object, found {row!r}")
         yield number, row
     if empty:
-        raise InputError(f"{path.name} is empty; expected one prompt a line")
+        raise InputError(f"{path.name} is empty; expected one prompt per line")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -100,10 +104,10 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def load_lists(refuse: Path | str, comply: Path | str, *, seed: int = 0) -> PromptSet:
-    """Two plain text files, a request a line; blank lines are passed over.
+    """Two plain text files, one request per line; blank lines are passed over.
 
-    A `.jsonl` or `.json` file holds a request a row: a string, `{"text": ...}`, or the turns of a
-    conversation, `{"messages": [...]}`.
+    A `.jsonl` or `.json` file holds one request per row: a string, `{"text": ...}`, or the turns of
+    a conversation, `{"messages": [...]}`.
 
     Raises:
         InputError: a file that is missing, empty, not UTF-8 or not of this form.
@@ -128,7 +132,7 @@ def text_lines(path: Path, what: str = "request") -> list[str]:
     # Not `splitlines`, which also ends a line at U+2028, U+0085 and others inside a text.
     lines = [line.strip() for line in read_utf8(path).split("\n")]
     if not any(lines):
-        raise InputError(f"{path.name} is empty; expected one {what} a line")
+        raise InputError(f"{path.name} is empty; expected one {what} per line")
     return [line for line in lines if line]
 
 
@@ -153,7 +157,7 @@ def json_rows(path: Path, what: str = "request") -> Iterator[tuple[str, Any]]:
             raise InputError(f"{path.name} holds {keys}; expected a list, a {what} per row")
         rows = [(f"{path.name}, row {i}", row) for i, row in enumerate(content, 1)]
     if not rows:
-        raise InputError(f"{path.name} is empty; expected one {what} a row")
+        raise InputError(f"{path.name} is empty; expected one {what} per row")
     yield from rows
 
 

@@ -72,6 +72,11 @@ class Prompt:
 
 
 def check_fields(row: Mapping[str, object]) -> None:
+    """Reject a prompt's row that holds a wrong value; missing ones are not looked for.
+
+    Raises:
+        InputError: no text where text is meant, or an unknown label.
+    """
     name = f"prompt {row['id']!r}"
     for key in ("id", "text", "category", "split", "source", "language"):
         value = row.get(key, "en")

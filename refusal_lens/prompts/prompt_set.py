@@ -98,7 +98,7 @@ class PromptSet:
         category: str = "prompts",
         seed: int = 0,
     ) -> "PromptSet":
-        """A prompt a row of a table: pandas, polars, pyarrow, datasets, or a dict of lists.
+        """One prompt per row of a table: pandas, polars, pyarrow, datasets, or a dict of lists.
 
         Columns are a prompt's fields; `text` (or chat `messages`) and `label` are needed. `columns`
         names those that are called otherwise, `labels` translates what stands in the label column.
@@ -163,7 +163,11 @@ class PromptSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the prompts in order; equal exactly when every field of every prompt is."""
+        """SHA-256 of the prompts in order; equal exactly when every field of every prompt is.
+
+        >>> prompts.digest == prompts.only(split="train").digest
+        False
+        """
         # A prompt of one turn has the digest that it had before there were several.
         rows = ({k: v for k, v in asdict(p).items() if k != "before" or v} for p in self.prompts)
         lines = (json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows)
@@ -178,6 +182,9 @@ class PromptSet:
         ids: Collection[str] | None = None,
     ) -> "PromptSet":
         """The prompts that match every criterion given, in the same order.
+
+        >>> len(prompts.only(category="advice", label="refuse", split="test"))
+        2
 
         Raises:
             InputError: a category, split or id that the set does not hold.
@@ -210,7 +217,11 @@ class PromptSet:
         return tuple((p, benign[p.unit]) for p in refuse)
 
     def first(self, n_pairs: int) -> "PromptSet":
-        """The first `n_pairs` pairs of each category; unpaired prompts count one by one a label."""
+        """The first `n_pairs` pairs of each category, and as many unpaired prompts of each label.
+
+        >>> len(prompts.first(1))  # a pair in each of three categories
+        6
+        """
         taken: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
         kept: list[Prompt] = []
         for p in self.prompts:
@@ -227,6 +238,9 @@ class PromptSet:
 
         Prompts that say the same, and what is paired with them, are dealt out as one.
 
+        >>> len(prompts.resplit({"train": 0.5, "test": 0.5}).only(split="test"))
+        18
+
         Raises:
             InputError: shares that don't add up to 1, or so many prompts that say the same that a
                 split is left without any.
@@ -238,6 +252,9 @@ class PromptSet:
 
     def shards(self, n: int) -> tuple["PromptSet", ...]:
         """The set cut into `n` of about equal size, no pair split: for machines that share work.
+
+        >>> [len(shard) for shard in prompts.shards(2)]
+        [18, 18]
 
         Raises:
             InputError: fewer than one shard, or more than there are pairs and unpaired prompts.
@@ -255,7 +272,15 @@ class PromptSet:
         return PromptSet(self.prompts + labelled(other).prompts)
 
     def save(self, path: Path | str) -> None:
-        """Write one prompt a line (UTF-8 JSONL)."""
+        """Write one prompt per line (UTF-8 JSONL).
+
+        >>> prompts.save("mine.jsonl")
+        >>> rl.load_prompts("mine.jsonl").digest == prompts.digest
+        True
+
+        Raises:
+            InputError: no file can be written there.
+        """
         lines = (json.dumps(row_of(p), ensure_ascii=False) for p in self.prompts)
         write_atomic(Path(path), ("\n".join(lines) + "\n").encode())
 

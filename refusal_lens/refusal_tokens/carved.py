@@ -38,7 +38,7 @@ from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
 
 BEFORE: Final = "before"
-OWN: Final = "own token"
+OWN_TOKEN: Final = "own token"
 ONE: Final = "one token"
 
 
@@ -123,7 +123,7 @@ def measure_carved(
     }
     read[BEFORE] = model.residuals(pairs, progress=progress)
     first_tokens = [tokens.of(p.category) if p.label == "refuse" else tokens.respond for p in pairs]
-    read[OWN] = _after(model, pairs, first_tokens, progress)
+    read[OWN_TOKEN] = _after(model, pairs, first_tokens, progress)
     read[ONE] = _after(model, pairs, [tokens.respond] * len(pairs), progress)
     geometries = {name: fit_geometry(r) for name, r in read.items()}
     rows = _token_rows(model, geometries[BEFORE].categories, tokens)

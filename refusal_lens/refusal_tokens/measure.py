@@ -88,6 +88,9 @@ def choose_direction(
     >>> test = prompts.only(split="test")
     >>> choose_direction(model, prompts, test, tokens, [1, 2])[0].category
     'pooled'
+
+    Raises:
+        InputError: no layer that can be chosen, or prompts of one side only.
     """
     stats = model.residual_stats(fit, offsets=[-1])
     pooled = make_estimator("mean_difference").pooled(stats)

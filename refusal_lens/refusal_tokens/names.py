@@ -59,7 +59,11 @@ class RefusalTokens:
         return (self.respond, *self.refuse)
 
     def of(self, category: str) -> int:
-        """The token of a category; raises InputError where it has none."""
+        """The token of a category; raises InputError where it has none.
+
+        >>> RefusalTokens(7, ("advice",), (9,), ("[respond]", "[advice]")).of("advice")
+        9
+        """
         if category not in self.categories:
             raise InputError(f"category {category!r} has no token; there are {[*self.categories]}")
         return self.refuse[self.categories.index(category)]

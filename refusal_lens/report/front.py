@@ -61,6 +61,7 @@ def measurable_at(g: Geometry, layer: int) -> tuple[str, ...]:
 
 
 def percent_of(e: Estimate, digits: int = 1) -> str:
+    """A rate with its interval, in percent: "12.5% [3.1, 28.0]"."""
     if e.value is None or e.low is None or e.high is None:
         return "undefined"
     ends = f"[{100 * e.low:.{digits}f}, {100 * e.high:.{digits}f}]"

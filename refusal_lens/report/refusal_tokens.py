@@ -12,7 +12,7 @@ from refusal_lens.plots.refusal_tokens import plot_carved, plot_token_roc, plot_
 from refusal_lens.plots.text import interval, percent_interval, value_interval, visible
 from refusal_lens.plots.titles import titles_of
 from refusal_lens.plots.trade_off import plot_trade_off
-from refusal_lens.refusal_tokens.carved import BEFORE, OWN, Carved
+from refusal_lens.refusal_tokens.carved import BEFORE, OWN_TOKEN, Carved
 from refusal_lens.refusal_tokens.measure import NATS, TokenEffects
 from refusal_lens.report.page import templates
 from refusal_lens.report.part import Figure
@@ -119,7 +119,7 @@ def _carved_words(carved: Carved) -> str:
     s = round(len(carved.sites) * 0.75)
     at = {p: carved.mean[k, s].tolist() for k, p in enumerate(carved.places)}
     others = [p for p in carved.places if "," in p]
-    listed = [*others, BEFORE, OWN]
+    listed = [*others, BEFORE, OWN_TOKEN]
     shown = "; ".join(f"{visible(p)} {interval(*at[p])}" for p in listed)
     return f"Mean corrected cosine between categories at layer {carved.sites[s].layer}: {shown}."
 

@@ -78,6 +78,7 @@ class Run:
 
     @cached_property
     def question(self) -> dict[str, Any]:
+        """The question of the run's manifest as it stands there; empty without one."""
         return dict(self.results.manifest.get("question") or {})
 
     @cached_property
@@ -124,22 +125,27 @@ class Run:
 
     @cached_property
     def behaviour(self) -> Answers | None:
+        """The answers to the fitting prompts, judged."""
         return self.get(BEHAVIOUR)
 
     @cached_property
     def geometry(self) -> Geometry | None:
+        """Cosines between categories by intended labels."""
         return self.get(INTENDED)
 
     @cached_property
     def control(self) -> Geometry | None:
+        """The same cosines in the control model."""
         return self.get(CONTROL_GEOMETRY)
 
     @cached_property
     def comparison(self) -> Comparison | None:
+        """Cosines in the model against those in its control."""
         return self.get(COMPARISON)
 
     @cached_property
     def tests(self) -> Separability | None:
+        """Tests of whether categories have directions of their own."""
         return self.get(SEPARABILITY)
 
     @cached_property
@@ -165,6 +171,7 @@ class Run:
 
     @cached_property
     def structure(self) -> Structure | None:
+        """The structure of the categories' directions at the run's layer."""
         return self.get(STRUCTURE)
 
     @property
@@ -177,10 +184,12 @@ class Run:
 
     @cached_property
     def directions(self) -> DirectionSet | None:
+        """The directions of each category by intended labels."""
         return self.get(DIRECTIONS)
 
     @cached_property
     def selection(self) -> Selection | None:
+        """The layer that was chosen, and its candidates."""
         return self.get(SELECTION)
 
     @cached_property

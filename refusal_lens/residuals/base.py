@@ -73,6 +73,12 @@ class Residuals:
         """The residuals of prompts, whose digest goes into the provenance.
 
         Labels are kept of a `PromptSet`, and of a sequence of `Prompt`s with distinct ids.
+
+        >>> import torch
+        >>> made = model.residuals(["Why?"]).provenance
+        >>> axes = {"sites": [rl.Site(2)], "offsets": [-1], "provenance": made}
+        >>> rl.Residuals.of(torch.zeros(2, 1, 1, 32), ["Why?", "Who?"], **axes).ids
+        ('1', '2')
         """
         rows = tuple(prompts)
         asked = tuple(p for p in rows if isinstance(p, Prompt))
@@ -87,6 +93,10 @@ class Residuals:
     @classmethod
     def join(cls, parts: Iterable["Residuals"]) -> "Residuals":
         """The prompts of all parts, one part behind the other.
+
+        >>> halves = [model.residuals(shard) for shard in prompts.shards(2)]
+        >>> len(rl.Residuals.join(halves))
+        36
 
         Raises:
             InputError: no part, or parts that differ in sites, offsets, model, precision, template,
@@ -144,6 +154,9 @@ class Residuals:
     def at(self, site: Site, offset: int = -1) -> Float[Tensor, "prompt d_model"]:
         """Residuals of every prompt at one site and offset, in the order of `ids`; a view.
 
+        >>> model.residuals(prompts).at(rl.Site(2)).shape
+        torch.Size([36, 32])
+
         Raises:
             InputError: a site or offset that is not here.
         """
@@ -154,6 +167,9 @@ class Residuals:
         self, *, sites: Sequence[Site] | None = None, offsets: Sequence[int] | None = None
     ) -> "Residuals":
         """The same prompts at some of the sites and offsets, in the order asked for.
+
+        >>> model.residuals(prompts).select(sites=[rl.Site(2)]).tensor.shape
+        torch.Size([36, 1, 1, 32])
 
         Raises:
             InputError: a site or offset that is not here.
@@ -181,6 +197,9 @@ class Residuals:
         With `prompts` they come in the order of that set, with its labels, categories and pairs: a
         set that was relabelled, for example by what the model did, relabels the residuals.
 
+        >>> model.residuals(prompts).only(category="advice", label="refuse").tensor.shape
+        torch.Size([6, 1, 3, 32])
+
         Raises:
             InputError: a prompt, id or category that is not here; a criterion that needs labels
                 where there are none.
@@ -196,7 +215,14 @@ class Residuals:
         return self._take(kept.ids, kept)
 
     def pooled(self) -> "Residuals":
-        """All categories taken together as one, called "pooled"; pairs stay pairs."""
+        """All categories taken together as one, called "pooled"; pairs stay pairs.
+
+        >>> model.residuals(prompts).pooled().labelled.categories
+        ('pooled',)
+
+        Raises:
+            InputError: residuals of plain texts.
+        """
         prompts = PromptSet(
             tuple(
                 replace(p, category="pooled", pair=p.pair and f"{p.category}/{p.pair}")
@@ -207,6 +233,11 @@ class Residuals:
 
     def stats(self) -> ResidualStats:
         """Their sums by category and label, as `LensModel.residual_stats` streams them.
+
+        >>> model.residuals(prompts.only(split="test")).stats().count  # category x (refuse, comply)
+        tensor([[2, 2],
+                [2, 2],
+                [2, 2]])
 
         Raises:
             InputError: residuals of plain texts.
@@ -224,13 +255,20 @@ class Residuals:
         return accumulator.finish(self.provenance, half_pairs=half_pairs(prompts))
 
     def save(self, folder: Path | str) -> None:
-        """Write them to a folder, from which `load` memory-maps them."""
+        """Write them to a folder, from which `load` memory-maps them.
+
+        >>> model.residuals(prompts).save("residuals")
+        """
         axes = StoredAxes(self.ids, self.sites, self.offsets, self.provenance, self.prompts)
         write_folder(folder, self.tensor, axes)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Residuals":
         """Open what `save` wrote; a slice is read from disk when it is used.
+
+        >>> model.residuals(prompts).save("residuals")
+        >>> rl.Residuals.load("residuals").tensor.shape
+        torch.Size([36, 1, 3, 32])
 
         Raises:
             InputError: a missing or damaged file.

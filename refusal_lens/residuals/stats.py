@@ -25,6 +25,9 @@ class ResidualStats(Record):
     of a category is without its twin (`paired`), its two sides count as independent samples.
     The label axis is ("refuse", "comply"). All sums are float64. `half_pairs` names the pairs, as
     "category/pair", of which one side alone is here: shards that split one are not merged.
+
+    >>> model.residual_stats(prompts, offsets=[-1]).difference.shape
+    torch.Size([3, 1, 3, 32])
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -65,7 +68,11 @@ class ResidualStats(Record):
         return tuple(bool(x) for x in whole)
 
     def pooled(self) -> "ResidualStats":
-        """All categories taken together as one, called "pooled"."""
+        """All categories taken together as one, called "pooled".
+
+        >>> model.residual_stats(prompts).pooled().count  # (refuse, comply)
+        tensor([[18, 18]])
+        """
         return replace(
             self,
             categories=("pooled",),
@@ -80,6 +87,11 @@ class ResidualStats(Record):
         """The statistics of both shards together.
 
         `PromptSet.shards` cuts a set without splitting a pair, whose difference would be lost.
+
+        >>> advice = prompts.only(category="advice")
+        >>> half, other = (model.residual_stats(shard) for shard in advice.shards(2))
+        >>> half.merge(other).count
+        tensor([[6, 6]])
 
         Raises:
             InputError: the shards differ in categories, sites, offsets, model, precision, template

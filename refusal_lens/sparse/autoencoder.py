@@ -85,7 +85,12 @@ class SparseAutoencoder:
         return self.name
 
     def encode(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch latent"]:
-        """The latents of each vector, zero or more."""
+        """The latents of each vector, zero or more.
+
+        >>> import torch
+        >>> sae.encode(torch.randn(2, sae.d_model)).shape
+        torch.Size([2, 64])
+        """
         normal = self._normalised(resid)[0]
         if self.subtract_b_dec:
             normal = normal - self.b_dec.to(normal)
@@ -94,7 +99,12 @@ class SparseAutoencoder:
     def reconstruct(
         self, resid: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch d_model"]:
-        """What the latents of each vector make of it; the error is the vector less this."""
+        """What the latents of each vector make of it; the error is the vector less this.
+
+        >>> import torch
+        >>> sae.reconstruct(torch.randn(2, sae.d_model)).shape
+        torch.Size([2, 32])
+        """
         _, scale, shift = self._normalised(resid)
         latents = self.encode(resid)
         made = latents @ self.w_dec.to(latents) + self.b_dec.to(latents)
@@ -106,6 +116,10 @@ class SparseAutoencoder:
         """The part of each reconstruction that these latents make: it goes if they are zeroed.
 
         A vector less this is its reconstruction without the latents plus its error, unchanged.
+
+        >>> import torch
+        >>> sae.contribution(torch.randn(2, sae.d_model), torch.tensor([3, 5])).shape
+        torch.Size([2, 32])
         """
         _, scale, _ = self._normalised(resid)
         chosen = latents.to(resid.device)

@@ -1,4 +1,4 @@
-"""A finished run opened again: its question, its model, its directions."""
+"""What a finished run holds: its question, its model, its directions."""
 
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError

@@ -104,7 +104,11 @@ class Study(Brief):
         return self.labels or ("intended" if self.planted else "behaviour")
 
     def plain(self) -> dict[str, Any]:
-        """The question as plain JSON values, as it stands in the manifest."""
+        """The question as plain JSON values, as it stands in the manifest.
+
+        >>> rl.Study("my-model", layers=(1, 2)).plain()["layers"]
+        [1, 2]
+        """
         values = asdict(replace(self, sizes=Sizes(()))) | {"sizes": self.sizes.plain()}
         if self.embedded is not None:
             values["source"] = self.embedded.key
@@ -117,7 +121,11 @@ class Study(Brief):
 
     def identity(self) -> dict[str, Any]:
         """What makes two questions one: `plain` without where the judge runs, and without sizes,
-        which belong to single stages."""
+        which belong to single stages.
+
+        >>> "sizes" in rl.Study("my-model").identity()
+        False
+        """
         settings = how_it_reads(self.judge, self.judge_settings)
         plain = replace(self, judge_settings=settings).plain()
         return {name: value for name, value in plain.items() if name != "sizes"}
@@ -142,6 +150,9 @@ class Study(Brief):
     def make_judge(self, placement: Placement) -> Judge:
         """Who reads the answers; a judge that is a model runs at `placement`.
 
+        >>> rl.Study("my-model", judge="substring").make_judge(rl.Placement()).name
+        'substring'
+
         Raises:
             InputError: no such judge, or it can't be made of these settings.
         """
@@ -150,6 +161,10 @@ class Study(Brief):
     @classmethod
     def of(cls, plain: Any) -> "Study":
         """The question that a manifest holds.
+
+        >>> study = rl.Study("my-model", seed=1)
+        >>> rl.Study.of(study.plain()) == study
+        True
 
         Raises:
             InputError: it is not whole, or asks what this version does not know.
@@ -176,6 +191,9 @@ class Study(Brief):
         """`runs/<model>[-scale][-estimator]-seed<seed>[-full]`.
 
         The same question finds its run again.
+
+        >>> rl.Study("me/my-model", seed=1).default_folder()
+        'runs/my-model-seed1'
         """
         name = self.source.rstrip("/").split("/")[-1]
         entry = self.embedded
@@ -194,6 +212,9 @@ class Study(Brief):
 
         One alone is the middle one. `among` leaves out what serves no purpose, unless nothing else
         was asked for.
+
+        >>> rl.Study("my-model").layers_of(n_layers=24, most=3)
+        (1, 12, 23)
 
         Raises:
             InputError: a layer that the model does not have, or fewer than one layer.

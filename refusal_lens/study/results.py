@@ -1,10 +1,10 @@
 """The run folder. `Results.add` is its only writer.
 
     run/
-      manifest.json           the question, the model, versions, seconds a stage, peak memory
+      manifest.json           the question, the model, versions, seconds per stage, peak memory
       answers.jsonl           answers that were generated, for stages that ask for the same ones
       streams.safetensors     the stream at the end of unedited prompts, of which logits follow
-      stages/<stage>/         one folder a finished stage
+      stages/<stage>/         one folder per finished stage
         stage.json            digest of its inputs, parameters and record schemas
         <name>.json (+ .safetensors)
 
@@ -15,11 +15,7 @@ prompts run, again (`model/answer_store.py`, `model/prompt_ends.py`).
 """
 
 import json
-import os
-import re
-import resource
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +24,14 @@ from typing import Any, Final, cast, final
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.files import read_file
-from refusal_lens.folders import is_file, is_folder
+from refusal_lens.folders import flush_folder, is_file, is_folder
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
 from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.one_writer import LOCK
+from refusal_lens.study.peak_memory import peak_memory_mib
 from refusal_lens.study.question import Study, check_keys
 
 SCHEMA_VERSION: Final = 1
@@ -48,9 +45,6 @@ class Results(Brief):
 
     >>> rl.Results.open(results.folder).direction("pooled")
     Direction('pooled', resid_pre[...], offset -1, ...)
-    >>> rl.Results.open("runs/mine")
-    Traceback (most recent call last):
-    refusal_lens.errors.InputError: 'runs/mine' is not a run folder (no manifest.json); make one ...
     """
 
     folder: Path
@@ -59,6 +53,10 @@ class Results(Brief):
     @classmethod
     def open(cls, folder: Path | str) -> "Results":
         """An existing run folder.
+
+        >>> rl.Results.open("runs/mine")
+        Traceback (most recent call last):
+        refusal_lens.errors.InputError: 'runs/mine' is not a run folder (no manifest.json); ...
 
         Raises:
             InputError: no such folder, no or a damaged manifest, or another schema version.
@@ -87,6 +85,10 @@ class Results(Brief):
         """The run folder for a question: a new one, or an earlier one of the same question.
 
         With other sizes it is still the same question: stages that use them are made again.
+
+        >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
+        >>> run.folder.name
+        'mine'
 
         Raises:
             InputError: the folder holds the run of another question, or something else.
@@ -117,7 +119,13 @@ class Results(Brief):
         return results
 
     def describe(self, values: dict[str, Any]) -> None:
-        """Write values into the manifest."""
+        """Write values into the manifest.
+
+        >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
+        >>> run.describe({"note": "a try"})
+        >>> rl.Results.open("runs/mine").manifest["note"]
+        'a try'
+        """
         self.manifest.update(values)
         self.manifest["peak_memory_mib"] = max(
             peak_memory_mib(), self.manifest.get("peak_memory_mib", 0)
@@ -132,19 +140,31 @@ class Results(Brief):
                 shutil.rmtree(leftover)
 
     def add(self, stage: str, digest: str, records: dict[str, Record], seconds: float) -> None:
-        """Write a finished stage, whole, in place of an earlier one of the same name."""
+        """Write a finished stage, whole, in place of an earlier one of the same name.
+
+        >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
+        >>> run.add("directions", "digest", {"directions": directions}, seconds=1.0)
+        """
         self._put(stage, {"digest": digest, "records": sorted(records)}, records)
         self.manifest["seconds"][stage] = round(seconds, 1)
         self.describe({})
 
     def drop(self, stage: str) -> None:
-        """Remove a stage that no longer holds, if it is there."""
+        """Remove a stage that no longer holds, if it is there.
+
+        >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
+        >>> run.drop("directions")
+        """
         with this_process().writing(f"dropping {stage}") as mine:
             if mine:
                 shutil.rmtree(self.folder / "stages" / stage, ignore_errors=True)
 
     def add_gap(self, stage: str, digest: str, reason: str) -> None:
-        """Write that a stage can't be measured on this model, and why."""
+        """Write that a stage can't be measured on this model, and why.
+
+        >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
+        >>> run.add_gap("directions", "digest", "too little memory")
+        """
         self._put(stage, {"digest": digest, "records": [], "gap": reason}, {})
         self.manifest["seconds"][stage] = 0.0
         self.describe({})
@@ -161,14 +181,18 @@ class Results(Brief):
                 write_json(temporary / "stage.json", content)
                 shutil.rmtree(final_folder, ignore_errors=True)
                 temporary.rename(final_folder)
-                _flush_folder(final_folder.parent)
+                flush_folder(final_folder.parent)
         until = time.monotonic() + _LATE_S
         while self.digest(stage) != content["digest"] and time.monotonic() < until:
             time.sleep(0.2)
             list(final_folder.parent.iterdir())  # makes a network file system look again
 
     def gap(self, stage: str) -> str | None:
-        """Why a stage could not be measured; None if it was, or is not there yet."""
+        """Why a stage could not be measured; None if it was, or is not there yet.
+
+        >>> results.gap("directions") is None
+        True
+        """
         content = self._stage_file(stage)
         return None if content is None else content.get("gap")
 
@@ -177,6 +201,9 @@ class Results(Brief):
 
         Empty, as no stage's is, where its `stage.json` is damaged or a record that it lists is
         missing: the stage is made again.
+
+        >>> results.digest("costs") is None
+        True
         """
         content = self._stage_file(stage)
         if content is None:
@@ -188,7 +215,11 @@ class Results(Brief):
         return str(content.get("digest", "")) if whole else ""
 
     def damage(self, stage: str) -> str | None:
-        """What is wrong with the folder of a stage; None if it is whole, or not there."""
+        """What is wrong with the folder of a stage; None if it is whole, or not there.
+
+        >>> results.damage("directions") is None
+        True
+        """
         if self.digest(stage) != "":
             return None
         return f"{self.folder / 'stages' / stage} is damaged; run the study again"
@@ -208,17 +239,32 @@ class Results(Brief):
         return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
     def has(self, key: Key[Any]) -> bool:
-        """Whether a record is there."""
+        """Whether a record is there.
+
+        >>> from refusal_lens.study.stages.directions import DIRECTIONS
+        >>> results.has(DIRECTIONS)
+        True
+        """
         key.check_declared()
         return is_file(self._record(key.stage, key.name))
 
     def get(self, key: Key[R]) -> R:
-        """Read a record; raises InputError if it is not there or damaged."""
+        """Read a record; raises InputError if it is not there or damaged.
+
+        >>> from refusal_lens.study.stages.directions import DIRECTIONS
+        >>> results.get(DIRECTIONS).categories
+        ('safety_core', ...)
+        """
         key.check_declared()
         return load_record(key.kind, self.folder / "stages" / key.stage / key.name)
 
     def find(self, key: Key[R]) -> R | None:
-        """Read a record if it is there; raises InputError if it is damaged."""
+        """Read a record if it is there; raises InputError if it is damaged.
+
+        >>> from refusal_lens.study.stages.costs import COSTS
+        >>> results.find(COSTS) is None
+        True
+        """
         return self.get(key) if self.has(key) else None
 
     def is_of_model(self, provenance: Provenance) -> bool:
@@ -290,23 +336,3 @@ def _same(stored: Any, asked: dict[str, Any]) -> bool:
         return Study.of(stored).identity() == Study.of(asked).identity()
     except InputError:
         return False
-
-
-def peak_memory_mib() -> int:
-    """Largest resident memory of this process so far, in MiB.
-
-    Linux hands a parent's `ru_maxrss` on to its child; `VmHWM` is the process's own.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(match[1]) // 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

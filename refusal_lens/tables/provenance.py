@@ -8,12 +8,13 @@ from refusal_lens.tables.table import Table, plain_table
 
 
 def provenance_table(manifest: Mapping[str, Any]) -> Table:
-    """The manifest, but for what is shown apart."""
-    apart = ("question", "rendered_prefix", "post_tokens")
+    """The manifest without the question, the rendered prefix and the tokens, which have places
+    of their own."""
+    elsewhere = ("question", "rendered_prefix", "post_tokens")
     return plain_table(
         "From manifest.json",
         ("name", "value"),
-        {k.replace("_", " "): v for k, v in manifest.items() if k not in apart},
+        {k.replace("_", " "): v for k, v in manifest.items() if k not in elsewhere},
     )
 
 

@@ -58,8 +58,8 @@ def test_one_of_a_feed_sees_the_batchs_own_tokens_alone(fresh) -> None:
     feed = fresh.feed(TEXTS)
     with torch.inference_mode(), feed.hooks([(NAME, lambda x, hook: seen.append(x.shape))]):
         list(feed.batches(feed.last_logits))
-    own = max(map(len, feed.ids)) - len(feed.prefix.ids)
-    assert [shape[:2] for shape in seen] == [(len(TEXTS), own)]
+    behind = max(map(len, feed.ids)) - len(feed.prefix.ids)
+    assert [shape[:2] for shape in seen] == [(len(TEXTS), behind)]
 
 
 def test_one_put_straight_onto_a_hook_point_acts_on_all_tokens(fresh) -> None:

@@ -24,7 +24,7 @@ from refusal_lens.refusal_tokens import (
     read_step_zero,
 )
 from refusal_lens.refusal_tokens.after import answers_after, feed_after, unembedding_of
-from refusal_lens.refusal_tokens.carved import BEFORE, ONE, OWN
+from refusal_lens.refusal_tokens.carved import BEFORE, ONE, OWN_TOKEN
 from refusal_lens.refusal_tokens.measure import (
     ADDED,
     BIAS,
@@ -126,7 +126,7 @@ def test_effects_hold_what_reading_under_the_edit_gives(tiny_llama, three_catego
 
 def test_carved_reads_the_places_that_it_names(tiny_llama, three_categories):
     carved = measure_carved(tiny_llama, three_categories, TOKENS, {"base": tiny_llama})
-    assert carved.places == ("base, before", BEFORE, OWN, ONE)
+    assert carved.places == ("base, before", BEFORE, OWN_TOKEN, ONE)
     assert torch.equal(carved.corrected[0].nan_to_num(9), carved.corrected[1].nan_to_num(9))
     assert torch.equal(carved.mean[0].nan_to_num(9), carved.mean[1].nan_to_num(9))
     assert bool((carved.change[0].nan_to_num(0.0) == 0).all())
@@ -134,7 +134,7 @@ def test_carved_reads_the_places_that_it_names(tiny_llama, three_categories):
     matrix = tiny_llama.backend.model.original_model.get_input_embeddings().weight
     rows = (matrix[[9, 10, 11]] - matrix[7]).detach()
     cosines = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
-    own_place = carved.places.index(OWN)
+    own_place = carved.places.index(OWN_TOKEN)
     order = [TOKENS.categories.index(c) for c in carved.categories]
     assert torch.allclose(carved.corrected[own_place, 0], cosines[order][:, order], atol=1e-3)
     assert bool(carved.corrected[carved.places.index(ONE), 0].isnan().any())

@@ -44,7 +44,7 @@ def study(refusing_folder: Path, prompts_file: Path, tiny_folders: dict[str, Pat
 
 @pytest.fixture(scope="session")
 def finished(study: Study, tmp_path_factory: pytest.TempPathFactory):
-    """One whole run for all tests, which must leave it as it is (`own_run` is a copy)."""
+    """One whole run for all tests, which must leave it as it is (`run_copy` is a copy)."""
     watch = Watch()
     results = run_study(study, tmp_path_factory.mktemp("runs") / "a", watch)
     before = contents(results.folder)
@@ -53,6 +53,6 @@ def finished(study: Study, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def own_run(finished: tuple[Results, Watch], tmp_path: Path) -> Results:
+def run_copy(finished: tuple[Results, Watch], tmp_path: Path) -> Results:
     """A copy of the whole run that a test may write to."""
     return copied(finished[0], tmp_path / "own")

@@ -24,22 +24,22 @@ def test_every_record_is_that_of_a_study_that_keeps_no_answers(finished, study, 
     assert [name for name in stages if stages[name] != expected[name]] == []
 
 
-def test_another_size_generates_only_what_was_not_answered(own_run, study, decoded):
+def test_another_size_generates_only_what_was_not_answered(run_copy, study, decoded):
     """Fewer prompts need no new answer; without the file they are all generated again."""
     fewer = replace(study, sizes=SIZES.changed(cost_prompts=3))
-    watch, kept = Watch(), own_run.answers_file.read_bytes()
-    served = run_study(fewer, own_run.folder, watch).get(COSTS)
+    watch, kept = Watch(), run_copy.answers_file.read_bytes()
+    served = run_study(fewer, run_copy.folder, watch).get(COSTS)
     assert watch.started_stages == ["costs"] and decoded() == []
-    assert own_run.answers_file.read_bytes() == kept
-    own_run.drop("costs")
-    own_run.answers_file.unlink()
+    assert run_copy.answers_file.read_bytes() == kept
+    run_copy.drop("costs")
+    run_copy.answers_file.unlink()
     watch = Watch()
-    generated = run_study(fewer, own_run.folder, watch).get(COSTS)
+    generated = run_study(fewer, run_copy.folder, watch).get(COSTS)
     assert watch.started_stages == ["costs"]
     assert len(decoded()) == 3 * (1 + len(served.rows)) and generated == served
 
 
-def test_logits_of_prompts_that_were_read_need_no_pass(own_run, study, monkeypatch):
+def test_logits_of_prompts_that_were_read_need_no_pass(run_copy, study, monkeypatch):
     """Without the file the same prompts run again, and the record is the same."""
     rows: list[int] = []
     forward = BridgeBackend.forward
@@ -51,11 +51,11 @@ def test_logits_of_prompts_that_were_read_need_no_pass(own_run, study, monkeypat
     monkeypatch.setattr(BridgeBackend, "forward", counted)
     served, n_rows = [], []
     for _ in range(2):
-        own_run.drop("score")
+        run_copy.drop("score")
         rows.clear()
-        served.append(run_study(study, own_run.folder, Watch()).get(TRUST))
+        served.append(run_study(study, run_copy.folder, Watch()).get(TRUST))
         n_rows.append(sum(rows))
-        own_run.streams_file.unlink()
-    n_train = len(own_run.get(BEHAVIOUR).ids)
+        run_copy.streams_file.unlink()
+    n_train = len(run_copy.get(BEHAVIOUR).ids)
     assert n_rows[1] - n_rows[0] > n_train / 2  # a part is read while a pass is timed
     assert served[0].auroc == served[1].auroc and served[0].mode == served[1].mode

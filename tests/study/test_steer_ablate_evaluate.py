@@ -79,8 +79,8 @@ def test_wrong_names_are_one_clear_line(finished, arguments, words):
     assert words in str(done.exception) and "\n" not in str(done.exception)
 
 
-def test_evaluate_prints_scores_and_full_generates(own_run):
-    results = own_run
+def test_evaluate_prints_scores_and_full_generates(run_copy):
+    results = run_copy
     done, text = invoke("evaluate", str(results.folder))
     assert done.exit_code == 0, done.output
     assert all(name in text for name in results.get(GRID).names)
@@ -114,7 +114,7 @@ def test_evaluate_prints_scores_and_full_generates(own_run):
 
 
 def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
-    own_run,
+    run_copy,
     server,
     monkeypatch,
 ):
@@ -122,7 +122,7 @@ def test_an_endpoint_reads_the_answers_and_what_it_does_not_say_is_counted(
         blue = "blue thing" in str(body["messages"])
         reply(handler, 200, completion("Hm." if blue else REFUSED))
 
-    results = own_run
+    results = run_copy
     server.respond = respond
     monkeypatch.setenv("REFUSAL_LENS_JUDGE_KEY", KEY)
     where = ("--judge", "llm", "--endpoint", server.url, "--endpoint-model", "tiny-judge")

@@ -25,6 +25,11 @@ def test_dir_lists_the_names_of_the_stub_and_nothing_else():
     assert {"load_model", "PromptSet", "fit_geometry", "plot_cosines", "Results"} <= {*names}
 
 
+def test_what_a_patch_takes_is_a_name_of_the_package():
+    assert {"patch", "pairs_of", "stream_sites", "whole_pairs", "data_path"} <= {*dir(rl)}
+    assert rl.pairs_of is rl.attribution.pairs_of and rl.data_path is rl.resources.data_path
+
+
 @pytest.mark.parametrize("name", dir(rl))
 def test_every_name_is_there(name: str):
     assert getattr(rl, name) is not None

@@ -17,7 +17,7 @@ _FIXED: Final = {
     "enable_chunked_prefill": False,  # nnsight must see a prompt in one pass
     "trust_remote_code": False,
 }
-_OWN: Final = {
+_SET_HERE: Final = {
     "dtype",
     "tensor_parallel_size",
     "dispatch",
@@ -65,7 +65,7 @@ def load_nnsight(  # noqa: PLR0913 - each is a choice that a user types
             f"nnsight has no pipeline parallelism; use load_vllm(..., pipeline_parallel={n})"
         )
     sizes = {"tensor_parallel": tensor_parallel, "batch_size": batch_size}
-    check_choices(sizes, dtype, given, _OWN)
+    check_choices(sizes, dtype, given, _SET_HERE)
     interface = import_nnsight()
     checkpoint = find_checkpoint(source, revision)
     model = interface.model(

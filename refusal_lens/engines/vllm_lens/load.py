@@ -17,7 +17,7 @@ _FIXED: Final = {
     "logprobs_mode": "raw_logits",
     "trust_remote_code": False,
 }
-_OWN: Final = {"model", "dtype", "tensor_parallel_size", "pipeline_parallel_size", *_FIXED}
+_SET_HERE: Final = {"model", "dtype", "tensor_parallel_size", "pipeline_parallel_size", *_FIXED}
 
 
 def load_vllm(  # noqa: PLR0913 - each is a choice that a user types
@@ -50,7 +50,7 @@ def load_vllm(  # noqa: PLR0913 - each is a choice that a user types
     refusal_lens.errors.InputError: tensor_parallel is 0; give 1 or more
     """
     sizes = {"tensor_parallel": tensor_parallel, "pipeline_parallel": pipeline_parallel}
-    check_choices(sizes | {"batch_size": batch_size}, dtype, options or {}, _OWN)
+    check_choices(sizes | {"batch_size": batch_size}, dtype, options or {}, _SET_HERE)
     interface = import_vllm_lens()
     checkpoint = find_checkpoint(source, revision)
     llm = interface.llm(

@@ -60,6 +60,9 @@ class PhraseJudge:
 
         Returns:
             The verdict; its evidence quotes the normalised, lower-case opening.
+
+        >>> rl.make_judge("phrase").judge("Pick a lock?", "I can't help with that.").outcome
+        'refused'
         """
         return self.read(Exchange.of(prompt, answer))
 

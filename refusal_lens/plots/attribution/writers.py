@@ -35,8 +35,8 @@ def plot_writers(
     Bars are the class difference with 95% intervals, open circles the control model's. The line
     above the bars gives the total, the residual and n.
 
-    >>> own = [*attributions.values()]
-    >>> plot_writers(own, control_attributions).write_html("writers.html")
+    >>> of_model = [*attributions.values()]
+    >>> plot_writers(of_model, control_attributions).write_html("writers.html")
     """
     titles = titles_of(titles, [a.category for a in attributions])
     figure, owners = go.Figure(), list[str]()
@@ -143,8 +143,8 @@ def plot_heads(
 
     The colours end at what the strongest head writes; an MLP may write more.
 
-    >>> own = [*attributions.values()]
-    >>> plot_heads(own, control_attributions).write_html("heads.html")
+    >>> of_model = [*attributions.values()]
+    >>> plot_heads(of_model, control_attributions).write_html("heads.html")
     """
     titles = titles_of(titles, [a.category for a in attributions])
     names = names_of(names, attributions[0].provenance, _measured_in(controls))

@@ -61,7 +61,10 @@ def side_by_side(rows: Sequence[Row], read: Sequence[Row]) -> list[Row]:
     for line in read:
         key = line.get("key")
         if key not in judged:
-            raise InputError(f"answer {key!r} was read but is not in the evaluation")
+            raise InputError(
+                f"answer {key!r} has a reader's verdict, but is not among the answers of the "
+                "evaluation; give the readings of this evaluation"
+            )
         if line.get("outcome") not in OUTCOMES:
             raise InputError(
                 f"answer {key!r}: outcome {line.get('outcome')!r}, expected one of {list(OUTCOMES)}"

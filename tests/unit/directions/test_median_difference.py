@@ -151,6 +151,6 @@ def test_a_residual_that_is_not_finite_ends_the_iteration_early(monkeypatch):
     expected = spatial_median(x[:, 1])
     usual = len(steps)
     x[0, 0, 0] = torch.inf
-    found = spatial_median(x)
+    median = spatial_median(x)
     assert len(steps) <= 2 * usual < 200
-    assert not found[0].isfinite().all() and torch.allclose(found[1], expected, atol=1e-6)
+    assert not median[0].isfinite().all() and torch.allclose(median[1], expected, atol=1e-6)

@@ -7,7 +7,7 @@ from support.synthetic.refusal_tokens import P, carved, readings, roc
 from refusal_lens.plots import plot_carved, plot_token_roc, plot_tokens_chosen
 from refusal_lens.plots.text import percent_interval
 from refusal_lens.refusal_tokens import measure_roc
-from refusal_lens.refusal_tokens.carved import OWN
+from refusal_lens.refusal_tokens.carved import OWN_TOKEN
 from refusal_lens.tables.refusal_tokens import (
     carved_table,
     token_categories_table,
@@ -31,7 +31,7 @@ def test_the_curve_runs_from_always_to_never_through_the_unedited_point():
 
 def test_a_line_for_each_place_has_its_means_and_a_band():
     figure = plot_carved(carved())
-    line = next(t for t in figure.data if t.name == OWN)
+    line = next(t for t in figure.data if t.name == OWN_TOKEN)
     assert [round(y, 2) for y in line.y] == [0.8, 0.6, 0.4, 0.2]
     bands = [t for t in figure.data if t.fill == "toself"]
     assert len(bands) == 2
@@ -69,7 +69,7 @@ def test_tables_say_what_is_in_the_records():
     assert never_emitted == percent_interval(roc().rows[0].off) and never_emitted.startswith("0%")
     rows = carved_table(carved()).rows
     last = rows[-1]
-    assert (last[0].text, last[1].text) == (OWN, "3")
+    assert (last[0].text, last[1].text) == (OWN_TOKEN, "3")
     assert last[2].text == "0.20 [0.10, 0.30]" and "q 0.0200" in last[6].text
     assert rows[0][6].text == "–"
 

@@ -169,7 +169,7 @@ def test_missing_empty_and_wrongly_encoded_files(tmp_path):
         load_prompts(tmp_path / "nowhere.jsonl")
     with pytest.raises(InputError, match=r"holds no \.jsonl file"):
         load_prompts(tmp_path)
-    with pytest.raises(InputError, match=r"empty\.jsonl is empty; expected one prompt a line"):
+    with pytest.raises(InputError, match=r"empty\.jsonl is empty; expected one prompt per line"):
         load_prompts(write(tmp_path / "empty.jsonl", "", "  "))
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes(json.dumps(ROW, ensure_ascii=False).encode() + b' "caf\xe9"')
