@@ -16,7 +16,6 @@ prompts run, again (`model/answer_store.py`, `model/prompt_ends.py`).
 
 import json
 import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast, final
@@ -24,18 +23,18 @@ from typing import Any, Final, cast, final
 from refusal_lens.directions import Direction, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.files import read_file
-from refusal_lens.folders import flush_folder, is_file, is_folder
+from refusal_lens.folders import is_file, is_folder
 from refusal_lens.model import LensModel
 from refusal_lens.placement import Placement
 from refusal_lens.processes import this_process
-from refusal_lens.records import Brief, Provenance, Record, load_record, save_record, write_json
+from refusal_lens.records import Brief, Provenance, Record, load_record, write_json
 from refusal_lens.study.key import Key, R
 from refusal_lens.study.one_writer import LOCK
 from refusal_lens.study.peak_memory import peak_memory_mib
 from refusal_lens.study.question import Study, check_keys
+from refusal_lens.study.stage_folder import StageFolder
 
 SCHEMA_VERSION: Final = 1
-_LATE_S: Final = 90.0  # how late a network file system may show what another machine wrote
 
 
 @final
@@ -145,7 +144,7 @@ class Results(Brief):
         >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
         >>> run.add("directions", "digest", {"directions": directions}, seconds=1.0)
         """
-        self._put(stage, {"digest": digest, "records": sorted(records)}, records)
+        self._stage(stage).put({"digest": digest, "records": sorted(records)}, records)
         self.manifest["seconds"][stage] = round(seconds, 1)
         self.describe({})
 
@@ -157,7 +156,7 @@ class Results(Brief):
         """
         with this_process().writing(f"dropping {stage}") as mine:
             if mine:
-                shutil.rmtree(self.folder / "stages" / stage, ignore_errors=True)
+                shutil.rmtree(self._stage(stage).path, ignore_errors=True)
 
     def add_gap(self, stage: str, digest: str, reason: str) -> None:
         """Write that a stage can't be measured on this model, and why.
@@ -165,27 +164,9 @@ class Results(Brief):
         >>> run = rl.Results.begin("runs/mine", rl.Study("my-model").plain())
         >>> run.add_gap("directions", "digest", "too little memory")
         """
-        self._put(stage, {"digest": digest, "records": [], "gap": reason}, {})
+        self._stage(stage).put({"digest": digest, "records": [], "gap": reason}, {})
         self.manifest["seconds"][stage] = 0.0
         self.describe({})
-
-    def _put(self, stage: str, content: dict[str, Any], records: dict[str, Record]) -> None:
-        """One process writes the stage; then the others see it, too."""
-        final_folder = self.folder / "stages" / stage
-        with this_process().writing(f"writing {stage}") as mine:
-            if mine:
-                temporary = final_folder.with_name(f".{stage}.tmp")
-                shutil.rmtree(temporary, ignore_errors=True)
-                for name, record in records.items():
-                    save_record(record, temporary / name)
-                write_json(temporary / "stage.json", content)
-                shutil.rmtree(final_folder, ignore_errors=True)
-                temporary.rename(final_folder)
-                flush_folder(final_folder.parent)
-        until = time.monotonic() + _LATE_S
-        while self.digest(stage) != content["digest"] and time.monotonic() < until:
-            time.sleep(0.2)
-            list(final_folder.parent.iterdir())  # makes a network file system look again
 
     def gap(self, stage: str) -> str | None:
         """Why a stage could not be measured; None if it was, or is not there yet.
@@ -193,7 +174,7 @@ class Results(Brief):
         >>> results.gap("directions") is None
         True
         """
-        content = self._stage_file(stage)
+        content = self._stage(stage).content
         return None if content is None else content.get("gap")
 
     def digest(self, stage: str) -> str | None:
@@ -205,14 +186,7 @@ class Results(Brief):
         >>> results.digest("costs") is None
         True
         """
-        content = self._stage_file(stage)
-        if content is None:
-            return None
-        names: Any = content.get("records")
-        whole = isinstance(names, list) and all(
-            is_file(self._record(stage, str(name))) for name in cast(list[Any], names)
-        )
-        return str(content.get("digest", "")) if whole else ""
+        return self._stage(stage).digest
 
     def damage(self, stage: str) -> str | None:
         """What is wrong with the folder of a stage; None if it is whole, or not there.
@@ -222,21 +196,10 @@ class Results(Brief):
         """
         if self.digest(stage) != "":
             return None
-        return f"{self.folder / 'stages' / stage} is damaged; run the study again"
+        return f"{self._stage(stage).path} is damaged; run the study again"
 
-    def _record(self, stage: str, name: str) -> Path:
-        return self.folder / "stages" / stage / f"{name}.json"
-
-    def _stage_file(self, stage: str) -> dict[str, Any] | None:
-        """What `stage.json` holds: nothing where it is damaged; None where it is not there."""
-        path = self.folder / "stages" / stage / "stage.json"
-        try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError):  # unreadable, no JSON, or no text
-            return {}
-        return cast(dict[str, Any], content) if isinstance(content, dict) else {}
+    def _stage(self, stage: str) -> StageFolder:
+        return StageFolder(self.folder / "stages" / stage)
 
     def has(self, key: Key[Any]) -> bool:
         """Whether a record is there.
@@ -246,7 +209,7 @@ class Results(Brief):
         True
         """
         key.check_declared()
-        return is_file(self._record(key.stage, key.name))
+        return is_file(self._stage(key.stage).record(key.name))
 
     def get(self, key: Key[R]) -> R:
         """Read a record; raises InputError if it is not there or damaged.
