@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +75,15 @@ def test_text_is_read_anew_for_another_book_other_prompts_sizes_or_model(model, 
     trained(other, asked, tmp_path)
     assert len(kept) == 4 and len([*(tmp_path / "work").glob("text-*.json")]) == 5
     assert trained(model, asked, tmp_path)[0].name == plain.name
+
+
+def test_what_is_written_names_no_folder_of_this_machine(model, asked, tmp_path):
+    name = Path(model.name)
+    assert name.is_absolute()
+    sae, measures = trained(model, asked, tmp_path)
+    assert measures["model"] == sae.model_name == name.name
+    for path in (tmp_path / "sae").glob("*.json"):
+        assert str(name.parent) not in path.read_text()
 
 
 def test_damaged_text_and_residuals_are_made_again(model, asked, tmp_path):
