@@ -38,7 +38,7 @@ from refusal_lens.cli.run_options import DefaultRun, print_path, run_folder
 from refusal_lens.cli.study_options import Categories, Full, Quick, sizes_of, words_of
 from refusal_lens.cli.suffixes import suffixes
 from refusal_lens.cli.vectors import export_vectors, import_vectors
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, printable
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.judges.first_token import ScoreKind
@@ -277,7 +277,8 @@ def main() -> None:
         with one_of_several():
             app()
     except InputError as error:
-        err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
+        line = printable(f"refusal-lens: {error}")
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -313,4 +314,4 @@ def _quiet_libraries() -> None:
 def _one_line(message: Warning | str, *where: object, **more: object) -> str:
     """A warning as people at a terminal read it, without the line of code that gave it."""
     del where, more
-    return f"refusal-lens: {message}\n"
+    return printable(f"refusal-lens: {message}") + "\n"
