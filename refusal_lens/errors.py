@@ -12,6 +12,17 @@ class InputError(ValueError):
     """
 
 
+def printable(text: str) -> str:
+    """Text for one line of a terminal: a blank for each character that can't be printed.
+
+    Nothing in it can end the line, start an escape sequence or turn the direction of writing.
+
+    >>> printable("no \\x1b[31mfile\\n '\u8981\u6c42'")
+    "no  [31mfile  '\u8981\u6c42'"
+    """
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def reason_of(error: Exception) -> str:
     """What another library says is wrong, in one line of at most 160 characters."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return " ".join(printable(str(error)).split())[:160] or type(error).__name__

@@ -127,10 +127,26 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({n})"
 
 
+def written_name(name: str) -> str:
+    """What records and pages call a model or a file: no folders of the machine it was read on.
+
+    Of an absolute path, or one that begins with a dot, the last part; any other name as it is.
+
+    >>> written_name("/home/me/models/chat"), written_name("org/chat@main")
+    ('chat', 'org/chat@main')
+    """
+    path = Path(name)
+    return path.name or name if path.is_absolute() or name.startswith(".") else name
+
+
 @final
 @dataclass(frozen=True)
 class Provenance:
-    """What is needed to make a number again."""
+    """What is needed to make a number again.
+
+    Of a model in a folder, `model` keeps the last part (`written_name`): records are handed on, and
+    weights are told apart by `model_digest`.
+    """
 
     model: str
     model_digest: str
@@ -142,6 +158,9 @@ class Provenance:
     seed: int | None = None
     edits: str = "none"
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", written_name(self.model))
 
 
 def _shortened(value: Any) -> str:

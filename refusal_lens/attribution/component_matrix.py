@@ -130,10 +130,11 @@ def component_matrix(attributions: Sequence[Attribution]) -> ComponentMatrix:
         raise InputError(f"expected two or more different categories, found {list(categories)}")
     first = attributions[0]
     for a in attributions:
-        same = (a.components, a.provenance.model) == (first.components, first.provenance.model)
+        of, weights = a.provenance.model, a.provenance.model_digest
+        same = (a.components, weights) == (first.components, first.provenance.model_digest)
         if not same or not a.total > 0:
             raise InputError(
-                f"the attribution of {a.category!r} (model {a.provenance.model}, at "
+                f"the attribution of {a.category!r} (model {of}, weights {weights[:12]}, at "
                 f"{a.target.site}, total {a.total:.3g}) can't be compared with that of "
                 f"{first.category!r}: expected one model, one site and a difference above zero"
             )

@@ -40,7 +40,7 @@ from refusal_lens.cli.surroundings import (
     refused_by_the_system,
 )
 from refusal_lens.cli.vectors import export_vectors, import_vectors
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, printable
 
 if TYPE_CHECKING:  # the packages behind it take seconds to import
     from refusal_lens.judges.first_token import ScoreKind
@@ -280,7 +280,8 @@ def main() -> None:
         with refused_by_the_system(), one_of_several():
             app()
     except InputError as error:
-        err.print(f"refusal-lens: {error}", markup=False, highlight=False, soft_wrap=True)
+        line = printable(f"refusal-lens: {error}")
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

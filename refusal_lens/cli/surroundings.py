@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, printable
 from refusal_lens.files import FULL
 
 _NO_ROOM: Final = (*FULL, errno.EIO)
@@ -73,4 +73,4 @@ def quiet_libraries() -> None:
 def _one_line(message: Warning | str, *where: object, **more: object) -> str:
     """A warning as people at a terminal read it, without the line of code that gave it."""
     del where, more
-    return f"refusal-lens: {message}\n"
+    return printable(f"refusal-lens: {message}") + "\n"

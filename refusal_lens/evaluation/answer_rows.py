@@ -29,10 +29,10 @@ def matching(
     return [name in names for name in available]
 
 
-def row_of(condition: str | None, conditions: Sequence[str]) -> int:
+def condition_row(condition: str | None, conditions: Sequence[str]) -> int:
     """The row of a condition, which may be left unnamed where it is the only one.
 
-    >>> row_of("ablated", ("none", "ablated")), row_of(None, ("none",))
+    >>> condition_row("ablated", ("none", "ablated")), condition_row(None, ("none",))
     (1, 0)
 
     Raises:

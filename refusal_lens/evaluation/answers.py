@@ -6,7 +6,12 @@ from itertools import compress
 from typing import ClassVar, TypeVar, final
 
 from refusal_lens.errors import InputError
-from refusal_lens.evaluation.answer_rows import matching, not_judged, row_of, share_as_intended
+from refusal_lens.evaluation.answer_rows import (
+    condition_row,
+    matching,
+    not_judged,
+    share_as_intended,
+)
 from refusal_lens.evaluation.notebook import answers_html
 from refusal_lens.intervals import wilson
 from refusal_lens.interventions import UNEDITED as UNEDITED
@@ -81,7 +86,7 @@ class Answers(Record):
     @property
     def condition(self) -> str:
         """The only condition; raises InputError where there are several."""
-        return self.conditions[row_of(None, self.conditions)]
+        return self.conditions[condition_row(None, self.conditions)]
 
     @property
     def judge_name(self) -> str:
@@ -103,7 +108,7 @@ class Answers(Record):
         Raises:
             InputError: not judged, an unknown condition, or none given where there are several.
         """
-        return self._readings[row_of(condition, self.conditions)]
+        return self._readings[condition_row(condition, self.conditions)]
 
     def judge(self, judge: Judge) -> "Answers":
         """The same answers, read by a judge.

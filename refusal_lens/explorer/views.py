@@ -20,7 +20,7 @@ from refusal_lens.explorer.question import (
 from refusal_lens.explorer.readings import QuestionReadings
 from refusal_lens.interventions.base import PHASES
 from refusal_lens.judges.refusal_styles import MANNERS
-from refusal_lens.plots.text import number, visible
+from refusal_lens.plots.text import number, shown, visible, visible_lines
 from refusal_lens.plots.titles import titles_of
 from refusal_lens.study.fitted import POOLED
 
@@ -93,7 +93,7 @@ def answer_text(text: str) -> str:
     >>> answer_text("a\\n" + chr(0x202E) + "b")
     'a\\n\\\\u202eb'
     """
-    return "\n".join(map(visible, text.split("\n")))
+    return visible_lines(text)
 
 
 @cache
@@ -101,6 +101,7 @@ def _template(name: str) -> Any:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

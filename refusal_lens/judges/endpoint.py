@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 import httpx
 
-from refusal_lens.errors import InputError
+from refusal_lens.errors import InputError, printable
 
 LONGEST_WAIT_S: Final = 120.0
 MOST_FAILURES: Final = 20
@@ -220,7 +220,7 @@ class ChatClient:
     def _shown(self, text: str) -> str:
         """The start of a server's text on one line, the key cut out of it."""
         text = text.replace(self._key, "[key]") if self._key else text
-        return " ".join(text.split())[:160] or "no text"
+        return " ".join(printable(text).split())[:160] or "no text"
 
     def _wait(self, attempt: int, asked: float | None) -> float:
         """Seconds before a try: none before the first, then what the server asked for, or more."""

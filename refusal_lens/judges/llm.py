@@ -23,6 +23,7 @@ from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
 from refusal_lens.progress import NO_PROGRESS, Progress
+from refusal_lens.records import digest_of, written_name
 
 NEUTRAL: Final = 0.1
 _TOP_P: Final = 0.95
@@ -93,8 +94,15 @@ class LLMJudge:
 
     @property
     def name(self) -> str:
-        """Model, samples and temperature."""
-        return f"llm {self.endpoint.model}, {self.samples} samples at T={self.temperature:g}"
+        """Model, samples and temperature.
+
+        A server may call its model by a folder: of that the last part, with a mark of the whole,
+        which tells it from another of that name.
+        """
+        whole = self.endpoint.model
+        model = written_name(whole)
+        mark = "" if model == whole else f" ({digest_of(whole)[:8]})"
+        return f"llm {model}{mark}, {self.samples} samples at T={self.temperature:g}"
 
     def judge(self, prompt: str, answer: str) -> Verdict:
         """Read one answer."""

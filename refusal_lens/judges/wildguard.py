@@ -24,6 +24,7 @@ from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.memory import BatchSize, enough_for, in_batches
 from refusal_lens.placement import Placement
+from refusal_lens.records import written_name
 
 if TYPE_CHECKING:  # takes seconds to import, and most runs have another judge
     import transformers
@@ -181,7 +182,7 @@ def load_wildguard(classifier: str = NAME, placement: Placement = Placement()) -
     return WildGuardJudge(
         model,
         tokenizer,
-        name=f"wildguard {classifier}{_mark(classifier)}",
+        name=f"wildguard {written_name(classifier)}{_mark(classifier)}",
         rows=BatchSize(min(_ANSWERS, placement.batch_size)),
     )
 

@@ -123,7 +123,7 @@ def load_control(source: str, like: LensModel, *, placement: Placement) -> LensM
             "tuned from"
         )
     digest = model_digest(hf)
-    return _bridged(hf, like.chat, f"{source} (control)", digest, placement)
+    return _bridged(hf, like.chat, f"{source.rstrip('/')} (control)", digest, placement)
 
 
 def wrap_model(  # noqa: PLR0913 - each is a choice that a user types

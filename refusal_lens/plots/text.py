@@ -1,13 +1,14 @@
 """Text for plotly, which renders `<b>`, `<a href>`, `<br>`, entities, `%{..}` and `$..$` in labels.
 
 Whatever a user or a model wrote passes through `escape` (or a function below that calls it)
-before it goes into a figure. HTML pages escape by themselves and take `visible` text.
+before it goes into a figure. HTML pages escape by themselves, and their templates write every text
+by `shown`.
 """
 
 import math
 import unicodedata
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from refusal_lens.records import Estimate
 
@@ -30,7 +31,28 @@ def visible(text: str) -> str:
     Newlines and tabs become marks, so that nothing can hide, break a line or turn the direction
     of writing.
     """
+    if text.isprintable():  # most are, and a page holds megabytes of its own
+        return text
     return "".join(_MARKS.get(c) or (_written_out(c) if _hidden(c) else c) for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Visible text that keeps its line breaks: of an answer, a template, a cell.
+
+    >>> visible_lines("a\\tb\\nc\\x1b")
+    'a⇥b\\nc\\\\u001b'
+    """
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def shown(value: Any) -> Any:
+    """What a template of a page writes for a value: of text that is no markup, visible lines.
+
+    >>> shown("a\\u202eb"), shown(3)
+    ('a\\\\u202eb', 3)
+    """
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible_lines(value) if is_text else value
 
 
 def escape(text: str) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts import load_categories
@@ -35,16 +34,11 @@ def names_of(
     if names is not None:
         return names
     if control is None:
-        return _short(model.model), MODELS[1]
-    pair = _short(model.model), _short(control.model)
+        return model.model, MODELS[1]
+    pair = model.model, control.model
     return MODELS if pair[0] == pair[1] else pair
 
 
 @cache
 def _project() -> dict[str, str]:
     return {key: category.title for key, category in load_categories().items()}
-
-
-def _short(model: str) -> str:
-    """A folder's last part; a name of the hub as it is."""
-    return Path(model).name if Path(model).is_absolute() else model

@@ -30,20 +30,20 @@ def findings(runs: Sequence[Run], *, short: bool = False) -> str:
 
     `short` keeps the claims of the papers alone.
     """
-    head = ["question", *(f"`{visible(str(r.results.manifest.get('model')))}`" for r in runs)]
+    head = ["question", *map(_model, runs)]
     rows = [[f.question, *(f.cell(run) for run in runs)] for f in _claims() if f.short or not short]
     parts = [markdown_rows(head, rows)]
     for run in () if short else runs:
         read = run.behaviour
         if read is not None:
-            title = f"What `{visible(str(run.results.manifest.get('model')))}` did, by category:"
+            title = f"What {_model(run)} did, by category:"
             parts += [title, markdown_table(cells_table(read, run.titles, LEAST_PAIRS))]
     compared = [] if short else [(run, run.get(COMPARISON)) for run in runs]
     if any(comparison is not None for _, comparison in compared):
         parts.append("## Ways of finding the direction")
     for run, comparison in compared:
         if comparison is not None:
-            parts.append(f"`{visible(str(run.results.manifest.get('model')))}`:")
+            parts.append(f"{_model(run)}:")
             for table_of in (edits_table, directions_table, fitted_table):
                 parts.append(markdown_table(table_of(comparison)))
     parts.append("\n".join(_provenance(run) for run in runs))
@@ -80,10 +80,16 @@ def _claims() -> list[Finding]:
     return sorted(every, key=lambda finding: finding.place)
 
 
+def _model(run: Run) -> str:
+    """What the model is called, as code, which a backtick in the name would end."""
+    name = visible(run.model).replace("`", "'")
+    return f"`{name}`"
+
+
 def _provenance(run: Run) -> str:
     m = run.results.manifest
     return (
-        f"- `{visible(str(m.get('model')))}`: weights {str(m.get('model_digest'))[:16]}, prompts "
+        f"- {_model(run)}: weights {str(m.get('model_digest'))[:16]}, prompts "
         f"{str(m.get('prompts_digest'))[:16]}, template {str(m.get('template_digest'))[:16]}, "
         f"seed {m.get('seed')}, {m.get('dtype')} on {m.get('device')}, at most "
         f"{m.get('peak_memory_mib')} MiB."

@@ -1,6 +1,7 @@
 """What the rows on methods say of a run: how many prompts, which control, which model."""
 
 from refusal_lens.plots.text import visible
+from refusal_lens.records import written_name
 from refusal_lens.report.run import Run
 from refusal_lens.study.stages.trade_off import TRADE_OFF
 
@@ -17,9 +18,10 @@ def other_model(run: Run) -> str:
 
 def compared_model(run: Run) -> str | None:
     """The model of the trade-off, where it is not the study's own."""
-    trade_off = run.get(TRADE_OFF)
-    studied = run.results.manifest.get("model")
-    return None if trade_off is None or trade_off.model == studied else trade_off.model
+    if (trade_off := run.get(TRADE_OFF)) is None:
+        return None
+    other = written_name(trade_off.model)
+    return None if other == run.model else other
 
 
 def compared_split(run: Run) -> str:

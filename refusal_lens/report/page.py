@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from refusal_lens.files import write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
-from refusal_lens.plots.text import visible
+from refusal_lens.plots.text import shown, visible
 from refusal_lens.processes import this_process
 from refusal_lens.report.front import Panel
 from refusal_lens.report.missing import Missing
@@ -80,7 +80,7 @@ def panels(run: Run) -> tuple[Panel, ...]:
 def _page(run: Run) -> str:
     environment = templates()
     return environment.get_template("page.html").render(
-        manifest=run.results.manifest,
+        model=run.model,
         planted=run.planted,
         selection=run.selection,
         explorer=f"refusal-lens explore {shlex.quote(run.results.folder.name)}",
@@ -91,13 +91,13 @@ def _page(run: Run) -> str:
 
 
 def _groups(run: Run, environment: Environment) -> list[Group]:
-    shown = [(name, s) for name, s in every_section() if s.shown(run)]
+    asked = [(name, s) for name, s in every_section() if s.shown(run)]
     seen: set[str] = set()
-    written = {s.id: _write(run, environment, name, s, seen) for name, s in shown}
+    written = {s.id: _write(run, environment, name, s, seen) for name, s in asked}
     return [
-        Group(group, title, tuple(written[s.id] for _, s in shown if s.group == group))
+        Group(group, title, tuple(written[s.id] for _, s in asked if s.group == group))
         for group, title in GROUPS.items()
-        if any(s.group == group for _, s in shown)
+        if any(s.group == group for _, s in asked)
     ]
 
 
@@ -127,6 +127,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

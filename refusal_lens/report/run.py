@@ -20,6 +20,7 @@ from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories
+from refusal_lens.records import written_name
 from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.selection import Selection
 from refusal_lens.study.key import Key, R
@@ -50,7 +51,7 @@ class Run:
         try:
             return self.results.find(key)
         except InputError as error:
-            self.damaged[key.stage] = str(error)
+            self.damaged[key.stage] = self._inside(str(error))
             return None
 
     def why(self, stage: str) -> Missing:
@@ -64,10 +65,15 @@ class Run:
     def reason(self, stage: str) -> Missing:
         """Why something of a stage is missing, to stand in a sentence."""
         if damage := self.damaged.get(stage) or self.results.damage(stage):
-            return Missing(damage, f"damaged:{stage}")
+            return Missing(self._inside(damage), f"damaged:{stage}")
         if unmeasured := self.results.gap(stage):
             return Missing(unmeasured, f"unmeasured:{stage}")
         return Missing(f"the stage “{stage}” has not finished in this run", f"unfinished:{stage}")
+
+    def _inside(self, message: str) -> str:
+        """A message without the folder that the run is in: the page is handed on, and its files
+        are named from the run folder on."""
+        return message.replace(str(self.results.folder / "stages"), "stages")
 
     def lacking_reason(self, stage: str, reason: str) -> Missing:
         """What happened to a record's stage, else `reason`."""
@@ -75,6 +81,11 @@ class Run:
         if whole and stage not in self.damaged:
             return Missing(reason, f"lacking:{stage}")
         return self.reason(stage)
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        return written_name(str(self.results.manifest.get("model", "a chat model")))
 
     @cached_property
     def question(self) -> dict[str, Any]:

@@ -18,7 +18,13 @@ from refusal_lens.model.keeping import made_by
 from refusal_lens.model.places import sites_of
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.records import Estimate, digest_of, installed_versions, write_json
+from refusal_lens.records import (
+    Estimate,
+    digest_of,
+    installed_versions,
+    write_json,
+    written_name,
+)
 from refusal_lens.sites import Site
 from refusal_lens.sparse.activations import TopK
 from refusal_lens.sparse.autoencoder import SparseAutoencoder
@@ -88,13 +94,14 @@ def train_sae(
     trained_on, held_out = parted(_kept_text(model, prompts, job, books, progress))
     beginnings = Beginnings(trained_on)
     resid = read_text(model, trained_on, job.site, job.work / _RESIDUALS, progress)
-    sae = train_topk(resid, job.site, job.recipe, model_name=model.name, record=record)
+    name = written_name(model.name)
+    sae = train_topk(resid, job.site, job.recipe, model_name=name, record=record)
     stored = _stored(sae, out)
     loss = _loss(model, stored, _running(held_out, beginnings), resid.float().mean(0), progress)
     write_json(
         out / MEASURES,
         {
-            "model": model.name,
+            "model": name,
             "model_digest": model.digest,
             "site": str(job.site),
             "recipe": asdict(job.recipe),

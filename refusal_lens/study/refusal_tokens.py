@@ -186,8 +186,9 @@ class _Run:
         check_splits_apart(self.prompts.only(split=splits))
         asked = json.loads(json.dumps(self._asked()))
         before = _question(self.folder)
-        if before is not None and before != asked:
-            other = next(k for k in asked if before.get(k) != asked[k])
+        # The digest tells models apart, whatever the folder of one was called.
+        if before is not None and before | {"model": asked["model"]} != asked:
+            other = next(k for k in asked if k != "model" and before.get(k) != asked[k])
             raise InputError(
                 f"{self.folder} was made with another {other} ({str(before.get(other))[:60]}); "
                 "give another folder, or remove it"

@@ -16,7 +16,7 @@ from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
-from refusal_lens.records import digest_of, installed_versions
+from refusal_lens.records import digest_of, installed_versions, written_name
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import every_stage, stages_of
 from refusal_lens.study.prompts import study_prompts
@@ -195,7 +195,7 @@ def _run_stage(bench: Bench, planned: PlannedStage, watcher: Watcher) -> None:
             if bench.model.stream_store is not None:
                 bench.model.stream_store.save()
         except Gap as error:
-            gap = str(error)
+            gap = str(error).replace(bench.model.name, written_name(bench.model.name))
     if gap is not None:
         results.add_gap(stage.name, planned.digest, gap)
     watcher.ended(planned, gap)
@@ -299,7 +299,7 @@ def _description(bench: Bench) -> dict[str, Any]:
     model = bench.model
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": model.name,
+        "model": written_name(model.name),
         "model_digest": model.digest,
         "backend": model.backend.name,
         "n_layers": model.n_layers,

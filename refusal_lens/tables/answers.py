@@ -6,7 +6,7 @@ from typing import Final
 from refusal_lens.evaluation import UNEDITED, Answers
 from refusal_lens.judges import Verdict
 from refusal_lens.plots.palette import CONTROL, REFUSE, Mark, marks
-from refusal_lens.plots.text import visible
+from refusal_lens.plots.text import visible, visible_lines
 from refusal_lens.prompts import Category
 from refusal_lens.tables.table import Cell, Table
 
@@ -36,7 +36,7 @@ def answers_table(
         side = "refuse side" if answers.labels[i] == "refuse" else "benign side"
         category = answers.categories[i]
         tag = f"{visible(titles.get(category, category))}, {side}"
-        prompt = Cell(_lines(text), tag=tag, colour=_colour_of(category, of_key))
+        prompt = Cell(visible_lines(text), tag=tag, colour=_colour_of(category, of_key))
         read = [answers.verdicts(name)[i] for name in answers.conditions]
         responses = [row[i] for row in answers.answers]
         rows.append(
@@ -44,17 +44,12 @@ def answers_table(
         )
     head = ("prompt", *(_CONDITIONS.get(name, name) for name in answers.conditions))
     return Table(
-        f"Decoding: {answers.decoding}; judge: {answers.judge_name}. The tag is the judge's "
-        "reading, with the manner of a refusal. Single answers: examples, no measurement.",
+        f"Decoding: {answers.decoding}; judge: {visible(answers.judge_name)}. The tag is the "
+        "judge's reading, with the manner of a refusal. Single answers: examples, no measurement.",
         head,
         tuple(rows),
         kind="answers",
     )
-
-
-def _lines(text: str) -> str:
-    """Visible text that keeps its line breaks."""
-    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def _colour_of(category: str, of_key: Mapping[str, Mark]) -> str:
@@ -66,16 +61,16 @@ def _answer(answer: str, verdict: Verdict, colours: Mapping[str, str]) -> Cell:
     notes = dict.fromkeys((manner and manner.replace("_", " "), verdict.reason, *verdict.flags))
     tag = ": ".join((OUTCOMES.get(outcome, outcome), *(visible(x) for x in notes if x)))
     colour = CONTROL if outcome in ("complied", "unclear") else colours.get(manner or "", REFUSE)
-    return Cell(_lines(answer) or "(empty)", tag=tag, colour=colour)
+    return Cell(visible_lines(answer) or "(empty)", tag=tag, colour=colour)
 
 
 def compared_table(answers: Answers) -> Table:
     """The answers to one prompt, unedited and under each edit, with the judge's reading."""
     rows = tuple(
-        tuple(
-            map(
-                Cell, (visible(a.condition), visible(str(a.verdicts()[0])), _lines(a.answers[0][0]))
-            )
+        (
+            Cell(visible(a.condition)),
+            Cell(visible(str(a.verdicts()[0]))),
+            Cell(visible_lines(a.answers[0][0])),
         )
         for a in answers.each()
     )

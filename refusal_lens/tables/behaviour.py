@@ -32,8 +32,8 @@ def behaviour_table(
         for c in (None, *dict.fromkeys(read.categories))
     ]
     return Table(
-        f"Decoding: {read.decoding}; judge: {read.judge_name}. Partly refused counts as not "
-        "refused; what could not be read is left out of the rates, gibberish included. "
+        f"Decoding: {read.decoding}; judge: {visible(read.judge_name)}. Partly refused counts as "
+        "not refused; what could not be read is left out of the rates, gibberish included. "
         "Intervals: Wilson, 95%.",
         (
             "category",

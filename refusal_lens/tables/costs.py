@@ -32,9 +32,9 @@ def cost_table(costs: Costs, *, titles: Mapping[str, str]) -> Table:
         "verdicts",
     )
     caption = (
-        f"{costs.n_prompts} benign prompts; {costs.decoding}; judge: {costs.judge}. Added: "
-        "strength 1, the direction's own length. Brackets: 95%; after the bar: the unedited model, "
-        f"whose KL with itself is 0 and whose verdicts are {costs.unedited}."
+        f"{costs.n_prompts} benign prompts; {costs.decoding}; judge: {visible(costs.judge)}. "
+        "Added: strength 1, the direction's own length. Brackets: 95%; after the bar: the unedited "
+        f"model, whose KL with itself is 0 and whose verdicts are {costs.unedited}."
     )
     return Table(caption, head, rows)
 

@@ -1,7 +1,5 @@
 """The cosines and directions of a run at one layer, and a CSV of every layer."""
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from refusal_lens.study.stages.contrasts import WITHIN
 from refusal_lens.study.stages.control import COMPARISON, CONTROL_GEOMETRY
 from refusal_lens.study.stages.geometry import INTENDED
 from refusal_lens.study.stages.structure import SEPARABILITY
+from refusal_lens.tables.csv_text import csv_text
 from refusal_lens.tables.table import Cell, Table
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -169,18 +168,15 @@ class GeometryTables:
 
     def write_csv(self, path: Path) -> Path:
         """Every two categories at every layer, a row each, columns as `COLUMNS`; what is undefined
-        or was not measured is empty.
+        or was not measured is empty, and no name is a formula (`csv_text`).
 
         Raises:
             InputError: the file can't be written.
         """
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for site in self.geometry.sites:
-            writer.writerows(self.row(a, b, site) for a, b in self.pairs())
+        rows = (self.row(a, b, site) for site in self.geometry.sites for a, b in self.pairs())
+        text = csv_text(COLUMNS, rows)
         try:
-            write_atomic(path, text.getvalue().encode())
+            write_atomic(path, text.encode())
         except OSError as error:
             raise InputError(f"{str(path)!r} can't be written ({error.strerror})") from None
         return path

@@ -39,11 +39,11 @@ def refusals_table(read: Answers, trust: ScoreTrust | None) -> Table:
         "score against readings, held-out half",
     )
     caption = (
-        f"{read.provenance.model}; {read.decoding}; judge: {visible(read.judge_name)}. Off English "
-        "no judge here is validated against many human readings: rates are of answers that open as "
-        "refusals do, unless the judge is a language model. Unclear answers are left out. Scores: "
-        "log-odds of refusal tokens or openings found on half of the pairs, AUROC on the other "
-        "half; “generation only”: no score agrees well enough, or too little was refused."
+        f"{visible(read.provenance.model)}; {read.decoding}; judge: {visible(read.judge_name)}. "
+        "Off English no judge here is validated against many human readings: rates are of answers "
+        "that open as refusals do, unless the judge is a language model. Unclear answers are left "
+        "out. Scores: log-odds of refusal tokens or openings found on half of the pairs, AUROC on "
+        "the other half; “generation only”: no score agrees well enough, or too little was refused."
     )
     return Table(caption, head, rows)
 

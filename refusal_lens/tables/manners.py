@@ -39,8 +39,8 @@ def manners_table(matrices: Matrices, *, titles: Mapping[str, str]) -> Table:
     )
     caption = (
         f"{visible(first.model)}. Strength {number(first.strength, 1)} at layer {first.layer}; "
-        f"{first.decoding}; judge: {first.judge}. Control of a share: the same manner under the "
-        "other directions."
+        f"{first.decoding}; judge: {visible(first.judge)}. Control of a share: the same manner "
+        "under the other directions."
     )
     return _of_what_was_taught(Table(caption, head, tuple(rows)))
 

@@ -33,8 +33,8 @@ def rates_table(shown: Answers, *, titles: Mapping[str, str]) -> Table:
         "verdicts",
     )
     caption = (
-        f"{shown.provenance.model}; {shown.decoding}; judge: {shown.judge_name}. Added: "
-        "strength 1, the direction's own length. Intervals: Wilson, 95%; what could not be read is "
-        "left out of the rates, gibberish included."
+        f"{visible(shown.provenance.model)}; {shown.decoding}; judge: "
+        f"{visible(shown.judge_name)}. Added: strength 1, the direction's own length. Intervals: "
+        "Wilson, 95%; what could not be read is left out of the rates, gibberish included."
     )
     return Table(caption, head, rows)

@@ -192,6 +192,10 @@ def test_rows_are_the_attributions_and_must_fit(tiny_llama, three_categories):
         component_matrix([per_category[0], attributions(tiny_llama, three_categories, layer=1)[1]])
     with pytest.raises(InputError, match="two or more different"):
         component_matrix([per_category[0], per_category[0]])
+    ours = per_category[1].provenance
+    theirs = replace(per_category[1], provenance=replace(ours, model_digest="other weights"))
+    with pytest.raises(InputError, match="weights other weight.*expected one model"):
+        component_matrix([per_category[0], theirs])  # of one name, as two folders may be
 
 
 def test_mean_shares_are_those_of_the_summed_rows(tiny_llama, three_categories):

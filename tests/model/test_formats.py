@@ -76,6 +76,18 @@ def test_round_trip_names_the_same_vector_of_the_stream(
         directions.at_site("advice", directions.sites[0])
 
 
+@pytest.mark.parametrize("name", [f.name for f in FORMATS.values() if f.write])
+def test_an_exported_vector_holds_no_folder_of_this_machine(
+    name: str, fitted: DirectionSet, tmp_path: Path
+) -> None:
+    model = str(tmp_path / "models" / "mine")
+    path = tmp_path / f"v{FORMATS[name].suffix}"
+    ours = replace(fitted, provenance=replace(fitted.provenance, model=model))
+    export_directions(ours, path, "safety")
+    assert str(tmp_path).encode() not in path.read_bytes()
+    assert import_directions(path, category="safety").provenance.model == "mine"
+
+
 def test_repengs_control_vector(tmp_path: Path) -> None:
     """Written as its `export_gguf` does: all but layer 0, a unit vector each."""
     vectors = {k: np.eye(8, dtype=np.float32)[k] for k in (1, 2, 3)}

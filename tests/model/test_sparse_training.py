@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_a_source_of_which_none_is_wanted_is_left_out(model, asked):
     assert [t.source for t in training_text(model, refused, [], few)] == ["prompts"]
     with pytest.raises(InputError, match="no prompt"):
         training_text(model, refused, [], replace(few, answers=1))
+
+
+def test_what_is_written_names_no_folder_of_this_machine(model, asked, tmp_path):
+    name = Path(model.name)
+    assert name.is_absolute()
+    sae, measures = trained(model, asked, tmp_path)
+    assert measures["model"] == sae.model_name == name.name
+    for path in (tmp_path / "sae").glob("*.json"):
+        assert str(name.parent) not in path.read_text()
 
 
 def test_damaged_text_and_residuals_are_made_again(model, asked, tmp_path):

@@ -18,6 +18,7 @@ from refusal_lens.evaluation.effects import CONTROLS
 from refusal_lens.interventions import Add
 from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
+from refusal_lens.records import written_name
 from refusal_lens.resources import data_path
 from refusal_lens.study import Results, Study, other_models, run_study
 from refusal_lens.study.finished import direction_of
@@ -280,8 +281,9 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     records = trade_off.trade_off(bench, lambda n: None)
     grid, read = records[trade_off.GRID], records[trade_off.READ]
     answers = read.answers
-    assert grid.provenance.model == answers.provenance.model == half.name != bench.model.name
-    assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == half.name
+    name = written_name(half.name)
+    assert grid.provenance.model == answers.provenance.model == name != half.name
+    assert records[trade_off.MATCHED].model == records[trade_off.TRADE_OFF].model == name
     own_grid = results.get(GRID)
     assert grid.lengths == own_grid.lengths and not torch.equal(grid.refused, own_grid.refused)
     assert set(records[trade_off.COMPARED_TRUST].threshold.values()) != {0.0}
@@ -333,14 +335,14 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     records = manners.manners(bench, lambda n: None)
     read = records[manners.CONTROL_STEERED].answers
     assert read.texts == records[manners.STEERED].answers.texts
-    assert read.provenance.model == half.name
+    assert read.provenance.model == written_name(half.name)
     own_directions = fit_mean_difference(half.residual_stats(bench.train))
     with half.editing(Add(own_directions.at("red", chosen_layer(bench.results)), strength=1.0)):
         answers = half.generate(list(read.texts), Decoding(4))
     assert list(read.answers[read.conditions.index("red")]) == answers
     assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
     assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
-    assert records[manners.CONTROL_MANNERS["comply"]].model == half.name
+    assert records[manners.CONTROL_MANNERS["comply"]].model == written_name(half.name)
 
 
 def test_progress_reaches_what_was_planned(finished):

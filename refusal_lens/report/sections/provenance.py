@@ -4,13 +4,12 @@ from typing import Final
 
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Parts, Section
-from refusal_lens.tables.provenance import offsets_table, provenance_table
-from refusal_lens.tables.table import plain_table
+from refusal_lens.tables.provenance import offsets_table, provenance_table, question_table
 
 
 def _parts(run: Run) -> Parts:
     return {
-        "question": plain_table("The question", ("parameter", "value"), run.question),
+        "question": question_table(run.question),
         "provenance": provenance_table(run.results.manifest),
         "offsets": offsets_table(run.results.manifest),
     }

@@ -34,7 +34,7 @@ def _compared_on(run: Run, curves: TradeOff, other: bool) -> str:
     model, judged = curves.model, f" Refusals are judged by {visible(curves.judged_by)}."
     if not other:
         return f"Measured in {visible(model)}.{judged}"
-    studied = visible(str(run.results.manifest.get("model")))
+    studied = visible(run.model)
     return (
         f"Measured in {visible(model)}: of the scales of its card the one at which this model's "
         f"refusal of the refuse side is nearest one half, where curves have room on both sides. "

@@ -33,6 +33,12 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFUSAL_LENS_JUDGE_KEY", raising=False)
 
 
+def test_the_name_holds_no_folder_and_tells_two_of_one_name_apart():
+    of = {path: LLMJudge(Endpoint("http://127.0.0.1:1/v1", path)).name for path in ("/a/m", "/b/m")}
+    assert of["/a/m"] != of["/b/m"]
+    assert all(name.startswith("llm m (") and "/" not in name for name in of.values())
+
+
 # The score
 
 
