@@ -13,6 +13,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.answering import answer_under
 from refusal_lens.evaluation.answers import Answers
+from refusal_lens.evaluation.grid import check_whole_pairs
 from refusal_lens.evaluation.scoring import scores_from_logits
 from refusal_lens.interventions import AblateSubspace, Edit
 from refusal_lens.judges import Judge, ScoreTrust
@@ -78,14 +79,9 @@ def measure_ladder(
         InputError: no direction, prompts that are not whole pairs, or a rung with more directions
             than there are.
     """
-    labels = [p.label for p in material.pairs]
-    if not labels or labels != ["refuse", "comply"] * (len(labels) // 2):
-        raise InputError(
-            f"a ladder needs whole pairs, harmful prompt before its twin; found {len(labels)} "
-            "prompts that are not: use evaluation.whole_pairs(prompts, n)"
-        )
+    check_whole_pairs(material.pairs, "a ladder")
     rungs = _rungs(material.dimensions, len(directions))
-    cells = _cells(directions, rungs, len(labels), seed)
+    cells = _cells(directions, rungs, len(material.pairs), seed)
     conditions = [(cell.name, list(cell.edits)) for cell in cells]
     with answers_unkept(model):
         unread = answer_under(
@@ -106,7 +102,7 @@ def measure_ladder(
         dimensions=rungs,
         available=len(directions),
         draws=DRAWS,
-        pairs=tuple(f"{p.category}/{p.pair}" for p in material.pairs if p.label == "refuse"),
+        pairs=tuple(refuse.unit_name for refuse, _ in material.pairs.pairs()),
         refused=_by_pair(refused[place], shape).to(torch.int8),
         score=_by_pair(score[place], shape).float(),
         kl=kl[place].unflatten(0, shape).float(),

@@ -198,10 +198,7 @@ class Residuals:
     def pooled(self) -> "Residuals":
         """All categories taken together as one, called "pooled"; pairs stay pairs."""
         prompts = PromptSet(
-            tuple(
-                replace(p, category="pooled", pair=p.pair and f"{p.category}/{p.pair}")
-                for p in self.labelled
-            )
+            tuple(replace(p, category="pooled", pair=p.pair and p.unit_name) for p in self.labelled)
         )
         return replace(self, prompts=prompts)
 
