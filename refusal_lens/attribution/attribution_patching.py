@@ -135,7 +135,8 @@ def patch_agreement(estimated: AttributionPatch, real: PatchMap) -> PatchAgreeme
     """Correlation of attribution patching with activation patching of the same pairs and sites.
 
     Raises:
-        InputError: the two do not hold the same pairs and sites, or fewer than three sites.
+        InputError: the two do not hold the same pairs, sites and offsets, or fewer than three
+            sites.
 
     >>> from refusal_lens.attribution import pairs_of, patch, writer_sites
     >>> pairs = pairs_of(model, prompts, equal_length=False, most=1)
@@ -144,11 +145,15 @@ def patch_agreement(estimated: AttributionPatch, real: PatchMap) -> PatchAgreeme
     >>> patch_agreement(estimated, patch(model, pairs, sites, score)).overall.n
     3
     """
-    if (estimated.sites, estimated.pairs) != (real.sites, real.pairs) or len(estimated.sites) < 3:
+    # One name of a pair may stand in several categories.
+    same = ("pairs", "categories", "sites", "offsets")
+    differing = [name for name in same if getattr(estimated, name) != getattr(real, name)]
+    if differing or len(estimated.sites) < 3:
+        why = f"they differ in {differing[0]}" if differing else "there are too few sites"
         raise InputError(
             f"attribution patching of {len(estimated.pairs)} pairs at {len(estimated.sites)} sites "
             f"can't be compared with patching of {len(real.pairs)} pairs at {len(real.sites)} "
-            "sites: give both the same pairs and sites, at least three"
+            f"sites ({why}): give both the same pairs, sites and offsets, at least three sites"
         )
     both = torch.stack([estimated.estimate, real.patched - real.corrupt[:, None]], dim=1)
     correlations = [float(torch.corrcoef(pair)[0, 1]) for pair in both]

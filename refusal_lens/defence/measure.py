@@ -13,6 +13,7 @@ from refusal_lens.directions import Direction
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.answering import answer_under
 from refusal_lens.evaluation.answers import Answers
+from refusal_lens.evaluation.grid import check_whole_pairs
 from refusal_lens.evaluation.scoring import scores_from_logits
 from refusal_lens.interventions import UNEDITED, AblateSubspace, Edit
 from refusal_lens.judges import Judge, ScoreTrust
@@ -78,14 +79,9 @@ def measure_ladder(
         InputError: no direction, prompts that are not whole pairs, or a rung with more directions
             than there are.
     """
-    labels = [p.label for p in material.pairs]
-    if not labels or labels != ["refuse", "comply"] * (len(labels) // 2):
-        raise InputError(
-            f"a ladder needs whole pairs, harmful prompt before its twin; found {len(labels)} "
-            "prompts that are not: use evaluation.whole_pairs(prompts, n)"
-        )
+    check_whole_pairs(material.pairs, "a ladder")
     rungs = _rungs(material.dimensions, len(directions))
-    cells = _cells(directions, rungs, len(labels), seed)
+    cells = _cells(directions, rungs, len(material.pairs), seed)
     conditions = [(cell.name, list(cell.edits)) for cell in cells]
     with answers_unkept(model):
         unread = answer_under(
@@ -106,7 +102,7 @@ def measure_ladder(
         dimensions=rungs,
         available=len(directions),
         draws=DRAWS,
-        pairs=tuple(f"{p.category}/{p.pair}" for p in material.pairs if p.label == "refuse"),
+        pairs=tuple(refuse.unit_name for refuse, _ in material.pairs.pairs()),
         refused=_by_pair(refused[place], shape).to(torch.int8),
         score=_by_pair(score[place], shape).float(),
         kl=kl[place].unflatten(0, shape).float(),
@@ -123,19 +119,27 @@ def _rungs(asked: tuple[int, ...] | None, n: int) -> tuple[int, ...]:
     return rungs
 
 
+def conditions_of(rungs: Sequence[int]) -> list[str]:
+    """Under what a ladder of these rungs answers and reads its pairs: unedited, each rung's span,
+    then random spans of the same dimensions.
+
+    >>> conditions_of((1, 2))
+    ['none', '1 ablated', '2 ablated', '1 random', '2 random']
+    """
+    return [UNEDITED, *(f"{k} ablated" for k in rungs), *(f"{k} random" for k in rungs)]
+
+
 def _cells(
     directions: Sequence[Direction], rungs: tuple[int, ...], n: int, seed: int
 ) -> list[_Cell]:
-    """Unedited, then each rung's span, then random spans of the same dimensions."""
-    cells = [_Cell(UNEDITED, [None] * n)]
-    for k in rungs[1:]:
-        edit = AblateSubspace(tuple(directions[:k]))
-        cells.append(_Cell(f"{k} ablated", [edit] * n))
+    """The edits under each of `conditions_of` the rungs, of which the first ablates nothing."""
+    edits: list[Sequence[Edit | None]] = [[None] * n]
+    edits += [[AblateSubspace(tuple(directions[:k]))] * n for k in rungs[1:]]
     for k in rungs[1:]:
         drawn = [random_span(directions[0], k, seed + draw) for draw in range(DRAWS)]
         # The two prompts of a pair are under one draw.
-        cells.append(_Cell(f"{k} random", [drawn[(i // 2) % DRAWS] for i in range(n)]))
-    return cells
+        edits.append([drawn[(i // 2) % DRAWS] for i in range(n)])
+    return [_Cell(*cell) for cell in zip(conditions_of(rungs[1:]), edits, strict=True)]
 
 
 def random_span(like: Direction, k: int, seed: int) -> AblateSubspace:

@@ -99,6 +99,28 @@ def whole_pairs(prompts: PromptSet, most: int) -> PromptSet:
     return PromptSet(tuple(p for pair in turns[:most] for p in pair))
 
 
+def check_whole_pairs(prompts: PromptSet, what: str) -> None:
+    """Check that there are whole pairs and nothing else, each refuse side before its own twin.
+
+    `what` names who needs them, for the message.
+
+    >>> check_whole_pairs(whole_pairs(prompts, 3), "a grid")
+    >>> check_whole_pairs(prompts.only(label="refuse"), "a grid")
+    Traceback (most recent call last):
+    refusal_lens.errors.InputError: a grid needs whole pairs, ... found 18 prompts ...
+
+    Raises:
+        InputError: no prompt, one without a twin, or one that its twin does not follow.
+    """
+    in_turn = tuple(p for pair in prompts.pairs() for p in pair)
+    if not in_turn or in_turn != prompts.prompts:
+        raise InputError(
+            f"{what} needs whole pairs, each refuse-side prompt followed by the benign one of the "
+            f"same category and pair name; found {len(prompts)} prompts that are not, "
+            f"{len(in_turn) // 2} whole pairs among them: use evaluation.whole_pairs(prompts, n)"
+        )
+
+
 def measure_grid(
     model: LensModel,
     directions: Sequence[tuple[Direction, DirectionKind]],
@@ -123,12 +145,12 @@ def measure_grid(
     Raises:
         InputError: prompts that are not whole pairs, or directions of several layers.
     """
+    check_whole_pairs(pairs, "a grid")
     sites = {d.site for d, _ in directions}
-    labels = [p.label for p in pairs]
-    if len(sites) != 1 or not labels or labels != ["refuse", "comply"] * (len(labels) // 2):
+    if len(sites) != 1:
         raise InputError(
-            f"a grid needs whole pairs and directions of one site; found {len(labels)} prompts and "
-            f"{len(sites)} sites"
+            f"a grid needs directions of one site; found {len(directions)} directions of "
+            f"{[str(s) for s in sites]}: give those of one layer"
         )
     plan = _Plan(model, [d for d, _ in directions], tuple(sorted({*strengths, 0.0})), progress)
     trust = reading.trust
@@ -147,7 +169,7 @@ def measure_grid(
         kinds=tuple(kind for _, kind in directions),
         lengths=tuple(d.scale for d, _ in directions),
         strengths=plan.strengths,
-        pairs=tuple(f"{p.category}/{p.pair}" for p in pairs if p.label == "refuse"),
+        pairs=tuple(refuse.unit_name for refuse, _ in pairs.pairs()),
         ids=tuple(zip(ids[::2], ids[1::2], strict=True)),
         generated=generated[::2],
         refused=flags.unflatten(-1, (-1, 2)).mT.to(torch.int8),

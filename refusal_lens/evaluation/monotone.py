@@ -10,6 +10,7 @@ from sklearn.isotonic import isotonic_regression
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.grid import Grid
 from refusal_lens.intervals import TAILS
+from refusal_lens.prompts.prompt import category_of
 
 Points = Float64[np.ndarray, " strength"]
 _DIGITS: Final = 9
@@ -99,7 +100,7 @@ def drawn_curves(
     if n < 2:
         raise InputError(f"{n} pairs have a verdict under every direction; expected at least 2")
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    category = np.array([p.partition("/")[0] for p in grid.pairs])[known]
+    category = np.array([category_of(name) for name in grid.pairs])[known]
     without = (category != np.unique(category)[:, None]).astype(np.float64)
     n_categories = len(without)
     if n_categories == 1:  # nothing would be left

@@ -15,7 +15,7 @@ from refusal_lens.judges.registry import DEFAULT
 from refusal_lens.model import LensModel
 from refusal_lens.model.transfer import warn_of_transfer
 from refusal_lens.placement import Placement
-from refusal_lens.study import Results
+from refusal_lens.study import Results, Study
 from refusal_lens.study.finished import model_of
 from refusal_lens.study.layer import chosen_layer
 from refusal_lens.study.stages.score import TRUST
@@ -72,12 +72,15 @@ def explore_run(
     placement: Placement = Placement(),
     port: int = 0,
 ) -> "Explorer":
-    """The page of a finished run: its model, its directions, its refusal score, its report.
+    """The page of a finished run: its model, directions, refusal score, judge, and report.
 
     `model` is used in place of the run's own; the page says when directions come from another one.
+    Answers that make sense are read by the study's judge, on which its score was calibrated; one
+    behind an endpoint is asked there.
 
     Raises:
-        InputError: as `explore`; or a run without directions, or whose model can't be loaded.
+        InputError: as `explore`; or a run without directions, or whose model or judge can't be
+            loaded.
     """
     choices = choices_of_run(results)
     require_server()
@@ -87,7 +90,8 @@ def explore_run(
     loaded = model_of(results, placement) if model is None else model
     if model is not None:
         warn_of_transfer([choices[0].directions], model.provenance(), "the page uses it as it is")
-    judge = sense_checked(make_judge(DEFAULT))
+    study = Study.of(results.manifest.get("question"))
+    judge = sense_checked(study.make_judge(loaded.placement))
     queue = QuestionQueue(loaded, choices, judge=judge, layer=layer, trust=results.find(TRUST))
     report = results.folder / "report.html"
     return Explorer(queue, port=port, report=report, run=results.folder.name)

@@ -60,7 +60,7 @@ class QuestionQueue:
     """The one user of a model: questions wait in line, and each may be stopped.
 
     `layer` is where the page begins and reads where no edit names another; `trust` says which
-    refusal score the model has. Answers are read by `judge`, on this machine.
+    refusal score the model has. Answers are read by `judge`.
 
     >>> from refusal_lens.explorer.choices import choices_of
     >>> judge, choices = rl.make_judge("refusal"), choices_of(directions)

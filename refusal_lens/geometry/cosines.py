@@ -211,9 +211,9 @@ def not_the_same_pairs(first: Geometry, second: Geometry) -> str:
     >>> not_the_same_pairs(geometry, geometry)
     ''
     """
-    for name in ("categories", "pairs"):
+    for name in ("categories", "pairs", "n"):  # names alone don't say whose pairs they are
         if getattr(first, name) != getattr(second, name):
-            return name
+            return "the number of pairs" if name == "n" else name
     return "" if first.asked == second.asked else "the prompts of their pairs"
 
 

@@ -27,6 +27,8 @@ from refusal_lens.sites import Site
 
 RANDOM: Final = "control: random"
 SHUFFLED: Final = "control: shuffled labels"
+BESIDE: Final = (ALL, SHUFFLED, RANDOM)
+"""What is ablated beside each language's direction: that of all together, and the controls."""
 
 FoldDirections = Mapping[str, Mapping[str, Direction]]
 """Name of a direction -> pair -> the direction that was fitted without that pair."""
@@ -97,7 +99,7 @@ def fold_directions(
             if name == ALL:
                 random = direction.random_like(seed + int(fold[0]), name=RANDOM)
                 _give(made, RANDOM, random, [parallel.pairs[i] for i in fold.tolist()])
-    return {name: made[name] for name in (*parallel.languages, ALL, SHUFFLED, RANDOM)}
+    return {name: made[name] for name in (*parallel.languages, *BESIDE)}
 
 
 def _balanced(fits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -8,8 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from refusal_lens.errors import InputError
-from refusal_lens.prompts import LABELS
-from refusal_lens.residuals import Residuals
+from refusal_lens.residuals import Residuals, pair_rows
 from refusal_lens.sites import Site
 
 LEAST_PAIRS: Final = 4
@@ -41,7 +40,8 @@ class Parallel:
                 parallel languages), prompts without a pair, or fewer than four pairs.
         """
         prompts = residuals.labelled
-        row = {(p.category, p.pair, p.label): i for i, p in enumerate(prompts)}
+        both = zip(prompts.pairs(), pair_rows(prompts).tolist(), strict=True)
+        rows = {(refuse.category, refuse.pair): pair for (refuse, _), pair in both}
         pairs = tuple(dict.fromkeys(p.pair or "" for p in prompts))
         languages = prompts.categories
         if len(languages) < 2:
@@ -49,16 +49,16 @@ class Parallel:
                 f"the prompts are of {[*languages]}; languages are compared with each other: "
                 "give two or more, rl.load_languages(languages=('en', 'de'))"
             )
-        keys = [(c, pair, side) for c in languages for pair in pairs for side in LABELS]
-        if missing := [key for key in keys if key not in row]:
-            language, pair, side = missing[0]
+        keys = [(c, pair) for c in languages for pair in pairs]
+        if missing := [key for key in keys if key not in rows]:
+            language, pair = missing[0]
             raise InputError(
-                f"pair {pair!r} of language {language!r} has no prompt labelled {side!r}; give "
-                "the same pairs in every language: rl.languages.by_language(rl.load_languages())"
+                f"pair {pair!r} of language {language!r} lacks a side, or both; give the same "
+                "pairs in every language: rl.languages.by_language(rl.load_languages())"
             )
         if len(pairs) < LEAST_PAIRS:
             raise InputError(f"{len(pairs)} parallel pairs; expected at least {LEAST_PAIRS}")
-        x = residuals.at(site, offset).double()[[row[key] for key in keys]]
+        x = residuals.at(site, offset).double()[[row for key in keys for row in rows[key]]]
         return cls(languages, pairs, x.reshape(len(languages), len(pairs), 2, -1))
 
     @property

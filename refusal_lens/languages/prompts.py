@@ -60,7 +60,7 @@ def by_language(sets: Mapping[str, PromptSet]) -> PromptSet:
             )
     return PromptSet(
         tuple(
-            replace(p, category=code, pair="/".join(pair[0].unit).replace("/pair ", "/"))
+            replace(p, category=code, pair=p.unit_name)
             for code, prompts in sets.items()
             for pair in prompts.pairs()
             for p in pair

@@ -66,9 +66,32 @@ class Prompt:
         return ("", f"id {self.id}") if self.pair is None else (self.category, f"pair {self.pair}")
 
     @property
+    def unit_name(self) -> str:
+        """Its pair as one text, "category/pair", for records and messages; without one, its id.
+
+        No two pairs share it: a "/" of the category's name is written as "%2F", and a "%" as "%25".
+
+        >>> rl.Prompt("a", "Sell?", "advice", "refuse", "test", "me", pair="1").unit_name
+        'advice/1'
+        >>> rl.Prompt("a", "Sell?", "law/tax", "refuse", "test", "me", pair="1").unit_name
+        'law%2Ftax/1'
+        """
+        category = self.category.replace("%", "%25").replace("/", "%2F")
+        return f"{category}/{self.id if self.pair is None else self.pair}"
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """All its turns, as chat templates take them."""
         return messages_of(self.before, self.text)
+
+
+def category_of(unit_name: str) -> str:
+    """The category in a `Prompt.unit_name`.
+
+    >>> category_of("law%2Ftax/1/a")
+    'law/tax'
+    """
+    return unit_name.partition("/")[0].replace("%2F", "/").replace("%25", "%")
 
 
 def check_fields(row: Mapping[str, object]) -> None:

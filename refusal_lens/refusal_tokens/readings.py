@@ -111,7 +111,7 @@ def read_answers(
     return TokenReadings(
         tokens=tokens,
         ids=prompts.ids,
-        pairs=tuple(f"{p.category}/{p.pair or p.id}" for p in prompts),
+        pairs=tuple(p.unit_name for p in prompts),
         categories=tuple(p.category for p in prompts),
         harmful=torch.tensor([p.label == "refuse" for p in prompts]),
         respond=step.respond,

@@ -38,13 +38,14 @@ def pair_rows(prompts: PromptSet) -> Int64[Tensor, "pair 2"]:
 
 
 def half_pairs(prompts: PromptSet) -> tuple[str, ...]:
-    """Pairs of which one side alone is in the set, as "category/pair".
+    """Pairs of which one side alone is in the set, as their `Prompt.unit_name`.
 
     >>> half_pairs(prompts.only(category="advice", label="refuse").first(1))
     ('advice/advice-1',)
     """
-    sides = Counter(f"{p.category}/{p.pair}" for p in prompts if p.pair is not None)
-    return tuple(name for name, n in sides.items() if n < len(LABELS))
+    sides = Counter(p.unit for p in prompts)
+    half = [p for p in prompts if p.pair is not None and sides[p.unit] < len(LABELS)]
+    return tuple(p.unit_name for p in half)
 
 
 def check_read_alike(ours: Provenance, theirs: Provenance, what: str) -> None:

@@ -224,10 +224,7 @@ class Residuals:
             InputError: residuals of plain texts.
         """
         prompts = PromptSet(
-            tuple(
-                replace(p, category="pooled", pair=p.pair and f"{p.category}/{p.pair}")
-                for p in self.labelled
-            )
+            tuple(replace(p, category="pooled", pair=p.pair and p.unit_name) for p in self.labelled)
         )
         return replace(self, prompts=prompts)
 

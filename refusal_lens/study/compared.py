@@ -104,10 +104,14 @@ def compared_names(bench: Outline) -> tuple[str, ...]:
     return (*bench.prompts.categories, POOLED, *CONTROLS)
 
 
-def grid_cells(bench: Outline) -> list[tuple[str, float]]:
-    """What a grid answers each prompt under: unedited, and each direction at each strength."""
+def grid_cells(bench: Outline, names: Sequence[str] | None = None) -> list[tuple[str, float]]:
+    """What a grid answers each prompt under: unedited, and each direction at each strength.
+
+    `names` are the directions, by default `compared_names`.
+    """
+    names = compared_names(bench) if names is None else names
     strengths = sorted(set(bench.size(ComparedSizes).strengths) - {0.0})
-    return [(UNEDITED, 0.0), *((name, s) for name in compared_names(bench) for s in strengths)]
+    return [(UNEDITED, 0.0), *((name, s) for name in names for s in strengths)]
 
 
 def compared_directions(bench: Bench) -> list[tuple[Direction, DirectionKind]]:

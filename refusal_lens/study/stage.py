@@ -106,8 +106,12 @@ class Bench(Outline):
         return self._post
 
     def train_resid(self, tick: Progress = NO_PROGRESS) -> Residuals:
-        """Residuals of the fitting prompts' last token at every block's input, read once."""
-        if (post := self.post_resid(tick)) is not None:
+        """Residuals of the fitting prompts' last token at every block's input, read once.
+
+        A run that goes on reads again what it keeps from stage to stage; that is part of no plan,
+        and not counted.
+        """
+        if (post := self.post_resid()) is not None:
             return post.select(offsets=(-1,))
         if self._resid is None:
             self._resid = self.model.residuals(self.train, progress=tick)
@@ -133,6 +137,20 @@ class Work:
     def over(cls, tasks: Sized, passes: float | int = 1, tokens: float | int = 0) -> "Work":
         """One count for each of the tasks, the very list that the stage goes through."""
         return cls(len(tasks), passes, tokens)
+
+    def __add__(self, other: "Work") -> "Work":
+        """Both, one behind the other; a count then costs what it does on average.
+
+        >>> Work(10) + Work(30, passes=2, tokens=20)
+        Work(ticks=40, passes=1.75, tokens=15.0)
+        """
+        ticks = self.ticks + other.ticks
+
+        def mean(ours: float | int, theirs: float | int) -> float:
+            return (self.ticks * ours + other.ticks * theirs) / max(1, ticks)
+
+        passes = mean(self.passes, other.passes)
+        return Work(ticks, passes, mean(self.tokens, other.tokens))
 
     @property
     def total_passes(self) -> float:
@@ -245,5 +263,12 @@ def category_directions(bench: Bench, layer: int) -> list[Direction]:
 
 
 def reading_again(bench: Outline) -> Work:
-    """Reading the fitting prompts anew, where their residuals could not be kept."""
-    return Work(1 if bench.keeps_post else len(bench.train))
+    """Reading the fitting prompts anew, where their residuals could not be kept; else one count,
+    by `count_kept`."""
+    return Work(1) if bench.keeps_post else Work.over(bench.train)
+
+
+def count_kept(bench: Outline, tick: Progress) -> None:
+    """Count a stage that would have read the fitting prompts anew, where they are kept."""
+    if bench.keeps_post:
+        tick(1)

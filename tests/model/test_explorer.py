@@ -22,9 +22,11 @@ from refusal_lens.explorer.question import EditAsked, Question
 from refusal_lens.explorer.question_queue import MOST_WAITING, QuestionQueue
 from refusal_lens.explorer.views import answer_text
 from refusal_lens.judges import ScoreTrust, make_judge
+from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.judges.first_token import first_token_score
 from refusal_lens.model import Decoding
 from refusal_lens.selection import Selection
+from refusal_lens.study import Study
 
 TRUST = ScoreTrust((5, 9), ("I", "As"), {}, {"red": "first token"}, {}, {}, {})
 PUSHED = EditAsked("add", 0, 1, strength=8.0)
@@ -222,8 +224,8 @@ def test_a_notebook_shows_the_page_in_a_frame(explorer):
     assert f'<iframe src="{explorer.url}"' in html and "<script" not in html
 
 
-def test_a_run_brings_its_directions_its_score_and_its_report(
-    tiny_llama, three_categories, directions, tmp_path
+def test_a_run_brings_its_directions_its_score_its_judge_and_its_report(
+    tiny_llama, tiny_folders, three_categories, directions, tmp_path
 ):
     pooled = make_estimator("mean_difference").pooled(tiny_llama.residual_stats(three_categories))
     records = {
@@ -232,7 +234,10 @@ def test_a_run_brings_its_directions_its_score_and_its_report(
         "score": {"trust": TRUST},
     }
     results = run(tmp_path / "run", records)
+    study = Study(source=str(tiny_folders["llama"]), judge="substring")
+    results.manifest["question"] = study.plain()
     with explore_run(results, model=tiny_llama) as explorer:
+        assert explorer._queue._judge.name == sense_checked(make_judge("substring")).name
         assert 'href="report"' not in httpx.get(explorer.url).text
         (results.folder / "report.html").write_text("<p>the report</p>", encoding="utf-8")
         page = httpx.get(explorer.url).text

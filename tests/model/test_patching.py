@@ -240,7 +240,7 @@ def test_attribution_patching_is_patching_in_a_linear_model(tmp_path):
     assert agreement.by_category["tan"].n == 4 and agreement.n_sites == len(sites)
     save_record(agreement, tmp_path / "agreement")
     assert load_record(PatchAgreement, tmp_path / "agreement") == agreement
-    with pytest.raises(InputError, match="same pairs and sites"):
+    with pytest.raises(InputError, match="differ in pairs.*same pairs, sites and offsets"):
         patch_agreement(fast, patch(model, pairs[:2], sites, metric))
     assert fast.estimates("tan")[0].n == 4
 

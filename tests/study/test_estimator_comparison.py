@@ -70,6 +70,24 @@ def test_every_row_has_its_controls_beside_it(run):
     assert matched.read == int(grid.generated.sum()) and matched.n_pairs <= matched.asked
 
 
+def test_stages_count_what_their_plans_said_but_for_what_is_not_there(run):
+    results, watch = run
+    apart = {stage: watch.expected[stage] - ticks for stage, ticks in watch.ticks.items()}
+    assert apart["estimator_prompts"] == apart["independence"] == 0
+    grid = results.get(GRID)
+    unmeasured = len(compared()) - len(grid.names)  # what the run did not ask for
+    cells = 2 * len(grid.pairs) * (len(grid.strengths) - 1)
+    assert apart["estimator_comparison"] == unmeasured * cells
+    for name in (*NAMES, *CONTROLS):
+        fit = results.get(FIT.of(_stage(name)))
+        n = len(results.get(ABLATED.of(_stage(name))).ids)
+        # No answers at a damage budget that is never reached; a control leaves no category out,
+        # fits none, and has no halves.
+        less = 0 if fit.draws_at_budget else 2 * n
+        less += n + 3 + 1 if name in CONTROLS else 0
+        assert apart[_stage(name)] == less, name
+
+
 def test_rates_are_those_of_the_edits_by_themselves(run):
     results, _ = run
     bench = begin(Study.of(results.manifest["question"]), results.folder, _placement())

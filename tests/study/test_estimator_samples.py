@@ -52,7 +52,7 @@ def test_intended_labels_are_of_every_fitting_prompt():
     residuals = everything()
     behaviour = residuals.only(ids=residuals.ids[:16])
     study = SimpleNamespace(fitted_on="behaviour")
-    bench = SimpleNamespace(study=study, train_resid=lambda tick: residuals)
+    bench = SimpleNamespace(study=study, train_resid=lambda: residuals)
     (one,) = (c for c in chosen(["mean_difference_intended"]) if "intended" in c.name)
     fitted = one.fit(bench, behaviour, silent)
     sample, labels = fitting_sample(fitted, behaviour, "behaviour")

@@ -41,6 +41,9 @@ def test_every_stage_writes_what_it_measures(run):
     assert results.get(COSINES).languages == ("en", "es") and results.get(COSINES).n == 5
     assert results.get(TRANSFER).rows == ("en", "es", "all languages")
     assert len(results.get(LAYERS).sites) == 3
+    for stage in STAGES:
+        if stage not in watch.gaps:
+            assert watch.ticks[stage] == watch.expected[stage], stage
 
 
 def test_ablation_is_of_refused_prompts_with_both_controls(run):

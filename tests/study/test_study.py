@@ -278,7 +278,10 @@ def test_comparisons_are_made_in_the_model_that_refuses_about_half(
     results, _ = finished
     bench = begin(study, results.folder)
     monkeypatch.setattr(trade_off, "half_refusing", lambda bench: half)
-    records = trade_off.trade_off(bench, lambda n: None)
+    monkeypatch.setattr(trade_off, "half_refusing_scale", lambda bench: 0.5)
+    ticks = list[int]()
+    records = trade_off.trade_off(bench, ticks.append)
+    assert sum(ticks) == trade_off.STAGE.work(bench).ticks
     grid, read = records[trade_off.GRID], records[trade_off.READ]
     answers = read.answers
     name = written_name(half.name)
@@ -332,7 +335,9 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     monkeypatch.setattr(manners, "_usual", lambda: {"red": "law", "green": "harm", "blue": "plain"})
     turned = {"red": "green", "green": "blue", "blue": "red"}
     monkeypatch.setattr(manners, "_donors", lambda: turned)
-    records = manners.manners(bench, lambda n: None)
+    ticks = list[int]()
+    records = manners.manners(bench, ticks.append)
+    assert sum(ticks) == manners.STAGE.work(bench).ticks == 2 * 4 * 8
     read = records[manners.CONTROL_STEERED].answers
     assert read.texts == records[manners.STEERED].answers.texts
     assert read.provenance.model == written_name(half.name)
@@ -343,13 +348,6 @@ def test_the_deranged_control_is_steered_with_its_own_directions(
     assert records[manners.MANNERS["refuse"]].taught == ("law", "harm", "plain")
     assert records[manners.CONTROL_MANNERS["refuse"]].taught == ("harm", "plain", "law")
     assert records[manners.CONTROL_MANNERS["comply"]].model == written_name(half.name)
-
-
-def test_progress_reaches_what_was_planned(finished):
-    _, watch = finished
-    stages = ["behaviour", "directions", "control", "score", "selection", "layers"]
-    for stage in [*stages, "rules", "manners", "costs", "answers"]:
-        assert watch.ticks[stage] == watch.expected[stage], stage
 
 
 def test_residuals_that_take_too_much_memory_are_read_again_with_the_same_numbers(

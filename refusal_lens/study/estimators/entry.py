@@ -57,8 +57,9 @@ class Compared:
 
     An `InputError` of `fit` is a gap of this one in the run, and keeps no other from it.
     `slow` ones run only where they are named. Those of one `group` are only shown together, and run
-    where one of them is named. `counts` is what fitting adds to the stage's work, in
-    units of a prompt that is read twice and answered. `place` orders the rows of the table.
+    where one of them is named. `counts` is what the pooled
+    fit and the strengths at the damage budget add to the stage's work, in units of a prompt that is
+    read twice and answered. `place` orders the rows of the table.
     """
 
     name: str
@@ -70,13 +71,13 @@ class Compared:
     place: int = 100
 
 
-def fitting_residuals(bench: Bench, tick: Progress) -> Residuals:
+def fitting_residuals(bench: Bench) -> Residuals:
     """Residuals at the chosen layer's last token, labelled by what the run's directions are of.
 
     Raises:
         Gap: too few prompts were refused, or too few answered.
     """
-    resid = bench.train_resid(tick).select(sites=(Site(chosen_layer(bench.results)),))
+    resid = bench.train_resid().select(sites=(Site(chosen_layer(bench.results)),))
     if bench.study.fitted_on == "intended":
         return resid
     refused = bench.results.get(BEHAVIOUR).refused()

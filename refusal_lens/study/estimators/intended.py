@@ -15,7 +15,7 @@ def _fit(bench: Bench, residuals: Residuals, tick: Progress) -> Fitted:
     """On all fitting prompts, whatever the model did with them."""
     if bench.study.fitted_on == "intended":
         raise Gap("the mean difference of this run is on intended labels already")
-    every = bench.train_resid(tick).select(sites=residuals.sites)
+    every = bench.train_resid().select(sites=residuals.sites)
     return replace(fit_everywhere(make_estimator(REFERENCE), every, tick), labels="intended")
 
 

@@ -54,8 +54,9 @@ def contrasts(bench: Bench, tick: Progress) -> Records:
     """
     model, study = half_refusing(bench), bench.study
     if model is bench.model and bench.results.has(BEHAVIOUR):
-        resid = bench.train_resid(tick)
+        resid = bench.train_resid()
         read = bench.results.get(BEHAVIOUR)
+        tick(1)
     else:
         prompts = _answered_anew(bench)
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)

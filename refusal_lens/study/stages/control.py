@@ -33,7 +33,7 @@ def control(bench: Bench, tick: Progress) -> Records:
     if fitted.sites == studied.sites:
         records[COMPARISON] = compare_to_control(studied, fitted)
         if plain.d_model == bench.model.d_model:
-            records[CHANGE] = fit(bench.train_resid(tick), frame=Frame(minus=resid))
+            records[CHANGE] = fit(bench.train_resid(), frame=Frame(minus=resid))
     return records
 
 

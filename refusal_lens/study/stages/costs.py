@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from refusal_lens.evaluation import CostMaterial, Costs, measure_costs
+from refusal_lens.evaluation import UNEDITED, CostMaterial, Costs, measure_costs
 from refusal_lens.interventions import Ablate, Add, Edit
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
@@ -52,8 +52,8 @@ def costs(bench: Bench, tick: Progress) -> Records:
 
 
 def _conditions(bench: Outline, categories: Sequence[str]) -> list[tuple[str, str]]:
-    """Direction and edit of each row: of the pooled direction, of some of these categories, and of
-    a random direction of the pooled one's length."""
+    """Direction and edit of each row but the unedited one: of the pooled direction, of some of
+    these categories, and of a random direction of the pooled one's length."""
     chosen = categories[: bench.size(CostSizes).cost_categories]
     return [(name, edit) for name in (POOLED, *chosen, RANDOM) for edit in ("ablated", "added")]
 
@@ -63,8 +63,8 @@ def _work(bench: Outline) -> Work:
     # Twice the windows of text, of about three prompts' length; the prompts and the answers.
     passes = 6 * sizes.cost_windows + 4 * sizes.cost_prompts
     tokens = sizes.cost_prompts * sizes.cost_tokens
-    unedited = 1
-    return Work(unedited + len(_conditions(bench, bench.prompts.categories)), passes, tokens)
+    conditions = [(UNEDITED, "none"), *_conditions(bench, bench.prompts.categories)]
+    return Work.over(conditions, passes, tokens)
 
 
 STAGE: Final = Stage(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from refusal_lens.directions import Direction
@@ -23,6 +24,7 @@ from refusal_lens.study.compared import (
     ReadSizes,
     compared_grid,
     compared_prompts,
+    grid_cells,
     matched,
 )
 from refusal_lens.study.estimators import compared
@@ -206,8 +208,8 @@ def _flags(results: Results, stage: str) -> dict[EstimatorMetric, RefusedById]:
 
 
 def _work(bench: Outline) -> Work:
-    strengths = len(set(bench.size(ComparedSizes).strengths) - {0.0})
-    return Work(len(compared_prompts(bench)) * (1 + strengths * len(compared())))
+    cells = grid_cells(bench, [one.name for one in compared()])
+    return Work.over([*product(cells, compared_prompts(bench))])
 
 
 STAGE: Final = Stage(

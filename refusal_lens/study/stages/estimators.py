@@ -19,6 +19,7 @@ from refusal_lens.geometry.transfer import Transfer, measure_transfer
 from refusal_lens.interventions import Ablate, AblateSubspace, Add, Edit
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
+from refusal_lens.prompts import Label
 from refusal_lens.residuals import Residuals
 from refusal_lens.study.compared import STEERED_AT, compared_pairs, compared_prompts
 from refusal_lens.study.estimators import compared
@@ -56,11 +57,17 @@ ABLATION: Final = "ablated"
 WITHOUT: Final = "ablated, fitted without the prompt's category"
 ADDITION: Final = "added"
 DAMAGE: Final = "added at the damage budget"
+_READ: Final[dict[Label, tuple[str, ...]]] = {
+    "refuse": (ABLATION, WITHOUT, DAMAGE),
+    "comply": (ADDITION, DAMAGE),
+}
+"""Under what the prompts of either side are answered."""
 
 
 def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
     """Fit one way of finding directions, and measure it on prompts that it was not fitted on."""
-    data = bench.once("fitting residuals", lambda: fitting_residuals(bench, tick))
+    # Whichever stage comes first reads for all of them; that is no part of its own count.
+    data = bench.once("fitting residuals", lambda: fitting_residuals(bench))
     fitted, seconds, mib = with_cost(lambda: _fit(bench, data, tick, one))
     sample, labels = fitting_sample(fitted, data, bench.study.fitted_on)
     calibrations = _calibrations(bench, fitted, tick)
@@ -80,7 +87,7 @@ def estimate(bench: Bench, tick: Progress, *, one: Compared) -> Records:
             provenance=sample.provenance,
         ),
         CALIBRATION: calibrations[0],
-        TRANSFER: _transfer(bench, fitted, tick),
+        TRANSFER: _transfer(bench, fitted),
     }
     return records | _directions(bench, fitted, tick) | _edited(bench, fitted, calibrations, tick)
 
@@ -198,21 +205,21 @@ def _costs(bench: Bench, fitted: Fitted, strength: float | None) -> Costs:
     return measure_costs(bench.model, material, edits)
 
 
-def _transfer(bench: Bench, fitted: Fitted, tick: Progress) -> Transfer:
+def _transfer(bench: Bench, fitted: Fitted) -> Transfer:
     """The directions' separation of test prompts, by what the model did with them or as intended.
 
     Each category's direction is a row, after the pooled one; of a control the first draw.
     """
     first = fitted.pooled[0]
-    held_out = bench.once("held-out residuals", lambda: _held_out(bench, first, tick))
+    held_out = bench.once("held-out residuals", lambda: _held_out(bench, first))
     rows = [replace(first, category="pooled"), *_defined(fitted.categories)]
     without = _left_out(fitted, held_out.labelled.categories)
     return measure_transfer(held_out, rows, without=without, seed=bench.study.seed)
 
 
-def _held_out(bench: Bench, like: Direction, tick: Progress) -> Residuals:
+def _held_out(bench: Bench, like: Direction) -> Residuals:
     pairs = compared_pairs(bench, bench.size(EstimatorSizes).estimator_held_out)
-    resid = bench.model.residuals(pairs, sites=(like.site,), offsets=(like.offset,), progress=tick)
+    resid = bench.model.residuals(pairs, sites=(like.site,), offsets=(like.offset,))
     if bench.study.fitted_on == "intended":
         return resid
     refused = bench.results.get(UNEDITED).refused()
@@ -238,10 +245,11 @@ def _most_pairs(bench: Outline) -> int:
 
 
 def _work(bench: Outline, *, one: Compared) -> Work:
-    n = len(compared_prompts(bench, _most_pairs(bench))) // 2
+    pairs = compared_prompts(bench, _most_pairs(bench))
+    answers = [(name, p) for p in pairs for name in _READ[p.label]]
+    beside = (*bench.prompts.categories, "agreement", "costs")
     tokens = bench.size(EstimatorSizes).estimator_tokens
-    beside = len(bench.prompts.categories) + 2  # calibration, agreement, costs
-    return Work(5 * n + beside + one.counts, 2, tokens)
+    return Work.over([*answers, *beside, *range(one.counts)], 2, tokens)
 
 
 def stage_of(one: Compared) -> str:

@@ -10,7 +10,7 @@ from refusal_lens.progress import Progress
 from refusal_lens.prompts.exchange import exchange_half
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
-from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+from refusal_lens.study.stage import Bench, Records, Stage, count_kept, reading_again
 from refusal_lens.study.stages.behaviour import BEHAVIOUR
 from refusal_lens.study.stages.directions import POOLED_DIRECTIONS
 
@@ -46,6 +46,7 @@ def geometry(bench: Bench, tick: Progress) -> Records:
         records[WHITENED] = fit(resid, frame=Frame(whitened=True))
     shuffled = resid.only(prompts=exchange_half(bench.train, bench.study.seed))
     records[SHUFFLED] = bench.estimator.pooled(shuffled)
+    count_kept(bench, tick)
     return records
 
 

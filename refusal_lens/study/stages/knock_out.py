@@ -1,13 +1,15 @@
 """What goes when the strongest writers are replaced."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Final
 
 from refusal_lens.attribution import Cuts, Decomposition, KnockOut, decompose, knock_out
 from refusal_lens.attribution.knock_out import REPLACEMENTS
 from refusal_lens.progress import Progress
-from refusal_lens.prompts import PromptSet
+from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.study.attributed import category_prompts, measured, planned, written
 from refusal_lens.study.fitted import FitSizes, Gap, direction_at, pooled_set
 from refusal_lens.study.key import Key
@@ -20,7 +22,6 @@ POOLED_DECOMPOSITION: Final = Key("knock_out", "decomposition", Decomposition)
 
 POOLED_PAIRS: Final = 3  # of each category, where writers of the pooled direction go out
 CUTS: Final = {"": "mean"} | {f"_{r}": r for r in REPLACEMENTS if r != "mean"}
-_CURVE: Final = 28  # counts times (own order and three random ones) of a knock-out
 
 
 def knocked_out(bench: Bench, tick: Progress, *, category: str, replacement: str) -> Records:
@@ -63,6 +64,11 @@ def pooled_prompts(bench: Bench) -> PromptSet:
     return bench.split("test", POOLED_PAIRS).only(category=categories)
 
 
+def _runs(prompts: Sequence[Prompt], cuts: Cuts) -> list[tuple[int, int, Prompt]]:
+    """What a knock-out runs: the refuse side at each count, in its own order and in random ones."""
+    return [*product(range(1 + cuts.draws), cuts.counts, prompts[: len(prompts) // 2])]
+
+
 def _half(tick: Progress, n_prompts: int, n: int) -> None:
     """Passes over the refuse-side half of paired prompts, counted in prompts."""
     tick(n * n_prompts // 2)
@@ -74,7 +80,7 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
         f"knock_out{suffix}_{i}",
         f"its strongest writers replaced ({replacement}): {category}",
         run=partial(knocked_out, category=category, replacement=replacement),
-        work=lambda b: Work(_CURVE * len(category_prompts(b, category)) // 2, 2),
+        work=lambda b: Work.over(_runs(category_prompts(b, category).prompts, Cuts()), 2),
         writes=(KNOCK_OUT,),
         needs=("attribution", "directions", "score"),
         after=("selection",),
@@ -88,7 +94,7 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
 
 def _work_pooled(bench: Outline) -> Work:
     prompts = planned(lambda: pooled_prompts(measured(bench)).prompts)
-    return Work(len(bench.train) + _CURVE * len(prompts) // 2)
+    return Work.over(bench.train) + Work.over(_runs(prompts, Cuts()))
 
 
 POOLED_STAGE: Final = Stage(

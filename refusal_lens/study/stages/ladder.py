@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Final, final
 
 from refusal_lens.defence import Ladder, LadderMaterial, LadderReading, measure_ladder, read_ladder
 from refusal_lens.defence.deflation import SETS, Place, ladder_directions
-from refusal_lens.defence.measure import DRAWS
+from refusal_lens.defence.measure import DRAWS, conditions_of
 from refusal_lens.defence.place import layer_of_selection
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import contrast_prompts
@@ -93,11 +94,12 @@ def stage_name(directions: str) -> str:
 
 def _work(bench: Outline, *, directions: str) -> Work:
     sizes = bench.size(LadderSizes)
-    cells = 1 + 2 * len(sizes.ladder_rungs)
-    prompts = len(compared_prompts(bench, sizes.ladder_pairs))
     fits = max(sizes.ladder_rungs) if directions == SETS[0] else 1
-    fitted = fits * min(len(bench.train), 2 * sizes.ladder_fit_prompts)
-    return Work(fitted + 2 * cells * prompts, 1, sizes.ladder_tokens / 2)
+    fitted = min(len(bench.train), 2 * sizes.ladder_fit_prompts)
+    pairs = compared_prompts(bench, sizes.ladder_pairs)
+    cells = [*product(conditions_of(sizes.ladder_rungs), pairs)]
+    answers = Work.over(cells, 1, sizes.ladder_tokens)
+    return Work.over([*product(range(fits), range(fitted))]) + answers + Work.over(cells)
 
 
 def _stage(directions: str) -> Stage:

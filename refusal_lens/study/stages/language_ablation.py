@@ -1,9 +1,10 @@
 """What ablating one language's direction does to the refusals of another."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final, final
 
-from refusal_lens.evaluation import Answers
+from refusal_lens.evaluation import UNEDITED, Answers
 from refusal_lens.languages import (
     AblationTransfer,
     ablation_answers,
@@ -12,6 +13,7 @@ from refusal_lens.languages import (
     fold_directions,
     refused_prompts,
 )
+from refusal_lens.languages.ablation import BESIDE
 from refusal_lens.model import Decoding
 from refusal_lens.progress import Progress
 from refusal_lens.sites import Site
@@ -25,7 +27,6 @@ from refusal_lens.study.stages.language_geometry import language_residuals
 
 ABLATION: Final = Key("language_ablation", "ablation", AblationTransfer)
 ABLATED: Final = Key("language_ablation", "answers", Answers)
-_EXTRA: Final = 4  # all languages together, two controls, and unedited
 
 
 @final
@@ -62,7 +63,8 @@ def _work(bench: Outline) -> Work:
     sizes = bench.size(LanguageAblationSizes)
     pairs = len(bench.size(LanguageSizes).prompts) // (2 * len(languages))
     asked = len(languages) * min(sizes.language_ablated, pairs)
-    return Work(asked * (len(languages) + _EXTRA), 2, sizes.language_ablation_tokens)
+    tasks = [*product((UNEDITED, *languages, *BESIDE), range(asked))]
+    return Work.over(tasks, 2, sizes.language_ablation_tokens)
 
 
 STAGE: Final = Stage(

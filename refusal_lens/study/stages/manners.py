@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from refusal_lens.directions import Direction
 from refusal_lens.evaluation import (
+    UNEDITED,
     MannerMatrix,
     Steered,
     Taught,
@@ -148,9 +150,9 @@ def _pairs(bench: Outline) -> PromptSet:
 
 
 def _work(bench: Outline) -> Work:
-    conditions = (2 if is_planted(bench) else 1) * (1 + len(bench.prompts.categories))
-    tokens = bench.size(ReadSizes).manner_tokens
-    return Work(len(_pairs(bench)) * conditions, 2, tokens)
+    models = ("studied", "deranged") if is_planted(bench) else ("studied",)
+    tasks = product(models, (UNEDITED, *bench.prompts.categories), _pairs(bench))
+    return Work.over([*tasks], 2, bench.size(ReadSizes).manner_tokens)
 
 
 STAGE: Final = Stage(

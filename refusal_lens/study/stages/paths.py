@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from typing import Final, final
 
 from refusal_lens.attribution import (
@@ -131,7 +132,11 @@ def _stage(i: int, category: str, suffix: str) -> Stage:
     def work(bench: Outline) -> Work:
         pairs = planned(lambda: path_pairs(measured(bench), category, trail))
         prompts = category_prompts(bench, category)
-        return Work(3 * len(pairs) + trail.mlps * len(prompts), _PART)
+        tasks = [
+            *product(("paths", *(f"{side} sources" for side in LABELS)), pairs),
+            *product(range(trail.mlps), prompts),
+        ]
+        return Work.over(tasks, _PART)
 
     return Stage(
         f"paths_{i}{suffix}",

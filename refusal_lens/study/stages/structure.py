@@ -19,7 +19,7 @@ from refusal_lens.sites import Site
 from refusal_lens.study.fitted import FitSizes
 from refusal_lens.study.key import Key
 from refusal_lens.study.layer import chosen_layer
-from refusal_lens.study.stage import Bench, Records, Stage, reading_again
+from refusal_lens.study.stage import Bench, Records, Stage, count_kept, reading_again
 
 SEPARABILITY: Final = Key("structure", "separability", Separability)
 STRUCTURE: Final = Key("structure", "structure", Structure)
@@ -42,7 +42,7 @@ def structure(bench: Bench, tick: Progress) -> Records:
             at_layer.append(part.select(sites=[Site(layer)]))
             yield part
 
-    kept = bench.post_resid(tick)
+    kept = bench.post_resid()
     records: Records = {SEPARABILITY: separability(kept or by_category(), seed=seed)}
     resid = bench.train_resid()
     # Too few categories with a direction at the layer, or too few pairs: the report says so.
@@ -52,6 +52,7 @@ def structure(bench: Bench, tick: Progress) -> Records:
     categories = bench.train.categories
     pool = POOL if POOL in categories else categories[0]
     records[SHARED_POOL] = fit_shared_pool(resid, pool, sites=(Site(layer),))
+    count_kept(bench, tick)
     return records
 
 

@@ -1,10 +1,12 @@
 """Refusal against over-refusal as strength grows, and at matched refusal."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import (
+    UNEDITED,
     Grid,
     Matched,
     Steered,
@@ -55,7 +57,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     model, records = half_refusing(bench), Records()
     trust = bench.results.find(TRUST)
     if trust is not None and model is not bench.model:
-        trust = records[COMPARED_TRUST] = _calibrated(bench, model, trust)
+        trust = records[COMPARED_TRUST] = _calibrated(bench, model, trust, tick)
     pairs = compared_pairs(bench)
     cases = compared_directions(bench)
     grid = compared_grid(bench, model, cases, trust, tick)
@@ -71,7 +73,7 @@ def trade_off(bench: Bench, tick: Progress) -> Records:
     return records | {TRADE_OFF: grid.trade_off(), GRID: grid} | matched(bench, grid, MATCHED)
 
 
-def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust:
+def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust, tick: Progress) -> ScoreTrust:
     """The scores for another scale, by the answers that the contrasts read there, if they did.
 
     Where nothing was refused there, or all of it, no score can be trusted.
@@ -81,6 +83,7 @@ def _calibrated(bench: Bench, model: LensModel, trust: ScoreTrust) -> ScoreTrust
     if read is None or read.provenance.model_digest != model.digest:
         decoding = Decoding(bench.size(BehaviourSizes).behaviour_tokens)
         read = evaluate(model, prompts, bench.judge, decoding=decoding)
+    tick(len(prompts))
     try:
         return calibrate_score(model, prompts, read, trust)
     except InputError:
@@ -100,11 +103,12 @@ def _calibrating(bench: Outline) -> PromptSet:
 
 def _work(bench: Outline) -> Work:
     pairs = compared_prompts(bench)
-    scores = len(pairs) * len(grid_cells(bench))
+    scores = Work.over([*product(grid_cells(bench), pairs)])
     if half_refusing_scale(bench) is None:
-        return Work(scores)
-    answers = len(_read_too(bench, pairs)) * (1 + len(bench.prompts.categories))
-    return Work(scores + len(_calibrating(bench)) + 2 * answers)
+        return scores
+    answers = [*product((UNEDITED, *bench.prompts.categories), _read_too(bench, pairs))]
+    read = Work.over(answers, 2, bench.size(ReadSizes).manner_tokens)
+    return scores + Work.over(_calibrating(bench)) + read
 
 
 STAGE: Final = Stage(

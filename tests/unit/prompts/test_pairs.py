@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from support.paired_residuals import PROVENANCE, prompts_of
 
+from refusal_lens.errors import InputError
 from refusal_lens.evaluation import whole_pairs
-from refusal_lens.geometry import fit_geometry, fit_shared_pool
+from refusal_lens.evaluation.grid import check_whole_pairs
+from refusal_lens.geometry import compare_to_control, fit_geometry, fit_shared_pool
 from refusal_lens.prompts import Prompt, PromptSet
 from refusal_lens.prompts.exchange import exchange_labels
+from refusal_lens.prompts.prompt import category_of
 from refusal_lens.residuals import Residuals, half_pairs, pair_rows
 from refusal_lens.sites import Site
 
@@ -78,6 +82,55 @@ def test_labels_of_half_paired_and_unpaired_prompts_are_exchanged_one_by_one():
         assert len({flipped[p.id] for p in kept.only(category=category)}) == 2
 
 
+def slashed(*sides) -> PromptSet:
+    """Prompts of category `a/b` with pair `c` and of category `a` with pair `b/c`."""
+    return PromptSet(
+        tuple(
+            Prompt(f"{c}-{pair}-{label}", "x", c, label, "train", "me", pair)
+            for c, pair, label in sides
+        )
+    )
+
+
+def test_half_pairs_whose_names_read_alike_are_no_whole_pair():
+    half = slashed(("a/b", "c", "refuse"), ("a", "b/c", "comply"))
+    assert half.pairs() == () and half_pairs(half) == ("a%2Fb/c", "a/b/c")
+
+
+def test_pairs_whose_names_read_alike_are_pooled_as_two():
+    both = slashed(
+        *((c, pair, k) for c, pair in (("a/b", "c"), ("a", "b/c")) for k in ("refuse", "comply"))
+    )
+    pooled = residuals_of(both).pooled().labelled
+    assert ids(pooled.pairs()) == ids(both.pairs()) and len(pooled.pairs()) == 2
+
+
+def test_names_of_pairs_are_distinct_and_hold_their_category():
+    keys = [(c, pair) for c in ("a", "a/b", "a%2Fb", "a%252Fb", "%") for pair in ("c", "b/c", "%")]
+    names = [slashed((*key, "refuse")).prompts[0].unit_name for key in keys]
+    assert len(set(names)) == len(keys)
+    assert [category_of(name) for name in names] == [c for c, _ in keys]
+    assert names[0] == "a/c"  # as names without a slash have always been written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: (),
+        lambda p: p[::-1],
+        lambda p: (p[0], p[3], p[2], p[1]),  # each in turn, with the twin of another one
+        lambda p: p[:-1],
+        lambda p: tuple(replace(q, pair=None) for q in p),
+    ],
+)
+def test_prompts_that_are_not_whole_pairs_in_turn_are_refused(change):
+    prompts = same_names(2)
+    check_whole_pairs(prompts, "a grid")
+    with pytest.raises(InputError, match="a grid needs whole pairs") as raised:
+        check_whole_pairs(PromptSet(change(prompts.prompts)), "a grid")
+    assert "\n" not in str(raised.value)
+
+
 def residuals_of(prompts: PromptSet) -> Residuals:
     resid = torch.randn(len(prompts), 1, 2, 8, generator=torch.Generator().manual_seed(1))
     resid[::2] += 1.0
@@ -95,3 +148,22 @@ def test_renaming_pairs_apart_changes_no_geometry():
     for name in ("matched", "pooled", "pooled_low", "pooled_high", "shared_noise"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert bool(torch.isfinite(a.pooled).any())
+
+
+def test_the_same_names_in_other_categories_are_other_pairs():
+    """Nine pairs in one order, of which the fifth changes its category."""
+    names = [f"p{i}" for i in range(9)]
+
+    def split(n: int) -> PromptSet:
+        return PromptSet(
+            tuple(
+                Prompt(f"{name}-{k}", name + k, "red" if i < n else "blue", k, "train", "me", name)
+                for i, name in enumerate(names)
+                for k in ("refuse", "comply")
+            )
+        )
+
+    a, b = (fit_geometry(residuals_of(split(n))) for n in (4, 5))
+    assert a.pairs == b.pairs and a.asked == b.asked
+    with pytest.raises(InputError, match="differ in the number of pairs"):
+        compare_to_control(a, b)

@@ -12,7 +12,7 @@ from refusal_lens.study import Results, Sizes, Study
 from refusal_lens.study.key import Key
 from refusal_lens.study.order import all_verdicts, every_stage, stages_of
 from refusal_lens.study.sizes import flat_sizes
-from refusal_lens.study.stage import Bench, Stage, Work
+from refusal_lens.study.stage import Bench, Work
 from refusal_lens.study.stages import costs
 from refusal_lens.study.stages.costs import COSTS, CostSizes
 from refusal_lens.study.stages.effects import EffectSizes
@@ -141,6 +141,10 @@ def test_a_stage_reads_no_size_that_it_does_not_use():
     assert bench.size(EffectSizes).effect_tokens == 20
 
 
-def test_work_is_counted_from_the_tasks():
+def test_work_of_two_kinds_costs_what_both_do():
     assert Work.over("abc", 2.0) == Work(3, 2.0)
-    assert isinstance(costs.STAGE, Stage)
+    parts = Work(10, 1), Work(30, 2, 20), Work(0, 5, 5)
+    whole = parts[0] + parts[1] + parts[2]
+    assert whole.ticks == 40
+    assert whole.total_passes == pytest.approx(sum(p.total_passes for p in parts))
+    assert (Work(0) + Work(0)).total_passes == 0
