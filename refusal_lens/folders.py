@@ -1,5 +1,5 @@
 """Folders that files are written into: made, or refused in one clear line. What stands at a path
-that somebody gave, whatever it is."""
+that somebody gave, whatever it is, and how it is called in what is written."""
 
 import os
 from pathlib import Path
@@ -73,3 +73,15 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def written_name(name: str) -> str:
+    """What records and pages call a model or a file: no folders of the machine it was read on.
+
+    Of an absolute path, or one that begins with a dot, the last part; any other name as it is.
+
+    >>> written_name("/home/me/models/chat"), written_name("org/chat@main")
+    ('chat', 'org/chat@main')
+    """
+    path = Path(name)
+    return path.name or name if path.is_absolute() or name.startswith(".") else name

@@ -23,6 +23,7 @@ from torch import Tensor
 from refusal_lens.arguments import check_whole
 from refusal_lens.errors import InputError, reason_of
 from refusal_lens.files import read_file, write_atomic
+from refusal_lens.folders import written_name
 
 # Each takes part in numbers: passes, token ids, tests and fits, maps and erasers, judged languages.
 _VERSIONED: Final = (
@@ -125,18 +126,6 @@ class Estimate:
         if self.low is None or self.high is None:
             return f"{self.value:.3f} ({n})"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({n})"
-
-
-def written_name(name: str) -> str:
-    """What records and pages call a model or a file: no folders of the machine it was read on.
-
-    Of an absolute path, or one that begins with a dot, the last part; any other name as it is.
-
-    >>> written_name("/home/me/models/chat"), written_name("org/chat@main")
-    ('chat', 'org/chat@main')
-    """
-    path = Path(name)
-    return path.name or name if path.is_absolute() or name.startswith(".") else name
 
 
 @final

@@ -119,11 +119,11 @@ def _rungs(asked: tuple[int, ...] | None, n: int) -> tuple[int, ...]:
     return rungs
 
 
-def conditions_of(rungs: Sequence[int]) -> list[str]:
+def ladder_conditions(rungs: Sequence[int]) -> list[str]:
     """Under what a ladder of these rungs answers and reads its pairs: unedited, each rung's span,
     then random spans of the same dimensions.
 
-    >>> conditions_of((1, 2))
+    >>> ladder_conditions((1, 2))
     ['none', '1 ablated', '2 ablated', '1 random', '2 random']
     """
     return [UNEDITED, *(f"{k} ablated" for k in rungs), *(f"{k} random" for k in rungs)]
@@ -132,14 +132,14 @@ def conditions_of(rungs: Sequence[int]) -> list[str]:
 def _cells(
     directions: Sequence[Direction], rungs: tuple[int, ...], n: int, seed: int
 ) -> list[_Cell]:
-    """The edits under each of `conditions_of` the rungs, of which the first ablates nothing."""
+    """The edits under each of `ladder_conditions` the rungs, of which the first ablates nothing."""
     edits: list[Sequence[Edit | None]] = [[None] * n]
     edits += [[AblateSubspace(tuple(directions[:k]))] * n for k in rungs[1:]]
     for k in rungs[1:]:
         drawn = [random_span(directions[0], k, seed + draw) for draw in range(DRAWS)]
         # The two prompts of a pair are under one draw.
         edits.append([drawn[(i // 2) % DRAWS] for i in range(n)])
-    return [_Cell(*cell) for cell in zip(conditions_of(rungs[1:]), edits, strict=True)]
+    return [_Cell(*cell) for cell in zip(ladder_conditions(rungs[1:]), edits, strict=True)]
 
 
 def random_span(like: Direction, k: int, seed: int) -> AblateSubspace:

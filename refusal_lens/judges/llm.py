@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from refusal_lens.errors import InputError
+from refusal_lens.folders import written_name
 from refusal_lens.judges.base import Outcome, Verdict
 from refusal_lens.judges.endpoint import ChatClient, Endpoint, EndpointFailure, Sample
 from refusal_lens.judges.raw_output import read_without_thoughts
@@ -23,7 +24,7 @@ from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.judges.rubric import MOST_CHARACTERS, Reply, parse_reply, rubric
 from refusal_lens.progress import NO_PROGRESS, Progress
-from refusal_lens.records import digest_of, written_name
+from refusal_lens.records import digest_of
 
 NEUTRAL: Final = 0.1
 _TOP_P: Final = 0.95

@@ -16,7 +16,7 @@ import torch
 
 from refusal_lens.errors import InputError
 from refusal_lens.files import file_sha256
-from refusal_lens.folders import is_folder
+from refusal_lens.folders import is_folder, written_name
 from refusal_lens.judges.base import Verdict
 from refusal_lens.judges.language import language_flags
 from refusal_lens.judges.raw_output import read_without_thoughts
@@ -24,7 +24,6 @@ from refusal_lens.judges.refusal_styles import OTHER
 from refusal_lens.judges.registry import listed_judge
 from refusal_lens.memory import BatchSize, enough_for, in_batches
 from refusal_lens.placement import Placement
-from refusal_lens.records import written_name
 
 if TYPE_CHECKING:  # takes seconds to import, and most runs have another judge
     import transformers

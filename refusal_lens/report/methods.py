@@ -1,7 +1,7 @@
 """What the rows on methods say of a run: how many prompts, which control, which model."""
 
+from refusal_lens.folders import written_name
 from refusal_lens.plots.text import visible
-from refusal_lens.records import written_name
 from refusal_lens.report.run import Run
 from refusal_lens.study.stages.trade_off import TRADE_OFF
 

@@ -7,6 +7,7 @@ from typing import Any, final
 from refusal_lens.directions import MEAN_DIFFERENCE, DirectionSet
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation import Answers
+from refusal_lens.folders import written_name
 from refusal_lens.geometry import (
     BehaviourContrasts,
     Comparison,
@@ -20,7 +21,6 @@ from refusal_lens.geometry.comparison import SeparabilityVerdict
 from refusal_lens.plots.estimators import estimator_name
 from refusal_lens.plots.panels import MODELS
 from refusal_lens.prompts.files import load_categories
-from refusal_lens.records import written_name
 from refusal_lens.report.missing import NOT_SHOWN, Missing
 from refusal_lens.selection import Selection
 from refusal_lens.study.key import Key, R

@@ -11,20 +11,14 @@ import torch
 
 from refusal_lens.errors import InputError
 from refusal_lens.files import file_sha256
-from refusal_lens.folders import make_folder
+from refusal_lens.folders import make_folder, written_name
 from refusal_lens.model import LensModel, check_unedited
 from refusal_lens.model.batch import Ids
 from refusal_lens.model.keeping import made_by
 from refusal_lens.model.places import sites_of
 from refusal_lens.progress import NO_PROGRESS, Progress
 from refusal_lens.prompts import PromptSet
-from refusal_lens.records import (
-    Estimate,
-    digest_of,
-    installed_versions,
-    write_json,
-    written_name,
-)
+from refusal_lens.records import Estimate, digest_of, installed_versions, write_json
 from refusal_lens.sites import Site
 from refusal_lens.sparse.activations import TopK
 from refusal_lens.sparse.autoencoder import SparseAutoencoder

@@ -9,14 +9,14 @@ from statistics import median
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import is_file
+from refusal_lens.folders import is_file, written_name
 from refusal_lens.judges import check_judge, try_judge
 from refusal_lens.model import AnswerStore, LensModel, StreamStore, load_model
 from refusal_lens.placement import AUTO, Placement, dtype_name
 from refusal_lens.progress import Progress
 from refusal_lens.prompts import PromptSet
 from refusal_lens.prompts.pairing import drawn_note
-from refusal_lens.records import digest_of, installed_versions, written_name
+from refusal_lens.records import digest_of, installed_versions
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import every_stage, stages_of
 from refusal_lens.study.prompts import study_prompts

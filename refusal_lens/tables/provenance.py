@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from refusal_lens.folders import written_name
 from refusal_lens.plots.text import number
-from refusal_lens.records import written_name
 from refusal_lens.tables.table import Table, plain_table
 
 _APART: Final = ("question", "rendered_prefix", "post_tokens")

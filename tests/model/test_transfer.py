@@ -10,9 +10,9 @@ import pytest
 import refusal_lens as rl
 from refusal_lens.attribution import decompose, token_map
 from refusal_lens.directions import Direction, DirectionSet
+from refusal_lens.folders import written_name
 from refusal_lens.model import LensModel, load_model
 from refusal_lens.prompts import Prompt
-from refusal_lens.records import written_name
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from refusal_lens.embedded.registry import NATIVE, PLANTED
 from refusal_lens.errors import InputError
 from refusal_lens.evaluation.agreement import screening_agrees
 from refusal_lens.evaluation.effects import CONTROLS
+from refusal_lens.folders import written_name
 from refusal_lens.interventions import Add
 from refusal_lens.model import Decoding, load_model
 from refusal_lens.placement import Placement
-from refusal_lens.records import written_name
 from refusal_lens.resources import data_path
 from refusal_lens.study import Results, Study, other_models, run_study
 from refusal_lens.study.finished import direction_of

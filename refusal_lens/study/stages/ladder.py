@@ -7,7 +7,7 @@ from typing import Final, final
 
 from refusal_lens.defence import Ladder, LadderMaterial, LadderReading, measure_ladder, read_ladder
 from refusal_lens.defence.deflation import SETS, Place, ladder_directions
-from refusal_lens.defence.measure import DRAWS, conditions_of
+from refusal_lens.defence.measure import DRAWS, ladder_conditions
 from refusal_lens.defence.place import layer_of_selection
 from refusal_lens.errors import InputError
 from refusal_lens.geometry import contrast_prompts
@@ -97,7 +97,7 @@ def _work(bench: Outline, *, directions: str) -> Work:
     fits = max(sizes.ladder_rungs) if directions == SETS[0] else 1
     fitted = min(len(bench.train), 2 * sizes.ladder_fit_prompts)
     pairs = compared_prompts(bench, sizes.ladder_pairs)
-    cells = [*product(conditions_of(sizes.ladder_rungs), pairs)]
+    cells = [*product(ladder_conditions(sizes.ladder_rungs), pairs)]
     answers = Work.over(cells, 1, sizes.ladder_tokens)
     return Work.over([*product(range(fits), range(fitted))]) + answers + Work.over(cells)
 

@@ -8,7 +8,7 @@ import pytest
 from support.synthetic.records import direction_set
 
 from refusal_lens.directions import DirectionSet
-from refusal_lens.records import written_name
+from refusal_lens.folders import written_name
 
 
 @pytest.mark.parametrize(
