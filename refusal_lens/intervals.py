@@ -108,6 +108,19 @@ def mcnemar_p(only_here: int, only_there: int) -> float:
     return float(binomtest(only_here, n).pvalue) if n else 1.0
 
 
+def benjamini_hochberg(p: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
+    """Each p after Benjamini-Hochberg over all of them; NaN (undefined) is no test and stays.
+
+    >>> benjamini_hochberg(torch.tensor([0.01, 0.04, float("nan")]).double())
+    tensor([0.02, 0.04,  nan], dtype=torch.float64)
+    """
+    q = torch.full_like(p, torch.nan)
+    defined = torch.isfinite(p)
+    if bool(defined.any()):
+        q[defined] = torch.from_numpy(stats.false_discovery_control(p[defined].numpy()))
+    return q
+
+
 def kappa(
     pairs: Sequence[tuple[str, str]], seed: int = 0, prompts: Sequence[str] | None = None
 ) -> Estimate:

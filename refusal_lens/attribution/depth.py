@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from refusal_lens.attribution.base import Attribution
+from refusal_lens.attribution.components import ComponentKind
 from refusal_lens.attribution.logit_lens import LensProfile, PromotedTokens
 from refusal_lens.attribution.probe import ProbeProfile
 from refusal_lens.errors import InputError
@@ -112,11 +113,6 @@ def depth_profile(
         "ablation": _curve({k: x.ablation for k, x in steered.items()}, n_layers),
         "addition": _curve({k: x.addition for k, x in steered.items()}, n_layers),
     }
-    by_kind = {kind: torch.full((n_layers,), nan) for kind in ("head", "MLP")}
-    for component, score in zip(attribution.components, attribution.scores.tolist(), strict=True):
-        if component.kind in by_kind:
-            row = by_kind[component.kind]
-            row[component.layer] = row[component.layer].nan_to_num() + score
     sides = {"refuse": REFUSE, "comply": COMPLY}
     fields = {
         f"lens_{side}{suffix}": values[:n_layers, c, k].clone()
@@ -130,8 +126,8 @@ def depth_profile(
         category=category,
         layers=tuple(range(n_layers)),
         **fields,
-        heads=by_kind["head"],
-        mlps=by_kind["MLP"],
+        heads=_summed_by_layer(attribution, "head", n_layers),
+        mlps=_summed_by_layer(attribution, "MLP", n_layers),
         written_to=f"{attribution.target.category} at {attribution.target.site}",
         steered_by="not steered" if steering is None else steering.category,
         n=(
@@ -142,6 +138,17 @@ def depth_profile(
         promoted=promoted,
         provenance=attribution.provenance,
     )
+
+
+def _summed_by_layer(
+    attribution: Attribution, kind: ComponentKind, n_layers: int
+) -> Float[Tensor, " layer"]:
+    """Scores of the components of a kind, summed in each layer; NaN where there is none."""
+    summed = torch.full((n_layers,), nan)
+    for component, score in zip(attribution.components, attribution.scores.tolist(), strict=True):
+        if component.kind == kind:
+            summed[component.layer] = summed[component.layer].nan_to_num() + score
+    return summed
 
 
 def _curve(by_layer: dict[int, Estimate], n_layers: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -206,18 +206,8 @@ def _by_token(
 
         return function
 
-    names: list[str] = []
     layers = [n for n in projections.layers if anatomy.n_heads(n)]
-    for n in layers:
-        if (value_name := anatomy.values(n)) is None:
-            raise InputError(
-                f"the heads of layer {n} read the values of another layer, which can't be shared "
-                "out by source token; decompose() gives whole heads"
-            )
-        names += [f"blocks.{n}.attn.hook_pattern", value_name]
-        scale = anatomy.scale(n, "attn")
-        names += [scale] if scale else []
-        names += [anatomy.gate(n)] if anatomy.gate(n) in anatomy.names else []
+    names = [name for n in layers for name in _read_of_heads(anatomy, n)]
     row = torch.tensor([ids], device=model.backend.device)
     with torch.inference_mode(), model.backend.hooks([(name, reader(name)) for name in names]):
         model.backend.forward(row, torch.ones_like(row))
@@ -241,6 +231,18 @@ def _by_token(
         written = torch.einsum("she,he->hs", value, read)
         by_layer[n] = weight * written / divisor * projections.carried_from(n)
     return by_layer
+
+
+def _read_of_heads(anatomy: Anatomy, layer: int) -> list[str]:
+    """Names of what the contributions of a layer's heads by source token are made of."""
+    if (values := anatomy.values(layer)) is None:
+        raise InputError(
+            f"the heads of layer {layer} read the values of another layer, which can't be shared "
+            "out by source token; decompose() gives whole heads"
+        )
+    names = [f"blocks.{layer}.attn.hook_pattern", values]
+    scale, gate = anatomy.scale(layer, "attn"), anatomy.gate(layer)
+    return names + ([scale] if scale else []) + ([gate] if gate in anatomy.names else [])
 
 
 def _neurons(

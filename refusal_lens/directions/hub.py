@@ -69,12 +69,6 @@ def pull(repo_id: str, *, revision: str | None, token: str | None) -> DirectionS
 def card_of(directions: DirectionSet, repo_id: str) -> str:
     """The card: model, sites, offsets, categories, provenance, what it is for."""
     d, p = directions, directions.provenance
-    rows = "\n".join(
-        f"| `{category}` | {n_refuse} | {n_comply} | {float(d.scale[i].max()):.3g} |"
-        for i, (category, (n_refuse, n_comply)) in enumerate(
-            zip(d.categories, d.count, strict=True)
-        )
-    )
     versions = ", ".join(f"{name} {version}" for name, version in p.versions.items())
     return f"""---
 library_name: refusal_lens
@@ -100,7 +94,7 @@ refusal. For research on how models refuse: no model's weights are in here, and 
 
 | category | refuse side, n | comply side, n | longest scale |
 |---|---|---|---|
-{rows}
+{_card_rows(d)}
 
 ```python
 from refusal_lens import Ablate, DirectionSet, load_model
@@ -109,6 +103,15 @@ directions = DirectionSet.from_hub("{repo_id}")
 d = directions.at_site("{d.categories[0]}", directions.sites[-1])
 ```
 """
+
+
+def _card_rows(d: DirectionSet) -> str:
+    return "\n".join(
+        f"| `{category}` | {n_refuse} | {n_comply} | {float(d.scale[i].max()):.3g} |"
+        for i, (category, (n_refuse, n_comply)) in enumerate(
+            zip(d.categories, d.count, strict=True)
+        )
+    )
 
 
 @contextmanager

@@ -24,14 +24,13 @@ from typing import ClassVar, Final, Literal, final
 
 import torch
 from jaxtyping import Float, Float64
-from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.cosines import Geometry, not_the_same_pairs
 from refusal_lens.geometry.nulls import DRAWS, Separability
 from refusal_lens.geometry.within import WithinTests
-from refusal_lens.intervals import t_quantile
+from refusal_lens.intervals import benjamini_hochberg, t_quantile
 from refusal_lens.records import Record
 from refusal_lens.sites import Site
 
@@ -114,10 +113,6 @@ def compare_to_control(
     p = torch.stack(
         [_exceeding(share[:, k], influence[:, owner == k], draws, seed + k) for k in range(len(n))]
     )
-    q = torch.full_like(p, torch.nan)
-    tested = torch.isfinite(p)
-    if bool(tested.any()):
-        q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
     return Comparison(
         model=model.provenance.model,
         control=control.provenance.model,
@@ -134,7 +129,7 @@ def compare_to_control(
         cosine_low=(cosine - half).float(),
         cosine_high=(cosine + half).float(),
         p=p.float(),
-        q=q.float(),
+        q=benjamini_hochberg(p).float(),
     )
 
 

@@ -20,11 +20,11 @@ from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Float, Float64
-from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.frame import twin_differences
+from refusal_lens.intervals import benjamini_hochberg
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals, check_read_alike, pair_rows
 from refusal_lens.sites import Site
@@ -118,10 +118,6 @@ def separability(
     if not tests:
         raise InputError("no residuals to test; expected those of one category or more")
     z, p_max, p = (torch.stack(x) for x in zip(*tests, strict=True))
-    q = torch.full_like(p, torch.nan)
-    defined = torch.isfinite(p)
-    if bool(defined.any()):
-        q[defined] = torch.from_numpy(false_discovery_control(p[defined].numpy()))
     digest = "+".join(made.prompts_digest for _, _, made in axes)
     return Separability(
         categories=tuple(counts),
@@ -133,7 +129,7 @@ def separability(
         z=z.float(),
         p_max=p_max.float(),
         p=p.float(),
-        q=q.float(),
+        q=benjamini_hochberg(p).float(),
         provenance=replace(axes[0][2], prompts_digest=digest),
     )
 

@@ -21,11 +21,11 @@ from typing import ClassVar, Final, final
 
 import torch
 from jaxtyping import Bool, Float, Float64
-from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from refusal_lens.errors import InputError
 from refusal_lens.geometry.nulls import DRAWS
+from refusal_lens.intervals import benjamini_hochberg
 from refusal_lens.records import Provenance, Record
 from refusal_lens.residuals import Residuals
 from refusal_lens.sites import Site
@@ -122,10 +122,7 @@ def fit_within_tests(
         z.append(scores[0])
         p_of.append(scores[1])
     p = torch.stack(p_of)
-    q = torch.full_like(p, torch.nan)
-    tested = torch.isfinite(p)
-    if bool(tested.any()):
-        q[tested] = torch.from_numpy(false_discovery_control(p[tested].numpy()))
+    q = benjamini_hochberg(p)
     return WithinTests(
         categories=prompts.categories,
         sites=residuals.sites,

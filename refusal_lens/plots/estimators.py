@@ -1,6 +1,6 @@
 """Ways of finding directions side by side: one row each, one panel per question."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -167,21 +167,12 @@ def plot_transfer(transfer: Transfer, *, titles: Titles = None) -> go.Figure:
         area.insert(1, transfer.left_out_area.tolist())
         rows.insert(1, "category left out")
     texts = [["" if v != v else f"{v:.2f}".lstrip("0") for v in row] for row in area]
-    hovers = [
-        [
-            f"direction: <b>{escape(titles.get(name, name))}</b><br>prompts: "
-            f"<b>{escape(titles.get(c, c))}</b><br>AUROC {number(None if v != v else v)}, "
-            f"n = {n[0]} + {n[1]}"
-            for c, v, n in zip(transfer.columns, row, transfer.count, strict=True)
-        ]
-        for name, row in zip(rows, area, strict=True)
-    ]
     figure = go.Figure(
         go.Heatmap(
             z=[[None if v != v else v for v in row] for row in area],
             text=texts,
             texttemplate="%{text}",
-            customdata=hovers,
+            customdata=_area_hovers(transfer, rows, area, titles),
             hovertemplate="%{customdata}<extra></extra>",
             colorscale="RdBu_r",
             zmin=0.0,
@@ -207,6 +198,20 @@ def plot_transfer(transfer: Transfer, *, titles: Titles = None) -> go.Figure:
     )
     figure.update_layout(margin={"l": 150, "r": 20, "t": 16, "b": 120})
     return figure
+
+
+def _area_hovers(
+    transfer: Transfer, rows: list[str], area: list[list[float]], titles: Mapping[str, str]
+) -> list[list[str]]:
+    return [
+        [
+            f"direction: <b>{escape(titles.get(name, name))}</b><br>prompts: "
+            f"<b>{escape(titles.get(c, c))}</b><br>AUROC {number(None if v != v else v)}, "
+            f"n = {n[0]} + {n[1]}"
+            for c, v, n in zip(transfer.columns, row, transfer.count, strict=True)
+        ]
+        for name, row in zip(rows, area, strict=True)
+    ]
 
 
 def _lines(rows: Sequence[EstimatorRow], panel: QuestionPanel) -> list[float]:

@@ -20,6 +20,10 @@ from refusal_lens.sites import Site
 BEYOND_CONTROL: Final[SeparabilityVerdict] = "refusal direction"
 _NUMBERED: Final = 6  # a matrix of as many categories has room for numbers
 _STAR: Final = 1.12
+_BAR: Final = {
+    "thickness": 9, "len": 1, "outlinewidth": 0, "tickvals": [-1, 0, 1],
+    "ticktext": ["−1", "0", "1"], "x": 1.02, "xpad": 2,
+}  # fmt: skip
 
 
 def plot_front_directions(
@@ -66,20 +70,23 @@ def plot_front_directions(
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    starred = [i for i, c in enumerate(geometry.categories) if verdicts.get(c) == BEYOND_CONTROL]
     figure.add_trace(
-        go.Scatter(
-            x=[_STAR] * len(starred),
-            y=starred,
-            mode="markers",
-            marker={"symbol": "star", "size": 9, "color": TEXT},
-            hovertemplate="refusal direction: beyond the control model<extra></extra>",
-        )
+        _stars([i for i, c in _numbered(geometry) if verdicts.get(c) == BEYOND_CONTROL])
     )
     in_rows(figure, 132, [f"{tick(titles.get(c, c), 17)} {i + 1}" for i, c in _numbered(geometry)])
     figure.add_vline(x=MEASURABLE, line={"color": QUIET, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[-0.06, 1.2], tickvals=[0, 0.5, 1], title_text="reliability")
     return figure
+
+
+def _stars(rows: list[int]) -> go.Scatter:
+    return go.Scatter(
+        x=[_STAR] * len(rows),
+        y=rows,
+        mode="markers",
+        marker={"symbol": "star", "size": 9, "color": TEXT},
+        hovertemplate="refusal direction: beyond the control model<extra></extra>",
+    )
 
 
 def _numbered(geometry: Geometry) -> list[tuple[int, str]]:
@@ -120,9 +127,7 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            customdata=[
-                [_pair(geometry, s, (i, j), names) for j in range(k)] for i in range(k)
-            ],
+            customdata=[[_pair(geometry, s, (i, j), names) for j in range(k)] for i in range(k)],
             hovertemplate="%{customdata}<extra></extra>",
             texttemplate="%{z:.2f}" if k <= _NUMBERED else None,
             colorscale=DIVERGING,
@@ -130,12 +135,9 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
             zmax=1,
             xgap=1,
             ygap=1,
-            colorbar={
-                "thickness": 9, "len": 1, "outlinewidth": 0, "tickvals": [-1, 0, 1],
-                "ticktext": ["−1", "0", "1"], "x": 1.02, "xpad": 2,
-            },
+            colorbar=_BAR,
         )
-    )  # fmt: skip
+    )
     kept = geometry.measurable()[s].tolist()
     struck = [
         (i, j)
@@ -143,19 +145,7 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
         for j in range(k)
         if not (kept[i] and kept[j]) and values[i][j] is not None
     ]
-    figure.add_trace(
-        go.Scatter(
-            x=[j for _, j in struck],
-            y=[i for i, _ in struck],
-            mode="markers",
-            marker={
-                "symbol": "line-ne",
-                "size": ROWS / k - 2,
-                "line": {"width": 1.1, "color": "#8b8b8b"},
-            },
-            hoverinfo="skip",
-        )
-    )
+    figure.add_trace(_strokes(struck, ROWS / k - 2))
     numbers = [str(i + 1) for i in range(k)]
     in_rows(figure, 24, numbers)
     figure.update_layout(plot_bgcolor=UNDEFINED, margin_r=WIDTH - 24 - ROWS)
@@ -169,6 +159,17 @@ def plot_front_cosines(geometry: Geometry, *, layer: int, titles: Titles = None)
     figure.update_xaxes(showgrid=False, ticks="")
     figure.update_yaxes(range=[k - 0.5, -0.5], ticks="")
     return figure
+
+
+def _strokes(cells: list[tuple[int, int]], size: float) -> go.Scatter:
+    """Through the cells (row, column) of directions that are not measurable."""
+    return go.Scatter(
+        x=[j for _, j in cells],
+        y=[i for i, _ in cells],
+        mode="markers",
+        marker={"symbol": "line-ne", "size": size, "line": {"width": 1.1, "color": "#8b8b8b"}},
+        hoverinfo="skip",
+    )
 
 
 def _pair(g: Geometry, s: int, at: tuple[int, int], names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from refusal_lens.evaluation import Matched
+from refusal_lens.plots.effects import error_bars
 from refusal_lens.plots.palette import mark_of
 from refusal_lens.plots.panels import dress
 from refusal_lens.plots.text import escape, estimate_text
@@ -30,22 +31,12 @@ def plot_matched(matched: Matched, *, titles: Titles = None) -> go.Figure:
         reached = [
             (rate, e) for rate, e in zip(matched.rates, curve.over_refusal, strict=True) if e
         ]
-        values = [e.value for _, e in reached]
-        above = [(e.high or 0) - (e.value or 0) for _, e in reached]
-        below = [(e.value or 0) - (e.low or 0) for _, e in reached]
         figure.add_trace(
             go.Scatter(
                 x=[rate + _APART * (place - middle) for rate, _ in reached] or [None],
-                y=values or [None],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": above,
-                    "arrayminus": below,
-                    "color": mark.colour,
-                    "thickness": 1.2,
-                    "width": 0,
-                },
+                y=[e.value for _, e in reached] or [None],
+                error_y=error_bars([e for _, e in reached], mark.colour)
+                | {"thickness": 1.2, "width": 0},
                 mode="markers",
                 name=name if reached else f"{name}: not reached",
                 marker={"symbol": mark.symbol, "size": 8, "color": mark.colour},

@@ -1,5 +1,6 @@
 """A strip of tokens by layers, coloured by the coordinate on the direction of each layer."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import plotly.graph_objects as go
@@ -26,30 +27,11 @@ def plot_tokens(token_map: TokenMap, *, titles: Titles = None) -> go.Figure:
         [None if v != v else round(v, 3) for v in row] for row in token_map.coordinate.tolist()
     ]
     title = escape((titles or {}).get(token_map.category, token_map.category))
-    figure = go.Figure(
-        go.Heatmap(
-            x=list(range(len(tokens))),
-            y=list(token_map.layers),
-            z=values,
-            customdata=[
-                [_hover(token_map, row, x, tokens[x], v, title) for x, v in enumerate(line)]
-                for row, line in enumerate(values)
-            ],
-            hovertemplate="%{customdata}<extra></extra>",
-            hoverongaps=True,
-            colorscale=DIVERGING,
-            zmin=_RANGE[0],
-            zmax=_RANGE[1],
-            zmid=0.5,
-            xgap=1,
-            colorbar={
-                "thickness": 11,
-                "outlinewidth": 0,
-                "tickvals": [-0.5, 0, 0.5, 1, 1.5],
-                "ticktext": ["≤ −0.5", "0 benign", "0.5", "1 refuse", "≥ 1.5"],
-            },
-        )
-    )
+    hovers = [
+        [_hover(token_map, row, x, tokens[x], v, title) for x, v in enumerate(line)]
+        for row, line in enumerate(values)
+    ]
+    figure = go.Figure(_cells(token_map.layers, values, hovers))
     height = 172 + 13 * max(12, len(token_map.layers))
     dress(figure, height, max(420, min(WIDTH, 170 + 38 * len(tokens))))
     figure.update_xaxes(
@@ -65,6 +47,30 @@ def plot_tokens(token_map: TokenMap, *, titles: Titles = None) -> go.Figure:
     title = {"text": "token (␣ space, ↵ newline)", "font": {"color": QUIET}, "standoff": 6}
     figure.update_xaxes(title=title, automargin=True)  # below the longest token
     return figure
+
+
+def _cells(
+    layers: Sequence[int], values: list[list[float | None]], hovers: list[list[str]]
+) -> go.Heatmap:
+    return go.Heatmap(
+        x=list(range(len(values[0]))),
+        y=list(layers),
+        z=values,
+        customdata=hovers,
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverongaps=True,
+        colorscale=DIVERGING,
+        zmin=_RANGE[0],
+        zmax=_RANGE[1],
+        zmid=0.5,
+        xgap=1,
+        colorbar={
+            "thickness": 11,
+            "outlinewidth": 0,
+            "tickvals": [-0.5, 0, 0.5, 1, 1.5],
+            "ticktext": ["≤ −0.5", "0 benign", "0.5", "1 refuse", "≥ 1.5"],
+        },
+    )
 
 
 def _hover(

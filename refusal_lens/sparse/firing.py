@@ -19,6 +19,7 @@ from scipy import stats
 from torch import Tensor
 
 from refusal_lens.errors import InputError
+from refusal_lens.intervals import benjamini_hochberg
 from refusal_lens.records import Brief, Provenance, Record
 from refusal_lens.sites import Site
 
@@ -222,7 +223,7 @@ def compare_firing(
         torch.stack([parts[n].refused_rate for n in kept]),
         torch.stack([parts[n].answered_rate for n in kept]),
         p,
-        torch.stack([_q(row) for row in p]),
+        torch.stack([benjamini_hochberg(row) for row in p]),
         provenance,
     )
 
@@ -251,7 +252,7 @@ def permuted(pool: Pool, tests: FiringTests, *, draws: int, seed: int) -> tuple[
             refused_rate=torch.stack([part.refused_rate for part in parts]),
             answered_rate=torch.stack([part.answered_rate for part in parts]),
             p=p,
-            q=torch.stack([_q(row) for row in p]),
+            q=torch.stack([benjamini_hochberg(row) for row in p]),
         )
         drawn.append(Listed.of(again))
     return tuple(drawn)
@@ -273,10 +274,3 @@ def _tail(n: int, n_refused: int) -> np.ndarray:
     fired, hits = np.arange(n + 1)[:, None], np.arange(n_refused + 1)[None]
     mass = stats.hypergeom.pmf(hits, n, fired, n_refused)
     return np.minimum(mass[:, ::-1].cumsum(1)[:, ::-1], 1.0)
-
-
-def _q(p: Float[Tensor, " latent"]) -> Float[Tensor, " latent"]:
-    q, tested = torch.full_like(p, torch.nan), ~p.isnan()
-    if bool(tested.any()):
-        q[tested] = torch.from_numpy(stats.false_discovery_control(p[tested].numpy()))
-    return q

@@ -78,16 +78,21 @@ def plot_grids(grids: Mapping[str, Sequence[Heatmap]], frame: HeatmapFrame) -> g
     figure.update_layout(
         margin={"l": left, "r": right, "t": MENU_TOP, "b": under + 20},
         plot_bgcolor=UNDEFINED,
-        coloraxis={
-            "colorscale": DIVERGING,
-            "cmin": -frame.reach,
-            "cmid": 0,
-            "cmax": frame.reach,
-            "colorbar": {"thickness": 11, "outlinewidth": 0, "title": {"text": frame.colours}},
-        },
+        coloraxis=centred_colours(frame.reach, frame.colours),
     )
     choose(figure, owners)
     return figure
+
+
+def centred_colours(reach: float, title: str) -> dict[str, Any]:
+    """One colour axis for all panels: white at 0, as far to either side."""
+    return {
+        "colorscale": DIVERGING,
+        "cmin": -reach,
+        "cmid": 0,
+        "cmax": reach,
+        "colorbar": {"thickness": 11, "outlinewidth": 0, "title": {"text": title}},
+    }
 
 
 def choose(

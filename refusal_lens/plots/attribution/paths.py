@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from refusal_lens.attribution import Component, HeadPath, HeadSources, NeuronShares, SourceRegions
-from refusal_lens.plots.attribution.grid import MENU_TOP, choose
-from refusal_lens.plots.palette import BENIGN, CONTROL, DIVERGING, QUIET, REFUSE
+from refusal_lens.plots.attribution.grid import MENU_TOP, centred_colours, choose
+from refusal_lens.plots.palette import BENIGN, CONTROL, QUIET, REFUSE
 from refusal_lens.plots.panels import WIDTH, dress
 from refusal_lens.plots.text import escape, estimate_text, number, token
 from refusal_lens.plots.titles import Titles, titles_of
@@ -218,13 +218,7 @@ def plot_sources(
     figure.update_yaxes(tickmode="array", showgrid=False, range=[high - 0.5, -0.5])
     figure.update_layout(
         margin={"l": 64, "r": 112, "t": MENU_TOP, "b": 96},
-        coloraxis={
-            "colorscale": DIVERGING,
-            "cmin": -reach,
-            "cmid": 0,
-            "cmax": reach,
-            "colorbar": {"thickness": 11, "outlinewidth": 0, "title": {"text": "written"}},
-        },
+        coloraxis=centred_colours(reach, "written"),
     )
     choose(figure, owners, layouts)
     return figure

@@ -101,14 +101,18 @@ def _bars(
     if control is not None:
         other = [*control.scores[shown].tolist(), float(control.scores[rest].sum())]
         traces.append(_open_circles(other, names, control))
-    text = (
-        f"total {number(a.total)} = sum of {len(order)} parts + residual {_tiny(a.residual)}, "
-        f"n = {a.n} pairs" + ("" if control is None else f"; control {number(control.total)}")
-    )
-    note = {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper"}
-    note |= {"yanchor": "bottom", "showarrow": False, "font": {"size": 12.5, "color": QUIET}}
-    layout = {"annotations": [note], "yaxis.tickvals": y, "yaxis.ticktext": names}
+    layout = {"annotations": [_total(a, control)], "yaxis.tickvals": y, "yaxis.ticktext": names}
     return traces, layout, max(abs(v) for v in (*low, *high, *values) if v == v)
+
+
+def _total(a: Attribution, control: Attribution | None) -> dict[str, Any]:
+    """A line above the bars: what they sum up to."""
+    text = (
+        f"total {number(a.total)} = sum of {len(a.components)} parts + residual "
+        f"{_tiny(a.residual)}, n = {a.n} pairs"
+    ) + ("" if control is None else f"; control {number(control.total)}")
+    note = {"text": text, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper"}
+    return note | {"yanchor": "bottom", "showarrow": False, "font": {"size": 12.5, "color": QUIET}}
 
 
 def _tiny(value: float) -> str:

@@ -1,4 +1,5 @@
-"""The imports of the package: downwards only, TransformerLens in two places, nothing pickled.
+"""The imports of the package: downwards only, TransformerLens in two places, nothing pickled;
+and how long files and functions are.
 
 Every import counts, also one inside a function or under TYPE_CHECKING.
 """
@@ -26,6 +27,8 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"torch.save", "torch.load"}
 LONGEST = 320
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+LONGEST_FUNCTION = 40  # without its signature and its docstring
 
 
 def modules(package: Path) -> Iterator[tuple[Path, ast.Module]]:
@@ -64,8 +67,16 @@ def about_the_file(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
         yield f"{n_lines} lines"
     unsafe = UNSAFE_CALLS - tensors_alone(tree)
     for node in ast.walk(tree):
+        if isinstance(node, Function) and (n_lines := lines_of(node)) > LONGEST_FUNCTION:
+            yield f"{n_lines} lines of {node.name}()"
         if isinstance(node, ast.Attribute) and dotted(node) in unsafe:
             yield f"{dotted(node)} executes what it loads"
+
+
+def lines_of(function: Function) -> int:
+    """Lines from the first statement to the last: what a command declares as options is none."""
+    body = function.body if ast.get_docstring(function) is None else function.body[1:]
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def dotted(node: ast.expr) -> str:
@@ -171,6 +182,7 @@ def test_the_rules_see_the_real_imports():
         ("geometry/utils.py", "", "says nothing"),
         ("common/x.py", "", "in no layer"),
         ("sites.py", "\n" * 321, "321 lines"),
+        ("sites.py", "def f(\n    a,\n):\n    'Doc.'" + "\n    a = 1" * 41, "41 lines of f()"),
     ],
 )
 def test_the_rules_can_fail(tmp_path, file, text, complaint):
