@@ -133,7 +133,10 @@ class Results(Brief):
             write_json(self.folder / "manifest.json", self.manifest)
 
     def sweep(self) -> None:
-        """Remove what a killed process left of the stage that it was writing."""
+        """Remove what a killed process left of the stage that it was writing.
+
+        >>> results.sweep()
+        """
         with this_process().writing("sweeping") as mine:
             for leftover in (self.folder / "stages").glob(".*.tmp") if mine else ():
                 shutil.rmtree(leftover)
