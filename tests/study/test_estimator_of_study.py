@@ -77,16 +77,16 @@ def test_sums_that_take_too_little_memory_are_a_gap_for_an_estimator_of_residual
     assert "'median_difference'" in watch.gaps["directions"]
 
 
-def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, own_run, monkeypatch):
+def test_the_behaviour_geometry_is_of_the_pairs_that_went_as_intended(study, run_copy, monkeypatch):
     """Eight pairs in each category, of which one lost a side: it is in neither matrix nor n."""
     monkeypatch.setattr("refusal_lens.study.stages.geometry.LEAST_PAIRS", 3)
-    read = own_run.get(BEHAVIOUR)
+    read = run_copy.get(BEHAVIOUR)
     lost = read.ids.index("green-train-2-comply")
     (verdicts,) = read.readings
     refused = replace(verdicts[lost], outcome="refused")
     turned = (*verdicts[:lost], refused, *verdicts[lost + 1 :])
-    replace(read, readings=(turned,)).save(own_run.folder / "stages/behaviour/train")
-    bench = begin(study, own_run.folder)
+    replace(read, readings=(turned,)).save(run_copy.folder / "stages/behaviour/train")
+    bench = begin(study, run_copy.folder)
     records = geometry(bench, lambda n: None)
     kept_geometry = records[OF_KEPT_PAIRS]
     assert isinstance(kept_geometry, Geometry)

@@ -376,9 +376,9 @@ def test_prompts_that_trained_an_adapter_are_left_out_where_it_is_on(study):
     assert all("-train-" in key for key in other.first(8).ids)
 
 
-def test_the_same_command_measures_nothing_again(own_run, study):
+def test_the_same_command_measures_nothing_again(run_copy, study):
     watch = Watch()
-    run_study(study, own_run.folder, watch)
+    run_study(study, run_copy.folder, watch)
     assert watch.done == STAGES
     assert watch.started_stages == []
 
@@ -399,8 +399,8 @@ def test_stopped_runs_go_on_and_end_with_the_same_numbers(finished, study, tmp_p
             assert other.read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_damaged_digest_runs_that_stage_and_those_after_it(own_run, study):
-    folder = own_run.folder
+def test_a_damaged_digest_runs_that_stage_and_those_after_it(run_copy, study):
+    folder = run_copy.folder
     path = folder / "stages/selection/stage.json"
     path.write_text(json.dumps({"digest": "0" * 64, "records": ["selection"]}))
     with pytest.raises(KeyboardInterrupt):
@@ -417,13 +417,13 @@ def test_another_question_is_refused(finished, study):
         run_study(replace(study, seed=5), results.folder, Watch())
 
 
-def test_a_run_goes_on_in_its_own_precision_with_any_batches(own_run, study):
-    dtype = own_run.manifest["dtype"]
+def test_a_run_goes_on_in_its_own_precision_with_any_batches(run_copy, study):
+    dtype = run_copy.manifest["dtype"]
     other = Placement(dtype="bfloat16")
     with pytest.raises(InputError, match=f"holds a run in {dtype}, and bfloat16 was asked for"):
-        run_study(study, own_run.folder, Watch(), other)
+        run_study(study, run_copy.folder, Watch(), other)
     watch = Watch()
-    run_study(study, own_run.folder, watch, Placement(dtype=dtype, device="cpu", batch_size=5))
+    run_study(study, run_copy.folder, watch, Placement(dtype=dtype, device="cpu", batch_size=5))
     assert watch.started_stages == []
 
 
