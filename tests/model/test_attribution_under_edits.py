@@ -341,7 +341,7 @@ def test_a_decomposition_is_refused_under_an_edit_and_runs_outside(
     for name, entry in ENTRIES.items():
         with (
             tiny_llama.editing(case.edit),
-            pytest.raises(InputError, match="decompose outside `with model.editing"),
+            pytest.raises(InputError, match="call this outside `with model.editing"),
         ):
             entry(tiny_llama, reds, pairs, *decomposed)
         if kind == "when":  # once is enough: outside no edit is left
