@@ -24,6 +24,7 @@ from refusal_lens.study import Results, Study, other_models, run_study
 from refusal_lens.study.finished import direction_of
 from refusal_lens.study.fitted import CATEGORIES_OF, POOLED_OF
 from refusal_lens.study.layer import chosen_layer
+from refusal_lens.study.one_writer import LOCK
 from refusal_lens.study.other_models import control_model
 from refusal_lens.study.prompts import study_prompts
 from refusal_lens.study.run import begin
@@ -472,7 +473,8 @@ def _no_constant(name: str) -> None:
 
 def test_records_are_neither_pickled_nor_nan(finished):
     results, _ = finished
-    kinds = {p.suffix for p in Path(results.folder).rglob("*") if p.is_file()}
+    files = [p for p in Path(results.folder).rglob("*") if p.is_file() and p.name != LOCK]
+    kinds = {p.suffix for p in files}
     assert kinds == {".json", ".jsonl", ".safetensors"}
     for path in Path(results.folder).rglob("*.json"):
         json.loads(path.read_text(), parse_constant=_no_constant)
