@@ -193,6 +193,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         InputError: it can't be written.
 
+    >>> import torch
     >>> write_tensors(Path("x.safetensors"), {"a": torch.ones(2)})
     >>> Path("x.safetensors").is_file()
     True

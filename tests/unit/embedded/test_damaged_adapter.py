@@ -43,6 +43,14 @@ def changed(**values: object) -> Callable[[Path], object]:
     return change
 
 
+def without(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def configured(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / CONFIG).write_text(text)
+
+
 def cut(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:50])
 
@@ -50,11 +58,11 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda folder: (folder / CONFIG).unlink(), f"has no {CONFIG}"),
-        (lambda folder: (folder / WEIGHTS).unlink(), f"has no {WEIGHTS} or adapter_model.bin"),
+        (without(CONFIG), f"has no {CONFIG}"),
+        (without(WEIGHTS), f"has no {WEIGHTS} or adapter_model.bin"),
         (cut, "is damaged or does not fit its base 'tiny'"),
-        (lambda folder: (folder / CONFIG).write_text("[]"), "is damaged or does not fit"),
-        (lambda folder: (folder / CONFIG).write_text(""), "is damaged or does not fit"),
+        (configured("[]"), "is damaged or does not fit"),
+        (configured(""), "is damaged or does not fit"),
         (changed(peft_type="NOPE"), "is damaged or does not fit"),
         (changed(r="x"), "is damaged or does not fit"),
         (changed(r=3), "is damaged or does not fit"),

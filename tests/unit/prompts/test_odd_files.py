@@ -48,11 +48,12 @@ def test_a_folder_named_as_a_file_of_prompts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["id", "text", "category", "split", "source", "pair", "language"])
 def test_half_of_a_character_names_prompt_and_field(tmp_path: Path, key: str) -> None:
-    (tmp_path / "x.jsonl").write_text(json.dumps(ROW | {key: HALF}), encoding="ascii")
+    changed: dict[str, Any] = ROW | {key: HALF}
+    (tmp_path / "x.jsonl").write_text(json.dumps(changed), encoding="ascii")
     line = one_line(lambda: load_prompts(tmp_path / "x.jsonl"))
     assert line.startswith("x.jsonl, line 1: prompt '")
     assert f": {key} holds '\\ud83d' behind 'x '" in line
-    assert f": {key} holds" in one_line(lambda: Prompt(**(ROW | {key: HALF})))
+    assert f": {key} holds" in one_line(lambda: Prompt(**changed))
 
 
 def test_half_of_a_character_in_a_turn(tmp_path: Path) -> None:
