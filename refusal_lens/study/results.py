@@ -227,8 +227,8 @@ class Results(Brief):
     def find(self, key: Key[R]) -> R | None:
         """Read a record if it is there; raises InputError if it is damaged.
 
-        >>> from refusal_lens.study.stages.costs import COSTS
-        >>> results.find(COSTS) is None
+        >>> from refusal_lens.study.stages.trade_off import GRID
+        >>> results.find(GRID) is None
         True
         """
         return self.get(key) if self.has(key) else None

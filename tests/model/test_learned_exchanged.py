@@ -31,7 +31,7 @@ from refusal_lens.optimised import (
     fit_rdo,
 )
 from refusal_lens.prompts import PromptSet
-from refusal_lens.prompts.pairing import exchange_half
+from refusal_lens.prompts.exchange import exchange_half
 from refusal_lens.sites import Site
 
 FAST = Settings(

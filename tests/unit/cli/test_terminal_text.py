@@ -8,8 +8,8 @@ from rich.console import Console
 from support.command import run as command
 from support.judge_server import Server, reply
 
-from refusal_lens.cli.main import _one_line
 from refusal_lens.cli.screen import to_rich
+from refusal_lens.cli.surroundings import _one_line
 from refusal_lens.errors import InputError, printable
 from refusal_lens.judges.endpoint import Endpoint
 from refusal_lens.judges.llm import LLMJudge

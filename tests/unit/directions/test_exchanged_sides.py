@@ -17,7 +17,7 @@ from refusal_lens.directions import (
     fit_weighted_ridge_mean_difference,
 )
 from refusal_lens.interventions import AblateSubspace
-from refusal_lens.prompts.pairing import exchange_half
+from refusal_lens.prompts.exchange import exchange_half
 from refusal_lens.selection import choose_directions
 
 D, SEEDS = 12, 8
