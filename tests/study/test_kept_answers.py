@@ -1,5 +1,6 @@
 """A study keeps answers and streams: its numbers are those without, and nothing is run twice."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,22 @@ from refusal_lens.study.stages.costs import COSTS
 from refusal_lens.study.stages.score import TRUST
 
 
+def assert_close(a: object, b: object, where: str) -> None:
+    """Equal but for the rounding of numbers."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_close(a[key], b[key], f"{where} {key}")
+    elif isinstance(a, list) and isinstance(b, list):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_close(x, y, f"{where} {i}")
+    elif isinstance(a, float) and isinstance(b, float):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-5), where
+    else:
+        assert a == b, where
+
+
 @pytest.mark.slow
 def test_every_record_is_that_of_a_study_that_keeps_no_answers(finished, study, tmp_path, decoded):
     results, _ = finished
@@ -21,7 +38,12 @@ def test_every_record_is_that_of_a_study_that_keeps_no_answers(finished, study, 
     assert 0 < n_kept < len(decoded())  # the same answers were asked for more than once
     stages, expected = (contents(run.folder / "stages") for run in (results, without))
     assert stages.keys() == expected.keys()
-    assert [name for name in stages if stages[name] != expected[name]] == []
+    for name in (name for name in stages if stages[name] != expected[name]):
+        # Logits of a kept stream meet the unembedding in another batch, which may round otherwise.
+        assert name.endswith(".json"), name
+        files = (run.folder / "stages" / name for run in (results, without))
+        served, again = (json.loads(file.read_text()) for file in files)
+        assert_close(served, again, name)
 
 
 def test_another_size_generates_only_what_was_not_answered(run_copy, study, decoded):
