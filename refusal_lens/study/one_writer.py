@@ -6,7 +6,7 @@ first has written.
 
 import inspect
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -72,5 +72,6 @@ def _held(folder: Path) -> Generator[None]:
         lock.release()
         if list(folder.iterdir()) == [folder / LOCK]:  # nothing came of it, as of a wrong name
             (folder / LOCK).unlink()
-            for path in missing:
-                path.rmdir()
+            with suppress(OSError):  # another command has begun a folder of its own there
+                for path in missing:
+                    path.rmdir()

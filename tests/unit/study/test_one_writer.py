@@ -73,6 +73,17 @@ def test_a_wrong_name_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_another_command_has_begun_beside_a_wrong_name_stays(tmp_path):
+    @one_writer
+    def refuse(folder):
+        (folder.parent / "other").mkdir()
+        raise InputError("no run")
+
+    with pytest.raises(InputError, match="no run"):
+        refuse(tmp_path / "runs/mine")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_command_that_writes_into_a_run_does_so_alone(name, busy):
     run = getattr(study_room, name)
