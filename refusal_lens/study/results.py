@@ -222,7 +222,7 @@ class Results(Brief):
         ('safety_core', ...)
         """
         key.check_declared()
-        return load_record(key.kind, self.folder / "stages" / key.stage / key.name)
+        return load_record(key.kind, self._stage(key.stage).path / key.name)
 
     def find(self, key: Key[R]) -> R | None:
         """Read a record if it is there; raises InputError if it is damaged.

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.placement import Placement
-from refusal_lens.study.follow_ups.readers import reader_by_default
+from refusal_lens.study.follow_ups.readers import reader_by_default, reader_of
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.results import Results
@@ -40,16 +39,7 @@ def run_full_evaluation(
     bench.judge = judge
     stages = stages_of("full evaluation", bench.prompts.categories)
     check_finished(bench, stages)
-    if not _read_by(bench.results, judge):
+    if reader_of(bench.results, RATES) != sense_checked(judge).name:
         for stage in stages:
             bench.results.drop(stage.name)
     return run_stages(bench, stages, watcher)
-
-
-def _read_by(results: Results, judge: Judge) -> bool:
-    """Whether the run's full evaluation is there and this judge has read it."""
-    try:
-        shown = results.find(RATES)
-    except InputError:  # damaged
-        return False
-    return shown is not None and shown.judge_name == sense_checked(judge).name

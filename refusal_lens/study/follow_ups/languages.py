@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from refusal_lens.errors import InputError
 from refusal_lens.judges import Judge, make_judge, try_judge
 from refusal_lens.judges.coherence import sense_checked
 from refusal_lens.languages import check_any_language
 from refusal_lens.placement import Placement
-from refusal_lens.study.follow_ups.readers import reader_by_default
+from refusal_lens.study.follow_ups.readers import reader_by_default, reader_of
 from refusal_lens.study.one_writer import one_writer
 from refusal_lens.study.order import stages_of
 from refusal_lens.study.question import Study
@@ -50,7 +49,7 @@ def run_languages(
     bench.judge = judge
     stages = stages_of("languages", bench.prompts.categories)
     check_finished(bench, stages)
-    if not _read_by(bench.results, judge):
+    if reader_of(bench.results, ANSWERS) not in (None, sense_checked(judge).name):
         for stage in stages:
             bench.results.drop(stage.name)
     return run_stages(bench, stages, watcher)
@@ -65,11 +64,3 @@ def _with_prompts(study: Study, sizes: dict[str, object]) -> Study:
     changed = study.sizes.changed(**sizes)
     digest = changed.of(LanguageSizes).prompts.digest
     return replace(study, sizes=changed.changed(language_digest=digest))
-
-
-def _read_by(results: Results, judge: Judge) -> bool:
-    try:
-        shown = results.find(ANSWERS)
-    except InputError:  # damaged
-        return False
-    return shown is None or shown.judge_name == sense_checked(judge).name

@@ -1,4 +1,4 @@
-"""Who reads a run's answers where a call names no judge."""
+"""Who has read a run's answers, and who reads them where a call names no judge."""
 
 from pathlib import Path
 
@@ -10,6 +10,18 @@ from refusal_lens.study.key import Key
 from refusal_lens.study.results import Results
 
 
+def reader_of(results: Results, key: Key[Answers]) -> str | None:
+    """The name of the judge that has read these answers of a run.
+
+    None where they are not there, empty where they are damaged or no judge has read them.
+    """
+    try:
+        shown = results.find(key)
+        return None if shown is None else shown.judge_name
+    except InputError:
+        return ""
+
+
 def reader_by_default(judge: Judge, name: str, folder: Path | str, key: Key[Answers]) -> Judge:
     """The judge of that name, unless another one has read what the run holds.
 
@@ -19,13 +31,8 @@ def reader_by_default(judge: Judge, name: str, folder: Path | str, key: Key[Answ
     Raises:
         InputError: another one has.
     """
-    results = Results.open(folder)
-    try:
-        shown = results.find(key)
-        reader = None if shown is None else shown.judge_name
-    except InputError:  # damaged, or not read: nothing is lost
-        return judge
-    if reader not in (None, sense_checked(judge).name):
+    reader = reader_of(Results.open(folder), key)
+    if reader and reader != sense_checked(judge).name:
         raise InputError(
             f"{str(folder)!r} was read by {reader!r}; give --judge again, with its settings, to go "
             f"on, or --judge {name} to read it anew"
