@@ -15,6 +15,7 @@ from refusal_lens.files import read_file, write_atomic
 from refusal_lens.geometry.cosines import LEAST_PAIRS
 from refusal_lens.plots.text import visible
 from refusal_lens.report.markdown import markdown_rows, markdown_table
+from refusal_lens.report.marks import between_marks
 from refusal_lens.report.run import Run
 from refusal_lens.report.section import Finding, every_section
 from refusal_lens.study.stages.estimator_comparison import COMPARISON
@@ -64,14 +65,8 @@ def write_findings(runs: Sequence[Run], page: Path, *, short: bool = False) -> N
         raise InputError(
             f"{str(page)!r}: byte {error.start} is not UTF-8; save the page as UTF-8"
         ) from None
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{str(page)!r} has no lines {BEGIN} and {END} to write between")
-    between = f"\n\n{findings(runs, short=short)}\n\n"
-    if "\r\n" in text:  # an editor's ends of lines stay, on the whole page alike
-        between = between.replace("\n", "\r\n")
-    write_atomic(page, f"{head}{BEGIN}{between}{END}{tail}".encode())
+    between = between_marks(text, (BEGIN, END), findings(runs, short=short), repr(str(page)))
+    write_atomic(page, between.encode())
 
 
 def _claims() -> list[Finding]:

@@ -3,8 +3,10 @@
 from refusal_lens.errors import InputError
 
 
-def between_marks(page: str, marks: tuple[str, str], text: str) -> str:
+def between_marks(page: str, marks: tuple[str, str], text: str, name: str = "the page") -> str:
     """The page with the text between its two marks, in place of what stands there.
+
+    Errors call the page `name`. An editor's ends of lines stay, on the whole page alike.
 
     Raises:
         InputError: the marks are not there, or not in this order.
@@ -15,5 +17,8 @@ def between_marks(page: str, marks: tuple[str, str], text: str) -> str:
     head, begin, rest = page.partition(marks[0])
     _, end, tail = rest.partition(marks[1])
     if not begin or not end:
-        raise InputError(f"the page has no lines {marks[0]!r} and {marks[1]!r} to write between")
-    return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
+        raise InputError(f"{name} has no lines {marks[0]} and {marks[1]} to write between")
+    between = f"\n\n{text}\n\n"
+    if "\r\n" in page:
+        between = between.replace("\n", "\r\n")
+    return f"{head}{begin}{between}{end}{tail}"
