@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from refusal_lens.errors import InputError
-from refusal_lens.folders import flush_folder, make_folder_of
+from refusal_lens.folders import flush, make_folder_of
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a disk, a quota or a file that has no room left."""
@@ -40,7 +40,7 @@ def write_atomic(path: Path, content: bytes) -> None:
                 f"{str(path)!r} can't be written ({error.strerror}); give another place"
             ) from None
         _fill(handle, Path(name), path, content)
-        flush_folder(path.parent)
+        flush(path.parent)
 
 
 def _fill(handle: int, temporary: Path, path: Path, content: bytes) -> None:

@@ -63,16 +63,17 @@ def is_folder(path: Path) -> bool:
     return is_there(path) and path.is_dir()
 
 
-def flush_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder, so that a file moved there outlasts a power cut.
+def flush(*paths: Path) -> None:
+    """Force files, and the names in folders, to disk: a file moved there outlasts a power cut.
 
-    >>> flush_folder(Path("."))
+    >>> flush(Path("."))
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def written_name(name: str) -> str:

@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from refusal_lens.embedded.gguf_file import FileProgress
 from refusal_lens.errors import InputError
+from refusal_lens.files import FULL
 
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOLCK}
 _FULL_WORDS: Final = ("No space left on device", "os error 28", "Disk quota exceeded")
 
@@ -22,16 +22,6 @@ def cache_root() -> Path:
     """The cache folder: ``$REFUSAL_LENS_CACHE``, or ``~/.cache/refusal_lens``."""
     named = os.environ.get("REFUSAL_LENS_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "refusal_lens"
-
-
-def flush(*paths: Path) -> None:
-    """Force files, and the names in folders, to disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def check_room(root: Path, needed: int, what: str) -> None:
@@ -56,7 +46,7 @@ def telling_disk_errors(root: Path, needed: int, what: str) -> Generator[None]:
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
         # What safetensors raises for a full disk is no OSError.
-        if number in _FULL or any(words in str(error) for words in _FULL_WORDS):
+        if number in FULL or any(words in str(error) for words in _FULL_WORDS):
             raise _full(root, needed, what, "its disk ran full") from error
         if number in _CLOSED:
             raise InputError(

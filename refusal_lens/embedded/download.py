@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
-from refusal_lens.embedded.disk import flush
 from refusal_lens.embedded.gguf_file import FileProgress, GgufFile, WayFailedError
 from refusal_lens.errors import InputError
+from refusal_lens.folders import flush
 
 
 @runtime_checkable

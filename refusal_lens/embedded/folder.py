@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from refusal_lens.embedded.disk import alone, cache_root, check_room, flush, telling_disk_errors
+from refusal_lens.embedded.disk import alone, cache_root, check_room, telling_disk_errors
 from refusal_lens.embedded.gguf_file import FileProgress, quiet
 from refusal_lens.embedded.manifest import folder_tensors_digest, is_intact, write_manifest
 from refusal_lens.embedded.weights import PinnedWeights
 from refusal_lens.errors import InputError
+from refusal_lens.folders import flush
 
 Dequantise = Callable[[Path, Path], None]
 

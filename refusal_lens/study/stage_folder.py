@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, final
 
-from refusal_lens.folders import flush_folder, is_file
+from refusal_lens.folders import flush, is_file
 from refusal_lens.processes import this_process
 from refusal_lens.records import Record, save_record, write_json
 
@@ -70,4 +70,4 @@ class StageFolder:
         write_json(temporary / "stage.json", dict(content))
         shutil.rmtree(self.path, ignore_errors=True)
         temporary.rename(self.path)
-        flush_folder(self.path.parent)
+        flush(self.path.parent)
